@@ -1,0 +1,80 @@
+# Everything a newcomer or a contributor runs. Needs Python 3.11 or newer, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= config.toml
+ARGS ?=
+MINUTES ?= 10
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo demo-exit serve test test-system check format bench soak lock clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# pip checks every download against the hashes in the locks; setuptools comes first
+# because one dependency is published as source only and must be built with it.
+$(VENV)/installed-runtime: requirements/build.lock requirements/runtime.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "heap-cordial needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r requirements/runtime.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-runtime requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.lock
+	@touch $@
+
+install: $(VENV)/installed-runtime ## make the virtual environment with the locked dependencies
+
+install-dev: $(VENV)/installed-dev ## the same, with the tools for tests and checks
+
+demo: install ## everything on loopback: stand-in Cordial, service, a segment of 10; stays up for the browser
+	$(BIN)/python -m service demo $(ARGS) $(filter-out $@,$(MAKECMDGOALS))
+
+demo-exit: install ## the demo, ending by itself: status 0 only if the counts were exact
+	$(BIN)/python -m service demo --exit
+
+serve: install ## the service, with CONFIG=config.toml
+	$(BIN)/python -m service serve --config $(CONFIG)
+
+test-system: ## install the system packages the tests need, or name them
+	@PATH="$$PATH:/usr/sbin:/sbin"; command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	  else echo "the browser tests need Chromium; install it first, on Debian: sudo apt-get install chromium"; exit 1; fi; }
+
+test: install-dev test-system ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: install-dev ## ruff, mypy strict, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_import_directions.py
+
+format: install-dev ## let ruff order and format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: install-dev ## benchmarks: each figure as a ratio to a baseline of the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the middle; ends with a comparison of every list
+	$(BIN)/python -m tests.crash.soak $(ARGS)
+
+lock: install-dev ## renew the locks from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/runtime.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
+	echo setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links - -o requirements/build.lock
+
+clean: ## remove what make made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# `make demo -- --exit` passes the option through: make sees it as a goal of its own.
+ifeq (demo,$(firstword $(MAKECMDGOALS)))
+--%:
+	@:
+endif

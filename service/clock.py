@@ -1,0 +1,27 @@
+"""Time as the service uses it: the wall clock to speak with people and Heap, a steady one to wait by."""
+
+import time
+
+
+def wall_ms() -> int:
+    """Return Unix time in milliseconds, as the machine's clock has it now, steps and all."""
+    return time.time_ns() // 1_000_000
+
+
+class SteadyClock:
+    """Unix time in milliseconds that started right and advances evenly.
+
+    A machine's clock may be stepped by an hour; a retry planned before the step must come neither an hour early nor an
+    hour late, so what is waited for is measured by this.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ms = wall_ms() - self._monotonic_ms()
+
+    @staticmethod
+    def _monotonic_ms() -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    def now_ms(self) -> int:
+        """Return the time."""
+        return self._offset_ms + self._monotonic_ms()

@@ -1,0 +1,120 @@
+"""The closed list of error codes and the one JSON shape in which every error leaves the service."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class ErrorCode(StrEnum):
+    """Every code an answer of ours can carry; stable, so that clients may branch on it."""
+
+    HEADER_UNREADABLE = "header_unreadable"
+    BODY_UNREADABLE = "body_unreadable"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    CONFLICT = "conflict"
+    BODY_TOO_LARGE = "body_too_large"
+    NOT_JSON = "not_json"
+    UNKNOWN_SHAPE = "unknown_shape"
+    UNKNOWN_ACTION = "unknown_action"
+    INVALID_REQUEST = "invalid_request"
+    BACKLOG_FULL = "backlog_full"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STOPPING = "stopping"
+    NOT_READY = "not_ready"
+    INTERNAL = "internal"
+
+
+STATUS_OF: dict[ErrorCode, int] = {
+    ErrorCode.HEADER_UNREADABLE: 400,
+    ErrorCode.BODY_UNREADABLE: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.BODY_TOO_LARGE: 413,
+    ErrorCode.NOT_JSON: 415,
+    ErrorCode.UNKNOWN_SHAPE: 422,
+    ErrorCode.UNKNOWN_ACTION: 422,
+    ErrorCode.INVALID_REQUEST: 422,
+    ErrorCode.BACKLOG_FULL: 429,
+    ErrorCode.STORE_UNAVAILABLE: 503,
+    ErrorCode.STOPPING: 503,
+    ErrorCode.NOT_READY: 503,
+    ErrorCode.INTERNAL: 500,
+}
+
+
+class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong: a stable code, a sentence for people, and where in the body, if anywhere."""
+
+    code: str
+    message: str
+    path: str | None = None
+
+
+class ErrorDocument(msgspec.Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+class ServiceError(Exception):
+    """A failure with a place in the closed list.
+
+    `path` is a JSON path such as `$.data.add[3].id`. `retry_after_seconds` becomes the `Retry-After` header.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, *, path: str | None = None, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.path = path
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that goes with the code."""
+        return STATUS_OF[self.code]
+
+    def document(self) -> ErrorDocument:
+        """Return the body to answer with."""
+        return ErrorDocument(ErrorDetail(self.code.value, self.message, self.path))
+
+
+class BacklogFullError(ServiceError):
+    """The store holds `max_backlog` changes: Heap is asked to come back later, nothing accepted is hurt."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            ErrorCode.BACKLOG_FULL,
+            f"the backlog holds {limit} changes, the most it may; send again later",
+            retry_after_seconds=60,
+        )
+
+
+class StoreUnavailableError(ServiceError):
+    """The store could not make something durable (disk full, locked by another program, read-only)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(ErrorCode.STORE_UNAVAILABLE, f"the store cannot write: {reason}", retry_after_seconds=10)
+
+
+class StoppingError(ServiceError):
+    """The service is on its way out; whoever asked should ask again in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.STOPPING, "the service is stopping; send again shortly", retry_after_seconds=5)
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; `faults` holds one line for each fault, all found at once."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults

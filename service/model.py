@@ -1,0 +1,163 @@
+"""What the stages speak of: deliveries from Heap, changes owed to Cordial, and how each ended. Pure, no I/O."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Action(StrEnum):
+    """What a delivery asks for; the values are Heap's."""
+
+    SYNC = "segment.users.sync"
+    DRAIN = "segment.users.drain"
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """One user of a delivery that cannot be synced, with its place in the page and the reason."""
+
+    path: str
+    reason: str
+    value: str
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One authentic page, as the service understood it.
+
+    `add` and `remove` are user ids, normalised so that what Cordial holds to be one contact is one text here; an id
+    that stands in both is only in `remove` (R4). `identity` is the Cordial key they are values of: `email` or a
+    secondary key. `digest` is the SHA-256 of the raw body. `rejected` may be cut short; `rejected_count` is whole.
+    A drain carries no users, and its `task_id` is made from the signature's timestamp.
+    """
+
+    account: str
+    action: Action
+    segment_id: str
+    segment_name: str
+    task_id: str
+    page_number: int
+    total_pages: int
+    digest: bytes
+    identity: str
+    add: list[str]
+    remove: list[str]
+    rejected: list[Rejected]
+    rejected_count: int
+    received_at_ms: int
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the store says of a delivery once it is durable."""
+
+    duplicate: bool
+    delivery_id: int
+
+
+class MemberState(StrEnum):
+    """Where a member's change stands; the store's numbers for these are in `schema.sql`."""
+
+    SETTLED = "settled"
+    PENDING = "pending"
+    WAITING = "waiting"
+    DEAD = "dead"
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One membership that Heap wants and Cordial has not confirmed: list of `segment_id` (the store's), wanted or not.
+
+    `attempts` counts failures that were this change's own (R7).
+    """
+
+    segment_id: int
+    wanted: bool
+    attempts: int = 0
+
+
+class ContactWork(msgspec.Struct, frozen=True, gc=False):
+    """All pending changes of one contact: they travel in one call (R5).
+
+    `contact` is `key:value` as Cordial's paths have it, not percent-encoded.
+    """
+
+    contact: str
+    changes: tuple[Change, ...]
+
+
+class OutcomeKind(StrEnum):
+    """How one change came back from Cordial."""
+
+    SETTLED = "settled"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Why a change did not go through: a stable reason, Cordial's own words, the HTTP status if one came."""
+
+    reason: str
+    message: str
+    status: int | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """The result of sending one change; settles only if the member still wants `wanted` (R5).
+
+    For a retry, `attempts` is the new count of failures that were the change's own and `retry_at_ms` the earliest time
+    of the next call.
+    """
+
+    account: str
+    contact: str
+    segment_id: int
+    wanted: bool
+    kind: OutcomeKind
+    failure: Failure | None = None
+    attempts: int = 0
+    retry_at_ms: int = 0
+
+
+class ListState(StrEnum):
+    """Whether a segment's list can be used.
+
+    `unresolved`: not looked up yet. `creating`: a name was chosen and recorded before the list is created, so that
+    after a crash the list is known as ours. `ready`: known by Cordial's id. `held`: an operator has to decide; the
+    reason says what.
+    """
+
+    UNRESOLVED = "unresolved"
+    CREATING = "creating"
+    READY = "ready"
+    HELD = "held"
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A Heap segment and the Cordial list it owns; `id` is the store's, `heap_id` is Heap's."""
+
+    id: int
+    account: str
+    heap_id: str
+    name: str
+    list_state: ListState
+    list_name: str
+    list_id: str
+    list_reason: str
+    members: int
+    settled: int
+    pending: int
+    waiting: int
+    dead: int
+    created_at_ms: int
+
+
+class FoldProgress(msgspec.Struct, frozen=True):
+    """What one fold transaction did: users looked at, and whether more wait in the inbox."""
+
+    users: int
+    more: bool
+
+
+class AccountState(StrEnum):
+    """What an account's sending is doing."""
+
+    SENDING = "sending"
+    SLOWED = "slowed"
+    PAUSED = "paused"

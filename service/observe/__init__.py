@@ -1,0 +1,1 @@
+"""Observe: show people and programs what the pipeline is doing; reads only."""

@@ -1,0 +1,1 @@
+"""Keep: deliveries, the ledger of members and the outcomes, durably, in SQLite."""
