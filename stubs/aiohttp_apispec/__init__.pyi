@@ -10,14 +10,7 @@ _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 class AiohttpApiSpec:
     spec: APISpec
+    def __init__(self, url: str | None = ..., *, title: str, version: str) -> None: ...
+    def register(self, app: web.Application, in_place: bool = ...) -> None: ...
 
 def docs(**keywords: Any) -> Callable[[_Handler], _Handler]: ...
-def setup_aiohttp_apispec(
-    app: web.Application,
-    *,
-    title: str = ...,
-    version: str = ...,
-    url: str | None = ...,
-    swagger_path: str | None = ...,
-    in_place: bool = ...,
-) -> AiohttpApiSpec: ...
