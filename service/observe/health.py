@@ -52,13 +52,13 @@ class Heartbeat:
 class Alive(msgspec.Struct, frozen=True):
     """The process runs and answers."""
 
-    status: Literal["alive"] = "alive"
+    status: Literal["alive"]
 
 
 class Ready(msgspec.Struct, frozen=True):
     """The service can take deliveries and send changes."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready"]
 
 
 def add_routes(app: web.Application, checks: Sequence[ReadinessCheck]) -> None:
@@ -78,7 +78,7 @@ def add_routes(app: web.Application, checks: Sequence[ReadinessCheck]) -> None:
         if faults:
             error = ServiceError(ErrorCode.NOT_READY, "; ".join(faults))
             return _answer(error.document(), error.status)
-        return _answer(Ready())
+        return _answer(Ready(status="ready"))
 
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", ready)
@@ -91,7 +91,7 @@ def add_routes(app: web.Application, checks: Sequence[ReadinessCheck]) -> None:
     responses={200: {"description": "The process lives.", "schema": Alive}},
 )
 async def _live(_request: web.Request) -> web.Response:
-    return _answer(Alive())
+    return _answer(Alive(status="alive"))
 
 
 def _answer(document: msgspec.Struct, status: int = 200) -> web.Response:

@@ -12,5 +12,5 @@ const options = {
 };
 
 window.addEventListener("load", () => {
-  window.ui = SwaggerUIBundle(options);
+  SwaggerUIBundle(options);
 });

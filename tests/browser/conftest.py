@@ -1,0 +1,52 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Whatever is not on loopback does not exist; a page that asks for it shows an error.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
+
+
+class Watched:
+    """A page and everything it asked for or complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requested: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.requested.append(request.url))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A real Chromium, empty profile, no way out of this machine."""
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture
+async def browser_context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A window of its own, of the size of a laptop's."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(15_000)
+    yield context
+    await context.close()
+
+
+@pytest.fixture
+async def watched(browser_context: BrowserContext) -> Watched:
+    """A blank page."""
+    return Watched(await browser_context.new_page())
