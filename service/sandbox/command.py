@@ -1,0 +1,71 @@
+"""The command `sandbox`: only the stand-in Cordial, until it is told to stop."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from typing import Any
+
+from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
+from service.sandbox.server import running_sandbox
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the program's parser."""
+    parser = subparsers.add_parser(
+        "sandbox",
+        help="run a stand-in Cordial on this machine",
+        description="A stand-in for Cordial's API: in memory, on this machine, with a page that shows its lists.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8081, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--key", default=DEFAULT_API_KEY, help="the API key it accepts")
+    parser.add_argument("--rate", type=_not_negative, default=50, help="calls per second per endpoint; 0 is unlimited")
+    parser.add_argument("--latency-ms", type=_not_negative, default=0, help="how long each call takes, at least")
+    parser.add_argument("--error-rate", type=_share, default=0, help="share of calls that fail at random, 0 to 1")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same random failures")
+    parser.add_argument("--journal", action="store_true", help="keep every call for GET /sandbox/calls?all=1")
+    parser.set_defaults(run=_run)
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    options = SandboxOptions(
+        api_key=arguments.key,
+        rate=arguments.rate,
+        latency_ms=arguments.latency_ms,
+        error_rate=arguments.error_rate,
+        seed=arguments.seed,
+        journal=arguments.journal,
+    )
+    try:
+        asyncio.run(_serve_until_told(options, arguments.host, arguments.port))
+    except (OSError, OverflowError) as trouble:
+        sys.stderr.write(f"cannot listen on {arguments.host} port {arguments.port}: {trouble}\n")
+        return 1
+    return 0
+
+
+async def _serve_until_told(options: SandboxOptions, host: str, port: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running_sandbox(options, host, port) as sandbox:
+        sys.stdout.write(f"stand-in Cordial: {sandbox.url}/\nAPI key: {options.api_key}\nCtrl-C stops it.\n")
+        sys.stdout.flush()
+        await stop.wait()

@@ -1,0 +1,118 @@
+"""What can go wrong with a call: scripted for tests, or drawn at random with a seed."""
+
+import random
+from enum import StrEnum
+from http import HTTPStatus
+
+import msgspec
+
+from service.sandbox.answers import AUTHENTICATION_FAILED, RECORD_NOT_FOUND, Answer, contact_error, error
+
+_HTML_PAGE = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>Error {0}</h1></body></html>\n"
+
+
+class FaultKind(StrEnum):
+    """How a call goes wrong.
+
+    `answer`: an error of Cordial's with a status. `html`: an HTML page with a status, as from a proxy in front.
+    `reset`: the connection is reset before the call took effect. `apply_then_reset`: after it took effect, so the
+    caller cannot know. `hang`: the call is held; afterwards it goes on as usual, but without effect if the caller has
+    left.
+    """
+
+    ANSWER = "answer"
+    HTML = "html"
+    RESET = "reset"
+    APPLY_THEN_RESET = "apply_then_reset"
+    HANG = "hang"
+
+
+class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One fault and the calls it meets.
+
+    A call matches if each of `method`, `endpoint` (such as `/v2/contacts/{key}`) and `contact` (`key:value`, an address
+    in lower case) is either not given or the call's own. `times` is how many calls it meets before it is used up; null
+    is for ever. `status` and `headers` are the answer's for `answer` and `html`; `body` replaces the usual body.
+    `seconds` is how long the call is held first, or for `apply_then_reset` between the effect and the reset.
+    """
+
+    kind: FaultKind
+    method: str | None = None
+    endpoint: str | None = None
+    contact: str | None = None
+    times: int | None = 1
+    status: int = 503
+    headers: dict[str, str] = {}
+    body: str | None = None
+    seconds: float = 0
+
+    def matches(self, method: str, endpoint: str, contact: str) -> bool:
+        """Whether the fault is for such a call."""
+        return self.method in (None, method) and self.endpoint in (None, endpoint) and self.contact in (None, contact)
+
+    def answer(self) -> Answer:
+        """Return what the caller gets from `answer` and `html`."""
+        if self.kind is FaultKind.HTML:
+            headers = {"Content-Type": "text/html; charset=utf-8"} | self.headers
+            return Answer(self.status, (self.body or _HTML_PAGE.format(self.status)).encode(), headers)
+        body = _usual_body(self.status) if self.body is None else self.body.encode()
+        return Answer(self.status, body, self.headers)
+
+
+def _usual_body(status: int) -> bytes:
+    usual = {
+        401: AUTHENTICATION_FAILED,
+        404: RECORD_NOT_FOUND,
+        422: contact_error("contact", "The contact cannot be written."),
+    }
+    return usual.get(status, error(status, HTTPStatus(status).phrase)).body
+
+
+_RANDOM_MIX = (
+    Fault(FaultKind.ANSWER, status=500),
+    Fault(FaultKind.ANSWER, status=503),
+    Fault(FaultKind.HTML, status=502),
+    Fault(FaultKind.ANSWER, status=429, headers={"Retry-After": "1"}),
+    Fault(FaultKind.RESET),
+    Fault(FaultKind.APPLY_THEN_RESET),
+)
+
+
+class Faults:
+    """The script, first match first; calls that no scripted fault meets get a random one with `error_rate`."""
+
+    def __init__(self, error_rate: float, seed: int) -> None:
+        self._error_rate = error_rate
+        self._random = random.Random(seed)  # noqa: S311  faults must be repeatable, not unguessable
+        self._script: list[Fault] = []
+
+    @property
+    def script(self) -> list[Fault]:
+        """The faults that still wait for a call, `times` counted down."""
+        return list(self._script)
+
+    def add(self, *faults: Fault) -> None:
+        """Put faults at the end of the script."""
+        self._script.extend(fault for fault in faults if fault.times != 0)
+
+    def clear(self) -> None:
+        """Drop the script; random faults go on."""
+        self._script.clear()
+
+    def pick(self, method: str, endpoint: str, contact: str) -> Fault | None:
+        """Return the fault for a call, if there is one, and count it as met."""
+        for position, fault in enumerate(self._script):
+            if fault.matches(method, endpoint, contact):
+                self._count_down(position, fault)
+                return fault
+        if self._error_rate and self._random.random() < self._error_rate:
+            return self._random.choice(_RANDOM_MIX)
+        return None
+
+    def _count_down(self, position: int, fault: Fault) -> None:
+        if fault.times is None:
+            return
+        if fault.times == 1:
+            del self._script[position]
+        else:
+            self._script[position] = msgspec.structs.replace(fault, times=fault.times - 1)
