@@ -1,9 +1,42 @@
-"""What can be configured, typed and frozen; `config.py` fills these from TOML and the environment."""
+"""What can be configured, typed, bounded and frozen; `config.py` fills these from TOML and the environment.
+
+The bounds stand in the types (`msgspec.Meta`): reading a configuration checks them, and says what would be right from the
+same words. What every key means and costs is told in `config.toml`.
+"""
 
 import os
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+_PRINTABLE = r"^[^\x00-\x1f\x7f]"
+
+Text = Annotated[str, Meta(pattern=_PRINTABLE + r"*\Z", description="text without control characters")]
+HostName = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f\x7f]+\Z", description="a host name or an IP address")]
+# R1: what is answered 200 must outlive the process, so SQLite's databases in memory are no choice here.
+StoreFile = Annotated[
+    str,
+    Meta(pattern=r"^(?!:memory:|file:)[^\x00-\x1f\x7f]+\Z", description="the path of a file on a local disk"),
+]
+CordialKey = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_.-]+\Z", description="a Cordial key, made of letters, digits, `_`, `.` and `-`"),
+]
+Identification = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_.-]+\Z", description='"email", the name of a Cordial secondary key, or "auto"'),
+]
+# Cordial's contract: list names hold letters, numbers and dashes (its own examples also underscores), at most 128.
+ListName = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z", description="a list name: at most 128 letters, digits, `-` and `_`"),
+]
+ListPrefix = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z", description="at most 64 letters, digits, `-` and `_`"),
+]
 
 
 class SecretReference(msgspec.Struct, frozen=True):
@@ -19,10 +52,14 @@ class SecretReference(msgspec.Struct, frozen=True):
         """Return the secret, without the one trailing newline that editors put at the end of a file.
 
         Raises `OSError` when the file cannot be read and `LookupError` when the variable is not set or the secret is
-        empty; neither message holds the secret.
+        empty or not text; neither message holds the secret.
         """
         if self.file is not None:
-            text = Path(self.file).read_text(encoding="utf-8")
+            try:
+                text = Path(self.file).read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                # The original error quotes the bytes it stumbled over, which are the secret's.
+                raise LookupError(f"the secret in {self.place} is not UTF-8 text") from None
             text = text.removesuffix("\n").removesuffix("\r")
         else:
             name = self.environment or ""
@@ -43,28 +80,28 @@ class SecretReference(msgspec.Struct, frozen=True):
 class ServerSettings(msgspec.Struct, frozen=True):
     """`[server]`: where the service listens and how it stops."""
 
-    host: str = "0.0.0.0"  # noqa: S104  a container listens on all of its addresses
-    port: int = 8080
-    max_body_bytes: int = 33_554_432
-    shutdown_grace_seconds: float = 20
+    host: HostName = "0.0.0.0"  # noqa: S104  a container listens on all of its addresses
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
+    max_body_bytes: Annotated[int, Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
+    shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 20
     api_keys: tuple[SecretReference, ...] = ()
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
     """`[store]`: the SQLite file, its bounds, and how results are gathered into commits."""
 
-    path: str = "data/heap-cordial.db"
-    max_backlog: int = 5_000_000
-    retention_days: int = 90
-    settle_batch_results: int = 500
-    settle_interval_seconds: float = 0.1
+    path: StoreFile = "data/heap-cordial.db"
+    max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000_000
+    retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 90
+    settle_batch_results: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    settle_interval_seconds: Annotated[float, Meta(gt=0, le=60)] = 0.1
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """`[log]`."""
+    """`[log]`: how much is told, and in which form."""
 
-    level: str = "info"
-    format: str = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
 
 
 class AccountSettings(msgspec.Struct, frozen=True):
@@ -73,22 +110,22 @@ class AccountSettings(msgspec.Struct, frozen=True):
     name: str
     heap_secrets: tuple[SecretReference, ...]
     cordial_api_key: SecretReference
-    heap_id_token: str = ""
-    timestamp_tolerance_seconds: float = 300
-    cordial_base_url: str = "https://api.cordial.io"
-    identify_by: str = "email"
-    identities: dict[str, str] = {}
+    heap_id_token: Text = ""
+    timestamp_tolerance_seconds: Annotated[float, Meta(gt=0, le=604_800)] = 300
+    cordial_base_url: Text = "https://api.cordial.io"
+    identify_by: Identification = "email"
+    identities: dict[Text, CordialKey] = {}
     create_contacts: bool = True
     suppress_triggers: bool = True
-    list_prefix: str = ""
-    list_names: dict[str, str] = {}
+    list_prefix: ListPrefix = ""
+    list_names: dict[Text, ListName] = {}
     adopt_existing_lists: bool = False
-    on_segment_rename: str = "keep"
+    on_segment_rename: Literal["keep", "rename"] = "keep"
     allow_drain: bool = False
-    requests_per_second: float = 25
-    max_concurrency: int = 16
-    request_timeout_seconds: float = 30
-    max_attempts: int = 5
+    requests_per_second: Annotated[float, Meta(gt=0, le=10_000)] = 25
+    max_concurrency: Annotated[int, Meta(ge=1, le=1_024)] = 16
+    request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000)] = 5
 
 
 class Settings(msgspec.Struct, frozen=True):
