@@ -88,7 +88,7 @@ def _build_document(app: web.Application, title: str, version: str) -> dict[str,
         plugins=[operations],
         info={"description": _DESCRIPTION},
         # Relative to this document, so that a proxy may put the service under a path prefix.
-        servers=[{"url": "."}],
+        servers=[{"url": ".", "description": "this service"}],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", web.NotAppKeyWarning)
