@@ -5,7 +5,6 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -53,7 +52,6 @@ def configure(settings: LogSettings, stream: BinaryIO | None = None) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: lines,
-        cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, _StandardLibraryHandler)]:
@@ -125,10 +123,10 @@ def _add_time(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Ev
 
 def _hide_secrets(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """Hide text under a key that smells of a secret: a second line of defence, the first is not to log it."""
-    return _without_secrets(event_dict, _DEEPEST)
+    return _without_secrets(dict(event_dict), _DEEPEST)
 
 
-def _without_secrets(table: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+def _without_secrets(table: dict[Any, Any], depth: int) -> dict[Any, Any]:
     return {
         key: HIDDEN if _smells(str(key)) and _may_hold_text(value) else _searched(value, depth)
         for key, value in table.items()
@@ -136,9 +134,9 @@ def _without_secrets(table: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
 
 
 def _searched(value: object, depth: int) -> object:
-    if isinstance(value, (Mapping, list, tuple)) and not depth:
+    if isinstance(value, (dict, list, tuple)) and not depth:
         return "…"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _without_secrets(value, depth - 1)
     if isinstance(value, (list, tuple)):
         return [_searched(item, depth - 1) for item in value]

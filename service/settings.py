@@ -56,11 +56,11 @@ class SecretReference(msgspec.Struct, frozen=True):
         """
         if self.file is not None:
             try:
-                text = Path(self.file).read_text(encoding="utf-8")
+                text = Path(self.file).read_bytes().decode()
             except UnicodeDecodeError:
                 # The original error quotes the bytes it stumbled over, which are the secret's.
                 raise LookupError(f"the secret in {self.place} is not UTF-8 text") from None
-            text = text.removesuffix("\n").removesuffix("\r")
+            text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
         else:
             name = self.environment or ""
             value = os.environ.get(name)
