@@ -1,0 +1,74 @@
+"""Every error leaves the service as one JSON shape, whichever part of the service or of aiohttp it comes from."""
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from service.errors import ErrorCode, ErrorDetail, ErrorDocument, ServiceError
+
+_log = structlog.get_logger()
+
+_CHALLENGE = 'Basic realm="heap-cordial", charset="UTF-8"'
+_SENTENCES: dict[int, tuple[ErrorCode, str]] = {
+    400: (ErrorCode.INVALID_REQUEST, "the request cannot be understood"),
+    401: (ErrorCode.UNAUTHORIZED, "an API key is needed"),
+    403: (ErrorCode.FORBIDDEN, "this is not allowed"),
+    404: (ErrorCode.NOT_FOUND, "there is nothing at this address"),
+    405: (ErrorCode.METHOD_NOT_ALLOWED, "this method is not allowed here"),
+    413: (ErrorCode.BODY_TOO_LARGE, "the body is too large"),
+    415: (ErrorCode.NOT_JSON, "the body must be JSON"),
+}
+# What else aiohttp raises by itself is a fault of the request or of the service.
+_OTHER_REQUEST_FAULT = (ErrorCode.INVALID_REQUEST, "the request cannot be served")
+_SERVICE_FAULT = (ErrorCode.INTERNAL, "the service failed; its log says why")
+_FIRST_ERROR_STATUS = 400
+_FIRST_SERVICE_FAULT_STATUS = 500
+_KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
+
+
+def error_response(error: ServiceError) -> web.Response:
+    """Return the answer that tells of `error`, with `Retry-After` or the challenge for an API key where they belong."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.code is ErrorCode.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = _CHALLENGE
+    return _response(error.status, error.document(), headers)
+
+
+@web.middleware
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer with an `ErrorDocument` whatever is raised.
+
+    An exception that nobody foresaw is logged with its traceback and answered 500 without any detail. When the answer
+    had already begun, or the client has gone, nothing more can be said and the connection is left to aiohttp.
+    """
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return error_response(error)
+    except web.HTTPException as error:
+        if error.status < _FIRST_ERROR_STATUS:
+            raise
+        return _from_http_exception(error)
+    except ConnectionError:
+        raise
+    except Exception:
+        _log.exception("request.failed", method=request.method, path=request.path)
+        if request.writer.output_size:
+            raise
+        return error_response(ServiceError(*_SERVICE_FAULT))
+
+
+def _from_http_exception(error: web.HTTPException) -> web.Response:
+    other = _OTHER_REQUEST_FAULT if error.status < _FIRST_SERVICE_FAULT_STATUS else _SERVICE_FAULT
+    code, sentence = _SENTENCES.get(error.status, other)
+    headers = {name: error.headers[name] for name in _KEPT_HEADERS if name in error.headers}
+    return _response(error.status, ErrorDocument(ErrorDetail(code.value, sentence)), headers)
+
+
+def _response(status: int, document: ErrorDocument, headers: dict[str, str]) -> web.Response:
+    return web.Response(
+        status=status, body=msgspec.json.encode(document), headers=headers, content_type="application/json"
+    )

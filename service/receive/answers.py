@@ -1,0 +1,71 @@
+"""What the webhook answers, and what is told of each answer inside the service."""
+
+from typing import Literal
+
+import msgspec
+import structlog
+
+from service.model import Delivery
+
+_log = structlog.get_logger()
+
+_OK = 200
+_MAX_LOGGED_NAME = 100
+
+
+class WebhookAnswer(msgspec.Struct, frozen=True):
+    """The answer to a page that is durable, with the users of the page that are to be added and removed.
+
+    Users that stand twice count once, those in both lists as removed. `rejected` counts those that cannot be synced.
+    """
+
+    status: Literal["accepted", "duplicate"]
+    sync_task_id: str
+    page_number: int
+    added: int
+    removed: int
+    rejected: int
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One request to the webhook and how it ended.
+
+    `outcome` is `accepted`, `duplicate`, an error code, or `client_gone` with status 499; `account` is known once the signature held, or failed for an
+    account that exists; `delivery` once the page was understood. `reason` explains a refusal beyond its code.
+    """
+
+    status: int
+    outcome: str
+    reason: str | None
+    account: str | None
+    delivery: Delivery | None
+    body_bytes: int
+    duration_seconds: float
+
+
+def log_answer(answered: Answered) -> None:
+    """Write the one line that tells everything of a delivery; it holds no user ids."""
+    fields: dict[str, object] = {"account": answered.account}
+    delivery = answered.delivery
+    if delivery is not None:
+        fields |= {
+            "action": delivery.action.value,
+            "segment_id": delivery.segment_id,
+            "segment_name": delivery.segment_name[:_MAX_LOGGED_NAME],
+            "task": delivery.task_id,
+            "page": delivery.page_number,
+            "total_pages": delivery.total_pages,
+            "added": len(delivery.add),
+            "removed": len(delivery.remove),
+            "rejected": delivery.rejected_count,
+        }
+    fields |= {
+        "status": answered.status,
+        "outcome": answered.outcome,
+        "bytes": answered.body_bytes,
+        "duration_ms": round(answered.duration_seconds * 1000, 3),
+    }
+    if answered.reason is not None:
+        fields["reason"] = answered.reason
+    log = _log.info if answered.status == _OK else _log.warning
+    log("delivery.answered", **fields)

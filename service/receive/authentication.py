@@ -1,0 +1,152 @@
+"""Deciding which account a delivery belongs to and whether it is authentic."""
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+import structlog
+
+from service.errors import ErrorCode, ServiceError
+from service.receive.payload import decode_loosely
+from service.receive.signature import SignatureHeader, Verdict, verify
+from service.secrets import CachedSecret
+from service.settings import AccountSettings
+
+_log = structlog.get_logger()
+
+_RETRY_AFTER_SECONDS = 30
+
+
+class Refusal(StrEnum):
+    """Why a delivery is not let in: for the operator's log, never for the sender."""
+
+    UNKNOWN_ACCOUNT = "unknown account"
+    UNKNOWN_ID_TOKEN = "no account has this id_token"  # noqa: S105  a sentence, not a secret
+    WRONG_ID_TOKEN = "id_token is not that of the account"  # noqa: S105  a sentence, not a secret
+    WRONG_SIGNATURE = "wrong signature"
+    REFORMATTED = "body was reformatted on the way; look at your proxy"
+    STALE = "stale signature"
+
+
+class AuthenticationError(ServiceError):
+    """A delivery that is not authentic; whatever the reason, the answer is the same, so that nothing can be probed."""
+
+    def __init__(self, refusal: Refusal, account: str | None = None, age_seconds: float | None = None) -> None:
+        super().__init__(ErrorCode.FORBIDDEN, "the delivery is not authentic")
+        self.refusal = refusal
+        self.account = account
+        self.age_seconds = age_seconds
+
+    @property
+    def reason(self) -> str:
+        """The reason as a sentence for the log, with the direction in which a stale signature is off."""
+        if self.age_seconds is None:
+            return str(self.refusal)
+        direction = "old" if self.age_seconds > 0 else "ahead of this machine's clock"
+        return f"{self.refusal}: {abs(self.age_seconds):.1f} s {direction}"
+
+
+class Authenticator:
+    """Holds the accounts and their webhook secrets, which may change at any time without a restart."""
+
+    def __init__(self, accounts: Mapping[str, AccountSettings]) -> None:
+        self._accounts = accounts
+        self._account_by_id_token = {
+            account.heap_id_token: account for account in accounts.values() if account.heap_id_token
+        }
+        self._only_account = next(iter(accounts.values())) if len(accounts) == 1 else None
+        self._secrets_by_account = {
+            name: [CachedSecret(reference) for reference in account.heap_secrets] for name, account in accounts.items()
+        }
+        # Every delivery is checked against as many secrets, so that the time taken tells of no account.
+        most_secrets = max((len(account.heap_secrets) for account in accounts.values()), default=1)
+        self._decoys = [secrets.token_hex() for _ in range(most_secrets)]
+
+    def authenticate(
+        self, account_name: str | None, header: SignatureHeader, body: bytes, now_ms: int
+    ) -> AccountSettings:
+        """Return the account that `body` is meant for, once its signature holds.
+
+        Without `account_name` the page's `id_token` names the account, or there is only one. Raises
+        `AuthenticationError`, or `ServiceError` (`NOT_READY`) when the signature fits no secret that can be read while
+        another cannot.
+        """
+        account, doubt = self._find(account_name, body)
+        readable, all_readable = self._read_secrets(account)
+        candidates = readable + self._decoys[len(readable) :]
+        tolerance_seconds = account.timestamp_tolerance_seconds if account else 0.0
+        verdict = verify(header, body, candidates, now_ms, tolerance_seconds)
+        if account is None:
+            raise AuthenticationError(doubt)
+        if verdict is Verdict.VALID:
+            return account
+        if verdict is Verdict.STALE:
+            raise AuthenticationError(Refusal.STALE, account.name, header.age_seconds(now_ms))
+        if not all_readable:
+            raise ServiceError(
+                ErrorCode.NOT_READY,
+                "a webhook secret cannot be read at the moment; send again later",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        is_reformatted = verdict is Verdict.REFORMATTED
+        raise AuthenticationError(Refusal.REFORMATTED if is_reformatted else Refusal.WRONG_SIGNATURE, account.name)
+
+    def _find(self, account_name: str | None, body: bytes) -> tuple[AccountSettings | None, Refusal]:
+        if account_name is not None:
+            return self._accounts.get(account_name), Refusal.UNKNOWN_ACCOUNT
+        if self._only_account is not None:
+            return self._only_account, Refusal.UNKNOWN_ACCOUNT
+        return self._account_by_id_token.get(_id_token_of(body)), Refusal.UNKNOWN_ID_TOKEN
+
+    def _read_secrets(self, account: AccountSettings | None) -> tuple[list[str], bool]:
+        """Return the secrets that can be read now, and whether those are all."""
+        readable: list[str] = []
+        if account is None:
+            return readable, True
+        cached = self._secrets_by_account[account.name]
+        for secret, reference in zip(cached, account.heap_secrets, strict=True):
+            try:
+                readable.append(secret.get())
+            except (OSError, LookupError, ValueError) as error:
+                # By its type: the message of a decoding error quotes what it could not decode.
+                _log.error(
+                    "webhook_secret.unreadable",
+                    account=account.name,
+                    place=reference.place,
+                    fault=type(error).__name__,
+                )
+        return readable, len(readable) == len(cached)
+
+
+def check_id_token(account: AccountSettings, id_token: str | None) -> None:
+    """Hold a page's `id_token` against the one configured, if one is. Raises `AuthenticationError`."""
+    expected = account.heap_id_token
+    if expected and not hmac.compare_digest(_as_bytes(expected), _as_bytes(id_token or "")):
+        raise AuthenticationError(Refusal.WRONG_ID_TOKEN, account.name)
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+class _OnlyIdToken(msgspec.Struct):
+    id_token: str = ""
+
+
+_id_token_decoder = msgspec.json.Decoder(_OnlyIdToken)
+
+
+def _id_token_of(body: bytes) -> str:
+    """Read the `id_token` of a body whose origin is not known yet; empty where there is none to read."""
+    try:
+        return _id_token_decoder.decode(body).id_token
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        document = decode_loosely(body)
+    except ServiceError:
+        return ""
+    id_token = document.get("id_token") if isinstance(document, dict) else None
+    return id_token if isinstance(id_token, str) else ""

@@ -1,0 +1,66 @@
+"""What the OpenAPI document says of the webhook."""
+
+from typing import Any
+
+from service.errors import ErrorDocument
+from service.receive.answers import WebhookAnswer
+from service.receive.page_schema import HeapPage
+
+_RETRY_AFTER = "`Retry-After` says when to send again."
+
+_PAGE = {
+    "id_token": "bc2ae9f9-0000-4000-8000-000000000000",
+    "action_type": "segment.users.sync",
+    "customer_config": {},
+    "data": {
+        "segment": {"id": 15225086, "name": "Heap Test Segment"},
+        "sync_info": {"page_number": 1, "total_pages": 1, "sync_task_id": "ce011f7a-0000-4000-8000-000000000000"},
+        "add": [{"id": "jane@example.com"}],
+        "remove": [{"id": "john@example.com"}],
+    },
+}
+_DRAIN = {
+    "action_type": "segment.users.drain",
+    "customer_config": {},
+    "data": {"segment": {"id": 15225086, "name": "Heap Test Segment"}},
+}
+
+
+def _refusal(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": ErrorDocument}
+
+
+def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords of `@docs` for one of the webhook's addresses, with its own summary and parameters."""
+    return {
+        "tags": ["webhook"],
+        "summary": summary,
+        "description": (
+            "One page of a segment sync, or a drain, as Heap sends it. The answer 200 means that the whole page is on "
+            "disk; a page sent again is answered `duplicate` and changes nothing. Users that cannot be synced are "
+            "counted as rejected and never cost the rest of the page. Unknown fields are ignored, and numbers may "
+            "stand for text and text for numbers."
+        ),
+        "parameters": list(parameters),
+        "request_body": HeapPage,
+        "examples": {
+            "sync": {"summary": "one user entered, one left", "value": _PAGE},
+            "drain": {"summary": "remove everyone", "value": _DRAIN},
+        },
+        "responses": {
+            200: {"description": "The page is durable, now or from before.", "schema": WebhookAnswer},
+            400: _refusal("The `Heap-Hash` header or the body cannot be read."),
+            403: _refusal(
+                "Not authentic: unknown account, wrong `id_token`, wrong or stale signature. Which of these, only the "
+                "service's log says."
+            ),
+            413: _refusal("The body is larger than `max_body_bytes`."),
+            415: _refusal("The body is not declared to be JSON."),
+            422: _refusal("An action or a shape the service does not know; `path` says where."),
+            429: _refusal(f"The backlog is full. {_RETRY_AFTER}"),
+            503: _refusal(
+                f"The store cannot write, the service is stopping, or an operator has something to set. {_RETRY_AFTER}"
+            ),
+        },
+        "security": [{"heapHash": []}],
+    }

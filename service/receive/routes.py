@@ -1,0 +1,164 @@
+"""The webhook that Heap calls."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+from aiohttp_apispec import docs
+
+from service.clock import wall_ms
+from service.errors import ErrorCode, ServiceError, StoppingError
+from service.model import Delivery, Receipt
+from service.receive.answers import Answered, WebhookAnswer, log_answer
+from service.receive.authentication import AuthenticationError, Authenticator, check_id_token
+from service.receive.body import BodyReader
+from service.receive.delivery import to_delivery
+from service.receive.documentation import webhook_documentation
+from service.receive.payload import decode_page
+from service.receive.signature import HEADER_NAME, SignatureHeader, parse_header
+from service.settings import AccountSettings
+
+# A larger page is read on another thread, so that the small ones beside it are not held up.
+_MAX_BYTES_AT_ONCE = 262_144
+
+# Never sent, for nobody is there to read it; nginx made the number known.
+_CLIENT_GONE_STATUS = 499
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Inbox(Protocol):
+    """Where deliveries go."""
+
+    async def accept(self, delivery: Delivery) -> Receipt:
+        """Make the delivery durable, or tell that it already is.
+
+        Raises `BacklogFullError` and `StoreUnavailableError`.
+        """
+
+
+class _Progress:
+    """How far one request has come: what its log line tells, whichever way the request ends."""
+
+    def __init__(self) -> None:
+        self.account: str | None = None
+        self.delivery: Delivery | None = None
+        self.body_bytes = 0
+
+
+class Webhook:
+    """Takes Heap's deliveries: authenticates, understands and hands them to the inbox, then answers."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, AccountSettings],
+        inbox: Inbox,
+        *,
+        max_body_bytes: int,
+        is_stopping: Callable[[], bool],
+        on_answer: Callable[[Answered], None] | None = None,
+    ) -> None:
+        self._authenticator = Authenticator(accounts)
+        self._body_reader = BodyReader(max_body_bytes)
+        self._inbox = inbox
+        self._is_stopping = is_stopping
+        self._observers = [log_answer] if on_answer is None else [log_answer, on_answer]
+
+    @docs(
+        **webhook_documentation(
+            "Deliver a page to the account named in the address",
+            {"in": "path", "name": "account", "schema": str, "description": "the account's name in the configuration"},
+        )
+    )
+    async def receive_for_account(self, request: web.Request) -> web.Response:
+        """Take a delivery to `/webhooks/heap/{account}`."""
+        return await self._receive(request, request.match_info["account"])
+
+    @docs(**webhook_documentation("Deliver a page to the account its id_token names, or to the only one"))
+    async def receive(self, request: web.Request) -> web.Response:
+        """Take a delivery to `/webhooks/heap`."""
+        return await self._receive(request, None)
+
+    async def _receive(self, request: web.Request, account_name: str | None) -> web.Response:
+        started = time.perf_counter()
+        progress = _Progress()
+        status, outcome, reason = 500, ErrorCode.INTERNAL.value, None
+        try:
+            answer = await self._accept(request, account_name, progress)
+            status, outcome = 200, answer.status
+            return web.Response(body=_encode(answer), content_type="application/json")
+        except AuthenticationError as error:
+            progress.account = error.account
+            status, outcome, reason = error.status, error.code.value, error.reason
+            raise
+        except (ConnectionError, asyncio.CancelledError):
+            status, outcome = _CLIENT_GONE_STATUS, "client_gone"
+            raise
+        except ServiceError as error:
+            status, outcome, reason = error.status, error.code.value, _reason_of(error)
+            raise
+        finally:
+            answered = Answered(
+                status=status,
+                outcome=outcome,
+                reason=reason,
+                account=progress.account,
+                delivery=progress.delivery,
+                body_bytes=progress.body_bytes,
+                duration_seconds=time.perf_counter() - started,
+            )
+            for observe in self._observers:
+                observe(answered)
+
+    async def _accept(self, request: web.Request, account_name: str | None, progress: _Progress) -> WebhookAnswer:
+        received_at_ms = wall_ms()
+        if self._is_stopping():
+            raise StoppingError
+        _check_content_type(request.content_type)
+        self._body_reader.check_declared_length(request)
+        header = parse_header(request.headers.getall(HEADER_NAME, []))
+        body = await self._body_reader.read(request)
+        progress.body_bytes = len(body)
+        if len(body) > _MAX_BYTES_AT_ONCE:
+            delivery = await asyncio.to_thread(self._understand, account_name, header, body, received_at_ms, progress)
+        else:
+            delivery = self._understand(account_name, header, body, received_at_ms, progress)
+        progress.delivery = delivery
+        receipt = await self._inbox.accept(delivery)
+        return WebhookAnswer(
+            status="duplicate" if receipt.duplicate else "accepted",
+            sync_task_id=delivery.task_id,
+            page_number=delivery.page_number,
+            added=len(delivery.add),
+            removed=len(delivery.remove),
+            rejected=delivery.rejected_count,
+        )
+
+    def _understand(
+        self, account_name: str | None, header: SignatureHeader, body: bytes, received_at_ms: int, progress: _Progress
+    ) -> Delivery:
+        account = self._authenticator.authenticate(account_name, header, body, received_at_ms)
+        progress.account = account.name
+        page = decode_page(body)
+        check_id_token(account, page.id_token)
+        return to_delivery(
+            page, account, body=body, timestamp_text=header.timestamp_text, received_at_ms=received_at_ms
+        )
+
+
+def add_routes(app: web.Application, webhook: Webhook) -> None:
+    """Serve the webhook at `/webhooks/heap/{account}` and `/webhooks/heap`; the app needs `error_middleware`."""
+    app.router.add_post("/webhooks/heap/{account}", webhook.receive_for_account)
+    app.router.add_post("/webhooks/heap", webhook.receive)
+
+
+def _check_content_type(content_type: str) -> None:
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise ServiceError(ErrorCode.NOT_JSON, "the body must be sent as application/json")
+
+
+def _reason_of(error: ServiceError) -> str:
+    return error.message if error.path is None else f"{error.message} at {error.path}"
