@@ -18,7 +18,7 @@ from service.settings import LogSettings
 HIDDEN = "***"
 
 _SECRET_KEY = re.compile(
-    r"secret|passw|api_?key|token|authori[sz]ation|cookie|credential|hmac|heap_?hash|signature", re.IGNORECASE
+    r"secret|passw|api[-_]?key|token|authori[sz]ation|cookie|credential|hmac|heap[-_]?hash|signature", re.IGNORECASE
 )
 # Keys of the configuration that say where a secret stands, which is what an operator needs to see.
 _PLACE_KEY = re.compile(r"_(file|env)\Z", re.IGNORECASE)
