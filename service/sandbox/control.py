@@ -7,18 +7,13 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from service.http_headers import PAGE_HEADERS
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault
 from service.sandbox.journal import CallRecord
 from service.sandbox.state import EMAIL
 
 _PAGE = Path(__file__).parent / "page"
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 _DEFAULT_PER_PAGE = 50
 _MAX_PER_PAGE = 1000
 _WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -124,6 +119,6 @@ def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web
     body = (_PAGE / name).read_bytes()
 
     async def answer(_request: web.Request) -> web.Response:
-        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_SECURITY_HEADERS)
+        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=PAGE_HEADERS)
 
     return answer
