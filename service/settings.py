@@ -38,6 +38,15 @@ ListPrefix = Annotated[
     Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z", description="at most 64 letters, digits, `-` and `_`"),
 ]
 
+# Cordial's contract refuses `cid` as a list name; the others are fields of a contact's own, where a list's name would
+# stand beside them. In lower case: whether Cordial tells names apart by letter case is stated nowhere.
+RESERVED_LIST_NAMES = frozenset(
+    {
+        "_id", "attributes", "channels", "cid", "createdat", "email", "forcesubscribe", "identifyby", "lastmodified",
+        "listjoindate", "lists", "lj", "suppresstriggers",
+    }
+)  # fmt: skip
+
 
 class SecretReference(msgspec.Struct, frozen=True):
     """Where a secret stands: an environment variable or a file, never the value itself.

@@ -8,12 +8,10 @@ from urllib.parse import urlsplit
 from service.configuration.document import KeyPath
 from service.configuration.keys import ACCOUNTS
 from service.configuration.reader import Faults, read_fields
-from service.settings import AccountSettings
+from service.settings import RESERVED_LIST_NAMES, AccountSettings
 
 # No double underscore, none at an end: with them, a variable HEAP_CORDIAL__ACCOUNTS__… could not be taken apart.
 _NAME = re.compile(r"(?!.*__)(?!_)[a-z0-9_-]{1,64}(?<!_)\Z")
-# Cordial's contract: contact writes use these names themselves, and `cid` is refused for lists.
-_RESERVED_LIST_NAME = "cid"
 
 
 def read_accounts(tables: dict[str, Any], faults: Faults) -> dict[str, AccountSettings]:
@@ -101,8 +99,8 @@ def _check_list_names(fields: dict[str, Any], path: KeyPath, faults: Faults) -> 
     for segment, list_name in fields.get("list_names", {}).items():
         entry = (*path, "list_names", segment)
         folded = list_name.lower()
-        if folded == _RESERVED_LIST_NAME:
-            faults.add(entry, f'must be another name: Cordial keeps "{_RESERVED_LIST_NAME}" to itself')
+        if folded in RESERVED_LIST_NAMES:
+            faults.add(entry, f'must be another name: Cordial keeps "{list_name}" to itself')
         if folded in segment_of:
             faults.add(entry, f"must be another name: segment {segment_of[folded]} has this one")
         segment_of.setdefault(folded, segment)
