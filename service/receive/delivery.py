@@ -49,7 +49,7 @@ def to_delivery(
     identity = resolve_identity(account, page.identity_property)
     added = read_user_ids(page.add, identity, "$.data.add")
     removed = read_user_ids(page.remove, identity, "$.data.remove")
-    add, remove = dict.fromkeys(added.usable), dict.fromkeys(removed.usable)
+    remove = set(removed.usable)
     rejected = added.rejected + removed.rejected
     return Delivery(
         account=account.name,
@@ -61,8 +61,8 @@ def to_delivery(
         total_pages=page.sync_info.total_pages,
         digest=digest,
         identity=identity,
-        add=[user_id for user_id in add if user_id not in remove] if remove else list(add),
-        remove=list(remove),
+        add=[user_id for user_id in added.usable if user_id not in remove] if remove else added.usable,
+        remove=removed.usable,
         rejected=rejected[:_MAX_KEPT_REJECTED],
         rejected_count=len(rejected),
         received_at_ms=received_at_ms,

@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 
 class UserIds(msgspec.Struct, frozen=True):
-    """The usable ids, normalised, in the order they came, and the rejected ones with their places."""
+    """The usable ids, normalised, each once, in the order they came; and the rejected ones with their places."""
 
     usable: list[str]
     rejected: list[Rejected]
@@ -64,11 +64,14 @@ def read_user_ids(values: Sequence[object], identity: str, path: str) -> UserIds
             rejected.append(Rejected(item_path, reason.value, _printable(value)))
         elif text is not None:
             usable.append(text)
-    return UserIds(usable, rejected)
+    return UserIds(list(dict.fromkeys(usable)), rejected)
 
 
 def _take_together(values: Sequence[object], identity: str) -> list[str] | None:
-    """Return all ids normalised if every one is beyond doubt: looking at them together is many times faster."""
+    """Return all ids as `UserIds` holds them if every one is usable beyond doubt.
+
+    Pages are nearly always like that, and looking at their ids together is many times faster than at each.
+    """
     try:
         together = "".join(cast("Sequence[str]", values))
     except TypeError:  # not all of them are text
@@ -77,13 +80,14 @@ def _take_together(values: Sequence[object], identity: str) -> list[str] | None:
     is_plain = together.isascii() and not any(character in together for character in _SPACE_AND_CONTROLS)
     if not is_plain or (identity == EMAIL and together != together.lower()):
         texts = [_normalise(text, identity) for text in texts]
-    if (
-        (is_plain or "".join(texts).isprintable())
-        and _NEVER_USABLE.isdisjoint(texts if is_plain else map(str.strip, texts))
-        and max(map(len, texts), default=0) <= MAX_ID_LENGTH
-    ):
-        return texts
-    return None
+    if not is_plain and not "".join(texts).isprintable():
+        return None
+    unique = set(texts)
+    if not _NEVER_USABLE.isdisjoint(unique if is_plain else map(str.strip, unique)):
+        return None
+    if max(map(len, texts), default=0) > MAX_ID_LENGTH:
+        return None
+    return texts if len(unique) == len(texts) else list(dict.fromkeys(texts))
 
 
 def _normalise(text: str, identity: str) -> str:
