@@ -1,0 +1,157 @@
+import asyncio
+import gzip
+import time
+import zlib
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import ClientSession
+
+from service.receive.signature import sign
+from tests.webhook_fixtures import (
+    JSON,
+    MAX_BODY_BYTES,
+    SECRET,
+    Service,
+    compact,
+    page,
+    running,
+    two_accounts,
+)
+
+
+@pytest.fixture
+async def service(tmp_path) -> AsyncIterator[Service]:
+    async with running(*two_accounts(tmp_path)) as service:
+        yield service
+
+
+def request_head(content_length: int) -> bytes:
+    """Return the head of a request whose body is still to come."""
+    lines = [
+        "POST /webhooks/heap/acme HTTP/1.1",
+        "Host: localhost",
+        f"Content-Type: {JSON}",
+        f"Content-Length: {content_length}",
+        f"Heap-Hash: {sign(SECRET, str(int(time.time() * 1000)), b'')}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def test_a_large_page_is_taken_and_small_ones_pass_it_by(service):
+    users = [f"user{number}@example.com" for number in range(20_000)]
+    large = asyncio.create_task(service.post(page(users)))
+    small = [(await service.post(page([f"{number}@x.com"])))[0] for number in range(5)]
+    status, answer, _ = await large
+    assert small == [200] * 5
+    assert (status, answer["added"]) == (200, 20_000)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_a_compressed_body_is_taken_and_signed_as_the_json_it_holds(service, encoding, compress):
+    body = compact(page(["a@x.com"]))
+    status, _, _ = await service.post(body, send=compress(body), headers={"Content-Encoding": encoding})
+    assert status == 200
+    assert service.inbox.deliveries[0].add == ["a@x.com"]
+
+
+async def test_a_chunked_body_is_taken(service):
+    body = compact(page(["a@x.com"]))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 50):
+            yield body[start : start + 50]
+            await asyncio.sleep(0)
+
+    status, _, _ = await service.post(body, send=pieces())
+    assert status == 200
+
+
+async def test_a_badly_compressed_body_is_400(service):
+    body = compact(page(["a@x.com"]))
+    status, answer, _ = await service.post(body, send=b"no gzip", headers={"Content-Encoding": "gzip"})
+    assert (status, answer["error"]["code"]) == (400, "body_unreadable")
+
+
+async def test_a_body_that_says_it_is_too_large_is_413_before_it_is_sent(service):
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(request_head(MAX_BODY_BYTES + 1))
+    answer = await asyncio.wait_for(reader.readuntil(b"}}"), 10)
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"body_too_large"' in answer
+
+
+async def test_a_body_of_the_largest_size_is_taken(service):
+    body = compact(page(["a@x.com"]))
+    exact = body[:-1] + b" " * (MAX_BODY_BYTES - len(body)) + body[-1:]
+    assert (await service.post(exact))[0] == 200
+    status, answer, _ = await service.post(exact + b" ")
+    assert (status, answer["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_a_chunked_body_without_end_is_413(service):
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 50 * MAX_BODY_BYTES:
+            yield b" " * 50_000
+            sent += 50_000
+
+    headers = {"Content-Type": JSON, "Heap-Hash": sign(SECRET, "1", b"")}
+    async with ClientSession() as session:
+        url = service.client.make_url("/webhooks/heap/acme")
+        async with session.post(url, data=endless(), headers=headers) as response:
+            assert response.status == 413
+            assert sent < 50 * MAX_BODY_BYTES
+
+
+async def test_a_small_body_that_unfolds_without_end_is_413(service):
+    body = b" " * (100 * MAX_BODY_BYTES)
+    status, answer, _ = await service.post(b"{}", send=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    assert (status, answer["error"]["code"]) == (413, "body_too_large")
+    assert service.answered[0].body_bytes == 0
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(service):
+    _, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(request_head(1000) + b"{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await service.post(page(["a@x.com"])))[0] == 200
+    assert len(service.inbox.deliveries) == 1
+
+
+async def test_large_bodies_on_their_way_are_bounded_together(service):
+    head = request_head(1_000_000)
+    connections = [await asyncio.open_connection(service.client.host, service.client.port) for _ in range(6)]
+    for _, writer in connections:
+        writer.write(head + b" " * 900_000)
+    answers = [asyncio.create_task(reader.readuntil(b"}}")) for reader, _ in connections]
+    done, waiting = await asyncio.wait(answers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    for _, writer in connections:
+        writer.transport.abort()
+    for task in done:
+        answer = task.result()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: " in answer
+        assert b'"code":"not_ready"' in answer
+    assert done
+    assert waiting
+    large = compact(page(["a@x.com"]))
+    assert (await service.post(large + b" " * 900_000))[0] == 200
+
+
+async def test_a_body_that_never_comes_is_400(service, monkeypatch):
+    monkeypatch.setattr("service.receive.body._MAX_READING_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(request_head(100) + b"{")
+    answer = await asyncio.wait_for(reader.readuntil(b"}}"), 30)
+    writer.transport.abort()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"body_unreadable"' in answer
