@@ -2,7 +2,7 @@
 
 import random
 from enum import StrEnum
-from http import HTTPStatus
+from http.client import responses
 
 import msgspec
 
@@ -65,7 +65,7 @@ def _usual_body(status: int) -> bytes:
         404: RECORD_NOT_FOUND,
         422: contact_error("contact", "The contact cannot be written."),
     }
-    return usual.get(status, error(status, HTTPStatus(status).phrase)).body
+    return usual.get(status, error(status, responses.get(status, f"Error {status}"))).body
 
 
 _RANDOM_MIX = (

@@ -56,6 +56,11 @@ async def test_a_proxy_in_front_answers_in_html(cordial):
     assert "<html>" in reply.text
 
 
+async def test_a_status_that_only_proxies_know_can_be_answered(cordial):
+    cordial.sandbox.faults.add(Fault(FaultKind.ANSWER, status=522), Fault(FaultKind.HTML, status=520))
+    assert [(await cordial.add("jane@example.com")).status for _ in range(2)] == [522, 520]
+
+
 async def test_a_key_can_be_refused_for_a_while(cordial):
     cordial.sandbox.faults.add(Fault(FaultKind.ANSWER, status=401))
     refused = await cordial.add("jane@example.com")

@@ -136,10 +136,10 @@ function makeCallRow(call) {
   return element(
     "tr",
     {},
+    element("td", {}, element("span", { className: "badge", text: status, tone: toneOf(call.status) })),
     element("td", { className: "call", text: `${call.method} ${call.endpoint}` }),
     element("td", { text: call.contact }),
     element("td", {}, ...changes),
-    element("td", {}, element("span", { className: "badge", text: status, tone: toneOf(call.status) })),
     element("td", { className: "number", text: `${took.toFixed(took < 10 ? 1 : 0)} ms` }),
   );
 }
