@@ -46,10 +46,11 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What the store says of a delivery once it is durable."""
+    """What the store says of a delivery once it is durable; the ids are the store's."""
 
     duplicate: bool
     delivery_id: int
+    segment_id: int
 
 
 class MemberState(StrEnum):
@@ -64,12 +65,13 @@ class MemberState(StrEnum):
 class Change(msgspec.Struct, frozen=True, gc=False):
     """One membership that Heap wants and Cordial has not confirmed: list of `segment_id` (the store's), wanted or not.
 
-    `attempts` counts failures that were this change's own (R7).
+    `failures` counts the calls for it that failed so far; `attempts` counts those that were the change's own fault (R7).
     """
 
     segment_id: int
     wanted: bool
     attempts: int = 0
+    failures: int = 0
 
 
 class ContactWork(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +82,29 @@ class ContactWork(msgspec.Struct, frozen=True, gc=False):
 
     contact: str
     changes: tuple[Change, ...]
+
+
+class ClaimCursor(msgspec.Struct, frozen=True, gc=False):
+    """How far a segment's pieces have been claimed; opaque to all but the store. The default is the beginning."""
+
+    piece_id: int = 0
+    start: int = 0
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """What a claim found in one piece of the inbox; `complete` when it has looked at the piece's last contact."""
+
+    piece_id: int
+    works: list[ContactWork]
+    complete: bool
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What a claim found, where the next one goes on, and whether it came to the end of the segment's pieces."""
+
+    stretches: list[Stretch]
+    cursor: ClaimCursor
+    exhausted: bool
 
 
 class OutcomeKind(StrEnum):
@@ -101,8 +126,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The result of sending one change; settles only if the member still wants `wanted` (R5).
 
-    For a retry, `attempts` is the new count of failures that were the change's own and `retry_at_ms` the earliest time
-    of the next call.
+    `failures` is how many calls had failed before this one. For a retry, `attempts` is the new count of failures that
+    were the change's own and `retry_at_ms` the earliest time of the next call.
     """
 
     account: str
@@ -111,6 +136,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     wanted: bool
     kind: OutcomeKind
     failure: Failure | None = None
+    failures: int = 0
     attempts: int = 0
     retry_at_ms: int = 0
 
@@ -161,3 +187,11 @@ class AccountState(StrEnum):
     SENDING = "sending"
     SLOWED = "slowed"
     PAUSED = "paused"
+
+
+class AccountStatus(msgspec.Struct, frozen=True):
+    """What an account's sending is doing, why, and for how many seconds more, as far as that is known."""
+
+    state: AccountState
+    reason: str = ""
+    seconds: float = 0.0

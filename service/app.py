@@ -1,0 +1,126 @@
+"""The composition root: builds every stage, connects them, starts and stops them in order."""
+
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from aiohttp import web
+
+from service import __version__
+from service.clock import SteadyClock
+from service.deliver.deliverer import Deliverer
+from service.http_errors import error_middleware
+from service.model import AccountState
+from service.observe import health, openapi
+from service.observe.swagger import routes as swagger_routes
+from service.receive import routes as receive_routes
+from service.settings import Settings
+from service.store.folder import Folder
+from service.store.store import SqliteStore
+
+log = structlog.get_logger()
+
+# A loop of ours turns at least once a second, idle or not.
+_MOST_SILENCE_SECONDS = 15.0
+
+
+class _Check(NamedTuple):
+    """A named readiness check made of a function."""
+
+    name: str
+    find_fault: Callable[[], str | None]
+
+    def fault(self) -> str | None:
+        """Return what is wrong, or None."""
+        return self.find_fault()
+
+
+class Service:
+    """The running service; made by `running_service`."""
+
+    def __init__(self, settings: Settings, store: SqliteStore, deliverer: Deliverer) -> None:
+        self.settings = settings
+        self.store = store
+        self.deliverer = deliverer
+        self.folder = Folder(store, deliverer.wake)
+        self.is_stopping = False
+        self.url = ""
+
+    def checks(self) -> list[_Check]:
+        """Return what must be right for the service to take and to deliver."""
+        checks = [
+            _Check("service", lambda: "stopping" if self.is_stopping else None),
+            _Check("store", lambda: self.store.fault),
+            _Check("folder", lambda: _silence_fault(time.monotonic() - self.folder.ticked_at)),
+        ]
+        return checks + [
+            _Check(f"sending for {name}", functools.partial(self._sending_fault, name))
+            for name in self.settings.accounts
+        ]
+
+    def _sending_fault(self, name: str) -> str | None:
+        status = self.deliverer.statuses()[name]
+        if status.state is AccountState.PAUSED:
+            return f"paused, {status.reason}; next try in {status.seconds:.0f} s"
+        return _silence_fault(self.deliverer.silences()[name])
+
+
+def _silence_fault(seconds: float) -> str | None:
+    return f"silent for {seconds:.0f} s" if seconds > _MOST_SILENCE_SECONDS else None
+
+
+def make_application(service: Service) -> web.Application:
+    """Return the HTTP side of the service."""
+    settings = service.settings
+    app = web.Application(middlewares=[error_middleware], client_max_size=settings.server.max_body_bytes)
+    webhook = receive_routes.Webhook(
+        settings.accounts,
+        service.store,
+        max_body_bytes=settings.server.max_body_bytes,
+        is_stopping=lambda: service.is_stopping,
+    )
+    receive_routes.add_routes(app, webhook)
+    health.add_routes(app, service.checks())
+    swagger_routes.add_routes(app)
+    openapi.setup_openapi(app, title="heap-cordial", version=__version__)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def running_service(settings: Settings) -> AsyncIterator[Service]:
+    """Run the service until the block ends, then stop it in order (R13).
+
+    Raises `StoreOpenError` when the store cannot be opened and `OSError` when the address is in use.
+    """
+    clock = SteadyClock()
+    store = await SqliteStore.open(
+        Path(settings.store.path), settings.accounts, max_backlog=settings.store.max_backlog, clock=clock
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        deliverer = Deliverer(settings.accounts, store, settings.store, clock)
+        service = Service(settings, store, deliverer)
+        runner = web.AppRunner(make_application(service), access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
+        stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(deliverer.stop, settings.server.shutdown_grace_seconds)
+        stack.push_async_callback(service.folder.stop)
+        stack.callback(_begin_stop, service)
+        await deliverer.start()
+        await runner.setup()
+        site = web.TCPSite(runner, settings.server.host, settings.server.port, reuse_address=True)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        service.url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
+        log.info("service.started", url=service.url, accounts=sorted(settings.accounts), backlog=store.backlog.total)
+        yield service
+    log.info("service.stopped")
+
+
+def _begin_stop(service: Service) -> None:
+    service.is_stopping = True
+    log.info("service.stopping", grace_seconds=service.settings.server.shutdown_grace_seconds)

@@ -1,0 +1,70 @@
+"""The `serve` command: the service."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from service import config, log
+from service.app import running_service
+from service.errors import ConfigurationError
+from service.settings import Settings
+from service.store.sqlite import StoreOpenError
+
+_log = structlog.get_logger()
+
+_CONFIGURATION_FAULT = 2
+_STARTUP_FAULT = 1
+# As a shell reports a process that a second SIGINT or SIGTERM ended.
+_STOPPED_AT_ONCE = 130
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("serve", help="run the service")
+    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        settings = config.load(arguments.config, os.environ)
+        faults = config.secret_faults(settings)
+    except ConfigurationError as error:
+        faults = error.faults
+        settings = None
+    if settings is None or faults:
+        for fault in faults:
+            print(fault, file=sys.stderr)  # noqa: T201  the log is not configured before the configuration is read
+        return _CONFIGURATION_FAULT
+    log.configure(settings.log)
+    for warning in config.secret_warnings(settings):
+        _log.warning("secret.exposed", warning=warning)
+    _log.info("configuration", **config.describe(settings))
+    try:
+        return asyncio.run(serve_until_signalled(settings))
+    except (StoreOpenError, OSError) as error:
+        _log.error("service.not_started", reason=str(error))
+        return _STARTUP_FAULT
+
+
+async def serve_until_signalled(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; a second signal ends the process at once, which loses nothing (R6, R13)."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if told.is_set():
+            os._exit(_STOPPED_AT_ONCE)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with running_service(settings):
+        await told.wait()
+    return 0

@@ -1,0 +1,110 @@
+"""One account's line to Cordial: every call passes here, and here it shows whether the account can be served (R7)."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from service.deliver.answers import Answer, AnswerKind
+from service.deliver.cordial import CordialClient
+from service.deliver.limiter import RateLimiter
+from service.deliver.retry import Circuit, Suspicion
+from service.model import AccountState, AccountStatus
+
+log = structlog.get_logger()
+
+# The fault of the account, never of the contact or list that the call was about.
+_ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
+_SLOWED_FROM_SECONDS = 1.0
+
+
+class AccountLine:
+    """Makes an account's calls: one at a time while the account is paused, freely otherwise."""
+
+    def __init__(
+        self,
+        name: str,
+        client: CordialClient,
+        limiter: RateLimiter,
+        on_resume: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self.client = client
+        self.circuit = Circuit(time.monotonic, random.random)
+        self.suspicion = Suspicion(self.circuit)
+        self._limiter = limiter
+        self._on_resume = on_resume
+        self._probe_turn = asyncio.Lock()
+        self._last_message = ""
+        self.calls = 0
+
+    async def call(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Make a call and return its answer, which is never a 429: those are waited out and repeated.
+
+        While the account is paused, callers take turns as its probe.
+        """
+        while True:
+            if self.circuit.is_open:
+                async with self._probe_turn:
+                    if self.circuit.is_open:
+                        await self._wait_for_probe_time()
+                        answer = await self._call_once(make)
+                    else:
+                        continue
+            else:
+                answer = await self._call_once(make)
+            if answer.kind is not AnswerKind.THROTTLED:
+                return answer
+
+    def status(self) -> AccountStatus:
+        """Return what the account's sending is doing now."""
+        if self.circuit.is_open:
+            wait = max(0.0, self.circuit.next_probe_at - time.monotonic())
+            reason = f"{self.circuit.reason}: {self._last_message}"
+            return AccountStatus(AccountState.PAUSED, reason, wait)
+        slowed = self._limiter.slowed_seconds
+        if slowed >= _SLOWED_FROM_SECONDS:
+            return AccountStatus(AccountState.SLOWED, "Cordial's rate limit is reached", slowed)
+        return AccountStatus(AccountState.SENDING)
+
+    async def _wait_for_probe_time(self) -> None:
+        wait = self.circuit.next_probe_at - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    async def _call_once(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
+        self.calls += 1
+        answer = await make()
+        if answer.kind is AnswerKind.THROTTLED:
+            return answer
+        if answer.kind in _ACCOUNT_FAULTS or answer.kind is AnswerKind.UNAVAILABLE:
+            self._failed(answer)
+        elif self.circuit.passed():
+            log.info("account.resumed", account=self.name)
+            await self._on_resume()
+        return answer
+
+    def _failed(self, answer: Answer) -> None:
+        decisive = answer.kind in _ACCOUNT_FAULTS
+        if decisive:
+            self.client.renew_key()
+        self._last_message = answer.message
+        if self.circuit.failed(answer.reason, decisive=decisive):
+            log.error(
+                "account.paused",
+                account=self.name,
+                reason=answer.reason,
+                status=answer.status,
+                message=answer.message if decisive else None,
+                hint=_HINTS.get(answer.reason),
+            )
+
+
+_HINTS = {
+    "unauthorized": "Cordial refuses the API key, or does not allow this host's IP address; see Administration > API keys",
+    "forbidden": "the API key lacks a permission, or Cordial does not allow this host's IP address",
+    "no_api_key": "set cordial_api_key_file or cordial_api_key_env to a readable, non-empty secret",
+    "not_a_secondary_key": "identify_by names a key that is not a unique secondary key in Cordial",
+}

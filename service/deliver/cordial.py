@@ -1,0 +1,169 @@
+"""Cordial's REST API, as far as lists need it: one method a call, typed answers, no exception for a status."""
+
+import asyncio
+import base64
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from service.clock import wall_ms
+from service.deliver.answers import Answer, AnswerKind, classify, no_answer
+from service.deliver.limiter import RateLimiter, Ticket
+from service.secrets import CachedSecret
+
+# What is read of an answer; Cordial's are small, and a proxy's page may be anything.
+_MOST_ANSWER_BYTES = 16_777_216
+_encode = msgspec.json.Encoder().encode
+
+
+def make_session() -> aiohttp.ClientSession:
+    """Return the one HTTP session all accounts share; each account bounds its own concurrency."""
+    trace = aiohttp.TraceConfig()
+
+    async def on_headers_sent(_session: object, context: Any, _parameters: object) -> None:
+        limiter, ticket = context.trace_request_ctx
+        limiter.written(ticket)
+
+    trace.on_request_headers_sent.append(on_headers_sent)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+        trace_configs=[trace],
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=True,
+    )
+
+
+class CordialClient:
+    """One account's calls to Cordial, each waiting for the account's limiter."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: str,
+        api_key: CachedSecret,
+        limiter: RateLimiter,
+        timeout_seconds: float,
+        suppress_triggers: bool,
+    ) -> None:
+        self._session = session
+        self._root = f"{base_url}/v2"
+        self._api_key = api_key
+        self._limiter = limiter
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        # Sent always: Cordial's two contracts name opposite defaults.
+        self._flags = {"suppressTriggers": suppress_triggers}
+        self._authorization_of = ("", "")
+        self._calling: set[asyncio.Task[Any] | None] = set()
+
+    async def update_contact(self, contact: str, memberships: dict[str, bool]) -> Answer:
+        """Set memberships of a contact that exists; `contact` is `key:value`. Never creates one."""
+        key, _, value = contact.partition(":")
+        path = f"/contacts/{quote(key, safe='')}:{quote(value, safe='')}"
+        return await self._call("PUT", path, "contacts", {**memberships, **self._flags})
+
+    async def upsert_contact(self, contact: str, memberships: dict[str, bool]) -> Answer:
+        """Set memberships of a contact, creating it if there is none; its subscriptions are left alone (R14)."""
+        key, _, value = contact.partition(":")
+        by_email = {"channels": {"email": {"address": value}}}
+        identity: dict[str, Any] = by_email if key == "email" else {key: value, "identifyBy": [key]}
+        return await self._call("POST", "/contacts", "contacts", {**identity, **memberships, **self._flags})
+
+    async def find_lists(self, name: str) -> Answer:
+        """Return the lists of that name; Cordial says 404 where there is none."""
+        return await self._call("GET", f"/accountlists?name={quote(name, safe='')}", "accountlists")
+
+    async def all_lists(self) -> Answer:
+        """Return all lists of the account."""
+        return await self._call("GET", "/accountlists", "accountlists")
+
+    async def get_list(self, list_id: str) -> Answer:
+        """Return one list by Cordial's id."""
+        return await self._call("GET", f"/accountlists/{quote(list_id, safe='')}", "accountlists/id")
+
+    async def count_list(self, list_id: str) -> Answer:
+        """Return one list with the count of its contacts."""
+        return await self._call("GET", f"/accountlists/{quote(list_id, safe='')}/count", "accountlists/count")
+
+    async def create_list(self, name: str) -> Answer:
+        """Create a list that also tracks when each contact joined."""
+        return await self._call("POST", "/accountlists", "accountlists", {"name": name, "enhanced": True})
+
+    async def rename_list(self, list_id: str, name: str) -> Answer:
+        """Give a list another name; its members stay."""
+        path = f"/accountlists/{quote(list_id, safe='')}"
+        return await self._call("PUT", path, "accountlists/id", {"name": name, "enhanced": True})
+
+    async def contact_attributes(self) -> Answer:
+        """Return the account's contact attributes: they share a namespace with lists."""
+        return await self._call("GET", "/accountcontactattributes", "accountcontactattributes")
+
+    def is_calling(self, task: asyncio.Task[Any]) -> bool:
+        """Tell whether the task has a request on its way, as opposed to waiting for leave to make one."""
+        return task in self._calling
+
+    def renew_key(self) -> None:
+        """Read the API key anew at the next call: Cordial has refused the one in use."""
+        self._api_key.forget()
+
+    async def _call(self, method: str, path: str, endpoint: str, body: dict[str, Any] | None = None) -> Answer:
+        ticket = await self._limiter.acquire(f"{method} {endpoint}")
+        answer = no_answer("cancelled", "the call was given up")
+        task = asyncio.current_task()
+        self._calling.add(task)
+        try:
+            answer = await self._request(method, path, body, ticket)
+        finally:
+            self._calling.discard(task)
+            throttled = answer.kind is AnswerKind.THROTTLED
+            self._limiter.answered(ticket, answer.limits, throttled=throttled)
+        return answer
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None, ticket: Ticket) -> Answer:
+        try:
+            headers = {"Authorization": self._authorization()}
+        except (OSError, LookupError) as error:
+            return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
+        data = None
+        if body is not None:
+            data = _encode(body)
+            headers["Content-Type"] = "application/json"
+        try:
+            async with self._session.request(
+                method,
+                URL(self._root + path, encoded=True),
+                data=data,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                trace_request_ctx=(self._limiter, ticket),
+            ) as response:
+                return classify(response.status, response.headers, await _read(response), wall_ms())
+        except TimeoutError:
+            return no_answer("timeout", f"no answer within {self._timeout.total:g} seconds")
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            return no_answer("unreachable", str(error) or type(error).__name__)
+
+    def _authorization(self) -> str:
+        key = self._api_key.get()
+        if self._authorization_of[0] != key:
+            token = base64.b64encode(f"{key}:".encode()).decode("ascii")
+            self._authorization_of = (key, f"Basic {token}")
+        return self._authorization_of[1]
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body, cut where it is larger than any answer of Cordial's (and so no JSON any more)."""
+    if (response.content_length or _MOST_ANSWER_BYTES) < _MOST_ANSWER_BYTES:
+        return await response.read()
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size_bytes += len(part)
+        if size_bytes >= _MOST_ANSWER_BYTES:
+            break
+    return b"".join(parts)

@@ -1,0 +1,159 @@
+"""The stage that delivers: a pool for each account, and what all of them share."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import aiohttp
+import structlog
+
+from service.clock import SteadyClock
+from service.deliver import cordial, lists, pool, settler
+from service.deliver.account import AccountLine
+from service.deliver.cordial import CordialClient
+from service.deliver.limiter import RateLimiter
+from service.errors import StoreUnavailableError
+from service.model import AccountState, AccountStatus
+from service.secrets import CachedSecret
+from service.settings import AccountSettings, StoreSettings
+
+log = structlog.get_logger()
+_TICK_SECONDS = 0.5
+_SHORTEST_RELEASE_WAIT_SECONDS = 0.02
+
+
+class Store(pool.Backlog, lists.Registry, settler.Ledger, Protocol):
+    """All that delivering needs of the store."""
+
+    @property
+    def waiting_changes(self) -> int:
+        """How many changes wait for their next call."""
+
+    async def release_due(self) -> int | None:
+        """Make waiting changes pending whose time has come; return when the next one's comes, if any."""
+
+    async def hasten(self, account: str) -> None:
+        """Send soon whatever waits through no fault of its own."""
+
+    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
+        """Record what the account's sending is doing."""
+
+
+class _Account:
+    """One account's parts, wired together."""
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        store: Store,
+        session: aiohttp.ClientSession,
+        results: settler.Settler,
+        clock: SteadyClock,
+    ) -> None:
+        limiter = RateLimiter(settings.requests_per_second)
+        client = CordialClient(
+            session,
+            base_url=settings.cordial_base_url,
+            api_key=CachedSecret(settings.cordial_api_key),
+            limiter=limiter,
+            timeout_seconds=settings.request_timeout_seconds,
+            suppress_triggers=settings.suppress_triggers,
+        )
+        self._store = store
+        self.name = settings.name
+        self.line = AccountLine(settings.name, client, limiter, self._resumed)
+        self.lists = lists.ListKeeper(settings, store, self.line, self._list_ready)
+        self.pool = pool.AccountPool(settings, store, self.line, self.lists, results, now_ms=clock.now_ms)
+        self.recorded: AccountStatus | None = None
+
+    def _list_ready(self) -> None:
+        self.pool.wake()
+
+    async def _resumed(self) -> None:
+        with contextlib.suppress(StoreUnavailableError):
+            await self._store.hasten(self.name)
+        self.lists.retry_held()
+        self.pool.refresh()
+
+
+class Deliverer:
+    """Sends what the store owes to Cordial, for all accounts."""
+
+    def __init__(
+        self, accounts: Mapping[str, AccountSettings], store: Store, store_settings: StoreSettings, clock: SteadyClock
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._session = cordial.make_session()
+        self._settler = settler.Settler(
+            store,
+            batch_results=store_settings.settle_batch_results,
+            interval_seconds=store_settings.settle_interval_seconds,
+        )
+        self._accounts = [
+            _Account(settings, store, self._session, self._settler, clock) for settings in accounts.values()
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up whatever is pending, and go on."""
+        for account in self._accounts:
+            await account.lists.start()
+            account.pool.start()
+        self._tasks = [
+            asyncio.create_task(self._release_when_due(), name="releaser"),
+            asyncio.create_task(self._record_states(), name="account states"),
+        ]
+
+    def wake(self) -> None:
+        """Look for work in all accounts."""
+        for account in self._accounts:
+            account.pool.wake()
+
+    def statuses(self) -> dict[str, AccountStatus]:
+        """Return what each account's sending is doing."""
+        return {account.name: account.line.status() for account in self._accounts}
+
+    def silences(self) -> dict[str, float]:
+        """Return for how many seconds each account's feeder has not turned."""
+        now = time.monotonic()
+        return {account.name: now - account.pool.ticked_at for account in self._accounts}
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let calls on their way finish within the grace, commit all results (R13)."""
+        for account in self._accounts:
+            await account.lists.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(account.pool.stop(grace_seconds) for account in self._accounts))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._settler.stop()
+        await self._session.close()
+
+    async def _release_when_due(self) -> None:
+        while True:
+            wait = _TICK_SECONDS
+            if self._store.waiting_changes:
+                with contextlib.suppress(StoreUnavailableError):
+                    next_due = await self._store.release_due()
+                    if next_due is not None:
+                        wait = min(wait, (next_due - self._clock.now_ms()) / 1000)
+            await asyncio.sleep(max(_SHORTEST_RELEASE_WAIT_SECONDS, wait))
+
+    async def _record_states(self) -> None:
+        while True:
+            for account in self._accounts:
+                await self._record_state(account)
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def _record_state(self, account: _Account) -> None:
+        status = account.line.status()
+        known = account.recorded
+        if known is not None and (known.state, known.reason) == (status.state, status.reason):
+            return
+        next_call_at_ms = self._clock.now_ms() + int(status.seconds * 1000)
+        with contextlib.suppress(StoreUnavailableError):
+            await self._store.set_account_state(account.name, status.state, status.reason, next_call_at_ms)
+            account.recorded = status

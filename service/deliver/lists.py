@@ -1,0 +1,245 @@
+"""The lists of an account's segments: found or created once, remembered by Cordial's id (R10).
+
+    unresolved ──name free──▶ creating ──created──▶ ready ──unknown to Cordial──▶ unresolved
+        │ └──name taken, adopt──────────────────────▶ │
+        └──name taken by a list not ours──▶ held ◀────┘ deleted in Cordial
+
+`creating` is written before the list is created: a list found in that state is ours, whatever crash lay between.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from service.deliver import names
+from service.deliver.account import AccountLine
+from service.deliver.answers import Answer, AnswerKind
+from service.deliver.names import ListName
+from service.errors import StoreUnavailableError
+from service.model import ListState, Segment
+from service.settings import AccountSettings
+
+log = structlog.get_logger()
+_RETRY_SECONDS = 60.0
+_SOON_SECONDS = 2.0
+
+
+class Registry(Protocol):
+    """What the keeper needs of the store."""
+
+    async def segments(self) -> list[Segment]:
+        """Return every segment."""
+
+    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
+        """Return Heap's id of another segment that owns the name."""
+
+    async def set_list(
+        self, segment_id: int, state: ListState, *, name: str, list_id: str = "", reason: str = ""
+    ) -> None:
+        """Record which list a segment owns and whether it can be used."""
+
+
+class ListKeeper:
+    """Knows which segments of an account have a list that can be written to, and gets one for those that do not."""
+
+    def __init__(
+        self, settings: AccountSettings, registry: Registry, line: AccountLine, on_ready: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._line = line
+        self._on_ready = on_ready
+        self._segments: dict[int, Segment] = {}
+        self._names: dict[int, str] = {}
+        self._due: dict[int, float] = {}
+        self._attributes: set[str] | None = None
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read what is known and begin to resolve what is asked for."""
+        await self._read_segments()
+        self._task = asyncio.create_task(self._run(), name=f"{self._settings.name} lists")
+
+    async def stop(self) -> None:
+        """End; a list being created is found again at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def ready(self, segment_ids: Iterable[int]) -> list[int]:
+        """Return those segments that can be written; the others are seen to."""
+        found: list[int] = []
+        for segment_id in segment_ids:
+            if segment_id in self._names:
+                found.append(segment_id)
+            elif segment_id not in self._due:
+                self._due[segment_id] = 0.0
+                self._wake.set()
+        return found
+
+    def ready_names(self) -> dict[int, str]:
+        """Return the list's name of each segment that can be written."""
+        return self._names
+
+    def retry_held(self) -> None:
+        """Look at held lists again now: the operator may have changed something."""
+        self._due = dict.fromkeys(self._due, 0.0)
+        self._wake.set()
+
+    async def lost(self, segment_id: int) -> None:
+        """Note that Cordial does not know the segment's list any more under its name."""
+        if self._names.pop(segment_id, None) is not None:
+            log.warning("list.unknown_to_cordial", account=self._settings.name, segment=segment_id)
+            self._due[segment_id] = 0.0
+            self._wake.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            for segment_id in [segment_id for segment_id, due in self._due.items() if due <= loop.time()]:
+                self._due[segment_id] = loop.time() + await self._resolve_safely(segment_id)
+                if segment_id in self._names:
+                    del self._due[segment_id]
+                    self._on_ready()
+            wait = min(self._due.values(), default=loop.time() + _RETRY_SECONDS) - loop.time()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, wait))
+
+    async def _resolve_safely(self, segment_id: int) -> float:
+        """Resolve one segment's list; return in how many seconds to look again if that did not help."""
+        try:
+            if segment_id not in self._segments:
+                await self._read_segments()
+            return await self._resolve(self._segments[segment_id])
+        except StoreUnavailableError:
+            return _SOON_SECONDS
+        except Exception:
+            log.exception("list.resolve_failed", account=self._settings.name, segment=segment_id)
+            return _RETRY_SECONDS
+
+    async def _read_segments(self) -> None:
+        for segment in await self._registry.segments():
+            if segment.account == self._settings.name:
+                self._segments[segment.id] = segment
+                if segment.list_state is ListState.READY and segment.id not in self._due:
+                    self._names[segment.id] = segment.list_name
+
+    async def _resolve(self, segment: Segment) -> float:
+        if segment.list_id:
+            return await self._find_by_id(segment)
+        if segment.list_state is ListState.CREATING:
+            return await self._find_or_create(segment, segment.list_name, "")
+        wanted = await self._choose_name(segment)
+        await self._record(segment, ListState.UNRESOLVED, name=wanted.name, reason=wanted.note)
+        return await self._find_or_create(segment, wanted.name, wanted.note)
+
+    async def _choose_name(self, segment: Segment) -> ListName:
+        chosen = self._settings.list_names.get(segment.heap_id, "")
+        wanted = names.list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
+        if wanted.name in await self._attribute_keys():
+            wanted = names.beside_attribute(wanted.name)
+        if await self._registry.list_name_taken(segment.id, wanted.name):
+            wanted = names.beside_other_segment(wanted.name, segment.heap_id)
+        return wanted
+
+    async def _attribute_keys(self) -> set[str]:
+        """Return the keys of contact attributes; none if the API key may not read them (the permission is optional)."""
+        if self._attributes is None:
+            answer = await self._line.client.contact_attributes()
+            rows = answer.body if isinstance(answer.body, list) else []
+            keys = {str(row.get("key") or row.get("name")) for row in rows if isinstance(row, dict)}
+            if answer.kind is not AnswerKind.DONE:
+                return keys
+            self._attributes = keys
+        return self._attributes
+
+    async def _find_by_id(self, segment: Segment) -> float:
+        answer = await self._line.call(lambda: self._line.client.get_list(segment.list_id))
+        if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict):
+            # Renamed in Cordial, perhaps: the list belongs to its id, members and all.
+            name = str(answer.body.get("name") or segment.list_name)
+            await self._record(segment, ListState.READY, name=name, list_id=segment.list_id)
+            return 0.0
+        if answer.kind is AnswerKind.NOT_FOUND:
+            reason = f"the list {segment.list_name} was deleted in Cordial; rebuild it to create it anew"
+            await self._record(segment, ListState.HELD, name=segment.list_name, list_id=segment.list_id, reason=reason)
+            return _RETRY_SECONDS
+        return _SOON_SECONDS
+
+    async def _find_or_create(self, segment: Segment, name: str, note: str) -> float:
+        answer = await self._line.call(lambda: self._line.client.find_lists(name))
+        existing = _matching(answer, name)
+        if existing is not None:
+            return await self._take_existing(segment, existing, name)
+        if answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
+            return _SOON_SECONDS
+        if segment.list_state is not ListState.CREATING:
+            segment = await self._record(segment, ListState.CREATING, name=name, reason=note)
+        created = await self._line.call(lambda: self._line.client.create_list(name))
+        if created.kind is AnswerKind.DONE and isinstance(created.body, dict) and created.body.get("id") is not None:
+            await self._record(segment, ListState.READY, name=name, list_id=str(created.body["id"]), reason=note)
+            log.info("list.created", account=segment.account, segment=segment.name, list=name)
+            return 0.0
+        if created.kind is AnswerKind.REFUSED:
+            return await self._creation_refused(segment, name, created)
+        return _SOON_SECONDS
+
+    async def _creation_refused(self, segment: Segment, name: str, refusal: Answer) -> float:
+        # Somebody was faster, or the answer to an earlier try was lost: then the list is there now.
+        answer = await self._line.call(lambda: self._line.client.find_lists(name))
+        existing = _matching(answer, name)
+        if existing is not None:
+            return await self._take_existing(segment, existing, name)
+        reason = (
+            f"Cordial refuses the name {name}: {refusal.message}; "
+            f'give the segment a name of its own: [accounts.{segment.account}.list_names] "{segment.heap_id}" = "…"'
+        )
+        await self._record(segment, ListState.HELD, name="", reason=reason)
+        return _RETRY_SECONDS
+
+    async def _take_existing(self, segment: Segment, existing: dict[str, Any], name: str) -> float:
+        ours = segment.list_state is ListState.CREATING
+        if ours or self._settings.adopt_existing_lists:
+            exact = str(existing.get("name") or name)
+            await self._record(segment, ListState.READY, name=exact, list_id=str(existing.get("id") or ""))
+            log.info(
+                "list.found" if ours else "list.adopted", account=segment.account, segment=segment.name, list=exact
+            )
+            return 0.0
+        reason = (
+            f"Cordial already has a list {existing.get('name')} that this service did not create; to use it set "
+            f"adopt_existing_lists = true, or give the segment a name of its own: "
+            f'[accounts.{segment.account}.list_names] "{segment.heap_id}" = "…"'
+        )
+        await self._record(segment, ListState.HELD, name="", reason=reason)
+        return _RETRY_SECONDS
+
+    async def _record(
+        self, segment: Segment, state: ListState, *, name: str, list_id: str = "", reason: str = ""
+    ) -> Segment:
+        await self._registry.set_list(segment.id, state, name=name, list_id=list_id, reason=reason)
+        updated = msgspec.structs.replace(
+            segment, list_state=state, list_name=name, list_id=list_id, list_reason=reason
+        )
+        self._segments[segment.id] = updated
+        if state is ListState.READY:
+            self._names[segment.id] = name
+        elif state is ListState.HELD:
+            log.warning("list.held", account=segment.account, segment=segment.name, reason=reason)
+        return updated
+
+
+def _matching(answer: Answer, name: str) -> dict[str, Any] | None:
+    """Return the list of that name, exactly or but for letter case: whether Cordial tells these apart is unknown."""
+    rows = answer.body if answer.kind is AnswerKind.DONE else None
+    if isinstance(rows, dict):
+        rows = [rows]
+    found = [row for row in rows or [] if isinstance(row, dict) and str(row.get("name", "")).lower() == name.lower()]
+    exact = [row for row in found if row.get("name") == name]
+    return next(iter(exact or found), None)

@@ -1,0 +1,177 @@
+"""The worker pool of one account: claim, wait for the limiter, call, settle; one call at a time per contact (R5).
+
+A contact is *held* from the moment it is claimed until the results of its call are committed. Whatever else turns up
+for a held contact stays in the store and is found again afterwards.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from service.deliver.account import AccountLine
+from service.deliver.lists import ListKeeper
+from service.deliver.queues import Rotation, SegmentQueue
+from service.deliver.sending import Sender
+from service.deliver.settler import Settler
+from service.model import ClaimCursor, Claimed, ContactWork
+from service.settings import AccountSettings
+
+log = structlog.get_logger()
+
+_CLAIM_LIMIT = 250
+_MOST_READY = 1_000
+_IDLE_SECONDS = 1.0
+
+
+class Backlog(Protocol):
+    """What the pool needs of the store."""
+
+    def pending_segments(self, account: str) -> dict[int, int]:
+        """Return the pending changes of each segment that has any."""
+
+    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
+        """Return the next contacts of a segment with a pending change."""
+
+
+class AccountPool:
+    """Sends what one account owes."""
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        backlog: Backlog,
+        line: AccountLine,
+        lists: ListKeeper,
+        settler: Settler,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._name = settings.name
+        self._backlog = backlog
+        self._line = line
+        self._lists = lists
+        self._settler = settler
+        self._sender = Sender(settings, line, now_ms)
+        self._concurrency = settings.max_concurrency
+        # About two seconds of work: enough to keep the workers busy, little enough to be fair and fresh.
+        self._most_ready = int(min(_MOST_READY, max(4 * settings.max_concurrency, 2 * settings.requests_per_second)))
+        self._share = self._most_ready
+        self._rotation = Rotation()
+        self._held: set[str] = set()
+        self._ready = asyncio.Semaphore(0)
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.ticked_at = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._tasks = [
+            asyncio.create_task(self._work(), name=f"{self._name} worker {number}")
+            for number in range(self._concurrency)
+        ]
+        self._tasks.append(asyncio.create_task(self._feed(), name=f"{self._name} feeder"))
+
+    def wake(self) -> None:
+        """Look for work: something was folded, settled, released, or a list became ready."""
+        self._wake.set()
+
+    def refresh(self) -> None:
+        """Claim anew what is queued: it may have waited long, and what is wanted may have changed."""
+        self._held.difference_update(self._rotation.put_back_all())
+        self.wake()
+
+    @property
+    def held_contacts(self) -> int:
+        """How many contacts are claimed and not released."""
+        return len(self._held)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let calls that are on their way finish within the grace, give up the rest (R13)."""
+        self._stopping = True
+        calling = {task for task in self._tasks if self._line.client.is_calling(task)}
+        for task in self._tasks:
+            if task not in calling:
+                task.cancel()
+        if calling:
+            await asyncio.wait(calling, timeout=grace_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _feed(self) -> None:
+        while True:
+            self.ticked_at = time.monotonic()
+            self._wake.clear()
+            found = await self._fill()
+            if not found:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), _IDLE_SECONDS)
+                except TimeoutError:
+                    continue
+
+    async def _fill(self) -> bool:
+        """Claim once for each segment whose queue runs low; return whether anything was found."""
+        pending = self._backlog.pending_segments(self._name)
+        lists = self._lists.ready(pending)
+        self._share = max(1, self._most_ready // (len(lists) or 1))
+        found = False
+        for segment_id in lists:
+            queue = self._rotation.queue(segment_id)
+            if queue.outstanding >= pending[segment_id]:
+                continue
+            queue.look_again()
+            if not queue.exhausted and len(queue.ready) * 2 <= self._share:
+                found |= await self._claim(segment_id, queue, min(self._share, _CLAIM_LIMIT))
+        return found
+
+    async def _claim(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
+        claimed = await self._backlog.claim(self._name, segment_id, queue.cursor, limit)
+        queue.cursor, queue.exhausted = claimed.cursor, claimed.exhausted
+        for stretch in claimed.stretches:
+            for _ in range(queue.take_in(stretch, self._held)):
+                self._ready.release()
+        self._drop_spent(queue)
+        return not claimed.exhausted
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            await self._ready.acquire()
+            entry = self._rotation.next()
+            if entry is None:
+                continue
+            segment_id, piece_id, work = entry
+            queue = self._rotation.queue(segment_id)
+            if not queue.exhausted and len(queue.ready) * 2 <= self._share:
+                self._wake.set()
+            try:
+                await self._deliver(queue, piece_id, work)
+            except Exception:
+                log.exception("worker.failed", account=self._name)
+                self._release(queue, piece_id, work, sent=False)
+                await asyncio.sleep(_IDLE_SECONDS)
+
+    async def _deliver(self, queue: SegmentQueue, piece_id: int, work: ContactWork) -> None:
+        verdict = await self._sender.send(work, self._lists.ready_names())
+        for segment_id in verdict.lost_lists:
+            await self._lists.lost(segment_id)
+
+        # A change without an outcome is still owed: its piece has to be looked at again.
+        sent = len(verdict.outcomes) == len(work.changes)
+        if verdict.outcomes:
+            await self._settler.add(verdict.outcomes, lambda: self._release(queue, piece_id, work, sent=sent))
+        else:
+            self._release(queue, piece_id, work, sent=sent)
+
+    def _release(self, queue: SegmentQueue, piece_id: int, work: ContactWork, *, sent: bool) -> None:
+        queue.finish(piece_id, sent=sent)
+        self._held.discard(work.contact)
+        self._drop_spent(queue)
+        self._wake.set()
+
+    def _drop_spent(self, queue: SegmentQueue) -> None:
+        for piece_id in queue.spent_pieces():
+            self._settler.drop_piece(piece_id)

@@ -1,0 +1,118 @@
+"""Sending one contact's changes, and judging what the answer means for each of them."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from service.deliver.account import AccountLine
+from service.deliver.answers import Answer, AnswerKind
+from service.deliver.retry import retry_delay_seconds
+from service.model import Change, ContactWork, Failure, Outcome, OutcomeKind
+from service.settings import AccountSettings
+
+
+class Verdict:
+    """What came of a contact's call: outcomes to settle, and segments whose list Cordial did not know.
+
+    Changes that appear in no outcome are to be sent again as they are: nothing was learned about them.
+    """
+
+    __slots__ = ("lost_lists", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.lost_lists: set[int] = set()
+
+
+class Sender:
+    """Sends contacts of one account."""
+
+    def __init__(self, settings: AccountSettings, line: AccountLine, now_ms: Callable[[], int]) -> None:
+        self._settings = settings
+        self._line = line
+        self._now_ms = now_ms
+
+    async def send(self, work: ContactWork, lists: Mapping[int, str]) -> Verdict:
+        """Make the calls for a contact; `lists` has the list's name of each segment that may be sent."""
+        verdict = Verdict()
+        for changes in self._calls(work, lists):
+            answer = await self._call(work.contact, {lists[change.segment_id]: change.wanted for change in changes})
+            self._judge(work.contact, changes, answer, lists, verdict)
+        return verdict
+
+    def _calls(self, work: ContactWork, lists: Mapping[int, str]) -> list[list[Change]]:
+        """Return the changes of each call: one for all, but each that has failed before by itself.
+
+        A call is refused as a whole, so a change that cannot succeed must not take its neighbours along.
+        """
+        sendable = [change for change in work.changes if change.segment_id in lists]
+        together = [change for change in sendable if not change.failures]
+        alone = [[change] for change in sendable if change.failures]
+        return ([together] if together else []) + alone
+
+    async def _call(self, contact: str, memberships: dict[str, bool]) -> Answer:
+        client, line = self._line.client, self._line
+        may_create = self._settings.create_contacts and any(memberships.values())
+        if may_create and contact.startswith("email:"):
+            return await line.call(lambda: client.upsert_contact(contact, memberships))
+        answer = await line.call(lambda: client.update_contact(contact, memberships))
+        if may_create and answer.kind is AnswerKind.NOT_FOUND:
+            # By a secondary key most contacts exist, and only the update is sure to be understood.
+            answer = await line.call(lambda: client.upsert_contact(contact, memberships))
+        return answer
+
+    def _judge(
+        self, contact: str, changes: list[Change], answer: Answer, lists: Mapping[int, str], verdict: Verdict
+    ) -> None:
+        if answer.kind is AnswerKind.UNAVAILABLE:
+            self._judge_unavailable(contact, changes, answer, verdict)
+            return
+        self._line.suspicion.clear(contact)
+        if answer.kind is AnswerKind.DONE:
+            verdict.outcomes += [self._outcome(contact, change, OutcomeKind.SETTLED) for change in changes]
+        elif answer.kind is AnswerKind.NOT_FOUND:
+            verdict.outcomes += [self._judge_not_found(contact, change, answer) for change in changes]
+        elif answer.kind is AnswerKind.REFUSED:
+            lost = {change.segment_id for change in changes if lists[change.segment_id] in answer.unknown_keys}
+            if lost:
+                verdict.lost_lists |= lost
+            else:
+                # Which of several was refused shows when each is sent alone.
+                blamed = len(changes) == 1
+                verdict.outcomes += [self._failed(contact, change, answer, blamed=blamed) for change in changes]
+
+    def _judge_unavailable(self, contact: str, changes: list[Change], answer: Answer, verdict: Verdict) -> None:
+        blamed = self._line.suspicion.is_to_blame(contact)
+        if self._line.circuit.is_open:
+            return
+        verdict.outcomes += [self._failed(contact, change, answer, blamed=blamed) for change in changes]
+
+    def _judge_not_found(self, contact: str, change: Change, answer: Answer) -> Outcome:
+        if not change.wanted:
+            # A contact that does not exist is on no list.
+            return self._outcome(contact, change, OutcomeKind.SETTLED)
+        words = "no such contact in Cordial, and this account does not create contacts (create_contacts = false)"
+        failure = Failure("contact_not_found", f"{words}: {answer.message}", answer.status)
+        return self._outcome(contact, change, OutcomeKind.DEAD, failure=failure, attempts=change.attempts + 1)
+
+    def _failed(self, contact: str, change: Change, answer: Answer, *, blamed: bool) -> Outcome:
+        attempts = change.attempts + blamed
+        failure = Failure(answer.reason, answer.message, answer.status)
+        if attempts >= self._settings.max_attempts:
+            return self._outcome(contact, change, OutcomeKind.DEAD, failure=failure, attempts=attempts)
+        delay_ms = int(1000 * retry_delay_seconds(change.failures, random.random))
+        retry_at_ms = self._now_ms() + delay_ms
+        return self._outcome(
+            contact, change, OutcomeKind.RETRY, failure=failure, attempts=attempts, retry_at_ms=retry_at_ms
+        )
+
+    def _outcome(self, contact: str, change: Change, kind: OutcomeKind, **details: Any) -> Outcome:
+        return Outcome(
+            account=self._settings.name,
+            contact=contact,
+            segment_id=change.segment_id,
+            wanted=change.wanted,
+            kind=kind,
+            failures=change.failures,
+            **details,
+        )

@@ -1,0 +1,97 @@
+"""Gathering results of all accounts into few commits; what a crash repeats is at most what is gathered here (R6)."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from service.errors import StoreUnavailableError
+from service.model import Outcome
+
+log = structlog.get_logger()
+_STORE_RETRY_SECONDS = 0.5
+
+
+class Ledger(Protocol):
+    """What the settler needs of the store."""
+
+    async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
+        """Make a batch of results durable; raises `StoreUnavailableError`."""
+
+
+class Settler:
+    """Commits results in batches, by number or by age, whichever comes first."""
+
+    def __init__(self, ledger: Ledger, *, batch_results: int, interval_seconds: float) -> None:
+        self._ledger = ledger
+        self._batch_results = batch_results
+        self._interval_seconds = interval_seconds
+        self._outcomes: list[Outcome] = []
+        self._spent_pieces: list[int] = []
+        self._callbacks: list[Callable[[], None]] = []
+        self._first = asyncio.Event()
+        self._full = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name="settler")
+
+    async def add(self, outcomes: Sequence[Outcome], on_committed: Callable[[], None]) -> None:
+        """Take results; `on_committed` is called when they are durable. Waits while the store cannot keep up."""
+        await self._room.wait()
+        self._outcomes += outcomes
+        self._callbacks.append(on_committed)
+        self._first.set()
+        if len(self._outcomes) >= self._batch_results:
+            self._full.set()
+            self._room.clear()
+
+    def drop_piece(self, piece_id: int) -> None:
+        """Have a piece removed whose contacts are all dealt with; nothing depends on when."""
+        self._spent_pieces.append(piece_id)
+        self._first.set()
+
+    async def stop(self) -> None:
+        """Commit what is gathered, then end."""
+        self._stopping = True
+        self._first.set()
+        self._full.set()
+        await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await self._first.wait()
+            if not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), self._interval_seconds)
+            outcomes, self._outcomes = self._outcomes, []
+            spent_pieces, self._spent_pieces = self._spent_pieces, []
+            callbacks, self._callbacks = self._callbacks, []
+            self._first.clear()
+            self._full.clear()
+            self._room.set()
+            if outcomes or spent_pieces:
+                await self._commit(outcomes, spent_pieces)
+            for callback in callbacks:
+                callback()
+            if self._stopping and not self._outcomes and not self._spent_pieces:
+                return
+
+    async def _commit(self, outcomes: list[Outcome], spent_pieces: list[int]) -> None:
+        while True:
+            try:
+                await self._ledger.settle(outcomes, spent_pieces)
+            except StoreUnavailableError as error:
+                log.warning("batch.not_settled", results=len(outcomes), reason=error.message)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+                if self._stopping:
+                    # Their changes stay pending and are sent again at the next start: harmless (R6).
+                    return
+            else:
+                kinds = [outcome.kind for outcome in outcomes]
+                log.info(
+                    "batch.settled", results=len(outcomes), **{kind.value: kinds.count(kind) for kind in set(kinds)}
+                )
+                return

@@ -1,0 +1,170 @@
+"""Folding the inbox into the ledger, in order of acceptance, a bounded piece at a time.
+
+The rule of ordering itself (R4) is the query `stage_contacts` in `queries/fold.sql`. It runs inside SQLite because
+that costs a fifth of doing it in Python and leaves the interpreter to those who wait for an answer.
+"""
+
+import json
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from service.model import FoldProgress
+from service.store import queries
+from service.store.accepting import USERS_PER_PIECE
+
+# The numbers of `member.state`.
+SETTLED, PENDING, WAITING, DEAD = 0, 1, 2, 3
+
+_SQL = queries.load("fold")
+
+
+@dataclass
+class Delta:
+    """What a transaction adds to the counters of one segment or one sync; names are columns."""
+
+    figures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, name: str, number: int) -> None:
+        """Add to one counter."""
+        self.figures[name] += number
+
+
+@dataclass
+class Folded:
+    """What one fold transaction did, for those who keep figures in memory; `taken_users` left the inbox."""
+
+    progress: FoldProgress
+    taken_users: int
+    segments: dict[int, Delta]
+
+
+_SEGMENT_COLUMNS = ("members", "settled", "pending", "waiting", "dead")
+_SYNC_COLUMNS = ("unfolded", "changes", "pending", "settled", "dead", "superseded")
+
+
+class Tally:
+    """Gathers what a transaction changes in the counters, and writes it once."""
+
+    def __init__(self) -> None:
+        self.segments: dict[int, Delta] = defaultdict(Delta)
+        self.syncs: dict[int, Delta] = defaultdict(Delta)
+
+    def write(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        """Add everything gathered to the counters on disk."""
+        for segment_id, delta in self.segments.items():
+            values = {column: delta.figures.get(column, 0) for column in _SEGMENT_COLUMNS}
+            connection.execute(_SQL["count_segment"], {**values, "segment_id": segment_id})
+        for sync_id, delta in self.syncs.items():
+            values = {column: delta.figures.get(column, 0) for column in _SYNC_COLUMNS}
+            connection.execute(_SQL["count_sync"], {**values, "sync_id": sync_id, "now_ms": now_ms})
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the temporary table in which a piece is compared with the ledger."""
+    connection.execute(_SQL["create_staged"])
+
+
+def fold_next(connection: sqlite3.Connection, most_users: int, now_ms: int) -> Folded:
+    """Fold the oldest pieces of the inbox, up to about `most_users` of them in this transaction."""
+    tally = Tally()
+    position, drained_to = connection.execute(_SQL["fold_position"]).fetchone()
+    users = taken_users = 0
+    more = True
+    while users < most_users:
+        row = connection.execute(_SQL["next_pieces"], {"after": position, "limit": 1}).fetchone()
+        if row is None:
+            more = False
+            break
+        piece = _Piece(*row)
+        looked_at, drained_to = _fold_piece(connection, piece, drained_to, tally)
+        users += looked_at
+        if not drained_to:
+            position = piece.id
+            taken_users += piece.users
+    connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": drained_to})
+    tally.write(connection, now_ms)
+    return Folded(FoldProgress(users=users, more=more), taken_users, tally.segments)
+
+
+class _Piece(NamedTuple):
+    """A row of `next_pieces`."""
+
+    id: int
+    segment_id: int
+    delivery_id: int
+    identity: str
+    wanted: int | None
+    users: int
+    contacts: str | None
+    sync_id: int
+    account_id: int
+
+
+def _fold_piece(connection: sqlite3.Connection, piece: _Piece, drained_to: str, tally: Tally) -> tuple[int, str]:
+    """Fold one piece, or the next part of a drain.
+
+    Return how many users were looked at, and the contact a drain got to; empty once the piece is done.
+    """
+    if piece.wanted is None:
+        return 1, ""
+    values = {**piece._asdict(), "drained_to": drained_to, "limit": USERS_PER_PIECE}
+    connection.execute(_SQL["clear_staged"])
+    users, drained_to = piece.users, ""
+    if piece.contacts is None:
+        drained = [row[0] for row in connection.execute(_SQL["members_to_drain"], values)]
+        contacts = json.dumps(drained)
+        connection.execute(_SQL["stage_members"], {**values, "contacts": contacts})
+        users = len(drained)
+        if drained:
+            connection.execute(_SQL["requeue"], {"segment_id": piece.segment_id, "contacts": contacts})
+        if users == USERS_PER_PIECE:
+            drained_to = drained[-1]
+    else:
+        connection.execute(_SQL["stage_contacts"], values)
+    staged = _count_staged(connection, piece, tally)
+    if connection.execute(_SQL["any_failure"]).fetchone():
+        connection.execute(_SQL["forget_staged_failures"], values)
+    connection.execute(_SQL["write_staged"], values)
+    if not drained_to:
+        tally.syncs[piece.sync_id].add("unfolded", -1)
+        if piece.contacts is None or not staged:
+            connection.execute(_SQL["remove_piece"], {"id": piece.id})
+    return users, drained_to
+
+
+def _count_staged(connection: sqlite3.Connection, piece: _Piece, tally: Tally) -> int:
+    """Count the staged members into the tally; return how many there are."""
+    staged = 0
+    segment, sync = tally.segments[piece.segment_id], tally.syncs[piece.sync_id]
+    for old_sync_id, old_state, old_wanted, number in connection.execute(_SQL["staged_groups"]).fetchall():
+        staged += number
+        segment.add("pending", number)
+        sync.add("pending", number)
+        segment.add("members", number * ((piece.wanted or 0) - (old_wanted or 0)))
+        if old_sync_id == piece.sync_id:
+            uncount_member(segment, sync, old_state, bool(old_wanted), number)
+            continue
+        sync.add("changes", number)
+        if old_sync_id is not None:
+            old_sync = tally.syncs[old_sync_id] if old_state != SETTLED else Delta()
+            uncount_member(segment, old_sync, old_state, bool(old_wanted), number)
+            old_sync.add("superseded", number)
+    return staged
+
+
+def uncount_member(segment: Delta, sync: Delta, state: int, wanted: bool, number: int) -> None:
+    """Take members out of the counters of the state they are leaving."""
+    if state == SETTLED:
+        segment.add("settled", -number if wanted else 0)
+        sync.add("settled", -number)
+    elif state == PENDING:
+        segment.add("pending", -number)
+        sync.add("pending", -number)
+    elif state == WAITING:
+        segment.add("waiting", -number)
+        sync.add("pending", -number)
+    else:
+        segment.add("dead", -number)
+        sync.add("dead", -number)

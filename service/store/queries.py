@@ -1,0 +1,20 @@
+"""The SQL of the store: `.sql` files of named blocks, read once."""
+
+import re
+from importlib import resources
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+def load(file: str) -> dict[str, str]:
+    """Return the named statements of `queries/<file>.sql`."""
+    text = (resources.files(__package__) / "queries" / f"{file}.sql").read_text(encoding="utf-8")
+    parts = _NAME.split(text)
+    return {name: statement.strip().removesuffix(";") for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return (number, script) of each migration, in order."""
+    folder = resources.files(__package__) / "migrations"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [(int(entry.name.split("_", 1)[0]), entry.read_text(encoding="utf-8")) for entry in files]

@@ -1,0 +1,43 @@
+-- name: find_segment
+SELECT id, name FROM segment WHERE account_id = :account_id AND heap_id = :heap_id;
+
+-- name: add_segment
+INSERT INTO segment (account_id, heap_id, name, created_at_ms) VALUES (:account_id, :heap_id, :name, :now_ms);
+
+-- name: rename_segment
+UPDATE segment SET name = :name WHERE id = :segment_id;
+
+-- name: find_sync
+SELECT id FROM sync WHERE segment_id = :segment_id AND task_id = :task_id;
+
+-- name: add_sync
+INSERT INTO sync (segment_id, task_id, action, total_pages, first_received_at_ms, last_received_at_ms)
+VALUES (:segment_id, :task_id, :action, :total_pages, :now_ms, :now_ms);
+
+-- name: find_delivery
+SELECT id FROM delivery WHERE sync_id = :sync_id AND page_number = :page_number AND digest = :digest;
+
+-- name: find_page
+SELECT 1 FROM delivery WHERE sync_id = :sync_id AND page_number = :page_number LIMIT 1;
+
+-- name: count_duplicate
+UPDATE sync SET duplicates = duplicates + 1 WHERE id = :sync_id;
+
+-- name: add_delivery
+INSERT INTO delivery (sync_id, page_number, digest, added, removed, rejected, rejected_users, received_at_ms)
+VALUES (:sync_id, :page_number, :digest, :added, :removed, :rejected, :rejected_users, :now_ms);
+
+-- name: add_piece
+INSERT INTO piece (segment_id, delivery_id, identity, wanted, users, contacts) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: count_delivery
+UPDATE sync SET
+    total_pages = max(total_pages, :total_pages),
+    pages_received = pages_received + :new_page,
+    added = added + :added,
+    removed = removed + :removed,
+    rejected = rejected + :rejected,
+    unfolded = unfolded + :pieces,
+    last_received_at_ms = :now_ms,
+    drained_at_ms = CASE WHEN unfolded + :pieces + pending = 0 THEN :now_ms END
+WHERE id = :sync_id;

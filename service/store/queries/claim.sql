@@ -1,0 +1,17 @@
+-- name: next_piece
+SELECT piece.id, piece.identity, json_array_length(piece.contacts) FROM piece, fold_position
+WHERE piece.segment_id = :segment_id AND piece.id >= :piece_id AND piece.id <= fold_position.piece_id
+ORDER BY piece.id
+LIMIT 1;
+
+-- name: claim
+-- All pending changes of those contacts, of a stretch of a piece, that have one in the piece's segment.
+SELECT member.contact, member.segment_id, member.wanted, coalesce(failure.attempts, 0), coalesce(failure.failures, 0)
+FROM piece
+CROSS JOIN json_each(piece.contacts) AS entry
+CROSS JOIN member AS due ON due.account_id = :account_id AND due.contact = :prefix || entry.value
+    AND due.segment_id = piece.segment_id AND due.state = 1
+CROSS JOIN member ON member.account_id = :account_id AND member.contact = due.contact AND member.state = 1
+LEFT JOIN failure ON failure.account_id = member.account_id
+    AND failure.contact = member.contact AND failure.segment_id = member.segment_id
+WHERE piece.id = :piece_id AND entry.key >= :start AND entry.key < :stop;

@@ -1,0 +1,99 @@
+-- name: create_staged
+CREATE TEMP TABLE IF NOT EXISTS staged (
+    contact TEXT NOT NULL PRIMARY KEY,
+    old_wanted INTEGER,
+    old_state INTEGER,
+    old_sync_id INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- name: fold_position
+SELECT piece_id, drained_to FROM fold_position;
+
+-- name: set_fold_position
+UPDATE fold_position SET piece_id = :piece_id, drained_to = :drained_to;
+
+-- name: next_pieces
+SELECT piece.id, piece.segment_id, piece.delivery_id, piece.identity, piece.wanted, piece.users, piece.contacts,
+    delivery.sync_id, segment.account_id
+FROM piece
+JOIN segment ON segment.id = piece.segment_id
+LEFT JOIN delivery ON delivery.id = piece.delivery_id
+WHERE piece.id > :after
+ORDER BY piece.id
+LIMIT :limit;
+
+-- name: clear_staged
+DELETE FROM staged;
+
+-- name: stage_contacts
+-- The rule of ordering (R4), stated here alone: a change replaces what a member wants unless the member already
+-- carries a newer sync's; within one sync the later received wins. The same sync saying the same again is no change.
+INSERT OR IGNORE INTO staged (contact, old_wanted, old_state, old_sync_id)
+SELECT :identity || ':' || piece.value, member.wanted, member.state, member.sync_id
+FROM json_each(:contacts) AS piece
+LEFT JOIN member ON member.account_id = :account_id
+    AND member.contact = :identity || ':' || piece.value
+    AND member.segment_id = :segment_id
+WHERE member.contact IS NULL
+    OR member.sync_id < :sync_id
+    OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
+
+-- name: members_to_drain
+SELECT contact FROM member
+WHERE account_id = :account_id AND contact > :drained_to AND segment_id = :segment_id AND wanted = 1
+ORDER BY contact
+LIMIT :limit;
+
+-- name: stage_members
+INSERT OR IGNORE INTO staged (contact, old_wanted, old_state, old_sync_id)
+SELECT member.contact, member.wanted, member.state, member.sync_id
+FROM json_each(:contacts) AS piece
+JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
+WHERE member.sync_id < :sync_id OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
+
+-- name: staged_groups
+SELECT old_sync_id, old_state, old_wanted, count(*) FROM staged GROUP BY old_sync_id, old_state, old_wanted;
+
+-- name: write_staged
+INSERT INTO member (account_id, contact, segment_id, wanted, state, sync_id, delivery_id)
+SELECT :account_id, contact, :segment_id, :wanted, 1, :sync_id, :delivery_id FROM staged WHERE true
+ON CONFLICT DO UPDATE SET
+    wanted = excluded.wanted,
+    state = excluded.state,
+    sync_id = excluded.sync_id,
+    delivery_id = excluded.delivery_id;
+
+-- name: any_failure
+SELECT 1 FROM failure LIMIT 1;
+
+-- name: forget_staged_failures
+DELETE FROM failure
+WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELECT contact FROM staged);
+
+-- name: remove_piece
+DELETE FROM piece WHERE id = :id;
+
+-- name: requeue
+-- Contacts to send (again) that no unsent piece mentions.
+INSERT INTO piece (segment_id, delivery_id, identity, wanted, users, contacts)
+VALUES (:segment_id, NULL, '', NULL, 0, :contacts);
+
+-- name: count_segment
+UPDATE segment SET
+    members = members + :members,
+    settled = settled + :settled,
+    pending = pending + :pending,
+    waiting = waiting + :waiting,
+    dead = dead + :dead
+WHERE id = :segment_id;
+
+-- name: count_sync
+UPDATE sync SET
+    unfolded = unfolded + :unfolded,
+    changes = changes + :changes,
+    pending = pending + :pending,
+    settled = settled + :settled,
+    dead = dead + :dead,
+    superseded = superseded + :superseded,
+    drained_at_ms = CASE WHEN unfolded + :unfolded + pending + :pending = 0 THEN coalesce(drained_at_ms, :now_ms) END
+WHERE id = :sync_id;

@@ -1,0 +1,39 @@
+-- name: add_account
+INSERT INTO account (name) VALUES (:name) ON CONFLICT DO NOTHING;
+
+-- name: accounts
+SELECT id, name, state, state_reason, state_since_ms, next_call_at_ms FROM account ORDER BY name;
+
+-- name: set_account_state
+UPDATE account SET
+    state_since_ms = CASE WHEN state = :state AND state_reason = :reason THEN state_since_ms ELSE :now_ms END,
+    state = :state,
+    state_reason = :reason,
+    next_call_at_ms = :next_call_at_ms
+WHERE name = :account;
+
+-- name: segments
+SELECT segment.id, account.name, segment.heap_id, segment.name, list_state, list_name, list_id, list_reason,
+    members, settled, pending, waiting, dead, created_at_ms, list_count, list_counted_at_ms
+FROM segment JOIN account ON account.id = segment.account_id
+ORDER BY account.name, segment.id;
+
+-- name: list_name_taken
+SELECT heap_id FROM segment
+WHERE account_id = (SELECT account_id FROM segment WHERE id = :segment_id)
+    AND lower(list_name) = lower(:list_name) AND list_name <> '' AND id <> :segment_id;
+
+-- name: set_list
+UPDATE segment SET
+    list_state = :state, list_name = :list_name, list_id = :list_id, list_reason = :reason
+WHERE id = :segment_id;
+
+-- name: set_list_count
+UPDATE segment SET list_count = :count, list_counted_at_ms = :now_ms WHERE id = :segment_id;
+
+-- name: pending_by_segment
+SELECT segment.id, account.name, segment.pending, segment.waiting
+FROM segment JOIN account ON account.id = segment.account_id;
+
+-- name: unfolded_users
+SELECT coalesce(sum(piece.users), 0) FROM piece, fold_position WHERE piece.id > fold_position.piece_id;

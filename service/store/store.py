@@ -1,0 +1,264 @@
+"""The store as the stages see it: accept, fold, claim, settle, and what is known of lists and accounts.
+
+Every method speaks in terms of `model.py`; nothing of SQLite shows in a signature, so that another implementation can
+take this one's place (the same tests are to hold it).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from service.clock import SteadyClock
+from service.errors import BacklogFullError, StoreUnavailableError
+from service.model import (
+    AccountState,
+    ClaimCursor,
+    Claimed,
+    Delivery,
+    FoldProgress,
+    ListState,
+    Outcome,
+    Receipt,
+    Segment,
+)
+from service.store import accepting, claiming, folding, queries, settling, sqlite
+from service.store.backlog import Backlog
+from service.store.folding import Delta
+from service.store.sqlite import Connection, ProcessLock
+from service.store.writer import Writer
+
+_LISTS = queries.load("lists")
+
+# A delivery that waits longer than this is answered 503; should it be written after all, Heap's repeat is a duplicate.
+_ACCEPT_TIMEOUT_SECONDS = 8.0
+_BYTES_PER_USER = 40
+
+# Rows come in no order, so a fold dirties about a page a user, and each page is written once a commit: large folds are
+# several times cheaper. While deliveries keep arriving folds stay small, so that no answer waits long behind one.
+_USERS_PER_FOLD = 20_000
+_QUIET_SECONDS = 0.25
+_UNFOLDED_USERS_HIGH = 1_000_000
+
+
+class SqliteStore:
+    """The store on one SQLite file; made by `SqliteStore.open`."""
+
+    def __init__(
+        self, lock: ProcessLock, connection: Connection, reader: Connection, max_backlog: int, clock: SteadyClock
+    ) -> None:
+        self._lock = lock
+        self._reader = reader
+        self._writer = Writer(connection)
+        self._max_backlog = max_backlog
+        self._clock = clock
+        self._account_ids: dict[str, int] = {}
+        self._account_of_segment: dict[int, str] = {}
+        self._accepted_at = float("-inf")
+        self.backlog = Backlog()
+        # Set when there is something to fold.
+        self.inbox_grew = asyncio.Event()
+
+    @classmethod
+    async def open(
+        cls, path: Path, accounts: Iterable[str], *, max_backlog: int, clock: SteadyClock | None = None
+    ) -> "SqliteStore":
+        """Open or make the store at `path` for the accounts named.
+
+        Raises `sqlite.StoreOpenError` saying what to do: in use by another process, newer schema, not ours, no access.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = ProcessLock(path)
+        except OSError as error:
+            raise sqlite.StoreOpenError(f"{path} cannot be opened: {error.strerror}") from error
+        try:
+            connection = await sqlite.open_writer(path)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            await connection.run(folding.prepare)
+            reader = await sqlite.open_reader(path)
+        except BaseException:
+            await connection.close()
+            lock.release()
+            raise
+        store = cls(lock, connection, reader, max_backlog, clock or SteadyClock())
+        await store._load(list(accounts))
+        return store
+
+    async def close(self) -> None:
+        """Write what waits, checkpoint, close."""
+        await self._writer.close()
+        await self._reader.close()
+        self._lock.release()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last write failed, or None if it did not."""
+        return self._writer.fault
+
+    @property
+    def waiting_changes(self) -> int:
+        """How many changes wait for their next call."""
+        return self.backlog.waiting_total
+
+    async def accept(self, delivery: Delivery) -> Receipt:
+        """Keep a delivery; it is durable when this returns (R1).
+
+        Raises `BacklogFullError` and `StoreUnavailableError`.
+        """
+        if self.backlog.total >= self._max_backlog:
+            raise BacklogFullError(self._max_backlog)
+        self._accepted_at = asyncio.get_running_loop().time()
+        account_id = self._account_ids[delivery.account]
+        users = len(delivery.add) + len(delivery.remove)
+
+        def on_commit(receipt: Receipt) -> None:
+            self._account_of_segment[receipt.segment_id] = delivery.account
+            if not receipt.duplicate:
+                self.backlog.unfolded_users += users
+                self.inbox_grew.set()
+
+        request = self._writer.run(
+            lambda connection: accepting.append_delivery(connection, account_id, delivery),
+            size_bytes=users * _BYTES_PER_USER,
+            on_commit=on_commit,
+        )
+        try:
+            return await asyncio.wait_for(request, _ACCEPT_TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise StoreUnavailableError("it did not answer in time") from None
+
+    async def fold_next(self) -> FoldProgress:
+        """Move the oldest deliveries, about a thousand users of them, from the inbox into the ledger."""
+
+        def on_commit(folded: folding.Folded) -> None:
+            self.backlog.unfolded_users -= folded.taken_users
+            self._apply(folded.segments)
+
+        loop_time = asyncio.get_running_loop().time()
+        if loop_time - self._accepted_at > _QUIET_SECONDS or self.backlog.unfolded_users > _UNFOLDED_USERS_HIGH:
+            most_users = _USERS_PER_FOLD
+        else:
+            most_users = accepting.USERS_PER_PIECE
+            await self._writer.wait_for_lull(quiet_seconds=0.002, at_most_seconds=0.05)
+        now_ms = self._clock.now_ms()
+        folded = await self._writer.run(
+            lambda connection: folding.fold_next(connection, most_users, now_ms), on_commit=on_commit
+        )
+        return folded.progress
+
+    def pending_segments(self, account: str) -> dict[int, int]:
+        """Return how many changes may be sent now, for each segment of the account that has any."""
+        return self.backlog.pending_segments(account)
+
+    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
+        """Return the next contacts of the segment that have a pending change, with all their pending ones.
+
+        Nothing is marked: what is in flight lives in the caller's memory, so a crash leaves nothing to clean up (R6).
+        """
+        account_id = self._account_ids[account]
+        return await self._reader.run(
+            lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit)
+        )
+
+    async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
+        """Write a batch of results and drop pieces that have no contact left to send; durable when this returns."""
+        pairs = [(self._account_ids[outcome.account], outcome) for outcome in outcomes]
+        now_ms = self._clock.now_ms()
+        await self._writer.run(
+            lambda connection: settling.settle(connection, pairs, spent_pieces, now_ms),
+            on_commit=lambda tally: self._apply(tally.segments),
+        )
+
+    async def release_due(self) -> int | None:
+        """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
+        now_ms = self._clock.now_ms()
+        _, next_due = await self._writer.run(
+            lambda connection: settling.release_due(connection, now_ms),
+            on_commit=lambda result: self._apply(result[0].segments),
+        )
+        self.inbox_grew.set()
+        return next_due
+
+    async def hasten(self, account: str) -> None:
+        """Send soon whatever waits through no fault of its own."""
+        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
+        await self._writer.run(lambda connection: settling.hasten(connection, account_id, now_ms))
+
+    async def segments(self) -> list[Segment]:
+        """Return every segment with its list and counters."""
+        return await self._reader.run(read_segments)
+
+    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
+        """Return Heap's id of another segment of the account that owns this list name, letter case aside."""
+        values = {"segment_id": segment_id, "list_name": list_name}
+        row = await self._reader.run(
+            lambda connection: connection.execute(_LISTS["list_name_taken"], values).fetchone()
+        )
+        return row[0] if row else None
+
+    async def set_list(
+        self, segment_id: int, state: ListState, *, name: str, list_id: str = "", reason: str = ""
+    ) -> None:
+        """Record which list a segment owns and whether it can be used."""
+        values = {
+            "segment_id": segment_id,
+            "state": state.value,
+            "list_name": name,
+            "list_id": list_id,
+            "reason": reason,
+        }
+        await self._execute(_LISTS["set_list"], values)
+
+    async def set_list_count(self, segment_id: int, count: int) -> None:
+        """Record how many contacts Cordial counts on the segment's list."""
+        values = {"segment_id": segment_id, "count": count, "now_ms": self._clock.now_ms()}
+        await self._execute(_LISTS["set_list_count"], values)
+
+    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
+        """Record what the account's sending is doing, for those who look from outside."""
+        values = {
+            "account": account,
+            "state": state.value,
+            "reason": reason,
+            "next_call_at_ms": next_call_at_ms,
+            "now_ms": self._clock.now_ms(),
+        }
+        await self._execute(_LISTS["set_account_state"], values)
+
+    async def _execute(self, statement: str, values: Mapping[str, Any]) -> None:
+        await self._writer.run(lambda connection: connection.execute(statement, values).rowcount)
+
+    async def _load(self, accounts: list[str]) -> None:
+        def prepare(connection: sqlite3.Connection) -> list[Any]:
+            connection.executemany(_LISTS["add_account"], [{"name": name} for name in accounts])
+            return connection.execute(_LISTS["accounts"]).fetchall()
+
+        rows = await self._writer.run(prepare)
+        self._account_ids = {name: account_id for account_id, name, *_ in rows}
+        figures, unfolded = await self._reader.run(
+            lambda connection: (
+                connection.execute(_LISTS["pending_by_segment"]).fetchall(),
+                connection.execute(_LISTS["unfolded_users"]).fetchone()[0],
+            )
+        )
+        for segment_id, account, pending, waiting in figures:
+            self._account_of_segment[segment_id] = account
+            self.backlog.change(account, segment_id, pending, waiting)
+        self.backlog.unfolded_users = unfolded
+
+    def _apply(self, segments: Mapping[int, Delta]) -> None:
+        for segment_id, delta in segments.items():
+            pending, waiting = delta.figures.get("pending", 0), delta.figures.get("waiting", 0)
+            self.backlog.change(self._account_of_segment[segment_id], segment_id, pending, waiting)
+
+
+def read_segments(connection: sqlite3.Connection) -> list[Segment]:
+    """Return every segment; also for those who read the file without the service."""
+    return [msgspec.convert(row[:14], Segment) for row in connection.execute(_LISTS["segments"])]

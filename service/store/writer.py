@@ -1,0 +1,180 @@
+"""The one writer: transactions given as functions, many of them sharing one commit (R1)."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+
+from service.errors import StoreUnavailableError
+from service.store.sqlite import Connection
+
+Result = TypeVar("Result")
+_Work = Callable[[sqlite3.Connection], Any]
+
+_MOST_PER_COMMIT = 256
+_MOST_BYTES_PER_COMMIT = 16_777_216
+_MOST_WAITING = 4_096
+_MOST_WAITING_BYTES = 268_435_456
+
+log = structlog.get_logger()
+
+
+class _Request:
+    """One transaction-to-be: its work, what to do in the event loop once it is durable, and who waits for it."""
+
+    __slots__ = ("future", "on_commit", "size_bytes", "work")
+
+    def __init__(
+        self,
+        work: _Work,
+        on_commit: Callable[[Any], None] | None,
+        size_bytes: int,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.work = work
+        self.on_commit = on_commit
+        self.size_bytes = size_bytes
+        self.future = future
+
+
+class Writer:
+    """Runs functions on the writer's thread, all that wait in one transaction, each undone by itself if it fails.
+
+    A function's effect is durable when `run` returns. Cancelling the caller neither stops nor undoes it, so what must
+    follow a commit in memory is given as `on_commit`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: deque[_Request] = deque()
+        self._waiting_bytes = 0
+        self._arrived = asyncio.Event()
+        self._idle_since = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self._work(), name="store writer")
+        self._closing = False
+        self.fault: str | None = None
+
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], Result],
+        *,
+        size_bytes: int = 0,
+        on_commit: Callable[[Result], None] | None = None,
+    ) -> Result:
+        """Return what `work` returns, once it is committed and synced to disk.
+
+        Raises `StoreUnavailableError` when it could not be made durable, and whatever `work` itself raised.
+        """
+        if self._closing:
+            raise StoreUnavailableError("it is closing")
+        if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
+            raise StoreUnavailableError("too much waits to be written")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(work, on_commit, size_bytes, future))
+        self._waiting_bytes += size_bytes
+        self._arrived.set()
+        # Shielded: a caller that goes away must not make the writer believe its transaction is void.
+        return await asyncio.shield(future)
+
+    async def wait_for_lull(self, quiet_seconds: float, at_most_seconds: float) -> None:
+        """Return when nothing has been asked of the writer for `quiet_seconds`, or after `at_most_seconds`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + at_most_seconds
+        while (now := loop.time()) < deadline:
+            quiet_for = 0.0 if self._waiting else now - self._idle_since
+            if quiet_for >= quiet_seconds:
+                return
+            await asyncio.sleep(min(quiet_seconds - quiet_for, deadline - now))
+
+    async def close(self) -> None:
+        """Write what waits, fold the WAL back into the database and close the connection."""
+        if self._closing:
+            return
+        self._closing = True
+        self._arrived.set()
+        await self._task
+        with contextlib.suppress(sqlite3.Error):
+            await self._connection.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        await self._connection.close()
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._take_batch()
+            if not batch:
+                if self._closing:
+                    return
+                self._arrived.clear()
+                continue
+            try:
+                results = await self._connection.run(lambda connection: _commit(connection, batch))  # noqa: B023
+            except Exception as error:  # noqa: BLE001  the writer outlives any fault: each is told to those who wait
+                results = [error] * len(batch)
+            self._settle(batch, results)
+            self._idle_since = asyncio.get_running_loop().time()
+
+    def _take_batch(self) -> list[_Request]:
+        batch: list[_Request] = []
+        size_bytes = 0
+        while self._waiting and len(batch) < _MOST_PER_COMMIT and size_bytes < _MOST_BYTES_PER_COMMIT:
+            request = self._waiting.popleft()
+            size_bytes += request.size_bytes
+            batch.append(request)
+        self._waiting_bytes -= size_bytes
+        return batch
+
+    def _settle(self, batch: list[_Request], results: list[Any]) -> None:
+        fault: str | None = None
+        for request, result in zip(batch, results, strict=True):
+            if isinstance(result, sqlite3.Error):
+                fault = str(result)
+                if not request.future.done():
+                    request.future.set_exception(StoreUnavailableError(fault))
+                    request.future.exception()
+            elif isinstance(result, Exception):
+                if not request.future.done():
+                    request.future.set_exception(result)
+                    request.future.exception()
+            else:
+                if request.on_commit is not None:
+                    request.on_commit(result)
+                if not request.future.done():
+                    request.future.set_result(result)
+        if fault is not None and self.fault is None:
+            log.error("store.write_failed", reason=fault)
+        elif fault is None and self.fault is not None:
+            log.info("store.write_recovered", after=self.fault)
+        self.fault = fault
+
+
+def _commit(connection: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
+    """Run the batch in one transaction; return each one's result or exception."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        results = [_run_in_savepoint(connection, request.work) for request in batch]
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return [error] * len(batch)
+    return results
+
+
+def _run_in_savepoint(connection: sqlite3.Connection, work: _Work) -> Any:
+    connection.execute("SAVEPOINT request")
+    try:
+        result = work(connection)
+    except Exception as error:
+        if not connection.in_transaction:
+            # SQLite itself rolled everything back (disk full, I/O error): nothing of the batch stands.
+            raise sqlite3.OperationalError(str(error)) from error
+        connection.execute("ROLLBACK TO request")
+        connection.execute("RELEASE request")
+        return error
+    connection.execute("RELEASE request")
+    return result
