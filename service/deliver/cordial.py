@@ -28,12 +28,15 @@ def make_session() -> aiohttp.ClientSession:
         limiter.written(ticket)
 
     trace.on_request_headers_sent.append(on_headers_sent)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
         trace_configs=[trace],
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=True,
     )
+    # aiohttp would repeat a PUT by itself when a connection it reused turns out to be cut: a call that the limiter
+    # never allowed, and two at a time for one contact. There is no public switch.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 class CordialClient:

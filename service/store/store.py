@@ -261,4 +261,6 @@ class SqliteStore:
 
 def read_segments(connection: sqlite3.Connection) -> list[Segment]:
     """Return every segment; also for those who read the file without the service."""
-    return [msgspec.convert(row[:14], Segment) for row in connection.execute(_LISTS["segments"])]
+    fields = Segment.__struct_fields__
+    rows = connection.execute(_LISTS["segments"])
+    return [msgspec.convert(dict(zip(fields, row, strict=True)), Segment) for row in rows]

@@ -14,7 +14,7 @@ WHERE name = :account;
 
 -- name: segments
 SELECT segment.id, account.name, segment.heap_id, segment.name, list_state, list_name, list_id, list_reason,
-    members, settled, pending, waiting, dead, created_at_ms, list_count, list_counted_at_ms
+    members, settled, pending, waiting, dead, created_at_ms
 FROM segment JOIN account ON account.id = segment.account_id
 ORDER BY account.name, segment.id;
 
