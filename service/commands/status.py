@@ -1,0 +1,113 @@
+"""The `status` command: what is stuck, why, and what to do, read from the store whether the service runs or not."""
+
+import argparse
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from service import config
+from service.errors import ConfigurationError
+from service.model import ListState
+from service.settings import ServerSettings
+from service.store.progress import FailureGroup, Overview, SyncProgress, read_overview
+from service.store.sqlite import StoreOpenError
+
+_TIMEOUT_SECONDS = 3.0
+_BAR_CELLS = 20
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("status", help="show accounts, lists, syncs and failures")
+    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        settings = config.load(arguments.config, os.environ)
+        overview = asyncio.run(read_overview(Path(settings.store.path)))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
+        return 2
+    except StoreOpenError as error:
+        print(f"{error}\nThe store is made when the service first runs.", file=sys.stderr)  # noqa: T201
+        return 1
+    readiness = asyncio.run(_ask_readiness(settings.server))
+    if arguments.json:
+        document = {"service": readiness, **msgspec.to_builtins(overview)}
+        print(msgspec.json.format(msgspec.json.encode(document)).decode())  # noqa: T201
+    else:
+        print("\n".join(_lines(readiness, overview)))  # noqa: T201
+    return 0
+
+
+async def _ask_readiness(server: ServerSettings) -> str:
+    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104
+    url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}/readyz"
+    try:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            body = msgspec.json.decode(await response.read())
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        return f"not reachable at port {server.port}"
+    return "ready" if response.status == 200 else str(body.get("error", {}).get("message", "not ready"))  # noqa: PLR2004
+
+
+def _lines(readiness: str, overview: Overview) -> list[str]:
+    lines = [f"service    {readiness}"]
+    if overview.inbox_users:
+        lines.append(f"inbox      {overview.inbox_users:,} users not looked at yet")
+    lines += [
+        f"account    {account.name}: {account.state}{f', {account.reason}' if account.reason else ''}"
+        for account in overview.accounts
+    ]
+    if not overview.segments:
+        return [
+            *lines,
+            "",
+            "No delivery has come yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
+        ]
+    lines += ["", f"{'LIST':<32} {'WANTED':>10} {'ON LIST':>10} {'PENDING':>10} {'WAITING':>8} {'FAILED':>8}  STATE"]
+    for segment in overview.segments:
+        name = segment.list_name or f"({segment.name})"
+        lines.append(
+            f"{name:<32} {segment.members:>10,} {segment.settled:>10,} {segment.pending:>10,} "
+            f"{segment.waiting:>8,} {segment.dead:>8,}  {segment.list_state.value}"
+        )
+        if segment.list_reason:
+            mark = "held: " if segment.list_state is ListState.HELD else ""
+            lines.append(f"    {mark}{segment.list_reason}")
+    lines += ["", "RECENT SYNCS", *(_sync_line(sync) for sync in overview.syncs)]
+    if overview.failures:
+        lines += ["", "FAILURES", *(_failure_line(group) for group in overview.failures)]
+    return lines
+
+
+def _sync_line(sync: SyncProgress) -> str:
+    done = sync.settled + sync.dead + sync.superseded
+    share = done / sync.changes if sync.changes else float(not sync.unfolded)
+    cells = int(share * _BAR_CELLS)
+    failed = f", {sync.dead:,} failed" if sync.dead else ""
+    rejected = f", {sync.rejected:,} unusable" if sync.rejected else ""
+    return (
+        f"{_time(sync.last_received_at_ms)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
+        f"{sync.list_name or sync.segment}: {sync.pages_received} of {sync.total_pages} pages, "
+        f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}"
+    )
+
+
+def _failure_line(group: FailureGroup) -> str:
+    state = "given up" if group.dead else "to be tried again"
+    return f"{group.changes:>8,}  {group.list_name}: {group.reason} since {_time(group.since_ms)}, {state}: {group.message}"
+
+
+def _time(unix_ms: int) -> str:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
