@@ -98,7 +98,11 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
     """
     clock = SteadyClock()
     store = await SqliteStore.open(
-        Path(settings.store.path), settings.accounts, max_backlog=settings.store.max_backlog, clock=clock
+        Path(settings.store.path),
+        settings.accounts,
+        max_backlog=settings.store.max_backlog,
+        retention_days=settings.store.retention_days,
+        clock=clock,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)

@@ -28,7 +28,9 @@ from service.model import (
 from service.store import accepting, claiming, folding, queries, settling, sqlite
 from service.store.backlog import Backlog
 from service.store.folding import Delta
+from service.store.retention import Retention
 from service.store.sqlite import Connection, ProcessLock
+from service.store.steering import Steering
 from service.store.writer import Writer
 
 _LISTS = queries.load("lists")
@@ -61,10 +63,18 @@ class SqliteStore:
         self.backlog = Backlog()
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
+        self.steering = Steering(self._writer, clock, self._apply, self.inbox_grew.set)
+        self._retention: Retention | None = None
 
     @classmethod
     async def open(
-        cls, path: Path, accounts: Iterable[str], *, max_backlog: int, clock: SteadyClock | None = None
+        cls,
+        path: Path,
+        accounts: Iterable[str],
+        *,
+        max_backlog: int,
+        retention_days: int = 90,
+        clock: SteadyClock | None = None,
     ) -> "SqliteStore":
         """Open or make the store at `path` for the accounts named.
 
@@ -88,11 +98,18 @@ class SqliteStore:
             lock.release()
             raise
         store = cls(lock, connection, reader, max_backlog, clock or SteadyClock())
-        await store._load(list(accounts))
+        try:
+            await store._load(list(accounts))
+        except BaseException:
+            await store.close()
+            raise
+        store._retention = Retention(store._writer, store._clock, retention_days)
         return store
 
     async def close(self) -> None:
         """Write what waits, checkpoint, close."""
+        if self._retention is not None:
+            await self._retention.stop()
         await self._writer.close()
         await self._reader.close()
         self._lock.release()

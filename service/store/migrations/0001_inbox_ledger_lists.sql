@@ -7,7 +7,8 @@ CREATE TABLE account (
     state TEXT NOT NULL DEFAULT 'sending' CHECK (state IN ('sending', 'slowed', 'paused')),
     state_reason TEXT NOT NULL DEFAULT '',
     state_since_ms INTEGER NOT NULL DEFAULT 0,
-    next_call_at_ms INTEGER NOT NULL DEFAULT 0
+    next_call_at_ms INTEGER NOT NULL DEFAULT 0,
+    paused_by_operator INTEGER NOT NULL DEFAULT 0 CHECK (paused_by_operator IN (0, 1))
 ) STRICT;
 
 -- A Heap segment and the Cordial list it owns.
@@ -134,3 +135,13 @@ CREATE TABLE failure (
 ) STRICT;
 
 CREATE INDEX failure_due ON failure (next_attempt_at_ms) WHERE dead = 0;
+
+-- What people did to the service: who, what, to what, and how much it changed.
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    changes INTEGER NOT NULL
+) STRICT;

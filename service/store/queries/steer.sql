@@ -1,0 +1,47 @@
+-- name: failures_to_retry
+SELECT failure.id, failure.account_id, failure.contact, failure.segment_id
+FROM failure
+JOIN account ON account.id = failure.account_id
+WHERE failure.id > :after
+    AND (failure.dead = 1 OR failure.next_attempt_at_ms < :never_ms)
+    AND (:ids IS NULL OR failure.id IN (SELECT value FROM json_each(:ids)))
+    AND (:account IS NULL OR account.name = :account)
+    AND (:segment_id IS NULL OR failure.segment_id = :segment_id)
+    AND (:reason IS NULL OR failure.reason = :reason)
+ORDER BY failure.id
+LIMIT :limit;
+
+-- name: revive
+UPDATE member SET state = 1
+WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id AND state = :state
+RETURNING sync_id;
+
+-- name: give_new_attempts
+UPDATE failure SET dead = 0, attempts = 0, next_attempt_at_ms = :never_ms WHERE id = :id;
+
+-- name: members_to_rebuild
+SELECT contact, wanted, state, sync_id FROM member
+WHERE account_id = :account_id AND contact > :after AND segment_id = :segment_id
+    AND (wanted = 1 OR :include_removed) AND state <> 1
+ORDER BY contact
+LIMIT :limit;
+
+-- name: repeat_members
+UPDATE member SET state = 1
+WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELECT value FROM json_each(:contacts));
+
+-- name: forget_failures
+DELETE FROM failure
+WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELECT value FROM json_each(:contacts));
+
+-- name: segment_account
+SELECT account.id, account.name FROM segment JOIN account ON account.id = segment.account_id WHERE segment.id = :segment_id;
+
+-- name: pause
+UPDATE account SET paused_by_operator = :paused WHERE name = :account AND paused_by_operator <> :paused;
+
+-- name: paused_accounts
+SELECT name FROM account WHERE paused_by_operator = 1;
+
+-- name: audit
+INSERT INTO audit (at_ms, actor, action, target, changes) VALUES (:at_ms, :actor, :action, :target, :changes);
