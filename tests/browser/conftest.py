@@ -1,6 +1,12 @@
+"""One Chromium for all browser tests, a fresh window for each.
+
+Starting a browser takes seconds. It belongs to the event loop it was started on, so the tests here and their fixtures all
+run on the session's loop.
+"""
+
 from collections.abc import AsyncIterator
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 _FLAGS = [
@@ -28,7 +34,7 @@ class Watched:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """A real Chromium, empty profile, no way out of this machine."""
     async with async_playwright() as playwright:
@@ -37,7 +43,7 @@ async def browser() -> AsyncIterator[Browser]:
         await launched.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def browser_context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A window of its own, of the size of a laptop's."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
@@ -46,7 +52,7 @@ async def browser_context(browser: Browser) -> AsyncIterator[BrowserContext]:
     await context.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def watched(browser_context: BrowserContext) -> Watched:
     """A blank page."""
     return Watched(await browser_context.new_page())

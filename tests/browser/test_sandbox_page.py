@@ -1,17 +1,20 @@
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from service.sandbox.faults import Fault, FaultKind
 from tests.sandbox_fixtures import calling
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def cordial():
     async with calling() as caller:
         yield caller
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(cordial, watched):
     """The stand-in's page; at the end nothing may have gone wrong and nobody else been asked."""
     await watched.page.goto(cordial.sandbox.url)

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 from playwright.async_api import expect
@@ -11,8 +12,10 @@ from service.observe import health
 from service.observe.openapi import setup_openapi
 from service.observe.swagger import routes as swagger
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def server() -> AsyncIterator[BaseTestServer]:
     app = web.Application()
     setup_openapi(app, title="heap-cordial", version="1.2.3")
@@ -22,7 +25,7 @@ async def server() -> AsyncIterator[BaseTestServer]:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def proxy(server) -> AsyncIterator[BaseTestServer]:
     """A reverse proxy that shows the service under `/tools/heap`, unbeknown to the service."""
 
