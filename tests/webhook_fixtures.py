@@ -1,7 +1,8 @@
-"""The webhook on a port of its own, with an inbox in memory, and a sender that signs."""
+"""The webhook on a port of its own, with a store on a file of its own, and a sender that signs."""
 
 import contextlib
 import json
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from service.receive.answers import Answered
 from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
 from service.settings import AccountSettings, SecretReference
+from service.store.store import SqliteStore
 
 MAX_BODY_BYTES = 1_000_000
 SECRET = "whsec one"
@@ -23,28 +25,26 @@ OTHER_SECRET = "whsec two"
 JSON = "application/json"
 
 
-class ListInbox:
-    """Keeps every delivery, knows repeats, and fails on request."""
+class Inbox:
+    """The store on a file of its own; remembers what it was given and did not know yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
         self.deliveries: list[Delivery] = []
-        self.failure: Exception | None = None
 
     async def accept(self, delivery: Delivery) -> Receipt:
-        if self.failure is not None:
-            raise self.failure
-        known = [each.digest for each in self.deliveries]
-        if delivery.digest in known:
-            return Receipt(duplicate=True, delivery_id=known.index(delivery.digest), segment_id=1)
-        self.deliveries.append(delivery)
-        return Receipt(duplicate=False, delivery_id=len(self.deliveries) - 1, segment_id=1)
+        receipt = await self._store.accept(delivery)
+        if not receipt.duplicate:
+            self.deliveries.append(delivery)
+        return receipt
 
 
 class Service:
     """The webhook on a port of its own, and what can be seen of it from outside."""
 
-    def __init__(self, accounts: list[AccountSettings]) -> None:
-        self.inbox = ListInbox()
+    def __init__(self, accounts: list[AccountSettings], store: SqliteStore, database: Path) -> None:
+        self.database = database
+        self.inbox = Inbox(store)
         self.answered: list[Answered] = []
         self.is_stopping = False
         webhook = Webhook(
@@ -78,11 +78,18 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(*accounts: AccountSettings) -> AsyncIterator[Service]:
-    """Serve these accounts for as long as the context lasts."""
-    service = Service(list(accounts))
-    async with service.client:
-        yield service
+async def running(*accounts: AccountSettings, max_backlog: int = 1_000_000) -> AsyncIterator[Service]:
+    """Serve these accounts, with an empty store, for as long as the context lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder) / "store.db"
+        names = [account.name for account in accounts]
+        store = await SqliteStore.open(database, names, max_backlog=max_backlog)
+        service = Service(list(accounts), store, database)
+        try:
+            async with service.client:
+                yield service
+        finally:
+            await store.close()
 
 
 def two_accounts(directory: Path) -> list[AccountSettings]:

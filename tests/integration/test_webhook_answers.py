@@ -1,4 +1,6 @@
+import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 
@@ -6,7 +8,6 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from service.errors import BacklogFullError, StoreUnavailableError
 from service.model import Action
 from tests.webhook_fixtures import JSON, OTHER_SECRET, SECRET, Service, account, compact, page, running, two_accounts
 
@@ -185,16 +186,20 @@ async def test_a_drain_is_taken_where_it_is_allowed(service):
     assert "allow_drain" in answer["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    ("failure", "status", "code"),
-    [(BacklogFullError(10), 429, "backlog_full"), (StoreUnavailableError("disk full"), 503, "store_unavailable")],
-)
-async def test_back_pressure_says_when_to_come_back_and_then_lets_the_page_in(service, failure, status, code):
-    service.inbox.failure = failure
-    refused, answer, headers = await service.post(page(["a@x.com"]))
-    assert (refused, answer["error"]["code"]) == (status, code)
-    assert int(headers["Retry-After"]) > 0
-    service.inbox.failure = None
+async def test_a_full_backlog_is_429_and_says_when_to_come_back(tmp_path):
+    async with running(*two_accounts(tmp_path), max_backlog=2) as service:
+        assert (await service.post(page(["a@x.com", "b@x.com"])))[0] == 200
+        status, answer, headers = await service.post(page(["c@x.com"]))
+        assert (status, answer["error"]["code"]) == (429, "backlog_full")
+        assert int(headers["Retry-After"]) > 0
+
+
+async def test_a_store_that_is_locked_is_503_and_takes_the_page_afterwards(service):
+    with contextlib.closing(sqlite3.connect(service.database, isolation_level=None)) as other_program:
+        other_program.execute("BEGIN EXCLUSIVE")
+        status, answer, headers = await service.post(page(["a@x.com"]))
+        assert (status, answer["error"]["code"]) == (503, "store_unavailable")
+        assert int(headers["Retry-After"]) > 0
     assert (await service.post(page(["a@x.com"])))[1]["status"] == "accepted"
 
 
@@ -231,8 +236,11 @@ async def test_an_identity_nobody_has_mapped_waits_for_the_operator(tmp_path):
         assert (service.inbox.deliveries[0].identity, service.inbox.deliveries[0].add) == ("customerId", ["A1"])
 
 
-async def test_an_unforeseen_failure_is_500_without_detail_and_is_logged(service):
-    service.inbox.failure = ZeroDivisionError("the inner workings")
+async def test_an_unforeseen_failure_is_500_without_detail_and_is_logged(service, monkeypatch):
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError("the inner workings")
+
+    monkeypatch.setattr("service.store.accepting.append_delivery", fail)
     with capture_logs() as lines:
         status, answer, _ = await service.post(page(["a@x.com"]))
     assert (status, answer["error"]["code"]) == (500, "internal")

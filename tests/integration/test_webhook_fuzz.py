@@ -13,24 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.http_errors import error_middleware
-from service.model import Delivery, Receipt
 from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
 from service.settings import AccountSettings, SecretReference
+from service.store.store import SqliteStore
 
 SECRETS = {"acme": "whsec acme", "globex": "whsec globex"}
 
-# The server is shared by all examples of a test: the webhook keeps nothing between requests.
+# The server is shared by all examples of a test: what the store keeps of one is nothing to the next.
 fuzzing = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-class CountingInbox:
-    def __init__(self) -> None:
-        self.accepted = 0
-
-    async def accept(self, _delivery: Delivery) -> Receipt:
-        self.accepted += 1
-        return Receipt(duplicate=False, delivery_id=self.accepted, segment_id=1)
 
 
 class Running:
@@ -49,7 +40,7 @@ class Running:
 
 
 @pytest.fixture
-def webhook(monkeypatch) -> Iterator[Running]:
+def webhook(tmp_path, monkeypatch) -> Iterator[Running]:
     accounts = {}
     for name, secret in SECRETS.items():
         monkeypatch.setenv(f"SECRET_OF_{name}", secret)
@@ -60,17 +51,19 @@ def webhook(monkeypatch) -> Iterator[Running]:
             heap_id_token=f"token of {name}",
         )
 
-    async def start() -> TestClient[web.Request, web.Application]:
+    async def start() -> tuple[SqliteStore, TestClient[web.Request, web.Application]]:
+        store = await SqliteStore.open(tmp_path / "store.db", accounts, max_backlog=1_000_000)
         app = web.Application(middlewares=[error_middleware])
-        add_routes(app, Webhook(accounts, CountingInbox(), max_body_bytes=100_000, is_stopping=lambda: False))
+        add_routes(app, Webhook(accounts, store, max_body_bytes=100_000, is_stopping=lambda: False))
         client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
         await client.start_server()
-        return client
+        return store, client
 
     with asyncio.Runner() as runner:
-        client = runner.run(start())
+        store, client = runner.run(start())
         yield Running(runner, client)
         runner.run(client.close())
+        runner.run(store.close())
 
 
 paths = st.sampled_from(["/webhooks/heap", "/webhooks/heap/acme", "/webhooks/heap/globex", "/webhooks/heap/unknown"])
