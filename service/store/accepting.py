@@ -16,13 +16,20 @@ _encode = msgspec.json.Encoder().encode
 
 def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> Receipt:
     """Keep the whole of a delivery, unless it was kept before (R3)."""
-    segment_id = _segment(connection, account_id, delivery)
+    segment_id, name = _segment(connection, account_id, delivery)
     sync_id = _sync(connection, segment_id, delivery)
-    identity = {"sync_id": sync_id, "page_number": delivery.page_number, "digest": delivery.digest}
+    identity = {
+        "segment_id": segment_id,
+        "sync_id": sync_id,
+        "page_number": delivery.page_number,
+        "digest": delivery.digest,
+    }
     known = connection.execute(_SQL["find_delivery"], identity).fetchone()
     if known:
         connection.execute(_SQL["count_duplicate"], {"sync_id": sync_id})
         return Receipt(duplicate=True, delivery_id=known[0], segment_id=segment_id)
+    if name != delivery.segment_name and connection.execute(_SQL["find_newer_sync"], identity).fetchone() is None:
+        connection.execute(_SQL["rename_segment"], {"segment_id": segment_id, "name": delivery.segment_name})
     new_page = connection.execute(_SQL["find_page"], identity).fetchone() is None
     figures = {
         "added": len(delivery.add),
@@ -51,16 +58,13 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
     return Receipt(duplicate=False, delivery_id=delivery_id, segment_id=segment_id)
 
 
-def _segment(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> int:
+def _segment(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> tuple[int, str]:
     key = {"account_id": account_id, "heap_id": delivery.segment_id}
-    row = connection.execute(_SQL["find_segment"], key).fetchone()
-    if row is None:
-        values = {**key, "name": delivery.segment_name, "now_ms": delivery.received_at_ms}
-        return connection.execute(_SQL["add_segment"], values).lastrowid or 0
-    segment_id: int = row[0]
-    if row[1] != delivery.segment_name:
-        connection.execute(_SQL["rename_segment"], {"segment_id": segment_id, "name": delivery.segment_name})
-    return segment_id
+    row: tuple[int, str] | None = connection.execute(_SQL["find_segment"], key).fetchone()
+    if row is not None:
+        return row
+    values = {**key, "name": delivery.segment_name, "now_ms": delivery.received_at_ms}
+    return connection.execute(_SQL["add_segment"], values).lastrowid or 0, delivery.segment_name
 
 
 def _sync(connection: sqlite3.Connection, segment_id: int, delivery: Delivery) -> int:

@@ -10,6 +10,9 @@ UPDATE segment SET name = :name WHERE id = :segment_id;
 -- name: find_sync
 SELECT id FROM sync WHERE segment_id = :segment_id AND task_id = :task_id;
 
+-- name: find_newer_sync
+SELECT 1 FROM sync WHERE segment_id = :segment_id AND id > :sync_id LIMIT 1;
+
 -- name: add_sync
 INSERT INTO sync (segment_id, task_id, action, total_pages, first_received_at_ms, last_received_at_ms)
 VALUES (:segment_id, :task_id, :action, :total_pages, :now_ms, :now_ms);

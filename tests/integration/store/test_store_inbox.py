@@ -1,0 +1,154 @@
+"""Taking deliveries: each once, whatever repeats (R2, R3), and no more than the backlog may hold."""
+
+import asyncio
+
+import pytest
+
+from service.errors import BacklogFullError
+from tests.store_harness import check_invariants, drain, fold_all, page, send_all
+
+
+async def test_a_delivery_is_counted_in_its_sync(store, maker):
+    receipt = await store.accept(page("t1", add=["a", "b"], remove=["c"], of=3))
+    assert not receipt.duplicate
+    sync = maker.facts().sync("t1")
+    assert (sync.added, sync.removed, sync.pages_received, sync.total_pages) == (2, 1, 1, 3)
+    assert store.backlog.total == 3
+
+
+async def test_a_repeat_changes_nothing_but_the_count_of_repeats(store, maker):
+    first = await store.accept(page("t1", add=["a"], remove=["b"]))
+    await fold_all(store)
+    await send_all(store)
+    before = maker.facts()
+    again = await store.accept(page("t1", add=["a"], remove=["b"], received_at_ms=1))
+    assert (again.duplicate, again.delivery_id, again.segment_id) == (True, first.delivery_id, first.segment_id)
+    await fold_all(store)
+    after = maker.facts()
+    assert after.sync("t1").duplicates == 1
+    assert after.members == before.members
+    assert after.segments == before.segments
+    assert after.deliveries == before.deliveries
+    assert after.sync("t1")._replace(duplicates=0) == before.sync("t1")
+
+
+async def test_repeats_that_arrive_together_are_one_delivery(store, maker):
+    receipts = await asyncio.gather(*(store.accept(page("t1", add=["a"])) for _ in range(50)))
+    assert sum(not receipt.duplicate for receipt in receipts) == 1
+    assert len({receipt.delivery_id for receipt in receipts}) == 1
+    assert maker.facts().deliveries == 1
+    assert store.backlog.total == 1
+
+
+async def test_a_repeat_is_known_after_a_restart(maker):
+    store = await maker.open()
+    await store.accept(page("t1", add=["a"]))
+    await store.close()
+    store = await maker.open()
+    assert (await store.accept(page("t1", add=["a"]))).duplicate
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        page("t1", add=["a"], body="another body"),
+        page("t1", add=["a"], number=2),
+        page("t2", add=["a"]),
+        page("t1", add=["a"], segment="8"),
+        page("t1", add=["a"], account="globex"),
+    ],
+    ids=["body", "page", "task", "segment", "account"],
+)
+async def test_what_differs_in_one_part_of_its_identity_is_another_delivery(store, maker, other):
+    await store.accept(page("t1", add=["a"]))
+    assert not (await store.accept(other)).duplicate
+    assert maker.facts().deliveries == 2
+
+
+async def test_an_add_page_and_a_remove_page_of_one_number_are_both_taken(store, maker):
+    await store.accept(page("t1", add=["a", "b"], number=1, of=2))
+    await store.accept(page("t1", remove=["b", "c"], number=1, of=2))
+    await fold_all(store)
+    facts = maker.facts()
+    assert facts.wanted() == {"a"}
+    assert facts.sync("t1").pages_received == 1
+    assert facts.sync("t1").changes == 3
+
+
+async def test_a_page_without_users_is_kept_and_its_sync_is_done(store, maker):
+    await store.accept(page("t1"))
+    assert not (await store.fold_next()).users
+    assert maker.facts().sync("t1").drained_at_ms is not None
+    assert (await store.accept(page("t1"))).duplicate
+
+
+async def test_a_late_page_reopens_its_sync(store, maker):
+    await store.accept(page("t1", add=["a"], of=2))
+    await fold_all(store)
+    await send_all(store)
+    assert maker.facts().sync("t1").drained_at_ms is not None
+    await store.accept(page("t1", add=["b"], number=2, of=2))
+    assert maker.facts().sync("t1").drained_at_ms is None
+    await fold_all(store)
+    await send_all(store)
+    assert maker.facts().sync("t1").drained_at_ms is not None
+
+
+async def test_any_text_is_a_user_id(store, maker):
+    users = [
+        '"quoted"',
+        "back\\slash",
+        "käse@example.com",
+        "🙂",
+        "\u2028line",
+        "a:b:c",
+        "%41",
+        "'; DROP TABLE member;--",
+    ]
+    await store.accept(page("t1", add=users))
+    await fold_all(store)
+    assert maker.facts().wanted() == set(users)
+    assert {work.contact for work in await send_all(store)} == {f"email:{user}" for user in users}
+    await store.accept(drain("1"))
+    await fold_all(store)
+    assert {work.contact for work in await send_all(store)} == {f"email:{user}" for user in users}
+    assert maker.facts().wanted() == set()
+
+
+async def test_a_full_backlog_refuses_and_takes_again_once_there_is_room(maker):
+    store = await maker.open(max_backlog=3)
+    await store.accept(page("t1", add=["a", "b", "c"]))
+    with pytest.raises(BacklogFullError):
+        await store.accept(page("t2", add=["d"]))
+    await fold_all(store)
+    with pytest.raises(BacklogFullError):
+        await store.accept(page("t2", add=["d"]))
+    await send_all(store)
+    assert not (await store.accept(page("t2", add=["d"]))).duplicate
+    check_invariants(maker.facts(), store)
+    await store.close()
+
+
+async def test_the_segment_is_called_what_its_newest_sync_calls_it(store, maker):
+    def name() -> str:
+        (segment,) = maker.facts().segments
+        return str(segment.name)
+
+    await store.accept(page("t1", add=["a"], name="Old"))
+    await store.accept(page("t2", add=["a"], name="New"))
+    assert name() == "New"
+    await store.accept(page("t1", add=["b"], name="Old", number=2))
+    assert name() == "New"
+    await store.accept(page("t1", add=["a"], name="Old"))
+    assert name() == "New"
+    await store.accept(page("t2", add=["b"], name="Newer", number=2))
+    assert name() == "Newer"
+
+
+async def test_a_repeat_does_not_rename(store, maker):
+    first = page("t1", add=["a"], name="Old")
+    await store.accept(first)
+    await store.accept(page("t1", add=["b"], name="New", number=2))
+    await store.accept(first)
+    assert [segment.name for segment in maker.facts().segments] == ["New"]
