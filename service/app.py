@@ -12,6 +12,7 @@ from aiohttp import web
 
 from service import __version__
 from service.clock import SteadyClock
+from service.deliver.account import PAUSED_BY_OPERATOR
 from service.deliver.deliverer import Deliverer
 from service.http_errors import error_middleware
 from service.model import AccountState
@@ -64,7 +65,7 @@ class Service:
 
     def _sending_fault(self, name: str) -> str | None:
         status = self.deliverer.statuses()[name]
-        if status.state is AccountState.PAUSED:
+        if status.state is AccountState.PAUSED and status.reason != PAUSED_BY_OPERATOR:
             return f"paused, {status.reason}; next try in {status.seconds:.0f} s"
         return _silence_fault(self.deliverer.silences()[name])
 
@@ -114,7 +115,7 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(deliverer.stop, settings.server.shutdown_grace_seconds)
         stack.push_async_callback(service.folder.stop)
         stack.callback(_begin_stop, service)
-        await deliverer.start()
+        await deliverer.start(await store.steering.paused_accounts())
         await runner.setup()
         site = web.TCPSite(runner, settings.server.host, settings.server.port, reuse_address=True)
         await site.start()

@@ -195,3 +195,17 @@ class AccountStatus(msgspec.Struct, frozen=True):
     state: AccountState
     reason: str = ""
     seconds: float = 0.0
+
+
+class VerifyResult(msgspec.Struct, frozen=True):
+    """What Cordial counts on a list, and how many members the ledger has there, settled."""
+
+    segment_id: int
+    list_name: str
+    counted: int
+    expected: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two counts differ (R11)."""
+        return self.counted != self.expected

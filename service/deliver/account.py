@@ -1,6 +1,7 @@
 """One account's line to Cordial: every call passes here, and here it shows whether the account can be served (R7)."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ log = structlog.get_logger()
 # The fault of the account, never of the contact or list that the call was about.
 _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 _SLOWED_FROM_SECONDS = 1.0
+PAUSED_BY_OPERATOR = "paused by an operator"
 
 
 class AccountLine:
@@ -37,6 +39,9 @@ class AccountLine:
         self._limiter = limiter
         self._on_resume = on_resume
         self._probe_turn = asyncio.Lock()
+        self._probe_asked = asyncio.Event()
+        self._allowed = asyncio.Event()
+        self._allowed.set()
         self._last_message = ""
         self.calls = 0
 
@@ -46,6 +51,7 @@ class AccountLine:
         While the account is paused, callers take turns as its probe.
         """
         while True:
+            await self._allowed.wait()
             if self.circuit.is_open:
                 async with self._probe_turn:
                     if self.circuit.is_open:
@@ -58,8 +64,24 @@ class AccountLine:
             if answer.kind is not AnswerKind.THROTTLED:
                 return answer
 
+    def pause(self) -> None:
+        """Make no further call until `resume`: an operator wants it so."""
+        self._allowed.clear()
+
+    def resume(self) -> None:
+        """Go on calling, and try at once where the account could not be served."""
+        self._allowed.set()
+        self._probe_asked.set()
+
+    @property
+    def is_paused_by_operator(self) -> bool:
+        """Whether an operator has paused the account."""
+        return not self._allowed.is_set()
+
     def status(self) -> AccountStatus:
         """Return what the account's sending is doing now."""
+        if self.is_paused_by_operator:
+            return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
         if self.circuit.is_open:
             wait = max(0.0, self.circuit.next_probe_at - time.monotonic())
             reason = f"{self.circuit.reason}: {self._last_message}"
@@ -70,9 +92,10 @@ class AccountLine:
         return AccountStatus(AccountState.SENDING)
 
     async def _wait_for_probe_time(self) -> None:
+        self._probe_asked.clear()
         wait = self.circuit.next_probe_at - time.monotonic()
-        if wait > 0:
-            await asyncio.sleep(wait)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._probe_asked.wait(), max(0.0, wait))
 
     async def _call_once(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
         self.calls += 1

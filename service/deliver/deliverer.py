@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import aiohttp
 import structlog
 
 from service.clock import SteadyClock
-from service.deliver import cordial, lists, pool, settler
+from service.deliver import cordial, lists, pool, settler, verifier
 from service.deliver.account import AccountLine
 from service.deliver.cordial import CordialClient
 from service.deliver.limiter import RateLimiter
-from service.errors import StoreUnavailableError
-from service.model import AccountState, AccountStatus
+from service.deliver.verifier import ListVerifier
+from service.errors import ErrorCode, ServiceError, StoreUnavailableError
+from service.model import AccountState, AccountStatus, VerifyResult
 from service.secrets import CachedSecret
 from service.settings import AccountSettings, StoreSettings
 
@@ -24,12 +25,15 @@ _TICK_SECONDS = 0.5
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
 
 
-class Store(pool.Backlog, lists.Registry, settler.Ledger, Protocol):
+class Store(pool.Backlog, lists.Registry, verifier.Registry, settler.Ledger, Protocol):
     """All that delivering needs of the store."""
 
     @property
     def waiting_changes(self) -> int:
         """How many changes wait for their next call."""
+
+    def is_drained(self, segment_id: int) -> bool:
+        """Tell whether every change of the segment is settled or given up."""
 
     async def release_due(self) -> int | None:
         """Make waiting changes pending whose time has come; return when the next one's comes, if any."""
@@ -65,7 +69,16 @@ class _Account:
         self.name = settings.name
         self.line = AccountLine(settings.name, client, limiter, self._resumed)
         self.lists = lists.ListKeeper(settings, store, self.line, self._list_ready)
-        self.pool = pool.AccountPool(settings, store, self.line, self.lists, results, now_ms=clock.now_ms)
+        self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
+        self.pool = pool.AccountPool(
+            settings,
+            store,
+            self.line,
+            self.lists,
+            results,
+            on_settled=self.verifier.touched,
+            now_ms=clock.now_ms,
+        )
         self.recorded: AccountStatus | None = None
 
     def _list_ready(self) -> None:
@@ -97,9 +110,11 @@ class Deliverer:
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Take up whatever is pending, and go on."""
+    async def start(self, paused: Collection[str] = ()) -> None:
+        """Take up whatever is pending, and go on; accounts in `paused` wait for an operator."""
         for account in self._accounts:
+            if account.name in paused:
+                account.line.pause()
             await account.lists.start()
             account.pool.start()
         self._tasks = [
@@ -111,6 +126,37 @@ class Deliverer:
         """Look for work in all accounts."""
         for account in self._accounts:
             account.pool.wake()
+
+    def pause(self, name: str) -> None:
+        """Stop calling for an account; calls on their way finish."""
+        self._account(name).line.pause()
+
+    def resume(self, name: str) -> None:
+        """Call again for an account, and try at once where it could not be served."""
+        account = self._account(name)
+        account.line.resume()
+        account.lists.retry_held()
+        account.pool.refresh()
+
+    async def verify(self, account: str, segment_id: int) -> VerifyResult:
+        """Compare what should be on a list with what Cordial counts there, now (R11).
+
+        Raises `ServiceError`: NOT_FOUND without such a list, CONFLICT while it cannot be counted.
+        """
+        found = self._account(account)
+        if found.line.status().state is AccountState.PAUSED:
+            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {found.line.status().reason}")
+        return await found.verifier.verify(segment_id)
+
+    async def recreate_list(self, account: str, segment_id: int) -> None:
+        """Let a list that was deleted in Cordial be created anew."""
+        await self._account(account).lists.recreate(segment_id)
+
+    def _account(self, name: str) -> _Account:
+        for account in self._accounts:
+            if account.name == name:
+                return account
+        raise ServiceError(ErrorCode.NOT_FOUND, f"there is no account {name}")
 
     def statuses(self) -> dict[str, AccountStatus]:
         """Return what each account's sending is doing."""
@@ -125,6 +171,7 @@ class Deliverer:
         """Let calls on their way finish within the grace, commit all results (R13)."""
         for account in self._accounts:
             await account.lists.stop()
+            await account.verifier.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(account.pool.stop(grace_seconds) for account in self._accounts))

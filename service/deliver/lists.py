@@ -19,7 +19,7 @@ from service.deliver import names
 from service.deliver.account import AccountLine
 from service.deliver.answers import Answer, AnswerKind
 from service.deliver.names import ListName
-from service.errors import StoreUnavailableError
+from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model import ListState, Segment
 from service.settings import AccountSettings
 
@@ -90,6 +90,20 @@ class ListKeeper:
         """Look at held lists again now: the operator may have changed something."""
         self._due = dict.fromkeys(self._due, 0.0)
         self._wake.set()
+
+    async def recreate(self, segment_id: int) -> None:
+        """Forget the list a segment had if Cordial has it no more, so that one is created under the same name.
+
+        Raises `ServiceError` NOT_FOUND without such a segment.
+        """
+        await self._read_segments()
+        segment = self._segments.get(segment_id)
+        if segment is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
+        if segment.list_state is ListState.HELD and segment.list_id:
+            await self._record(segment, ListState.CREATING, name=segment.list_name)
+        self._due.setdefault(segment_id, 0.0)
+        self.retry_held()
 
     async def lost(self, segment_id: int) -> None:
         """Note that Cordial does not know the segment's list any more under its name."""

@@ -6,7 +6,7 @@ for a held contact stays in the store and is found again afterwards.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -16,7 +16,7 @@ from service.deliver.lists import ListKeeper
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
-from service.model import ClaimCursor, Claimed, ContactWork
+from service.model import ClaimCursor, Claimed, ContactWork, Outcome
 from service.settings import AccountSettings
 
 log = structlog.get_logger()
@@ -47,6 +47,7 @@ class AccountPool:
         lists: ListKeeper,
         settler: Settler,
         *,
+        on_settled: Callable[[int], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._name = settings.name
@@ -54,6 +55,7 @@ class AccountPool:
         self._line = line
         self._lists = lists
         self._settler = settler
+        self._on_settled = on_settled
         self._sender = Sender(settings, line, now_ms)
         self._concurrency = settings.max_concurrency
         # About two seconds of work: enough to keep the workers busy, little enough to be fair and fresh.
@@ -151,7 +153,7 @@ class AccountPool:
                 await self._deliver(queue, piece_id, work)
             except Exception:
                 log.exception("worker.failed", account=self._name)
-                self._release(queue, piece_id, work, sent=False)
+                self._release(queue, piece_id, work, ())
                 await asyncio.sleep(_IDLE_SECONDS)
 
     async def _deliver(self, queue: SegmentQueue, piece_id: int, work: ContactWork) -> None:
@@ -159,17 +161,19 @@ class AccountPool:
         for segment_id in verdict.lost_lists:
             await self._lists.lost(segment_id)
 
-        # A change without an outcome is still owed: its piece has to be looked at again.
-        sent = len(verdict.outcomes) == len(work.changes)
-        if verdict.outcomes:
-            await self._settler.add(verdict.outcomes, lambda: self._release(queue, piece_id, work, sent=sent))
+        outcomes = verdict.outcomes
+        if outcomes:
+            await self._settler.add(outcomes, lambda: self._release(queue, piece_id, work, outcomes))
         else:
-            self._release(queue, piece_id, work, sent=sent)
+            self._release(queue, piece_id, work, outcomes)
 
-    def _release(self, queue: SegmentQueue, piece_id: int, work: ContactWork, *, sent: bool) -> None:
-        queue.finish(piece_id, sent=sent)
+    def _release(self, queue: SegmentQueue, piece_id: int, work: ContactWork, outcomes: Sequence[Outcome]) -> None:
+        # A change without an outcome is still owed: its piece has to be looked at again.
+        queue.finish(piece_id, sent=len(outcomes) == len(work.changes))
         self._held.discard(work.contact)
         self._drop_spent(queue)
+        for outcome in outcomes:
+            self._on_settled(outcome.segment_id)
         self._wake.set()
 
     def _drop_spent(self, queue: SegmentQueue) -> None:

@@ -75,10 +75,6 @@ class Circuit:
         self._plan_probe()
         return True
 
-    def probe_now(self) -> None:
-        """Let the next probe be made at once."""
-        self.next_probe_at = self._clock()
-
     def _plan_probe(self) -> None:
         # Half the interval is certain, half is chance: accounts that failed together do not return together.
         interval = min(_PROBE_CAP_SECONDS, _PROBE_BASE_SECONDS * 2.0 ** min(self._probes, 30))

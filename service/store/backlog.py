@@ -14,6 +14,7 @@ class Backlog:
         self.pending_total = 0
         self.waiting_total = 0
         self._pending: dict[int, int] = defaultdict(int)
+        self._waiting: dict[int, int] = defaultdict(int)
         self._account_of: dict[int, str] = {}
         self._segments_of: dict[str, set[int]] = defaultdict(set)
 
@@ -26,6 +27,7 @@ class Backlog:
         """Add to a segment's figures; negative numbers take away."""
         self.pending_total += pending
         self.waiting_total += waiting
+        self._waiting[segment_id] += waiting
         left = self._pending[segment_id] + pending
         if left:
             self._pending[segment_id] = left
@@ -38,3 +40,7 @@ class Backlog:
     def pending_segments(self, account: str) -> dict[int, int]:
         """Return the pending changes of each segment of the account that has any."""
         return {segment_id: self._pending[segment_id] for segment_id in sorted(self._segments_of[account])}
+
+    def is_drained(self, segment_id: int) -> bool:
+        """Tell whether nothing of the segment is pending or waiting."""
+        return not self._pending.get(segment_id) and not self._waiting.get(segment_id)

@@ -174,6 +174,10 @@ class SqliteStore:
         """Return how many changes may be sent now, for each segment of the account that has any."""
         return self.backlog.pending_segments(account)
 
+    def is_drained(self, segment_id: int) -> bool:
+        """Tell whether every change of the segment is settled or given up."""
+        return self.backlog.is_drained(segment_id)
+
     async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
         """Return the next contacts of the segment that have a pending change, with all their pending ones.
 
