@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.errors import ErrorDocument
+from service.errors import ErrorCode, ErrorDocument
 from service.receive.answers import WebhookAnswer
 from service.receive.page_schema import HeapPage
 
@@ -26,8 +26,9 @@ _DRAIN = {
 }
 
 
-def _refusal(description: str) -> dict[str, Any]:
-    return {"description": description, "schema": ErrorDocument}
+def _refusal(description: str, *codes: ErrorCode) -> dict[str, Any]:
+    named = " or ".join(f"`{code.value}`" for code in codes)
+    return {"description": f"{description} Error code {named}.", "schema": ErrorDocument}
 
 
 def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
@@ -49,17 +50,29 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
         },
         "responses": {
             200: {"description": "The page is durable, now or from before.", "schema": WebhookAnswer},
-            400: _refusal("The `Heap-Hash` header or the body cannot be read."),
+            400: _refusal(
+                "The `Heap-Hash` header or the body cannot be read.",
+                ErrorCode.HEADER_UNREADABLE,
+                ErrorCode.BODY_UNREADABLE,
+            ),
             403: _refusal(
                 "Not authentic: unknown account, wrong `id_token`, wrong or stale signature. Which of these, only the "
-                "service's log says."
+                "service's log says.",
+                ErrorCode.FORBIDDEN,
             ),
-            413: _refusal("The body is larger than `max_body_bytes`."),
-            415: _refusal("The body is not declared to be JSON."),
-            422: _refusal("An action or a shape the service does not know; `path` says where."),
-            429: _refusal(f"The backlog is full. {_RETRY_AFTER}"),
+            413: _refusal("The body is larger than `max_body_bytes`.", ErrorCode.BODY_TOO_LARGE),
+            415: _refusal("The body is not declared to be JSON.", ErrorCode.NOT_JSON),
+            422: _refusal(
+                "An action or a shape the service does not know; `path` says where.",
+                ErrorCode.UNKNOWN_ACTION,
+                ErrorCode.UNKNOWN_SHAPE,
+            ),
+            429: _refusal(f"The backlog is full. {_RETRY_AFTER}", ErrorCode.BACKLOG_FULL),
             503: _refusal(
-                f"The store cannot write, the service is stopping, or an operator has something to set. {_RETRY_AFTER}"
+                f"The store cannot write, the service is stopping, or an operator has something to set. {_RETRY_AFTER}",
+                ErrorCode.STORE_UNAVAILABLE,
+                ErrorCode.STOPPING,
+                ErrorCode.NOT_READY,
             ),
         },
         "security": [{"heapHash": []}],

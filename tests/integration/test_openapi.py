@@ -1,6 +1,6 @@
-import hashlib
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from aiohttp.pytest_plugin import AiohttpClient
 from aiohttp_apispec import docs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from service.errors import ErrorDocument
+from service.app import make_application, running_service
+from service.errors import STATUS_OF, ErrorCode, ErrorDocument
 from service.observe import health
 from service.observe.openapi import setup_openapi
 from service.observe.swagger import routes as swagger
+from service.settings import AccountSettings, LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
 
 # Pages and what they are made of: for browsers, not for clients of the API.
 UNDOCUMENTED = re.compile(r"/|/docs(/.*)?|/page/.*|/openapi\.json")
@@ -89,11 +91,28 @@ def sample_app() -> web.Application:
     return app
 
 
-@pytest.fixture(params=[sample_app], ids=["sample"])
-def make_app(request) -> Callable[[], web.Application]:
+def settings(folder: Path) -> Settings:
+    account = AccountSettings(
+        name="acme",
+        heap_secrets=(SecretReference(environment="UNUSED"),),
+        cordial_api_key=SecretReference(environment="UNUSED"),
+    )
+    return Settings(
+        server=ServerSettings(host="127.0.0.1", port=0),
+        store=StoreSettings(path=str(folder / "store.db")),
+        log=LogSettings(),
+        accounts={account.name: account},
+    )
+
+
+@pytest.fixture(params=["sample", "service"])
+async def make_app(request, tmp_path) -> AsyncIterator[Callable[[], web.Application]]:
     """A function that makes a whole application; what every application must hold to is tested with each."""
-    made: Callable[[], web.Application] = request.param
-    return made
+    if request.param == "sample":
+        yield sample_app
+        return
+    async with running_service(settings(tmp_path)) as service:
+        yield functools.partial(make_application, service)
 
 
 async def document_bytes(aiohttp_client: AiohttpClient, app: web.Application) -> bytes:
@@ -150,6 +169,30 @@ async def test_it_tells_what_the_service_is_and_how_to_sign(aiohttp_client, make
     schemes = document["components"]["securitySchemes"]
     assert schemes["apiKey"]["scheme"] == "basic"
     assert (schemes["heapHash"]["in"], schemes["heapHash"]["name"]) == ("header", "Heap-Hash")
+
+
+async def test_the_webhook_documents_every_answer_it_gives(aiohttp_client, tmp_path):
+    codes_by_status = {
+        400: {"header_unreadable", "body_unreadable"},
+        403: {"forbidden"},
+        413: {"body_too_large"},
+        415: {"not_json"},
+        422: {"unknown_action", "unknown_shape"},
+        429: {"backlog_full"},
+        503: {"store_unavailable", "stopping", "not_ready"},
+    }
+    async with running_service(settings(tmp_path)) as service:
+        document = await document_of(aiohttp_client, make_application(service))
+    for path in ("/webhooks/heap", "/webhooks/heap/{account}"):
+        responses = document["paths"][path]["post"]["responses"]
+        assert responses.keys() == {"200", *map(str, codes_by_status)}
+        for status, codes in codes_by_status.items():
+            description = responses[str(status)]["description"]
+            assert {code.value for code in ErrorCode if f"`{code.value}`" in description} == codes
+            assert {STATUS_OF[ErrorCode(code)] for code in codes} == {status}
+            assert ("Retry-After" in description) == (status in {429, 503})
+            schema = responses[str(status)]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/ErrorDocument"}
 
 
 async def test_title_and_version_are_those_given(aiohttp_client):
@@ -259,32 +302,3 @@ async def test_routes_of_a_sub_application_are_documented(aiohttp_client):
     setup_openapi(app, title="Sample", version="1")
     document = await document_of(aiohttp_client, app)
     assert list(document["paths"]) == ["/inner/pages/{page}"]
-
-
-@pytest.mark.parametrize("path", ["/docs", "/docs/assets/init.js", "/docs/assets/swagger-ui-bundle.js"])
-async def test_pages_are_sent_with_strict_headers(aiohttp_client, make_app, path):
-    client = await aiohttp_client(make_app())
-    response = await client.get(path)
-    assert response.status == 200
-    policy = response.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Referrer-Policy"] == "no-referrer"
-
-
-@pytest.mark.parametrize("name", ["README.md", "index.html", "..%2froutes.py", "%2e%2e/routes.py"])
-async def test_only_the_assets_are_served(aiohttp_client, make_app, name):
-    client = await aiohttp_client(make_app())
-    assert (await client.get(f"/docs/assets/{name}")).status == 404
-
-
-def test_the_vendored_files_are_the_published_ones():
-    folder = Path(swagger.__file__).parent / "vendor"
-    stated = dict(re.findall(r"^\| (\S+) \| ([0-9a-f]{64}) \|$", (folder / "README.md").read_text(), re.MULTILINE))
-    actual = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir()
-        if path.name not in {"README.md", ".gitattributes"}
-    }
-    assert actual == stated
