@@ -156,7 +156,10 @@ class ListState(StrEnum):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A Heap segment and the Cordial list it owns; `id` is the store's, `heap_id` is Heap's."""
+    """A Heap segment and the Cordial list it owns; `id` is the store's, `heap_id` is Heap's.
+
+    `list_named_after` is the segment's name at the time the list got its own.
+    """
 
     id: int
     account: str
@@ -166,6 +169,7 @@ class Segment(msgspec.Struct, frozen=True):
     list_name: str
     list_id: str
     list_reason: str
+    list_named_after: str
     members: int
     settled: int
     pending: int

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from service.deliver import names
+from service.deliver import naming
 from service.deliver.account import AccountLine
 from service.deliver.answers import Answer, AnswerKind
-from service.deliver.names import ListName
+from service.deliver.naming import ListNamer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model import ListState, Segment
 from service.settings import AccountSettings
@@ -27,20 +27,18 @@ log = structlog.get_logger()
 _RETRY_SECONDS = 60.0
 _SOON_SECONDS = 2.0
 
+# How often segments are looked at that Heap may have renamed.
+FOLLOW_SECONDS = 60.0
 
-class Registry(Protocol):
+
+class Registry(naming.Registry, Protocol):
     """What the keeper needs of the store."""
 
     async def segments(self) -> list[Segment]:
         """Return every segment."""
 
-    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
-        """Return Heap's id of another segment that owns the name."""
-
-    async def set_list(
-        self, segment_id: int, state: ListState, *, name: str, list_id: str = "", reason: str = ""
-    ) -> None:
-        """Record which list a segment owns and whether it can be used."""
+    async def set_list(self, segment: Segment) -> None:
+        """Record what `segment` says of its list."""
 
 
 class ListKeeper:
@@ -56,7 +54,8 @@ class ListKeeper:
         self._segments: dict[int, Segment] = {}
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}
-        self._attributes: set[str] | None = None
+        self._namer = ListNamer(settings, registry, line)
+        self._follow_at = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -116,14 +115,47 @@ class ListKeeper:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
+            if loop.time() >= self._follow_at:
+                self._follow_at = loop.time() + FOLLOW_SECONDS
+                await self._follow_renames()
             for segment_id in [segment_id for segment_id, due in self._due.items() if due <= loop.time()]:
                 self._due[segment_id] = loop.time() + await self._resolve_safely(segment_id)
                 if segment_id in self._names:
                     del self._due[segment_id]
                     self._on_ready()
-            wait = min(self._due.values(), default=loop.time() + _RETRY_SECONDS) - loop.time()
+            wait = min([*self._due.values(), self._follow_at]) - loop.time()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, wait))
+
+    async def _follow_renames(self) -> None:
+        """Rename lists after their segments, if the account wants it so; their members stay (R10)."""
+        if self._settings.on_segment_rename != "rename":
+            return
+        try:
+            await self._read_segments()
+            for segment in list(self._segments.values()):
+                if segment.id in self._names and segment.name != segment.list_named_after:
+                    await self._rename(segment)
+        except Exception:
+            log.exception("list.rename_failed", account=self._settings.name)
+
+    async def _rename(self, segment: Segment) -> None:
+        wanted = await self._namer.choose(segment)
+        if wanted.name == segment.list_name:
+            return
+        answer = await self._line.call(lambda: self._line.client.rename_list(segment.list_id, wanted.name))
+        if answer.kind is AnswerKind.DONE:
+            log.info("list.renamed", account=segment.account, segment=segment.name, list=wanted.name)
+            await self._record(segment, ListState.READY, name=wanted.name, list_id=segment.list_id, reason=wanted.note)
+        elif answer.kind is AnswerKind.REFUSED:
+            reason = f"Cordial refuses to rename the list to {wanted.name}: {answer.message}; it keeps its name"
+            await self._record(
+                msgspec.structs.replace(segment, list_named_after=segment.name),
+                ListState.READY,
+                name=segment.list_name,
+                list_id=segment.list_id,
+                reason=reason,
+            )
 
     async def _resolve_safely(self, segment_id: int) -> float:
         """Resolve one segment's list; return in how many seconds to look again if that did not help."""
@@ -149,29 +181,9 @@ class ListKeeper:
             return await self._find_by_id(segment)
         if segment.list_state is ListState.CREATING:
             return await self._find_or_create(segment, segment.list_name, "")
-        wanted = await self._choose_name(segment)
+        wanted = await self._namer.choose(segment)
         await self._record(segment, ListState.UNRESOLVED, name=wanted.name, reason=wanted.note)
         return await self._find_or_create(segment, wanted.name, wanted.note)
-
-    async def _choose_name(self, segment: Segment) -> ListName:
-        chosen = self._settings.list_names.get(segment.heap_id, "")
-        wanted = names.list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
-        if wanted.name in await self._attribute_keys():
-            wanted = names.beside_attribute(wanted.name)
-        if await self._registry.list_name_taken(segment.id, wanted.name):
-            wanted = names.beside_other_segment(wanted.name, segment.heap_id)
-        return wanted
-
-    async def _attribute_keys(self) -> set[str]:
-        """Return the keys of contact attributes; none if the API key may not read them (the permission is optional)."""
-        if self._attributes is None:
-            answer = await self._line.client.contact_attributes()
-            rows = answer.body if isinstance(answer.body, list) else []
-            keys = {str(row.get("key") or row.get("name")) for row in rows if isinstance(row, dict)}
-            if answer.kind is not AnswerKind.DONE:
-                return keys
-            self._attributes = keys
-        return self._attributes
 
     async def _find_by_id(self, segment: Segment) -> float:
         answer = await self._line.call(lambda: self._line.client.get_list(segment.list_id))
@@ -237,10 +249,16 @@ class ListKeeper:
     async def _record(
         self, segment: Segment, state: ListState, *, name: str, list_id: str = "", reason: str = ""
     ) -> Segment:
-        await self._registry.set_list(segment.id, state, name=name, list_id=list_id, reason=reason)
         updated = msgspec.structs.replace(
-            segment, list_state=state, list_name=name, list_id=list_id, list_reason=reason
+            segment,
+            list_state=state,
+            list_name=name,
+            list_id=list_id,
+            list_reason=reason,
+            # A name of its own, or one given in Cordial, is what the segment is called by from here on.
+            list_named_after=segment.list_named_after if name == segment.list_name else segment.name,
         )
+        await self._registry.set_list(updated)
         self._segments[segment.id] = updated
         if state is ListState.READY:
             self._names[segment.id] = name

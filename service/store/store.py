@@ -20,7 +20,6 @@ from service.model import (
     Claimed,
     Delivery,
     FoldProgress,
-    ListState,
     Outcome,
     Receipt,
     Segment,
@@ -224,16 +223,15 @@ class SqliteStore:
         )
         return row[0] if row else None
 
-    async def set_list(
-        self, segment_id: int, state: ListState, *, name: str, list_id: str = "", reason: str = ""
-    ) -> None:
-        """Record which list a segment owns and whether it can be used."""
+    async def set_list(self, segment: Segment) -> None:
+        """Record what `segment` says of its list: state, name, id, reason and what it was named after."""
         values = {
-            "segment_id": segment_id,
-            "state": state.value,
-            "list_name": name,
-            "list_id": list_id,
-            "reason": reason,
+            "segment_id": segment.id,
+            "state": segment.list_state.value,
+            "list_name": segment.list_name,
+            "list_id": segment.list_id,
+            "reason": segment.list_reason,
+            "named_after": segment.list_named_after,
         }
         await self._execute(_LISTS["set_list"], values)
 

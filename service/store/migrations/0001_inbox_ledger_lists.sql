@@ -12,6 +12,7 @@ CREATE TABLE account (
 ) STRICT;
 
 -- A Heap segment and the Cordial list it owns.
+-- list_named_after: the segment's name when the list got its own.
 -- members: wanted on the list. settled: of these, confirmed by Cordial. pending: changes that may be sent now.
 -- waiting: changes to be sent again later. dead: changes given up until someone retries them.
 CREATE TABLE segment (
@@ -23,6 +24,7 @@ CREATE TABLE segment (
     list_name TEXT NOT NULL DEFAULT '',
     list_id TEXT NOT NULL DEFAULT '',
     list_reason TEXT NOT NULL DEFAULT '',
+    list_named_after TEXT NOT NULL DEFAULT '',
     list_count INTEGER,
     list_counted_at_ms INTEGER,
     members INTEGER NOT NULL DEFAULT 0 CHECK (members >= 0),

@@ -14,7 +14,7 @@ WHERE name = :account;
 
 -- name: segments
 SELECT segment.id, account.name, segment.heap_id, segment.name, list_state, list_name, list_id, list_reason,
-    members, settled, pending, waiting, dead, created_at_ms
+    list_named_after, members, settled, pending, waiting, dead, created_at_ms
 FROM segment JOIN account ON account.id = segment.account_id
 ORDER BY account.name, segment.id;
 
@@ -25,7 +25,8 @@ WHERE account_id = (SELECT account_id FROM segment WHERE id = :segment_id)
 
 -- name: set_list
 UPDATE segment SET
-    list_state = :state, list_name = :list_name, list_id = :list_id, list_reason = :reason
+    list_state = :state, list_name = :list_name, list_id = :list_id, list_reason = :reason,
+    list_named_after = :named_after
 WHERE id = :segment_id;
 
 -- name: set_list_count

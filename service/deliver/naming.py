@@ -1,0 +1,46 @@
+"""Choosing the name of a segment's list: the rule of `names.py`, and what of Cordial and the store stands in its way."""
+
+from typing import Protocol
+
+from service.deliver import names
+from service.deliver.account import AccountLine
+from service.deliver.answers import AnswerKind
+from service.model import Segment
+from service.settings import AccountSettings
+
+
+class Registry(Protocol):
+    """What naming needs of the store."""
+
+    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
+        """Return Heap's id of another segment that owns the name."""
+
+
+class ListNamer:
+    """Names the lists of one account."""
+
+    def __init__(self, settings: AccountSettings, registry: Registry, line: AccountLine) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._line = line
+        self._attributes: set[str] | None = None
+
+    async def choose(self, segment: Segment) -> names.ListName:
+        """Return the name the segment's list should have."""
+        chosen = self._settings.list_names.get(segment.heap_id, "")
+        wanted = names.list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
+        if wanted.name in await self._attribute_keys():
+            wanted = names.beside_attribute(wanted.name)
+        if await self._registry.list_name_taken(segment.id, wanted.name):
+            wanted = names.beside_other_segment(wanted.name, segment.heap_id)
+        return wanted
+
+    async def _attribute_keys(self) -> set[str]:
+        """Return the keys of contact attributes; none if the API key may not read them (the permission is optional)."""
+        if self._attributes is None:
+            answer = await self._line.client.contact_attributes()
+            if answer.kind is not AnswerKind.DONE:
+                return set()
+            rows = answer.body if isinstance(answer.body, list) else []
+            self._attributes = {str(row.get("key") or row.get("name")) for row in rows if isinstance(row, dict)}
+        return self._attributes
