@@ -1,0 +1,16 @@
+"""What integration tests share beside the fixtures they import."""
+
+import pytest
+
+from service.deliver import lists, retry
+
+
+@pytest.fixture
+def quick_retries(monkeypatch):
+    """Retries and probes follow each other in hundredths of seconds; how they grow is left as it is."""
+    monkeypatch.setattr(retry, "_PROBE_BASE_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "_PROBE_CAP_SECONDS", 0.4)
+    monkeypatch.setattr(retry, "_RETRY_BASE_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "_RETRY_CAP_SECONDS", 0.4)
+    monkeypatch.setattr(lists, "_SOON_SECONDS", 0.05)
+    monkeypatch.setattr(lists, "_RETRY_SECONDS", 0.2)

@@ -1,0 +1,166 @@
+"""The whole service in this process: a real store on a file, a stand-in Cordial, deliveries signed and posted as Heap's."""
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from service.app import Service, running_service
+from service.model import Segment
+from service.sandbox.heap_pages import build_pages, post_page
+from service.sandbox.journal import CallRecord
+from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
+from service.sandbox.server import RunningSandbox, running_sandbox
+from service.settings import AccountSettings, LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
+
+ACCOUNT = "acme"
+HEAP_SECRET = "whsec one"
+_GENEROUS_SECONDS = 30.0
+_LOOK_SECONDS = 0.01
+
+
+class DeadLetter(NamedTuple):
+    contact: str
+    segment_id: int
+    attempts: int
+    reason: str
+    message: str
+    status: int | None
+
+
+class World:
+    """A service, its store and the Cordial it writes to; the service can be stopped and started again."""
+
+    def __init__(
+        self, directory: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, **account: Any
+    ) -> None:
+        self.cordial = cordial
+        self.key_file = directory / "cordial-key"
+        self.key_file.write_text(DEFAULT_API_KEY)
+        self._store_file = directory / "store" / "heap-cordial.db"
+        secret_file = directory / "heap-secret"
+        secret_file.write_text(HEAP_SECRET)
+        defaults: dict[str, Any] = {"requests_per_second": 5_000, "max_concurrency": 8, "request_timeout_seconds": 5}
+        self.account = AccountSettings(
+            name=ACCOUNT,
+            heap_secrets=(SecretReference(file=str(secret_file)),),
+            cordial_api_key=SecretReference(file=str(self.key_file)),
+            cordial_base_url=cordial.url,
+            **(defaults | account),
+        )
+        self._session = session
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks = itertools.count(1)
+        self._service: Service | None = None
+
+    @property
+    def service(self) -> Service:
+        assert self._service is not None, "the service is not running"
+        return self._service
+
+    async def start(self, **account: Any) -> None:
+        """Start the service, with other settings for the account if given."""
+        self.account = msgspec.structs.replace(self.account, **account)
+        settings = Settings(
+            server=ServerSettings(host="127.0.0.1", port=0, shutdown_grace_seconds=5),
+            store=StoreSettings(path=str(self._store_file), settle_interval_seconds=0.02),
+            log=LogSettings(),
+            accounts={ACCOUNT: self.account},
+        )
+        self._service = await self._stack.enter_async_context(running_service(settings))
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+        self._service = None
+
+    async def restart(self, **account: Any) -> None:
+        await self.stop()
+        await self.start(**account)
+
+    async def deliver(
+        self,
+        segment: str,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        *,
+        segment_id: int = 1,
+        task: str | None = None,
+        page_size: int = 1000,
+    ) -> None:
+        """Post a sync of the segment, a new one unless `task` names it; each page must be accepted."""
+        pages = build_pages(
+            segment_id, segment, add, remove, task_id=task or f"task-{next(self._tasks)}", page_size=page_size
+        )
+        for page in pages:
+            answer = await post_page(self._session, f"{self.service.url}/webhooks/heap/{ACCOUNT}", HEAP_SECRET, page)
+            assert answer.status == 200, answer
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until the condition holds; only a hopeless one takes as long as the limit."""
+        async with asyncio.timeout(_GENEROUS_SECONDS):
+            while not condition():  # noqa: ASYNC110  conditions are looked at from outside; nobody sets an event
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def settled(self) -> None:
+        """Wait until nothing is owed to Cordial any more: all settled, or given up with a reason."""
+        await self.until(lambda: self.service.store.backlog.total == 0)
+
+    async def ready(self) -> tuple[int, str]:
+        """Return the status of `/readyz` and, where it is not 200, the reason."""
+        async with self._session.get(f"{self.service.url}/readyz") as answer:
+            document = await answer.json()
+            return answer.status, document.get("error", {}).get("message", "")
+
+    async def segment(self, heap_id: int = 1) -> Segment:
+        return next(each for each in await self.service.store.segments() if each.heap_id == str(heap_id))
+
+    def dead_letters(self) -> list[DeadLetter]:
+        rows = self.rows(
+            "SELECT contact, segment_id, attempts, reason, message, status FROM failure WHERE dead ORDER BY contact"
+        )
+        return [DeadLetter(*row) for row in rows]
+
+    def rows(self, query: str) -> list[Any]:
+        """Read the store's file as anyone may."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._store_file}?mode=ro", uri=True)) as connection:
+            return connection.execute(query).fetchall()
+
+    def members(self, list_name: str) -> list[str]:
+        return self.cordial.state.members(list_name)
+
+    def calls(self, *operations: str) -> list[CallRecord]:
+        """Return the calls Cordial saw, of all or some operations such as `PUT /v2/contacts/{key}`, in order of arrival."""
+        calls = sorted(self.cordial.journal.calls, key=lambda call: call.arrived_at_seconds)
+        return [call for call in calls if not operations or f"{call.method} {call.endpoint}" in operations]
+
+    def contact_calls(self) -> list[CallRecord]:
+        return self.calls(*CONTACT_WRITES)
+
+
+POST_CONTACT = "POST /v2/contacts"
+PUT_CONTACT = "PUT /v2/contacts/{key}"
+CONTACT_WRITES = (POST_CONTACT, PUT_CONTACT)
+CREATE_LIST = "POST /v2/accountlists"
+
+
+@contextlib.asynccontextmanager
+async def delivering(directory: Path, cordial: SandboxOptions | None = None, **account: Any) -> AsyncIterator[World]:
+    """Run a stand-in Cordial and a service that writes to it, for as long as the context lasts."""
+    options = msgspec.structs.replace(cordial or SandboxOptions(), journal=True)
+    async with running_sandbox(options) as sandbox, aiohttp.ClientSession() as session:
+        world = World(directory, sandbox, session, **account)
+        await world.start()
+        try:
+            yield world
+        finally:
+            await world.stop()
+
+
+def users(count: int, prefix: str = "user") -> list[str]:
+    return [f"{prefix}{number}@example.com" for number in range(count)]
