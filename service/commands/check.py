@@ -2,26 +2,33 @@
 
 import argparse
 import asyncio
+import base64
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
-import msgspec
 
 from service import config
+from service.clock import wall_ms
+from service.deliver.answers import Answer, AnswerKind, classify
 from service.errors import ConfigurationError
 from service.settings import AccountSettings, Settings
 from service.store import sqlite
 
 _LEAST_FREE_BYTES = 100_000_000
 _MOST_CLOCK_ERROR_SECONDS = 30.0
-_NOT_FOUND = 404
+
+
+class _Asked(NamedTuple):
+    """An answer of Cordial's and the time it says it is, as HTTP writes it."""
+
+    answer: Answer
+    date: str
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -60,6 +67,8 @@ async def _store_faults(path: Path) -> list[str]:
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
+    if not folder.is_dir():
+        return [f"store.path: {folder} is a file; the store needs a folder there"]
     if not os.access(folder, os.W_OK):
         return [f"store.path: the folder {folder} cannot be written; let the service's user write there"]
     faults = []
@@ -82,48 +91,59 @@ async def _account_faults(account: AccountSettings) -> list[str]:
         key = account.cordial_api_key.read()
     except (OSError, LookupError):
         return []
-    url = f"{account.cordial_base_url}/v2"
     timeout = aiohttp.ClientTimeout(total=account.request_timeout_seconds)
-    auth = aiohttp.BasicAuth(key)
+    headers = {"Authorization": f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}"}
     try:
-        async with aiohttp.ClientSession(auth=auth, timeout=timeout) as session:
-            async with session.get(f"{url}/accountlists", allow_redirects=False) as answer:
-                await answer.read()
-                faults = _list_faults(where, account, answer.status) + _clock_faults(where, account, answer.headers)
+        async with aiohttp.ClientSession(f"{account.cordial_base_url}/", headers=headers, timeout=timeout) as session:
+            lists = await _ask(session, "v2/accountlists")
+            faults = _list_faults(where, account, lists.answer) + _clock_faults(where, account, lists.date)
             if faults or account.identify_by in {"email", "auto"}:
                 return faults
-            async with session.get(f"{url}/accountcontactattributes", allow_redirects=False) as answer:
-                return _identity_faults(where, account, answer.status, await answer.read())
+            attributes = await _ask(session, "v2/accountcontactattributes")
+            return _identity_faults(where, account, attributes.answer)
     except TimeoutError:
         return [f"{where}.cordial_base_url: {account.cordial_base_url} did not answer in time"]
     except aiohttp.ClientError as error:
         return [f"{where}.cordial_base_url: {account.cordial_base_url} cannot be reached: {error}"]
 
 
-def _list_faults(where: str, account: AccountSettings, status: int) -> list[str]:
+async def _ask(session: aiohttp.ClientSession, path: str) -> _Asked:
+    async with session.get(path, allow_redirects=False) as response:
+        answer = classify(response.status, response.headers, await response.read(), wall_ms())
+        return _Asked(answer, response.headers.get("Date", ""))
+
+
+def _list_faults(where: str, account: AccountSettings, answer: Answer) -> list[str]:
     # Cordial's contract answers 404 where an account has no list yet.
-    if status in {200, _NOT_FOUND}:
+    if answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
         return []
-    if status == 401:  # noqa: PLR2004
+    if answer.reason == "unauthorized":
         return [
             (
                 f"{where}.cordial_api_key: Cordial answers 401; the key is wrong, or this host's address is not on the "
                 f"key's IP allow-list (Cordial: Administration > API keys)"
             )
         ]
-    if status == 403:  # noqa: PLR2004
+    if answer.reason == "forbidden":
         return [
             (
                 f"{where}.cordial_api_key: Cordial answers 403; the key needs the permission to get lists, or this host's "
                 f"address is not on its IP allow-list"
             )
         ]
-    return [f"{where}.cordial_base_url: {account.cordial_base_url} answers {status} to a request for lists"]
+    if answer.kind is AnswerKind.THROTTLED:
+        return [f"{where}: Cordial answers 429, its rate limit is reached at the moment; check again in a minute"]
+    return [
+        (
+            f"{where}.cordial_base_url: {account.cordial_base_url} does not answer as Cordial does to a request for lists: "
+            f"{answer.message or f'HTTP {answer.status}'}"
+        )
+    ]
 
 
-def _clock_faults(where: str, account: AccountSettings, headers: Mapping[str, str]) -> list[str]:
+def _clock_faults(where: str, account: AccountSettings, date: str) -> list[str]:
     try:
-        theirs = parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        theirs = parsedate_to_datetime(date).timestamp()
     except ValueError:
         return []
     ahead = time.time() - theirs
@@ -138,12 +158,10 @@ def _clock_faults(where: str, account: AccountSettings, headers: Mapping[str, st
     ]
 
 
-def _identity_faults(where: str, account: AccountSettings, status: int, body: bytes) -> list[str]:
-    try:
-        rows = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        rows = None
-    if status != 200 or not isinstance(rows, list):  # noqa: PLR2004  the permission is optional
+def _identity_faults(where: str, account: AccountSettings, answer: Answer) -> list[str]:
+    rows = answer.body
+    if answer.kind is not AnswerKind.DONE or not isinstance(rows, list):
+        # The permission to read attributes is optional.
         return []
     unique = {str(row.get("key")) for row in rows if isinstance(row, dict) and row.get("unique")}
     if account.identify_by in unique:

@@ -33,12 +33,15 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = config.load(arguments.config, os.environ)
-        overview = asyncio.run(read_overview(Path(settings.store.path)))
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
         return 2
+    database = Path(settings.store.path)
+    try:
+        overview = asyncio.run(read_overview(database))
     except StoreOpenError as error:
-        print(f"{error}\nThe store is made when the service first runs.", file=sys.stderr)  # noqa: T201
+        hint = "" if database.exists() else "\nThe store is made when the service first runs."
+        print(f"{error}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:

@@ -1,5 +1,6 @@
 """Opening the SQLite file: one process, the pragmas durability rests on, and the schema of this program."""
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -111,7 +112,12 @@ async def _connect(target: str, *, uri: bool) -> Connection:
         )
 
     connection = Connection(connector, iter_chunk_size=64)
-    await connection
+    try:
+        await connection
+    except BaseException:
+        # aiosqlite tells its thread to end and does not wait; the thread would then speak to a closed event loop.
+        await asyncio.to_thread(connection._thread.join)  # noqa: SLF001
+        raise
     return connection
 
 

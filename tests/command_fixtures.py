@@ -1,0 +1,144 @@
+"""The program as people run it: processes of `python -m service …` with an environment and a folder of their own."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
+from service.sandbox.options import DEFAULT_API_KEY
+
+ROOT = Path(__file__).parents[1]
+WEBHOOK_SECRET = "whsec ünguessable"
+PATIENCE_SECONDS = 30.0
+
+
+class Ended(NamedTuple):
+    """A process that has ended: its exit status and what it wrote."""
+
+    status: int
+    output: str
+    errors: str
+
+
+class Installation:
+    """Secrets, a store and the variables that configure one account, `acme`; nothing of it outside `folder`."""
+
+    def __init__(self, folder: Path, cordial_url: str, **variables: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.webhook = f"{self.url}/webhooks/heap/acme"
+        self.database = folder / "data" / "store.db"
+        self.log = folder / "log"
+        self.secret_file = _secret(folder / "heap-secret", WEBHOOK_SECRET)
+        self.key_file = _secret(folder / "cordial-key", DEFAULT_API_KEY)
+        settings = {
+            "SERVER__HOST": "127.0.0.1",
+            "SERVER__PORT": str(self.port),
+            "SERVER__SHUTDOWN_GRACE_SECONDS": "5",
+            "STORE__PATH": str(self.database),
+            "ACCOUNTS__ACME__HEAP_SECRET_FILE": str(self.secret_file),
+            "ACCOUNTS__ACME__CORDIAL_API_KEY_FILE": str(self.key_file),
+            "ACCOUNTS__ACME__CORDIAL_BASE_URL": cordial_url,
+        } | variables
+        self.environment = clean_environment() | {f"HEAP_CORDIAL__{key}": value for key, value in settings.items()}
+
+    async def run(self, *arguments: str) -> Ended:
+        """Run a command to its end."""
+        return await run_command(*arguments, environment=self.environment)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run `serve` until the block ends; its log goes to `log`. Afterwards it must have ended with status 0."""
+        with self.log.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "service", "serve", env=self.environment, cwd=ROOT, stderr=log
+            )
+        try:
+            await _wait_until_it_answers(f"{self.url}/livez", process)
+            yield process
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0, self.log.read_text()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Return the status and the body that the service answers."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+            return answer.status, await answer.text()
+
+    async def deliver(
+        self, segment: str, add: tuple[str, ...] = (), remove: tuple[str, ...] = (), *, task: str
+    ) -> PageAnswer:
+        """Post one signed page."""
+        [page] = build_pages(15225086, segment, add, remove, task_id=task)
+        async with aiohttp.ClientSession() as session:
+            return await post_page(session, self.webhook, WEBHOOK_SECRET, page)
+
+    async def status(self) -> Any:
+        """Return what `status --json` prints."""
+        ended = await self.run("status", "--json")
+        assert ended.status == 0, ended.errors
+        return msgspec.json.decode(ended.output)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without anything that configures the service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HEAP_CORDIAL__")}
+
+
+async def run_command(*arguments: str, environment: dict[str, str] | None = None) -> Ended:
+    """Run `python -m service` with the arguments to its end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "service",
+        *arguments,
+        env=clean_environment() if environment is None else environment,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, output.decode(), errors.decode())
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _secret(path: Path, text: str) -> Path:
+    path.write_text(text + "\n", encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+async def _wait_until_it_answers(url: str, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as session:
+        while process.returncode is None:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(url):
+                    return
+            await asyncio.sleep(0.05)
+    raise AssertionError(f"the service ended with status {process.returncode} instead of serving")
