@@ -1,0 +1,127 @@
+-- What people look at. Every list is read by its key, newest or first first, so that a page costs the same wherever it
+-- stands. Nothing here counts members.
+
+-- name: syncs
+WITH shown AS (
+    SELECT sync.id, account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name,
+        sync.task_id, sync.action,
+        CASE
+            WHEN sync.pages_received < sync.total_pages THEN 'receiving'
+            WHEN sync.unfolded + sync.pending > 0 THEN 'sending'
+            WHEN sync.dead > 0 THEN 'failed'
+            ELSE 'done'
+        END AS state,
+        sync.pages_received, sync.total_pages, sync.added, sync.removed, sync.rejected, sync.duplicates,
+        sync.unfolded AS unfolded_pieces, sync.changes, sync.pending, sync.settled, sync.dead AS failed,
+        sync.superseded, sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
+        sync.drained_at_ms AS drained_at
+    FROM sync
+    JOIN segment ON segment.id = sync.segment_id
+    JOIN account ON account.id = segment.account_id
+)
+SELECT * FROM shown
+WHERE id BETWEEN :first AND :last
+    AND (:account IS NULL OR account = :account)
+    AND (:list_id IS NULL OR list_id = :list_id)
+    AND (:state IS NULL OR state = :state)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: lists
+SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
+    segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
+    segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+    segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
+FROM segment JOIN account ON account.id = segment.account_id
+WHERE segment.id BETWEEN :first AND :last
+    AND (:account IS NULL OR account.name = :account)
+    AND (:state IS NULL OR segment.list_state = :state)
+    AND (
+        :search IS NULL
+        OR instr(lower(segment.name), lower(:search)) > 0
+        OR instr(lower(segment.list_name), lower(:search)) > 0
+        OR segment.heap_id = :search
+    )
+ORDER BY segment.id
+LIMIT :limit;
+
+-- name: failures
+SELECT failure.id, account.name AS account, failure.segment_id AS list_id, segment.list_name, failure.contact,
+    member.wanted, failure.dead, failure.reason, failure.message, failure.status, failure.failures, failure.attempts,
+    failure.first_failed_at_ms AS first_failed_at, failure.last_failed_at_ms AS last_failed_at,
+    CASE WHEN failure.next_attempt_at_ms < :never_ms THEN failure.next_attempt_at_ms END AS next_attempt_at
+FROM failure
+JOIN account ON account.id = failure.account_id
+JOIN segment ON segment.id = failure.segment_id
+JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
+    AND member.segment_id = failure.segment_id
+WHERE failure.id BETWEEN :first AND :last
+    AND (:account IS NULL OR account.name = :account)
+    AND (:list_id IS NULL OR failure.segment_id = :list_id)
+    AND (:reason IS NULL OR failure.reason = :reason)
+    AND (:dead IS NULL OR failure.dead = :dead)
+ORDER BY failure.id DESC
+LIMIT :limit;
+
+-- name: failure_groups
+SELECT account.name AS account, failure.segment_id AS list_id, segment.list_name, failure.reason, failure.dead,
+    count(*) AS changes, max(failure.message) AS message,
+    min(failure.first_failed_at_ms) AS first_failed_at, max(failure.last_failed_at_ms) AS last_failed_at
+FROM failure
+JOIN account ON account.id = failure.account_id
+JOIN segment ON segment.id = failure.segment_id
+WHERE (:account IS NULL OR account.name = :account) AND (:list_id IS NULL OR failure.segment_id = :list_id)
+GROUP BY failure.segment_id, failure.reason, failure.dead
+ORDER BY changes DESC, failure.segment_id, failure.reason, failure.dead
+LIMIT :limit;
+
+-- name: accounts
+SELECT account.name, account.paused_by_operator, account.state, account.state_reason,
+    nullif(account.state_since_ms, 0) AS state_since,
+    count(segment.id) AS lists, coalesce(sum(segment.pending), 0) AS pending,
+    coalesce(sum(segment.waiting), 0) AS waiting, coalesce(sum(segment.dead), 0) AS failed
+FROM account LEFT JOIN segment ON segment.account_id = account.id
+GROUP BY account.id
+ORDER BY account.name;
+
+-- name: deliveries
+SELECT delivery.id, delivery.sync_id, account.name AS account, segment.id AS list_id, segment.name AS segment_name,
+    sync.task_id, delivery.page_number, lower(hex(delivery.digest)) AS digest,
+    delivery.added, delivery.removed, delivery.rejected, delivery.rejected_users,
+    delivery.received_at_ms AS received_at
+FROM delivery
+JOIN sync ON sync.id = delivery.sync_id
+JOIN segment ON segment.id = sync.segment_id
+JOIN account ON account.id = segment.account_id
+WHERE delivery.id BETWEEN :first AND :last
+    AND (:sync_id IS NULL OR delivery.sync_id = :sync_id)
+    AND (:account IS NULL OR account.name = :account)
+    AND (:list_id IS NULL OR segment.id = :list_id)
+ORDER BY delivery.id DESC
+LIMIT :limit;
+
+-- name: deliveries_of_sync
+SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM delivery WHERE sync_id = :sync_id;
+
+-- name: member
+SELECT member.contact, member.wanted, member.state, member.sync_id, sync.task_id, delivery.page_number,
+    delivery.received_at_ms AS said_at, failure.id AS failure_id
+FROM member
+LEFT JOIN sync ON sync.id = member.sync_id
+LEFT JOIN delivery ON delivery.id = member.delivery_id
+LEFT JOIN failure ON failure.account_id = member.account_id AND failure.contact = member.contact
+    AND failure.segment_id = member.segment_id
+WHERE member.account_id = (SELECT account_id FROM segment WHERE id = :list_id)
+    AND member.contact = :contact AND member.segment_id = :list_id;
+
+-- name: has_unfolded
+SELECT EXISTS (SELECT 1 FROM sync WHERE segment_id = :list_id AND unfolded > 0);
+
+-- name: audit
+SELECT id, at_ms AS at, actor, action, target, changes FROM audit
+WHERE id BETWEEN :first AND :last
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: data_version
+PRAGMA data_version;

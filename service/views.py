@@ -1,0 +1,186 @@
+"""What the store shows to those who look, ready to be read by people: times are moments in UTC. Pure, no I/O.
+
+The ids are the store's own and stay the same for as long as the thing is kept.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from service.model import ListState, MemberState
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class SyncState(StrEnum):
+    """How far a sync has come."""
+
+    RECEIVING = "receiving"
+    SENDING = "sending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class SyncView(msgspec.Struct, frozen=True):
+    """One sync of a segment.
+
+    `receiving`: pages are still to come. `sending`: all pages are here, changes are not all settled. `done`: all are.
+    `failed`: nothing more happens by itself, and some changes were given up. `changes` are the members that this sync
+    decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
+    """
+
+    id: int
+    account: str
+    list_id: int
+    segment_name: str
+    list_name: str
+    task_id: str
+    action: str
+    state: SyncState
+    pages_received: Count
+    total_pages: Count
+    added: Count
+    removed: Count
+    rejected: Count
+    duplicates: Count
+    unfolded_pieces: Count
+    changes: int
+    pending: Count
+    settled: Count
+    failed: Count
+    superseded: int
+    first_received_at: datetime
+    last_received_at: datetime
+    drained_at: datetime | None
+
+
+class SegmentView(msgspec.Struct, frozen=True):
+    """A segment and its list, with the counters that the ledger keeps.
+
+    `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
+    """
+
+    id: int
+    account: str
+    segment_id: str
+    segment_name: str
+    list_name: str
+    cordial_list_id: str
+    state: ListState
+    reason: str
+    wanted: Count
+    on_list: Count
+    pending: Count
+    waiting: Count
+    failed: Count
+    counted: Count | None
+    counted_at: datetime | None
+    created_at: datetime
+
+
+class FailureView(msgspec.Struct, frozen=True):
+    """A change that did not go through, with Cordial's own words.
+
+    `dead`: given up until someone retries it; otherwise it is tried again by itself, at `next_attempt_at` if that is
+    known. `failures` counts the calls that failed, `attempts` those of them that were the change's own fault.
+    """
+
+    id: int
+    account: str
+    list_id: int
+    list_name: str
+    contact: str
+    wanted: bool
+    dead: bool
+    reason: str
+    message: str
+    status: int | None
+    failures: Count
+    attempts: Count
+    first_failed_at: datetime
+    last_failed_at: datetime
+    next_attempt_at: datetime | None
+
+
+class FailureGroupView(msgspec.Struct, frozen=True):
+    """The failures of one list that have one reason; `message` is one of Cordial's answers."""
+
+    account: str
+    list_id: int
+    list_name: str
+    reason: str
+    dead: bool
+    changes: Count
+    message: str
+    first_failed_at: datetime
+    last_failed_at: datetime
+
+
+class RecordedAccount(msgspec.Struct, frozen=True):
+    """An account as the store has it, with the sums over its lists."""
+
+    name: str
+    paused_by_operator: bool
+    state: str
+    state_reason: str
+    state_since: datetime | None
+    lists: Count
+    pending: Count
+    waiting: Count
+    failed: Count
+
+
+class RejectedUser(msgspec.Struct, frozen=True):
+    """One user of a page that cannot be synced: its place in the page, the reason, the value cut short."""
+
+    path: str
+    reason: str
+    value: str
+
+
+class DeliveryView(msgspec.Struct, frozen=True):
+    """One page as it was accepted; `rejected_users` may be cut short, `rejected` is whole."""
+
+    id: int
+    sync_id: int
+    account: str
+    list_id: int
+    segment_name: str
+    task_id: str
+    page_number: int
+    digest: str
+    added: Count
+    removed: Count
+    rejected: Count
+    rejected_users: list[RejectedUser]
+    received_at: datetime
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    """What the ledger knows of one contact and one list.
+
+    `said_at` and `page_number` are unknown once the delivery is forgotten, `task_id` once the sync is.
+    """
+
+    contact: str
+    wanted: bool
+    state: MemberState
+    sync_id: int
+    task_id: str | None
+    page_number: int | None
+    said_at: datetime | None
+    failure: FailureView | None
+
+
+class AuditView(msgspec.Struct, frozen=True):
+    """One action of a person: who, what, to what, how much it changed."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    changes: Count
