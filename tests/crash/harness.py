@@ -25,9 +25,9 @@ _STALLED_SECONDS = 180.0
 
 
 class Restart(NamedTuple):
-    """A start after a kill; `first_call_seconds` from the start of the process to its first call for a contact.
+    """A start but the first; `first_call_seconds` from the start of the process to its first call for a contact.
 
-    `repeated_calls` are calls of the process killed that had been answered and were made again; `first_call_seconds` is
+    `repeated_calls` are calls of the process before that had been answered and were made again; `first_call_seconds` is
     None if the process made none.
     """
 
@@ -66,8 +66,8 @@ class Harness:
         self._restarts: list[Restart] = []
 
     @property
-    def kills(self) -> int:
-        """How often the service was killed and started again."""
+    def restart_total(self) -> int:
+        """How often the service was started again."""
         return len(self._restarts) + len(self._starts)
 
     async def ask_stand_in(self, method: str, path: str, body: Any = None) -> Any:
@@ -85,6 +85,16 @@ class Harness:
         while await self.call_total() < total:  # noqa: ASYNC110  another process counts
             await asyncio.sleep(_QUIET_SECONDS)
 
+    async def hold_calls(self, number: int) -> None:
+        """Let no call for a contact through any more, and return when so many wait; `let_calls_through` ends this."""
+        await self.ask_stand_in("POST", "/crash/gate")
+        while await self.ask_stand_in("GET", "/crash/gate") < number:  # noqa: ASYNC110  another process counts
+            await asyncio.sleep(_QUIET_SECONDS)
+
+    async def let_calls_through(self) -> None:
+        """Serve the calls held back, though whoever made them may be gone, and all others as usual."""
+        await self.ask_stand_in("DELETE", "/crash/gate")
+
     async def start(self) -> None:
         """Start the service for the first time and wait until it can take and deliver."""
         await self.service.start()
@@ -93,6 +103,10 @@ class Harness:
     async def kill_and_restart(self) -> None:
         """End the service as kill -9 does and start it again; does not wait until it is up."""
         await self.service.kill()
+        await self.restart()
+
+    async def restart(self) -> None:
+        """Start the service again, however it ended; does not wait until it is up."""
         crashed = await asyncio.to_thread(inspect_crashed, self.service.store_path)
         await self._wait_until_quiet()
         await self.ask_stand_in("POST", "/crash/epochs")
@@ -145,7 +159,7 @@ class Harness:
         return findings
 
     async def restarts(self) -> list[Restart]:
-        """Return every start after a kill, with what it had to do again; of use once everything is drained."""
+        """Return every start but the first, with what it had to do again; of use once everything is drained."""
         epochs = msgspec.convert(await self.ask_stand_in("GET", "/crash/epochs"), list[Epoch])
         return self._restarts + [
             Restart(
@@ -186,7 +200,7 @@ async def running_harness(
     """Run a service, not started yet, with all that belongs to it while the block lasts; senders work meanwhile."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heap-cordial-crash-")))
-        stand_in_url = await stack.enter_async_context(running_stand_in(latency_ms))
+        stand_in_url = await stack.enter_async_context(running_stand_in(directory, latency_ms))
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         service = ServiceProcess(directory, stand_in_url, options or ServiceOptions())

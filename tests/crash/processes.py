@@ -92,7 +92,9 @@ class ServiceProcess:
         """Start the process and return at once."""
         with self.log_path.open("ab") as log:
             self.started_at_seconds = time.monotonic()
-            self._process = await _spawn(["service", "serve", "--config", str(self._configuration)], output=log)
+            self._process = await _spawn(
+                ["service", "serve", "--config", str(self._configuration)], output=log, errors=log
+            )
 
     async def wait_until_answered(self, session: aiohttp.ClientSession, path: str) -> None:
         """Return when `path` is answered 200; raises `RuntimeError` if the process ends before."""
@@ -135,9 +137,12 @@ class ServiceProcess:
 
 
 @contextlib.asynccontextmanager
-async def running_stand_in(latency_ms: float = 0) -> AsyncIterator[str]:
+async def running_stand_in(directory: Path, latency_ms: float = 0) -> AsyncIterator[str]:
     """Run the stand-in Cordial while the block lasts; yields its URL."""
-    process = await _spawn(["tests.crash.stand_in", "--latency-ms", str(latency_ms)], output=asyncio.subprocess.PIPE)
+    with (directory / "stand-in.log").open("wb") as log:
+        process = await _spawn(
+            ["tests.crash.stand_in", "--latency-ms", str(latency_ms)], output=asyncio.subprocess.PIPE, errors=log
+        )
     try:
         assert process.stdout is not None
         url = (await asyncio.wait_for(process.stdout.readline(), _START_SECONDS)).decode().strip()
@@ -150,8 +155,9 @@ async def running_stand_in(latency_ms: float = 0) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def _spawn(module_and_arguments: list[str], output: int | IO[bytes]) -> asyncio.subprocess.Process:
-    errors = None if isinstance(output, int) else output
+async def _spawn(
+    module_and_arguments: list[str], *, output: int | IO[bytes], errors: IO[bytes]
+) -> asyncio.subprocess.Process:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEAP_CORDIAL__")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", *module_and_arguments, cwd=ROOT, env=environment, stdout=output, stderr=errors

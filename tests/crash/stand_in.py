@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
 from service.sandbox.journal import CallRecord, Journal
+from service.sandbox.operations import CONTACTS
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import SANDBOX, make_application
 
@@ -69,6 +71,46 @@ class RecordingJournal(Journal):
         self._set_in.update(dict.fromkeys(memberships, len(self.epochs) - 1))
 
 
+class Gate:
+    """Holds calls for contacts back while it is closed; they are on their way as long as the caller can tell."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self._waiting = 0
+
+    def add_to(self, application: web.Application) -> None:
+        """Stand before the application's calls, and be seen at `/crash/gate`."""
+
+        @web.middleware
+        async def pass_through(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            if request.path.startswith(CONTACTS):
+                # Once the caller is gone it could not be read any more.
+                await request.read()
+                self._waiting += 1
+                await self._open.wait()
+                self._waiting -= 1
+            return await handler(request)
+
+        async def waiting(_request: web.Request) -> web.Response:
+            return web.json_response(self._waiting)
+
+        async def close(request: web.Request) -> web.Response:
+            self._open.clear()
+            return await waiting(request)
+
+        async def open_(request: web.Request) -> web.Response:
+            self._open.set()
+            return await waiting(request)
+
+        application.middlewares.append(pass_through)
+        application.router.add_get("/crash/gate", waiting)
+        application.router.add_post("/crash/gate", close)
+        application.router.add_delete("/crash/gate", open_)
+
+
 def _add_routes(application: web.Application, journal: RecordingJournal) -> None:
     async def epochs(_request: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(journal.epochs), content_type="application/json")
@@ -90,6 +132,7 @@ async def _serve(latency_ms: float) -> None:
     application = make_application(SandboxOptions(latency_ms=latency_ms))
     application[SANDBOX].journal = journal = RecordingJournal()
     _add_routes(application, journal)
+    Gate().add_to(application)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
