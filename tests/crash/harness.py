@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -112,6 +113,16 @@ class Harness:
         await self.ask_stand_in("POST", "/crash/epochs")
         await self.service.start()
         self._starts.append((crashed, self.service.started_at_seconds))
+
+    async def stop(self) -> CrashedStore:
+        """Stop the service in order and return what its store looks like then.
+
+        Raises `AssertionError` when it ended otherwise.
+        """
+        self.service.send_signal(signal.SIGTERM)
+        status = await self.service.wait()
+        assert status == 0, f"the service ended with status {status}\n{self.service.last_log_lines()}"
+        return await asyncio.to_thread(inspect_crashed, self.service.store_path)
 
     async def send_wave(
         self, pages: int, page_size: int, held_back: Sequence[bytes] = (), share_held_back: float = 0.0
