@@ -213,3 +213,12 @@ class VerifyResult(msgspec.Struct, frozen=True):
     def differs(self) -> bool:
         """Whether the two counts differ (R11)."""
         return self.counted != self.expected
+
+
+class FailureSelection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which failures to retry: those that meet every condition given. `segment_id` and `ids` are the store's."""
+
+    ids: list[int] | None = None
+    account: str | None = None
+    segment_id: int | None = None
+    reason: str | None = None

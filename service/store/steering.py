@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from service.clock import SteadyClock
+from service.model import FailureSelection
 from service.store import queries
 from service.store.folding import DEAD, WAITING, Delta, Tally, uncount_member
 from service.store.settling import NEVER_MS
@@ -19,15 +20,6 @@ _ROWS_AT_ONCE = 1_000
 
 _SQL = queries.load("steer")
 _REQUEUE = queries.load("fold")["requeue"]
-
-
-class FailureSelection(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which failures to retry: those that meet every condition given. `segment_id` and `ids` are the store's."""
-
-    ids: list[int] | None = None
-    account: str | None = None
-    segment_id: int | None = None
-    reason: str | None = None
 
 
 class Steering:
@@ -59,7 +51,7 @@ class Steering:
             if not after:
                 break
         target = msgspec.json.encode(selection).decode()
-        await self._audit(actor, "failures.retry", target, total)
+        await self.record(actor, "failures.retry", target, total)
         return total
 
     async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
@@ -85,14 +77,14 @@ class Steering:
             self._wake_folder()
             if not after:
                 break
-        await self._audit(actor, "list.rebuild", str(segment_id), total)
+        await self.record(actor, "list.rebuild", str(segment_id), total)
         return total
 
     async def set_paused(self, account: str, *, paused: bool, actor: str) -> bool:
         """Note that an operator pauses or resumes an account; return whether that changed anything."""
         values = {"account": account, "paused": paused}
         changed = await self._writer.run(lambda connection: connection.execute(_SQL["pause"], values).rowcount)
-        await self._audit(actor, "account.pause" if paused else "account.resume", account, changed)
+        await self.record(actor, "account.pause" if paused else "account.resume", account, changed)
         return bool(changed)
 
     async def paused_accounts(self) -> set[str]:
@@ -100,7 +92,8 @@ class Steering:
         rows = await self._writer.run(lambda connection: connection.execute(_SQL["paused_accounts"]).fetchall())
         return {row[0] for row in rows}
 
-    async def _audit(self, actor: str, action: str, target: str, changes: int) -> None:
+    async def record(self, actor: str, action: str, target: str, changes: int) -> None:
+        """Write into the audit: who did what to what, and how much it changed."""
         values = {
             "at_ms": self._clock.now_ms(),
             "actor": actor,

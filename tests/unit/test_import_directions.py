@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 FOUNDATION = [
     "errors",
     "model",
+    "views",
     "clock",
     "http_headers",
     "http_errors",
@@ -25,7 +26,7 @@ FOUNDATION = [
 ]
 STAGES = {"receive", "store", "deliver", "observe"}
 # What stages share. Not config: they are given settings, and do not know where those come from.
-SHARED_BY_STAGES = {"errors", "model", "clock", "http_headers", "http_errors", "settings", "secrets", "log"}
+SHARED_BY_STAGES = {"errors", "model", "views", "clock", "http_headers", "http_errors", "settings", "secrets", "log"}
 COMPOSITION = {"app", "commands", "sandbox", "__main__"}
 
 
