@@ -6,15 +6,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import aiohttp
-import msgspec
 
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY
+from service.store.progress import read_overview
+
+Result = TypeVar("Result")
 
 ROOT = Path(__file__).parents[1]
 WEBHOOK_SECRET = "whsec ünguessable"
@@ -80,18 +83,39 @@ class Installation:
             return answer.status, await answer.text()
 
     async def deliver(
-        self, segment: str, add: tuple[str, ...] = (), remove: tuple[str, ...] = (), *, task: str
+        self,
+        segment: str,
+        add: tuple[str, ...] = (),
+        remove: tuple[str, ...] = (),
+        *,
+        task: str,
+        id_token: str | None = None,
     ) -> PageAnswer:
         """Post one signed page."""
-        [page] = build_pages(15225086, segment, add, remove, task_id=task)
+        [page] = build_pages(15225086, segment, add, remove, task_id=task, id_token=id_token)
         async with aiohttp.ClientSession() as session:
             return await post_page(session, self.webhook, WEBHOOK_SECRET, page)
 
-    async def status(self) -> Any:
-        """Return what `status --json` prints."""
-        ended = await self.run("status", "--json")
-        assert ended.status == 0, ended.errors
-        return msgspec.json.decode(ended.output)
+    async def figures(self, *names: str) -> list[int]:
+        """Return these figures of the only segment, as they stand in the store; none while there is no segment."""
+        segments = (await read_overview(self.database)).segments
+        return [getattr(segment, name) for segment in segments for name in names]
+
+    async def list_states(self) -> list[str]:
+        """Return the state of each segment's list."""
+        return [segment.list_state.value for segment in (await read_overview(self.database)).segments]
+
+    async def account_states(self) -> list[str]:
+        """Return what each account's sending does."""
+        return [account.state for account in (await read_overview(self.database)).accounts]
+
+
+async def eventually(look: Callable[[], Awaitable[Result]], expected: Result) -> None:
+    """Return when `look` finds what is expected; fail with what it found last when it takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := await look()) != expected:
+        assert time.monotonic() < deadline, f"{found} instead of {expected}"
+        await asyncio.sleep(0.05)
 
 
 def clean_environment() -> dict[str, str]:

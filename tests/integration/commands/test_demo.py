@@ -1,0 +1,37 @@
+import asyncio
+import signal
+import sys
+
+import pytest
+
+from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment, run_command
+
+
+async def test_the_demo_ends_by_itself_when_the_counts_are_exact():
+    ended = await run_command("demo", "--exit")
+    assert (ended.status, ended.errors) == (0, "")
+    lines = ended.output.splitlines()
+    assert [line for line in lines if line.endswith(" contacts")] == [
+        "ActiveUsers: 10 contacts",
+        "ActiveUsers: 8 contacts",
+    ]
+    assert lines[-1] == "Exact: the list holds the segment's users and nobody else."
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_demo_stays_up_for_the_browser_until_told_to_stop(number):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", "demo", env=clean_environment(), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for line in process.stdout:
+                if b"stay up for your browser" in line:
+                    break
+            process.send_signal(number)
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,63 @@
+import msgspec
+
+from tests.command_fixtures import eventually
+
+USERS = ("jane.roe@example.com", "john.doe@example.com", "joe.bloggs@example.com", "undefined")
+
+
+async def test_status_without_a_store_says_when_there_will_be_one(installation):
+    ended = await installation.run("status")
+    assert (ended.status, ended.output) == (1, "")
+    assert ended.errors.splitlines()[1:] == ["The store is made when the service first runs."]
+    assert not installation.database.parent.exists()
+
+
+async def test_status_shows_a_sync_with_and_without_the_service(installation):
+    async with installation.serving():
+        ended = await installation.run("status")
+        assert (ended.status, "No delivery has come yet." in ended.output) == (0, True)
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("members", "settled", "pending", "dead"), [3, 3, 0, 0])
+        lines = (await installation.run("status")).output.splitlines()
+        assert lines[0].split() == ["service", "ready"]
+        assert lines[4].split() == ["ActiveUsers", "3", "3", "0", "0", "0", "ready"]
+        [sync] = [line for line in lines if "1 of 1 pages" in line]
+        assert sync.endswith("100%  ActiveUsers: 1 of 1 pages, +3 -0, 1 unusable")
+    lines = (await installation.run("status")).output.splitlines()
+    assert lines[0] == f"service    not reachable at port {installation.port}"
+    assert lines[4].split() == ["ActiveUsers", "3", "3", "0", "0", "0", "ready"]
+
+
+async def test_status_as_json_has_every_count(installation):
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled"), [3])
+        ended = await installation.run("status", "--json")
+    document = msgspec.json.decode(ended.output)
+    assert (document["service"], document["inbox_users"], document["failures"]) == ("ready", 0, [])
+    assert [(account["name"], account["state"]) for account in document["accounts"]] == [("acme", "sending")]
+    [segment], [sync] = document["segments"], document["syncs"]
+    assert (segment["list_name"], segment["members"], segment["settled"], segment["dead"]) == ("ActiveUsers", 3, 3, 0)
+    assert (sync["task_id"], sync["added"], sync["rejected"], sync["settled"]) == ("task-1", 3, 1, 3)
+
+
+async def test_status_says_why_a_list_is_held(installation, cordial):
+    cordial.state.create_list("ActiveUsers", enhanced=True)
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS[:1], task="task-1")
+        await eventually(installation.list_states, ["held"])
+        output = (await installation.run("status")).output
+    assert "    held: Cordial already has a list ActiveUsers that this service did not create; " in output
+    assert "adopt_existing_lists = true" in output
+
+
+async def test_status_says_why_an_account_is_paused(installation):
+    installation.key_file.write_text("another-key")
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS[:1], task="task-1")
+        await eventually(installation.account_states, ["paused"])
+        output = (await installation.run("status")).output
+        status, readiness = await installation.get("/readyz")
+    assert status == 503
+    assert "sending for acme: paused, unauthorized: Access Denied: Authentication Failure" in readiness
+    assert "account    acme: paused, unauthorized: Access Denied: Authentication Failure" in output
