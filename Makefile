@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= config.toml
 ARGS ?=
-MINUTES ?= 10
+MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system check format bench soak lock clean
+.PHONY: help install install-dev demo demo-exit serve test test-system check format bench soak crash lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,8 +62,11 @@ format: install-dev ## let ruff order and format the code
 bench: install-dev ## benchmarks: each figure as a ratio to a baseline of the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the middle; ends with a comparison of every list
-	$(BIN)/python -m tests.crash.soak $(ARGS)
+soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the middle, every list compared; MINUTES=120 goes on with faults
+	$(BIN)/python -m tests.crash.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+crash: install-dev ## 200 times kill -9 at random moments under load; ends with what each crash cost
+	$(BIN)/python -m tests.crash.kills $(ARGS)
 
 lock: install-dev ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/runtime.lock
