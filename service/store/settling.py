@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from service.model import Outcome, OutcomeKind
 from service.store import queries
@@ -27,25 +28,46 @@ def settle(
     tally = Tally()
     if spent_pieces:
         connection.execute(_SQL["remove_pieces"], {"pieces": json.dumps(spent_pieces)})
-    settled, forget_failure = _SQL["settle"], _SQL["forget_failure"]
+    together: dict[_Sent, list[str]] = defaultdict(list)
     for account_id, outcome in outcomes:
-        if outcome.kind is OutcomeKind.SETTLED:
-            key = (account_id, outcome.contact, outcome.segment_id)
-            row = connection.execute(settled, (*key, outcome.wanted)).fetchone()
-            if row is None:
-                continue
-            segment, sync = tally.segments[outcome.segment_id], tally.syncs[row[0]]
-            segment.add("pending", -1)
-            sync.add("pending", -1)
-            sync.add("settled", 1)
-            if outcome.wanted:
-                segment.add("settled", 1)
-            if outcome.failures:
-                connection.execute(forget_failure, key)
-        else:
+        if outcome.kind is not OutcomeKind.SETTLED:
             _set_aside(connection, account_id, outcome, tally, now_ms)
+            continue
+        sent = _Sent(account_id, outcome.segment_id, outcome.wanted)
+        if outcome.failures:
+            forgotten = {**sent._asdict(), "contact": outcome.contact}
+            connection.execute(_SQL["forget_failure"], forgotten)
+        together[sent].append(outcome.contact)
+    for sent, contacts in together.items():
+        _settle_together(connection, sent, contacts, tally)
     tally.write(connection, now_ms)
     return tally
+
+
+class _Sent(NamedTuple):
+    """What was sent alike for many contacts."""
+
+    account_id: int
+    segment_id: int
+    wanted: bool
+
+
+def _settle_together(connection: sqlite3.Connection, sent: _Sent, contacts: list[str], tally: Tally) -> None:
+    """Settle what is still wanted as it was sent.
+
+    By two statements, however many contacts: each step of a statement hands the interpreter from thread to thread, and
+    a step for each contact costs those who make the calls half of their speed.
+    """
+    values = {**sent._asdict(), "contacts": json.dumps(contacts)}
+    segment = tally.segments[sent.segment_id]
+    for sync_id, number in connection.execute(_SQL["count_settling"], values).fetchall():
+        sync = tally.syncs[sync_id]
+        segment.add("pending", -number)
+        sync.add("pending", -number)
+        sync.add("settled", number)
+        if sent.wanted:
+            segment.add("settled", number)
+    connection.execute(_SQL["settle"], values)
 
 
 def _set_aside(connection: sqlite3.Connection, account_id: int, outcome: Outcome, tally: Tally, now_ms: int) -> None:

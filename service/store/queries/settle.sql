@@ -1,7 +1,13 @@
+-- name: count_settling
+SELECT sync_id, count(*) FROM member
+WHERE account_id = :account_id AND contact IN (SELECT value FROM json_each(:contacts))
+    AND segment_id = :segment_id AND wanted = :wanted AND state = 1
+GROUP BY sync_id;
+
 -- name: settle
 UPDATE member SET state = 0
-WHERE account_id = ? AND contact = ? AND segment_id = ? AND wanted = ? AND state = 1
-RETURNING sync_id;
+WHERE account_id = :account_id AND contact IN (SELECT value FROM json_each(:contacts))
+    AND segment_id = :segment_id AND wanted = :wanted AND state = 1;
 
 -- name: set_aside
 UPDATE member SET state = :state
@@ -28,7 +34,13 @@ ON CONFLICT (account_id, contact, segment_id) DO UPDATE SET
     last_failed_at_ms = excluded.last_failed_at_ms;
 
 -- name: forget_failure
-DELETE FROM failure WHERE account_id = ? AND contact = ? AND segment_id = ?;
+DELETE FROM failure
+WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id
+    AND EXISTS (
+        SELECT 1 FROM member
+        WHERE member.account_id = failure.account_id AND member.contact = failure.contact
+            AND member.segment_id = failure.segment_id AND member.wanted = :wanted AND member.state = 1
+    );
 
 -- name: due_failures
 SELECT account_id, contact, segment_id FROM failure
