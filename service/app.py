@@ -85,7 +85,7 @@ def make_application(service: Service) -> web.Application:
         is_stopping=lambda: service.is_stopping,
     )
     receive_routes.add_routes(app, webhook)
-    health.add_routes(app, service.checks())
+    health.add_routes(app, [*service.checks(), _Check("clock", webhook.clock_suspicion.fault)])
     swagger_routes.add_routes(app)
     openapi.setup_openapi(app, title="heap-cordial", version=__version__)
     return app

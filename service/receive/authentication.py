@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from service.errors import ErrorCode, ServiceError
+from service.receive.clock_suspicion import ClockSuspicion
 from service.receive.payload import decode_loosely
 from service.receive.signature import SignatureHeader, Verdict, verify
 from service.secrets import CachedSecret
@@ -51,8 +52,9 @@ class AuthenticationError(ServiceError):
 class Authenticator:
     """Holds the accounts and their webhook secrets, which may change at any time without a restart."""
 
-    def __init__(self, accounts: Mapping[str, AccountSettings]) -> None:
+    def __init__(self, accounts: Mapping[str, AccountSettings], clock_suspicion: ClockSuspicion) -> None:
         self._accounts = accounts
+        self._clock_suspicion = clock_suspicion
         self._account_by_id_token = {
             account.heap_id_token: account for account in accounts.values() if account.heap_id_token
         }
@@ -81,8 +83,11 @@ class Authenticator:
         if account is None:
             raise AuthenticationError(doubt)
         if verdict is Verdict.VALID:
+            self._clock_suspicion.note_valid()
             return account
         if verdict is Verdict.STALE:
+            if self._clock_suspicion.note_stale(header.timestamp_ms, tolerance_seconds):
+                _log.error("clock.suspected", account=account.name, reason=self._clock_suspicion.fault())
             raise AuthenticationError(Refusal.STALE, account.name, header.age_seconds(now_ms))
         if not all_readable:
             raise ServiceError(

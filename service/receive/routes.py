@@ -9,12 +9,13 @@ import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.clock import wall_ms
+from service.clock import SteadyClock, wall_ms
 from service.errors import ErrorCode, ServiceError, StoppingError
 from service.model import Delivery, Receipt
 from service.receive.answers import Answered, WebhookAnswer, log_answer
 from service.receive.authentication import AuthenticationError, Authenticator, check_id_token
 from service.receive.body import BodyReader
+from service.receive.clock_suspicion import ClockSuspicion
 from service.receive.delivery import to_delivery
 from service.receive.documentation import webhook_documentation
 from service.receive.payload import decode_page
@@ -61,7 +62,8 @@ class Webhook:
         is_stopping: Callable[[], bool],
         on_answer: Callable[[Answered], None] | None = None,
     ) -> None:
-        self._authenticator = Authenticator(accounts)
+        self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms)
+        self._authenticator = Authenticator(accounts, self.clock_suspicion)
         self._body_reader = BodyReader(max_body_bytes)
         self._inbox = inbox
         self._is_stopping = is_stopping

@@ -1,4 +1,4 @@
-"""Any deliveries in any order, a Cordial that fails in every way, stops in between: the lists come out exact (R3–R8)."""
+"""Any deliveries in any order, a Cordial that fails in every way, stops in between: the lists come out exact (R3 to R8)."""
 
 import asyncio
 import tempfile
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -198,6 +199,7 @@ async def run(plan: Sequence[Step], directory: Path) -> None:
         assert all(contact.subscribe_status == "none" for contact in world.cordial.state.contacts.values())
 
 
+@pytest.mark.usefixtures("quick_retries")
 @settings(
     max_examples=300 if LONG else 8,
     deadline=None,
@@ -207,7 +209,7 @@ async def run(plan: Sequence[Step], directory: Path) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(plan=st.lists(steps, min_size=15, max_size=40))
-def test_whatever_is_delivered_and_whatever_fails_the_lists_are_exact(plan, quick_retries):
+def test_whatever_is_delivered_and_whatever_fails_the_lists_are_exact(plan):
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(run(plan, Path(directory)))
 
