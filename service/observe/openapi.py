@@ -48,7 +48,11 @@ _SECURITY_SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "Heap-Hash",
-        "description": "`ts:<Unix time in ms>,hmac:<Base64 of HMAC-SHA256(webhook secret, ts + body)>`",
+        "description": (
+            "Sent as `ts:<Unix time in ms>,hmac:<Base64 of HMAC-SHA256(webhook secret, ts + body)>`.\n\n"
+            "**On this page** give the account's Heap webhook secret: the page signs each body as you typed it and "
+            "sends the signature alone. The secret stays in this page's memory until it is closed or reloaded."
+        ),
     },
 }
 

@@ -3,26 +3,48 @@
 from typing import Any
 
 from service.errors import ErrorCode, ErrorDocument
+from service.model import Action
 from service.receive.answers import WebhookAnswer
 from service.receive.page_schema import HeapPage
 
 _RETRY_AFTER = "`Retry-After` says when to send again."
 
-_PAGE = {
-    "id_token": "bc2ae9f9-0000-4000-8000-000000000000",
-    "action_type": "segment.users.sync",
-    "customer_config": {},
-    "data": {
-        "segment": {"id": 15225086, "name": "Heap Test Segment"},
-        "sync_info": {"page_number": 1, "total_pages": 1, "sync_task_id": "ce011f7a-0000-4000-8000-000000000000"},
-        "add": [{"id": "jane@example.com"}],
-        "remove": [{"id": "john@example.com"}],
+_SEGMENT = {"id": 15225086, "name": "Heap Test Segment"}
+_ENTERED_TASK = "ce011f7a-0000-4000-8000-000000000001"
+_LEFT_TASK = "ce011f7a-0000-4000-8000-000000000002"
+
+
+def _page(task_id: str, page_number: int, total_pages: int, **users: list[str]) -> dict[str, Any]:
+    return {
+        "id_token": "bc2ae9f9-0000-4000-8000-000000000000",
+        "action_type": Action.SYNC.value,
+        "customer_config": {},
+        "data": {
+            "segment": _SEGMENT,
+            "sync_info": {"page_number": page_number, "total_pages": total_pages, "sync_task_id": task_id},
+            **{change: [{"id": user} for user in ids] for change, ids in users.items()},
+        },
+    }
+
+
+# Ready to send as they are, one after the other; a new `sync_task_id` makes a new sync.
+_EXAMPLES = {
+    "first page": {
+        "summary": "Page 1 of 2: two users entered",
+        "value": _page(_ENTERED_TASK, 1, 2, add=["jane@example.com", "john@example.com"]),
     },
-}
-_DRAIN = {
-    "action_type": "segment.users.drain",
-    "customer_config": {},
-    "data": {"segment": {"id": 15225086, "name": "Heap Test Segment"}},
+    "second page": {
+        "summary": "Page 2 of 2: one more user entered",
+        "value": _page(_ENTERED_TASK, 2, 2, add=["joan@example.com"]),
+    },
+    "later sync": {
+        "summary": "A later sync: one user left, one entered",
+        "value": _page(_LEFT_TASK, 1, 1, add=["jack@example.com"], remove=["john@example.com"]),
+    },
+    "drain": {
+        "summary": "Drain: remove everyone (where allow_drain = true)",
+        "value": {"action_type": Action.DRAIN.value, "customer_config": {}, "data": {"segment": _SEGMENT}},
+    },
 }
 
 
@@ -44,10 +66,7 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
         ),
         "parameters": list(parameters),
         "request_body": HeapPage,
-        "examples": {
-            "sync": {"summary": "one user entered, one left", "value": _PAGE},
-            "drain": {"summary": "remove everyone", "value": _DRAIN},
-        },
+        "examples": _EXAMPLES,
         "responses": {
             200: {"description": "The page is durable, now or from before.", "schema": WebhookAnswer},
             400: _refusal(

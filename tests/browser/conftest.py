@@ -9,6 +9,10 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+# A name for this machine that browsers do not trust as they trust `localhost`: what is offered there over plain HTTP is
+# no secure context.
+NOT_SECURE_HOST = "plain.test"
+
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -18,7 +22,7 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     # Whatever is not on loopback does not exist; a page that asks for it shows an error.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    f"--host-resolver-rules=MAP {NOT_SECURE_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 
 

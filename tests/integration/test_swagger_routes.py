@@ -14,7 +14,16 @@ def pages_app() -> web.Application:
     return app
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/assets/init.js", "/docs/assets/swagger-ui-bundle.js"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs",
+        "/docs/assets/init.js",
+        "/docs/assets/signing.js",
+        "/docs/assets/page.css",
+        "/docs/assets/swagger-ui-bundle.js",
+    ],
+)
 async def test_pages_are_sent_with_strict_headers(aiohttp_client, path):
     client = await aiohttp_client(pages_app())
     response = await client.get(path)

@@ -7,6 +7,8 @@ from service.http_headers import PAGE_HEADERS
 _HERE = Path(__file__).parent
 _ASSETS = {
     "init.js": _HERE / "init.js",
+    "signing.js": _HERE / "signing.js",
+    "page.css": _HERE / "page.css",
     "swagger-ui-bundle.js": _HERE / "vendor" / "swagger-ui-bundle.js",
     "swagger-ui.css": _HERE / "vendor" / "swagger-ui.css",
 }
