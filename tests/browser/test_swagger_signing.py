@@ -31,7 +31,10 @@ class Asked:
 
     def __init__(self, page: Page) -> None:
         self._requests: list[Request] = []
-        page.on("request", lambda request: self._requests.append(request))
+        page.on("request", self._note)
+
+    def _note(self, request: Request) -> None:
+        self._requests.append(request)
 
     async def everything(self) -> str:
         parts = []
