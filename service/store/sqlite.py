@@ -26,6 +26,8 @@ _CHECKPOINT_PAGES = 8_192
 # Long enough for a backup's last step, short enough that Heap hears 503 instead of waiting.
 _BUSY_TIMEOUT_MS = 1_000
 _MINIMUM_SQLITE = (3, 37, 0)
+# Looking through so much takes about a second; damage to a larger file shows where it is met.
+_MOST_CHECKED_BYTES = 33_554_432
 
 
 class StoreOpenError(Exception):
@@ -129,7 +131,17 @@ def _prepare_writer(connection: sqlite3.Connection) -> None:
     _set_pragma(connection, "temp_store", 2)
     _set_pragma(connection, "journal_size_limit", _WAL_LIMIT_BYTES)
     _set_pragma(connection, "wal_autocheckpoint", _CHECKPOINT_PAGES)
+    _check_damage(connection)
     migrate(connection)
+
+
+def _check_damage(connection: sqlite3.Connection) -> None:
+    pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if pages * page_bytes > _MOST_CHECKED_BYTES:
+        return
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreOpenError(f"the database is damaged, restore it from a backup: {' '.join(found.split())}")
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ take this one's place (the same tests are to hold it).
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from service.store import accepting, claiming, folding, queries, settling, sqlit
 from service.store.backlog import Backlog
 from service.store.folding import Delta
 from service.store.retention import Retention
-from service.store.sqlite import Connection, ProcessLock
+from service.store.sqlite import Connection, ProcessLock, Result
 from service.store.steering import Steering
+from service.store.trouble import Trouble
 from service.store.writer import Writer
 
 _LISTS = queries.load("lists")
@@ -53,7 +54,8 @@ class SqliteStore:
     ) -> None:
         self._lock = lock
         self._reader = reader
-        self._writer = Writer(connection)
+        self._trouble = Trouble()
+        self._writer = Writer(connection, self._trouble)
         self._max_backlog = max_backlog
         self._clock = clock
         self._account_ids: dict[str, int] = {}
@@ -99,8 +101,10 @@ class SqliteStore:
         store = cls(lock, connection, reader, max_backlog, clock or SteadyClock())
         try:
             await store._load(list(accounts))
-        except BaseException:
+        except BaseException as error:
             await store.close()
+            if isinstance(error, StoreUnavailableError):
+                raise sqlite.StoreOpenError(f"{path} cannot be used: {error.message}") from error
             raise
         store._retention = Retention(store._writer, store._clock, retention_days)
         return store
@@ -115,8 +119,8 @@ class SqliteStore:
 
     @property
     def fault(self) -> str | None:
-        """Why the last write failed, or None if it did not."""
-        return self._writer.fault
+        """What is wrong with the store, or None."""
+        return self._trouble.reason
 
     @property
     def waiting_changes(self) -> int:
@@ -183,9 +187,7 @@ class SqliteStore:
         Nothing is marked: what is in flight lives in the caller's memory, so a crash leaves nothing to clean up (R6).
         """
         account_id = self._account_ids[account]
-        return await self._reader.run(
-            lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit)
-        )
+        return await self._read(lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit))
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
         """Write a batch of results and drop pieces that have no contact left to send; durable when this returns."""
@@ -213,14 +215,12 @@ class SqliteStore:
 
     async def segments(self) -> list[Segment]:
         """Return every segment with its list and counters."""
-        return await self._reader.run(read_segments)
+        return await self._read(read_segments)
 
     async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
         """Return Heap's id of another segment of the account that owns this list name, letter case aside."""
         values = {"segment_id": segment_id, "list_name": list_name}
-        row = await self._reader.run(
-            lambda connection: connection.execute(_LISTS["list_name_taken"], values).fetchone()
-        )
+        row = await self._read(lambda connection: connection.execute(_LISTS["list_name_taken"], values).fetchone())
         return row[0] if row else None
 
     async def set_list(self, segment: Segment) -> None:
@@ -254,6 +254,13 @@ class SqliteStore:
     async def _execute(self, statement: str, values: Mapping[str, Any]) -> None:
         await self._writer.run(lambda connection: connection.execute(statement, values).rowcount)
 
+    async def _read(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        try:
+            return await self._reader.run(function)
+        except sqlite3.Error as error:
+            self._trouble.note_failure(error)
+            raise StoreUnavailableError(str(error)) from error
+
     async def _load(self, accounts: list[str]) -> None:
         def prepare(connection: sqlite3.Connection) -> list[Any]:
             connection.executemany(_LISTS["add_account"], [{"name": name} for name in accounts])
@@ -261,7 +268,7 @@ class SqliteStore:
 
         rows = await self._writer.run(prepare)
         self._account_ids = {name: account_id for account_id, name, *_ in rows}
-        figures, unfolded = await self._reader.run(
+        figures, unfolded = await self._read(
             lambda connection: (
                 connection.execute(_LISTS["pending_by_segment"]).fetchall(),
                 connection.execute(_LISTS["unfolded_users"]).fetchone()[0],

@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import structlog
-
 from service.errors import StoreUnavailableError
 from service.store.sqlite import Connection
+from service.store.trouble import Trouble
 
 Result = TypeVar("Result")
 _Work = Callable[[sqlite3.Connection], Any]
@@ -19,8 +18,6 @@ _MOST_PER_COMMIT = 256
 _MOST_BYTES_PER_COMMIT = 16_777_216
 _MOST_WAITING = 4_096
 _MOST_WAITING_BYTES = 268_435_456
-
-log = structlog.get_logger()
 
 
 class _Request:
@@ -48,15 +45,15 @@ class Writer:
     follow a commit in memory is given as `on_commit`.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, trouble: Trouble) -> None:
         self._connection = connection
+        self._trouble = trouble
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._idle_since = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._work(), name="store writer")
         self._closing = False
-        self.fault: str | None = None
 
     async def run(
         self,
@@ -71,6 +68,8 @@ class Writer:
         """
         if self._closing:
             raise StoreUnavailableError("it is closing")
+        if self._trouble.is_damage:
+            raise StoreUnavailableError(self._trouble.reason or "")
         if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
             raise StoreUnavailableError("too much waits to be written")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -128,12 +127,12 @@ class Writer:
         return batch
 
     def _settle(self, batch: list[_Request], results: list[Any]) -> None:
-        fault: str | None = None
+        failure: sqlite3.Error | None = None
         for request, result in zip(batch, results, strict=True):
             if isinstance(result, sqlite3.Error):
-                fault = str(result)
+                failure = result
                 if not request.future.done():
-                    request.future.set_exception(StoreUnavailableError(fault))
+                    request.future.set_exception(StoreUnavailableError(str(result)))
                     request.future.exception()
             elif isinstance(result, Exception):
                 if not request.future.done():
@@ -144,11 +143,10 @@ class Writer:
                     request.on_commit(result)
                 if not request.future.done():
                     request.future.set_result(result)
-        if fault is not None and self.fault is None:
-            log.error("store.write_failed", reason=fault)
-        elif fault is None and self.fault is not None:
-            log.info("store.write_recovered", after=self.fault)
-        self.fault = fault
+        if failure is None:
+            self._trouble.note_success()
+        else:
+            self._trouble.note_failure(failure)
 
 
 def _commit(connection: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
@@ -172,6 +170,8 @@ def _run_in_savepoint(connection: sqlite3.Connection, work: _Work) -> Any:
     except Exception as error:
         if not connection.in_transaction:
             # SQLite itself rolled everything back (disk full, I/O error): nothing of the batch stands.
+            if isinstance(error, sqlite3.Error):
+                raise
             raise sqlite3.OperationalError(str(error)) from error
         connection.execute("ROLLBACK TO request")
         connection.execute("RELEASE request")
