@@ -41,13 +41,16 @@ serve: install ## the service, with CONFIG=config.toml
 	$(BIN)/python -m service serve --config $(CONFIG)
 
 test-system: ## install the system packages the tests need, or name them
-	@PATH="$$PATH:/usr/sbin:/sbin"; command -v chromium >/dev/null || { \
+	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
+	for program in chromium openssl curl; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
-	  else echo "the browser tests need Chromium; install it first, on Debian: sudo apt-get install chromium"; exit 1; fi; }
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else echo "the tests need$$missing; install first, on Debian: sudo apt-get install$$missing"; exit 1; fi; fi
 
+# Two workers: the suite waits more than it computes. A file's tests stay together, since some share a browser or ports.
 test: install-dev test-system ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 check: install-dev ## ruff, mypy strict, import directions
 	$(BIN)/ruff check .
