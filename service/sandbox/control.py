@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from service.http_headers import PAGE_HEADERS
+from service.observe.page.routes import DESIGN
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault
 from service.sandbox.journal import CallRecord
@@ -30,10 +31,11 @@ def add_control_routes(application: web.Application, sandbox: Sandbox) -> None:
             web.post("/sandbox/faults", control.add_faults),
             web.delete("/sandbox/faults", control.clear_faults),
             web.post("/sandbox/reset", control.reset),
-            web.get("/", _file("index.html", "text/html")),
-            web.get("/sandbox/page/sandbox.css", _file("sandbox.css", "text/css")),
-            web.get("/sandbox/page/sandbox.js", _file("sandbox.js", "text/javascript")),
-            web.get("/sandbox/page/icon.svg", _file("icon.svg", "image/svg+xml")),
+            web.get("/", _file(_PAGE / "index.html", "text/html")),
+            web.get("/sandbox/page/design.css", _file(DESIGN, "text/css")),
+            web.get("/sandbox/page/sandbox.css", _file(_PAGE / "sandbox.css", "text/css")),
+            web.get("/sandbox/page/sandbox.js", _file(_PAGE / "sandbox.js", "text/javascript")),
+            web.get("/sandbox/page/icon.svg", _file(_PAGE / "icon.svg", "image/svg+xml")),
         ]
     )
 
@@ -115,8 +117,8 @@ def _json(document: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(document), content_type="application/json")
 
 
-def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
-    body = (_PAGE / name).read_bytes()
+def _file(path: Path, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    body = path.read_bytes()
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body, content_type=content_type, charset="utf-8", headers=PAGE_HEADERS)

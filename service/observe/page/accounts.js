@@ -1,0 +1,67 @@
+// Accounts and what their sending is doing.
+
+import { post } from "./api.js";
+import { badge, button, byId, element, showItems } from "./dom.js";
+import { plural, secondsUntil, duration } from "./words.js";
+import { act } from "./toast.js";
+
+const STATES = {
+  sending: ["Sending", "good"],
+  slowed: ["Slowed by Cordial", "warn"],
+  paused: ["Paused", "bad"],
+  paused_by_operator: ["Paused by you", "warn"],
+  not_configured: ["Not configured", "warn"],
+};
+
+export const isPausedByOperator = (account) => account.state === "paused_by_operator";
+
+function steer(account) {
+  const name = encodeURIComponent(account.name);
+  if (account.state === "not_configured") return null;
+  if (isPausedByOperator(account)) {
+    return button("Resume", () => act(() => post(`accounts/${name}/resume`), `${account.name} sends again.`), {
+      label: `Resume ${account.name}`,
+    });
+  }
+  const more = account.state === "paused" ? [tryNow(account)] : [];
+  return element(
+    "span",
+    { className: "buttons" },
+    ...more,
+    button("Pause", () => act(() => post(`accounts/${name}/pause`), `${account.name} is paused.`), {
+      label: `Pause ${account.name}`,
+    }),
+  );
+}
+
+export function tryNow(account) {
+  const name = encodeURIComponent(account.name);
+  return button("Try now", () => act(() => post(`accounts/${name}/resume`), "Trying once more."), {
+    label: `Try ${account.name} now`,
+  });
+}
+
+function makeRow(account) {
+  const [text, tone] = STATES[account.state];
+  const owed = account.pending + account.waiting;
+  const figures = [
+    plural(account.lists, "list"),
+    owed ? `${plural(owed, "change")} to send` : "nothing to send",
+    `${account.calls_per_second.toFixed(account.calls_per_second < 10 ? 1 : 0)} calls a second`,
+  ];
+  const next = account.next_call_at ? ` Next call in ${duration(secondsUntil(account.next_call_at))}.` : "";
+  const said = account.state === "sending" || isPausedByOperator(account) ? "" : account.reason + "." + next;
+  return element(
+    "li",
+    { className: "row" },
+    element("div", { className: "row-head" }, element("strong", { text: account.name }), badge(text, tone)),
+    element("p", { className: "hint", text: figures.join(" · ") }),
+    said ? element("p", { text: said }) : null,
+    account.hint ? element("p", { text: account.hint }) : null,
+    steer(account),
+  );
+}
+
+export function showAccounts(accounts) {
+  showItems(byId("account-rows"), accounts, (account) => account.name, makeRow);
+}

@@ -1,0 +1,74 @@
+// What is stuck, why, and what to press: everything that does not mend itself, in one place.
+
+import { isPausedByOperator, tryNow } from "./accounts.js";
+import { badge, byId, element, showItems } from "./dom.js";
+import { retry } from "./failures.js";
+import { rebuild, verify } from "./lists.js";
+import { plural } from "./words.js";
+
+function ofAccounts(accounts) {
+  return accounts
+    .filter((account) => account.state === "paused" || isPausedByOperator(account))
+    .map((account) => ({
+      key: `account ${account.name}`,
+      kind: "account",
+      tone: isPausedByOperator(account) ? "warn" : "bad",
+      title: isPausedByOperator(account) ? `${account.name} is paused by an operator` : `${account.name} cannot be served`,
+      text: isPausedByOperator(account)
+        ? "Deliveries are taken and kept; nothing is sent until the account is resumed."
+        : `${account.reason}. ${account.hint} It is tried again by itself; nothing is lost.`,
+      subject: { name: account.name },
+    }));
+}
+
+function ofLists(lists) {
+  return lists
+    .filter((list) => list.state === "held" || list.differs)
+    .map((list) => ({
+      key: `list ${list.id}`,
+      kind: list.state === "held" ? "held" : "differs",
+      tone: "bad",
+      title: list.state === "held" ? `The list of “${list.segment_name}” is held` : `${list.list_name} differs from Cordial`,
+      text:
+        list.state === "held"
+          ? list.reason
+          : `${plural(list.on_list, "member")} should be on the list; Cordial counts ${list.counted}. ${list.what_to_do}`,
+      subject: { id: list.id, list_name: list.list_name || list.segment_name },
+    }));
+}
+
+function ofFailures(groups) {
+  return groups
+    .filter((group) => group.dead)
+    .map((group) => ({
+      key: `failure ${group.list_id} ${group.reason}`,
+      kind: "failure",
+      tone: "bad",
+      title: `${plural(group.changes, "change")} of ${group.list_name} given up`,
+      text: group.message,
+      subject: { list_id: group.list_id, list_name: group.list_name, reason: group.reason },
+    }));
+}
+
+const WAYS_OUT = {
+  account: (account) => [tryNow(account)],
+  held: (list) => [rebuild(list)],
+  differs: (list) => [verify(list), rebuild(list)],
+  failure: (group) => [retry(group)],
+};
+
+function makeRow(trouble) {
+  return element(
+    "li",
+    { className: "row" },
+    element("div", { className: "row-head" }, badge(trouble.tone === "bad" ? "Stuck" : "Paused", trouble.tone), element("strong", { text: trouble.title })),
+    element("p", { className: "wrap", text: trouble.text }),
+    element("span", { className: "buttons" }, ...WAYS_OUT[trouble.kind](trouble.subject)),
+  );
+}
+
+export function showAttention(accounts, lists, groups) {
+  const troubles = [...ofAccounts(accounts), ...ofLists(lists), ...ofFailures(groups)];
+  byId("attention").hidden = troubles.length === 0;
+  showItems(byId("attention-rows"), troubles, (trouble) => trouble.key, makeRow);
+}

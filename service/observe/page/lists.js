@@ -1,0 +1,69 @@
+// Lists: what should be on them, what is, and what Cordial counts.
+
+import { post } from "./api.js";
+import { badge, button, byId, element, showItems } from "./dom.js";
+import { count, moment, plural } from "./words.js";
+import { act } from "./toast.js";
+
+function stateOf(list) {
+  if (list.state === "held") return ["Held", "bad"];
+  if (list.state !== "ready") return ["Being created", "warn"];
+  if (list.differs) return ["Differs", "bad"];
+  if (list.failed) return ["Incomplete", "bad"];
+  if (list.pending + list.waiting) return ["Catching up", "warn"];
+  return ["Exact", "good"];
+}
+
+export const isExact = (list) => stateOf(list)[0] === "Exact";
+
+export const verify = (list) =>
+  button("Verify", () =>
+    act(
+      () => post(`lists/${list.id}/verify`),
+      (found) =>
+        found.differs
+          ? `Cordial counts ${count(found.counted)} on ${list.list_name}; ${count(found.expected)} should be there.`
+          : `${list.list_name} is exact: Cordial counts ${count(found.counted)}.`,
+    ),
+    { label: `Verify ${list.list_name}` },
+  );
+
+export const rebuild = (list) =>
+  button("Rebuild", () =>
+    act(
+      () => post(`lists/${list.id}/rebuild`),
+      (done) => `${plural(done.sent_again, "membership")} of ${list.list_name} will be sent again.`,
+    ),
+    { label: `Rebuild ${list.list_name}` },
+  );
+
+function makeRow(list) {
+  const [text, tone] = stateOf(list);
+  const name = element(
+    "td",
+    {},
+    element("strong", { text: list.list_name || list.segment_name }),
+    element("div", { className: "hint", text: `${list.account} · segment “${list.segment_name}”` }),
+    list.reason ? element("div", { className: "hint wrap", text: list.reason }) : null,
+  );
+  const number = (value) => element("td", { className: "number", text: value === null ? "–" : count(value) });
+  const counted = number(list.counted);
+  if (list.counted_at) counted.title = `counted at ${moment(list.counted_at)}`;
+  return element(
+    "tr",
+    {},
+    name,
+    element("td", {}, badge(text, tone)),
+    number(list.wanted),
+    number(list.on_list),
+    number(list.pending + list.waiting),
+    number(list.failed),
+    counted,
+    element("td", {}, element("span", { className: "buttons" }, verify(list), rebuild(list))),
+  );
+}
+
+export function showLists(lists) {
+  byId("lists-card").hidden = lists.length === 0;
+  showItems(byId("list-rows"), lists, (list) => list.id, makeRow);
+}

@@ -1,0 +1,64 @@
+// Calls per second and backlog over the last hour, as one drawing; the figures stand beside it in words.
+
+import { byId, element } from "./dom.js";
+import { count } from "./words.js";
+
+const NS = "http://www.w3.org/2000/svg";
+const WIDTH = 600;
+const HEIGHT = 140;
+const HOUR_MS = 3600000;
+
+function shape(name, attributes) {
+  const made = document.createElementNS(NS, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function line(samples, valueOf, highest, now) {
+  return samples
+    .map((sample) => {
+      const x = WIDTH * (1 - (now - new Date(sample.at)) / HOUR_MS);
+      const y = HEIGHT - (HEIGHT - 6) * (highest ? valueOf(sample) / highest : 0);
+      return `${x.toFixed(1)},${y.toFixed(1)}`;
+    })
+    .join(" ");
+}
+
+function key(name, text) {
+  return element("span", { className: `key ${name}`, text });
+}
+
+const sum = (figures) => Object.values(figures).reduce((total, figure) => total + figure, 0);
+
+export function showPlot(history) {
+  const figure = byId("plot");
+  const now = Date.now();
+  const recent = history.samples
+    .map((sample) => ({ ...sample, calls_per_second: sum(sample.calls_per_second) }))
+    .filter((sample) => now - new Date(sample.at) < HOUR_MS);
+  if (recent.length < 2) {
+    figure.replaceChildren(element("p", { className: "hint", text: "The plot begins a few seconds after the start." }));
+    return;
+  }
+  const fastest = Math.max(...recent.map((sample) => sample.calls_per_second));
+  const largest = Math.max(...recent.map((sample) => sample.backlog));
+  const last = recent[recent.length - 1];
+  const label = `Calls per second: now ${last.calls_per_second.toFixed(1)}, at most ${fastest.toFixed(1)}. `
+    + `Backlog: now ${count(last.backlog)}, at most ${count(largest)}.`;
+  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, preserveAspectRatio: "none" });
+  for (const share of [0.25, 0.5, 0.75]) {
+    svg.append(shape("line", { x1: 0, x2: WIDTH, y1: HEIGHT * share, y2: HEIGHT * share, class: "grid" }));
+  }
+  svg.append(shape("polyline", { points: line(recent, (sample) => sample.backlog, largest, now), class: "backlog" }));
+  svg.append(shape("polyline", { points: line(recent, (sample) => sample.calls_per_second, fastest, now), class: "calls" }));
+  figure.replaceChildren(
+    svg,
+    element(
+      "figcaption",
+      {},
+      key("calls", `Calls per second, at most ${fastest.toFixed(1)}`),
+      key("backlog", `Backlog, at most ${count(largest)}`),
+      element("span", { className: "hint", text: "an hour ago → now" }),
+    ),
+  );
+}
