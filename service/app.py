@@ -4,9 +4,11 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -17,10 +19,15 @@ from service.deliver.deliverer import Deliverer
 from service.http_errors import error_middleware
 from service.model import AccountState
 from service.observe import health, openapi
+from service.observe.api.application import Api
+from service.observe.api.authentication import ApiKeys
+from service.observe.api.events import AnsweredDelivery
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
+from service.receive.answers import Answered
 from service.settings import Settings
 from service.store.folder import Folder
+from service.store.reading import Reader
 from service.store.store import SqliteStore
 
 log = structlog.get_logger()
@@ -43,9 +50,10 @@ class _Check(NamedTuple):
 class Service:
     """The running service; made by `running_service`."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, deliverer: Deliverer) -> None:
+    def __init__(self, settings: Settings, store: SqliteStore, reader: Reader, deliverer: Deliverer) -> None:
         self.settings = settings
         self.store = store
+        self.reader = reader
         self.deliverer = deliverer
         self.folder = Folder(store, deliverer.wake)
         self.is_stopping = False
@@ -78,17 +86,47 @@ def make_application(service: Service) -> web.Application:
     """Return the HTTP side of the service."""
     settings = service.settings
     app = web.Application(middlewares=[error_middleware], client_max_size=settings.server.max_body_bytes)
+    keys = ApiKeys(settings.server.api_keys)
+    api = Api(
+        settings.accounts,
+        keys,
+        reader=service.reader,
+        ledger=service.store.steering,
+        sending=service.deliverer,
+        backlog=lambda: service.store.backlog.total,
+        is_stopping=lambda: service.is_stopping,
+    )
     webhook = receive_routes.Webhook(
         settings.accounts,
         service.store,
         max_body_bytes=settings.server.max_body_bytes,
         is_stopping=lambda: service.is_stopping,
+        on_answer=lambda answered: api.events.delivery_answered(_for_watchers(answered)),
     )
+    api.add_to(app)
     receive_routes.add_routes(app, webhook)
     health.add_routes(app, [*service.checks(), _Check("clock", webhook.clock_suspicion.fault)])
     swagger_routes.add_routes(app)
     openapi.setup_openapi(app, title="heap-cordial", version=__version__)
     return app
+
+
+def _for_watchers(answered: Answered) -> AnsweredDelivery:
+    at = datetime.now(UTC)
+    told = AnsweredDelivery(at, answered.account, answered.status, answered.outcome, answered.reason)
+    delivery = answered.delivery
+    if delivery is None:
+        return told
+    return msgspec.structs.replace(
+        told,
+        segment_name=delivery.segment_name,
+        task_id=delivery.task_id,
+        page_number=delivery.page_number,
+        total_pages=delivery.total_pages,
+        added=len(delivery.add),
+        removed=len(delivery.remove),
+        rejected=delivery.rejected_count,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -107,8 +145,10 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
+        reader = await Reader.open(Path(settings.store.path))
+        stack.push_async_callback(reader.close)
         deliverer = Deliverer(settings.accounts, store, settings.store, clock)
-        service = Service(settings, store, deliverer)
+        service = Service(settings, store, reader, deliverer)
         runner = web.AppRunner(make_application(service), access_log=None, handle_signals=False, shutdown_timeout=2.0)
         # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
         stack.push_async_callback(runner.cleanup)

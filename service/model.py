@@ -194,11 +194,15 @@ class AccountState(StrEnum):
 
 
 class AccountStatus(msgspec.Struct, frozen=True):
-    """What an account's sending is doing, why, and for how many seconds more, as far as that is known."""
+    """What an account's sending is doing, why, and for how many seconds more, as far as that is known.
+
+    `hint` says what an operator may do about it, where that is known too.
+    """
 
     state: AccountState
     reason: str = ""
     seconds: float = 0.0
+    hint: str = ""
 
 
 class VerifyResult(msgspec.Struct, frozen=True):

@@ -162,6 +162,10 @@ class Deliverer:
         """Return what each account's sending is doing."""
         return {account.name: account.line.status() for account in self._accounts}
 
+    def calls(self) -> dict[str, int]:
+        """Return how many calls each account has made since the start."""
+        return {account.name: account.line.calls for account in self._accounts}
+
     def silences(self) -> dict[str, float]:
         """Return for how many seconds each account's feeder has not turned."""
         now = time.monotonic()

@@ -1,0 +1,211 @@
+"""The actions: each is idempotent, and written into the audit with the key that asked for it."""
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp_apispec import docs
+from msgspec import UNSET
+
+from service.errors import ErrorCode, ServiceError, StoppingError
+from service.model import FailureSelection
+from service.observe.api import documentation as described
+from service.observe.api.authentication import ACTOR
+from service.observe.api.ports import Ledger, Reader, Sending
+from service.observe.api.requests import (
+    NoOptions,
+    NoQuery,
+    RebuildRequest,
+    RetryRequest,
+    path_id,
+    read_body,
+    read_query,
+)
+from service.views import SegmentView
+
+log = structlog.get_logger()
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """How many failures are tried anew; those already under way are not counted."""
+
+    retried: int
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """How many memberships are sent again."""
+
+    sent_again: int
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """Cordial's own count of a list, beside what the service put there."""
+
+    counted: int
+    expected: int
+    differs: bool
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """Whether the account is paused by an operator now, and whether the action changed that."""
+
+    account: str
+    paused: bool
+    changed: bool
+
+
+class Actions:
+    """Steers the service on behalf of the holder of an API key."""
+
+    def __init__(self, reader: Reader, ledger: Ledger, sending: Sending, is_stopping: Callable[[], bool]) -> None:
+        self._reader = reader
+        self._ledger = ledger
+        self._sending = sending
+        self._is_stopping = is_stopping
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the actions."""
+        app.router.add_post("/failures/retry", self.retry)
+        app.router.add_post("/lists/{id}/verify", self.verify)
+        app.router.add_post("/lists/{id}/rebuild", self.rebuild)
+        app.router.add_post("/accounts/{name}/pause", self.pause)
+        app.router.add_post("/accounts/{name}/resume", self.resume)
+
+    @docs(
+        **described.operation(
+            "failures",
+            "Retry failures",
+            "Gives each selected failure all of its attempts anew and sends it soon, whether it was given up or waits "
+            "for its next call. Selects what meets every condition given.",
+            answer=Retried,
+            example={"retried": 3},
+            body=RetryRequest,
+            body_examples={
+                "by reason": {"value": {"list": 1, "reason": "invalid_email"}},
+                "by id": {"value": {"ids": [17, 18]}},
+            },
+        )
+    )
+    async def retry(self, request: web.Request) -> web.Response:
+        """Answer `POST /failures/retry`."""
+        body = await self._read(request, RetryRequest)
+        given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
+        if not given:
+            raise ServiceError(
+                ErrorCode.INVALID_REQUEST, "name at least one condition: ids, account, list, reason", path="$"
+            )
+        if "list" in given:
+            given["segment_id"] = given.pop("list")
+        retried = await self._ledger.retry_failures(FailureSelection(**given), request[ACTOR])
+        return _answer(request, "failures.retry", Retried(retried))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Compare a list with Cordial's own count of it",
+            "Asks Cordial how many contacts are on the list and keeps the answer beside the list.",
+            answer=Verification,
+            example={"counted": 10_000, "expected": 10_000, "differs": False},
+            body=NoOptions,
+            path=[described.LIST_ID],
+            conflict="Cordial cannot be asked now: the list is not ready, or the account cannot be served.",
+        )
+    )
+    async def verify(self, request: web.Request) -> web.Response:
+        """Answer `POST /lists/{id}/verify`."""
+        await self._read(request, NoOptions)
+        list_id = path_id(request)
+        segment = await find_list(self._reader, list_id)
+        verified = await self._sending.verify(segment.account, list_id)
+        result = Verification(verified.counted, verified.expected, verified.differs)
+        await self._ledger.record(request[ACTOR], "list.verify", str(list_id), 0)
+        return _answer(request, "list.verify", result)
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Send a list again",
+            "Sends every membership of the list to Cordial again, failures and all. Harmless, for setting a membership "
+            "that is already set changes nothing; what is already on its way is not sent twice.",
+            answer=Rebuilt,
+            example={"sent_again": 10_000},
+            body=RebuildRequest,
+            body_examples={
+                "members": {"value": {}},
+                "members and who has left": {"value": {"include_removed": True}},
+            },
+            path=[described.LIST_ID],
+        )
+    )
+    async def rebuild(self, request: web.Request) -> web.Response:
+        """Answer `POST /lists/{id}/rebuild`."""
+        body = await self._read(request, RebuildRequest)
+        list_id = path_id(request)
+        segment = await find_list(self._reader, list_id)
+        if segment.account in self._sending.statuses():
+            await self._sending.recreate_list(segment.account, list_id)
+        sent = await self._ledger.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
+        return _answer(request, "list.rebuild", Rebuilt(sent))
+
+    @docs(
+        **described.operation(
+            "accounts",
+            "Pause an account's sending",
+            "Makes no more calls for the account until it is resumed, over restarts too. Deliveries are still taken.",
+            answer=Paused,
+            example={"account": "acme", "paused": True, "changed": True},
+            body=NoOptions,
+            path=[described.ACCOUNT_NAME],
+        )
+    )
+    async def pause(self, request: web.Request) -> web.Response:
+        """Answer `POST /accounts/{name}/pause`."""
+        return await self._set_paused(request, paused=True)
+
+    @docs(
+        **described.operation(
+            "accounts",
+            "Resume an account's sending",
+            "Ends what `pause` began. An account that Cordial keeps from being served resumes by itself.",
+            answer=Paused,
+            example={"account": "acme", "paused": False, "changed": True},
+            body=NoOptions,
+            path=[described.ACCOUNT_NAME],
+        )
+    )
+    async def resume(self, request: web.Request) -> web.Response:
+        """Answer `POST /accounts/{name}/resume`."""
+        return await self._set_paused(request, paused=False)
+
+    async def _set_paused(self, request: web.Request, *, paused: bool) -> web.Response:
+        await self._read(request, NoOptions)
+        name = request.match_info["name"]
+        if name not in self._sending.statuses():
+            raise ServiceError(ErrorCode.NOT_FOUND, "there is no account of this name")
+        changed = await self._ledger.set_paused(name, paused=paused, actor=request[ACTOR])
+        if paused:
+            self._sending.pause(name)
+        else:
+            self._sending.resume(name)
+        action = "account.pause" if paused else "account.resume"
+        return _answer(request, action, Paused(account=name, paused=paused, changed=changed))
+
+    async def _read(self, request: web.Request, document: type[described.Document]) -> described.Document:
+        if self._is_stopping():
+            raise StoppingError
+        read_query(request, NoQuery)
+        return await read_body(request, document)
+
+
+async def find_list(reader: Reader, list_id: int) -> SegmentView:
+    """Return a list; raises `ServiceError` (404) if there is none."""
+    segment = await reader.segment(list_id)
+    if segment is None:
+        raise ServiceError(ErrorCode.NOT_FOUND, "there is no list with this id")
+    return segment
+
+
+def _answer(request: web.Request, action: str, result: msgspec.Struct) -> web.Response:
+    log.info("action.done", action=action, actor=request[ACTOR], **msgspec.structs.asdict(result))
+    return described.json_response(result)

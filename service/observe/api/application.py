@@ -1,0 +1,63 @@
+"""The API put together, as an application of its own to be mounted under `/api/v1`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from aiohttp import web
+
+from service.observe.api.actions import Actions
+from service.observe.api.authentication import ApiKeys, require_api_key
+from service.observe.api.cross_site import refuse_other_sites
+from service.observe.api.events import Events
+from service.observe.api.meter import Meter
+from service.observe.api.ports import Ledger, Reader, Sending
+from service.observe.api.routes import Questions
+from service.settings import AccountSettings
+
+PREFIX = "/api/v1"
+
+
+class Api:
+    """The API; `events` is to be told of each delivery that was answered."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, AccountSettings],
+        keys: ApiKeys,
+        *,
+        reader: Reader,
+        ledger: Ledger,
+        sending: Sending,
+        backlog: Callable[[], int],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._keys = keys
+        self._meter = Meter(sending.calls, backlog)
+        self._questions = Questions(accounts, reader, sending, self._meter)
+        self._actions = Actions(reader, ledger, sending, is_stopping)
+        self.events = Events(reader, self._meter, self._questions.account_documents)
+
+    def add_to(self, app: web.Application) -> None:
+        """Serve the API under `/api/v1` of `app`."""
+        api = web.Application(middlewares=[require_api_key(self._keys), refuse_other_sites])
+        self._questions.add_routes(api)
+        self._actions.add_routes(api)
+        self.events.add_routes(api)
+        api.on_response_prepare.append(_keep_out_of_caches)
+        api.on_shutdown.append(self._end_watching)
+        api.cleanup_ctx.append(self._run)
+        app.add_subapp(PREFIX, api)
+
+    async def _run(self, _app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.events.run(), name="events")
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _end_watching(self, _app: web.Application) -> None:
+        self.events.end()
+
+
+async def _keep_out_of_caches(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,0 +1,86 @@
+"""What the OpenAPI document says of each operation of the API, and how answers are written."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from service.errors import ErrorDocument
+from service.observe.api.requests import query_parameters
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+LIST_ID = {"in": "path", "name": "id", "schema": int, "description": "the list's `id` as `/api/v1/lists` has it"}
+SYNC_ID = {"in": "path", "name": "id", "schema": int, "description": "the sync's `id` as `/api/v1/syncs` has it"}
+ACCOUNT_NAME = {"in": "path", "name": "name", "schema": str, "description": "the account's name in the configuration"}
+USER = {
+    "in": "path",
+    "name": "user",
+    "schema": str,
+    "description": "the user's id as Heap sends it, percent-encoded; the service never logs it, but what stands before it may",
+}
+
+_RETRY_AFTER = "`Retry-After` says when to ask again."
+
+_encode = msgspec.json.Encoder().encode
+
+
+def operation(
+    tag: str,
+    summary: str,
+    description: str,
+    *,
+    answer: type[msgspec.Struct] | dict[str, Any],
+    example: dict[str, Any] | None = None,
+    query: type[msgspec.Struct] | None = None,
+    body: type[msgspec.Struct] | None = None,
+    body_examples: dict[str, Any] | None = None,
+    path: Sequence[dict[str, Any]] = (),
+    conflict: str | None = None,
+) -> dict[str, Any]:
+    """Return the keywords of `@docs` for one operation: what it takes, what it answers, how it refuses.
+
+    `answer` is a Struct, of which `example` is one, or OpenAPI's `content` for what is not JSON.
+    """
+    parameters = [] if query is None else query_parameters(query)
+    responses: dict[int, Any] = {
+        200: _answer(answer, example),
+        401: _refusal("The API key is missing or wrong, or none is configured."),
+        422: _refusal("The query or the body has a value that is not allowed; the message says which."),
+        503: _refusal(f"The store cannot answer in time, or the service is stopping. {_RETRY_AFTER}"),
+    }
+    keywords: dict[str, Any] = {"tags": [tag], "summary": summary, "description": description}
+    parameters += [{**parameter, "required": True} for parameter in path]
+    if path:
+        responses[404] = _refusal("There is no such thing.")
+    if body is not None:
+        keywords["request_body"] = body
+        keywords["examples"] = body_examples or {"no options": {"value": {}}}
+        responses[400] = _refusal("The body is not JSON.")
+        responses[403] = _refusal("A page of another site asked.")
+        responses[413] = _refusal("The body is too large.")
+        responses[415] = _refusal("The body is not declared to be JSON.")
+    if conflict is not None:
+        responses[409] = _refusal(conflict)
+    return {
+        **keywords,
+        "parameters": parameters,
+        "responses": dict(sorted(responses.items())),
+        "security": [{"apiKey": []}],
+    }
+
+
+def _answer(answer: type[msgspec.Struct] | dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
+    if isinstance(answer, dict):
+        return {"description": "The answer.", "content": answer}
+    return {"description": "The answer.", "schema": answer, "examples": {"example": {"value": example}}}
+
+
+def _refusal(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": ErrorDocument}
+
+
+def json_response(document: msgspec.Struct) -> web.Response:
+    """Answer 200 with a document."""
+    return web.Response(body=_encode(document), content_type="application/json")

@@ -1,0 +1,205 @@
+"""What the API answers: the store's views, joined with what the service knows of the moment."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from service.model import AccountState, AccountStatus, ListState, MemberState
+from service.views import (
+    AuditView,
+    Count,
+    DeliveryView,
+    FailureGroupView,
+    FailureView,
+    RecordedAccount,
+    SegmentView,
+    SyncView,
+)
+
+
+class ListDocument(SegmentView, frozen=True):
+    """A segment and its list.
+
+    `differs` tells whether Cordial's count is another one than `on_list`; null while that cannot be said, because it was
+    never counted or changes are under way. `what_to_do` is advice for the operator, empty if there is nothing to do.
+    """
+
+    differs: bool | None
+    what_to_do: str
+
+
+class Sending(StrEnum):
+    """What an account's sending is doing."""
+
+    SENDING = "sending"
+    SLOWED = "slowed"
+    PAUSED = "paused"
+    PAUSED_BY_OPERATOR = "paused_by_operator"
+    NOT_CONFIGURED = "not_configured"
+
+
+class AccountDocument(msgspec.Struct, frozen=True):
+    """An account and what its sending is doing.
+
+    `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
+    resumes it. `not_configured`: the store knows it, the configuration does not.
+    """
+
+    name: str
+    state: Sending
+    reason: str
+    hint: str
+    since: datetime | None
+    next_call_at: datetime | None
+    calls_per_second: float
+    lists: Count
+    pending: Count
+    waiting: Count
+    failed: Count
+
+
+class HeapWord(msgspec.Struct, frozen=True):
+    """What Heap last said of a user and a segment, and in which page of which sync; null where that is forgotten."""
+
+    wanted: bool
+    said_at: datetime | None
+    sync_id: int
+    task_id: str | None
+    page_number: int | None
+
+
+class NextStep(msgspec.Struct, frozen=True):
+    """What happens next, and when, if that is known."""
+
+    what: str
+    at: datetime | None = None
+
+
+class Standing(StrEnum):
+    """Where a user stands with a list; the ledger's words, and one more for users it does not know."""
+
+    NEVER_NAMED = "never_named"
+    SETTLED = MemberState.SETTLED.value
+    PENDING = MemberState.PENDING.value
+    WAITING = MemberState.WAITING.value
+    DEAD = MemberState.DEAD.value
+
+
+class MemberDocument(msgspec.Struct, frozen=True):
+    """Why a user is, or is not, on a list.
+
+    `on_list` is what Cordial last confirmed; null while a change is owed. `heap` is what Heap last said; `failure` what
+    Cordial answered when it refused or could not be reached.
+    """
+
+    user: str
+    list_id: int
+    list_name: str
+    contact: str | None
+    state: Standing
+    on_list: bool | None
+    heap: HeapWord | None
+    failure: FailureView | None
+    next: NextStep
+    explanation: str
+
+
+class SyncPage(msgspec.Struct, frozen=True):
+    """Some syncs; `next` is the `after` of the next page, null on the last."""
+
+    items: list[SyncView]
+    next: str | None
+
+
+class ListPage(msgspec.Struct, frozen=True):
+    """Some lists; `next` is the `after` of the next page, null on the last."""
+
+    items: list[ListDocument]
+    next: str | None
+
+
+class FailurePage(msgspec.Struct, frozen=True):
+    """Some failures; `next` is the `after` of the next page, null on the last."""
+
+    items: list[FailureView]
+    next: str | None
+
+
+class FailureGroupPage(msgspec.Struct, frozen=True):
+    """The largest groups of failures, at most 200."""
+
+    items: list[FailureGroupView]
+
+
+class AccountPage(msgspec.Struct, frozen=True):
+    """All accounts, by name."""
+
+    items: list[AccountDocument]
+
+
+class DeliveryPage(msgspec.Struct, frozen=True):
+    """Some deliveries; `next` is the `after` of the next page, null on the last."""
+
+    items: list[DeliveryView]
+    next: str | None
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Some actions of people; `next` is the `after` of the next page, null on the last."""
+
+    items: list[AuditView]
+    next: str | None
+
+
+def list_document(segment: SegmentView) -> ListDocument:
+    """Add to a segment what follows from its figures."""
+    owed = segment.pending or segment.waiting
+    differs = None if segment.counted is None or owed else segment.counted != segment.on_list
+    return ListDocument(**msgspec.structs.asdict(segment), differs=differs, what_to_do=_advice(segment, differs))
+
+
+def account_document(
+    account: RecordedAccount, status: AccountStatus | None, *, calls_per_second: float, now: datetime
+) -> AccountDocument:
+    """Join an account of the store with what its sending is doing now; `status` is None if it is not configured."""
+    state = _sending_state(account, status)
+    same_state = status is not None and status.state.value == account.state
+    next_call_at = None
+    if status is not None and state in {Sending.SLOWED, Sending.PAUSED}:
+        next_call_at = now + timedelta(seconds=status.seconds)
+    return AccountDocument(
+        name=account.name,
+        state=state,
+        reason=status.reason if status is not None else "the configuration has no such account",
+        hint=status.hint if status is not None else "",
+        since=account.state_since if same_state else None,
+        next_call_at=next_call_at,
+        calls_per_second=calls_per_second,
+        lists=account.lists,
+        pending=account.pending,
+        waiting=account.waiting,
+        failed=account.failed,
+    )
+
+
+def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Sending:
+    if status is None:
+        return Sending.NOT_CONFIGURED
+    if account.paused_by_operator:
+        return Sending.PAUSED_BY_OPERATOR
+    return {
+        AccountState.SENDING: Sending.SENDING,
+        AccountState.SLOWED: Sending.SLOWED,
+        AccountState.PAUSED: Sending.PAUSED,
+    }[status.state]
+
+
+def _advice(segment: SegmentView, differs: bool | None) -> str:
+    if segment.state is ListState.HELD:
+        return "Follow the reason; the service looks again every minute."
+    if segment.failed:
+        return "Look at the list's failures, put right what they name, then retry them."
+    if differs:
+        return "Rebuild the list to send every membership again, then verify it."
+    return ""

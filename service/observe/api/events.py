@@ -1,0 +1,155 @@
+"""Server-Sent Events: progress as it happens, put together once a second for all who watch."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp_apispec import docs
+
+from service.errors import ServiceError
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.changes import Changes, Progress
+from service.observe.api.documents import AccountDocument
+from service.observe.api.meter import Meter
+from service.observe.api.ports import Reader
+from service.observe.api.requests import NoQuery, read_query
+from service.observe.api.stream import Stream
+
+log = structlog.get_logger()
+
+_TICK_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 15.0
+_WRITE_TIMEOUT_SECONDS = 10.0
+_MOST_DELIVERIES = 20
+_BROWSER_RETRY_MS = 2_000
+
+
+class AnsweredDelivery(msgspec.Struct, frozen=True):
+    """A request to the webhook that was answered; what was not understood has no segment, task and figures.
+
+    `outcome` is `accepted`, `duplicate`, an error's code, or `client_gone`.
+    """
+
+    at: datetime
+    account: str | None
+    status: int
+    outcome: str
+    reason: str | None
+    segment_name: str | None = None
+    task_id: str | None = None
+    page_number: int | None = None
+    total_pages: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    rejected: int | None = None
+
+
+class AnsweredDeliveries(msgspec.Struct, frozen=True):
+    """The deliveries answered within the last second; the earliest are left out when there are more than 20."""
+
+    deliveries: list[AnsweredDelivery]
+    left_out: int
+
+
+class Events:
+    """Tells all who watch what is going on; `run` is to run as long as the service does."""
+
+    def __init__(
+        self, reader: Reader, meter: Meter, account_documents: Callable[[], Awaitable[list[AccountDocument]]]
+    ) -> None:
+        self._meter = meter
+        self._account_documents = account_documents
+        self._changes = Changes(reader)
+        self._stream = Stream(run=f"{time.time_ns():x}")
+        self._deliveries: deque[AnsweredDelivery] = deque(maxlen=_MOST_DELIVERIES)
+        self._delivered = 0
+        self._told: object = None
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the events."""
+        app.router.add_get("/events", self.watch, allow_head=False)
+
+    def delivery_answered(self, delivery: AnsweredDelivery) -> None:
+        """Take note of a delivery, to be told with others at the next tick."""
+        self._deliveries.append(delivery)
+        self._delivered += 1
+
+    def end(self) -> None:
+        """Send those who watch away."""
+        self._stream.end()
+
+    async def run(self) -> None:
+        """Measure and tell, once a second."""
+        while True:
+            self._meter.tick()
+            self._tell_deliveries()
+            if self._stream.is_watched:
+                try:
+                    await self._tell_progress()
+                except ServiceError as error:
+                    log.warning("events.skipped", reason=error.message)
+                except Exception:
+                    log.exception("events.failed")
+            await asyncio.sleep(_TICK_SECONDS)
+
+    @docs(
+        **described.operation(
+            "events",
+            "Progress as it happens",
+            "Server-Sent Events, at most two a second however much happens. `progress`: all accounts, and the lists and "
+            "syncs that changed, each of which replaces the one with its `id`. `delivery`: requests to the webhook that "
+            "were answered. `reset`, always the first for who comes without `Last-Event-ID`: load everything anew, after "
+            "this event. With `Last-Event-ID`, which browsers send by themselves, what was missed comes first, or "
+            "`reset` if that is too much.",
+            answer={
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "examples": {"progress": {"value": examples.EVENTS}},
+                }
+            },
+            query=NoQuery,
+        )
+    )
+    async def watch(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET /events`."""
+        read_query(request, NoQuery)
+        watcher = self._stream.add(request.headers.get("Last-Event-ID", ""))
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+        )
+        try:
+            await response.prepare(request)
+            await response.write(b"retry: %d\n\n" % _BROWSER_RETRY_MS)
+            while not watcher.is_dropped:
+                text = await watcher.next(_HEARTBEAT_SECONDS)
+                async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
+                    await response.write(text or b": still here\n\n")
+        except (TimeoutError, ConnectionError):
+            # Gone, or too slow to read.
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._stream.remove(watcher)
+        return response
+
+    def _tell_deliveries(self) -> None:
+        if self._delivered:
+            left_out = self._delivered - len(self._deliveries)
+            self._stream.emit("delivery", AnsweredDeliveries(list(self._deliveries), left_out))
+            self._deliveries.clear()
+            self._delivered = 0
+
+    async def _tell_progress(self) -> None:
+        lists, syncs = await self._changes.take()
+        accounts = await self._account_documents()
+        # The time of the next call is counted from now, and so is a little another each time.
+        steady = [msgspec.structs.replace(account, next_call_at=None) for account in accounts], self._meter.backlog
+        if lists or syncs or steady != self._told:
+            self._told = steady
+            self._stream.emit("progress", Progress(datetime.now(UTC), self._meter.backlog, accounts, lists, syncs))

@@ -1,0 +1,144 @@
+"""Examples for the OpenAPI document: one service, an account, a segment of three users of whom one was refused."""
+
+from typing import Any
+
+ACCOUNT: dict[str, Any] = {
+    "name": "acme",
+    "state": "slowed",
+    "reason": "Cordial's rate limit is reached",
+    "hint": "",
+    "since": "2026-03-02T09:14:05.120Z",
+    "next_call_at": "2026-03-02T09:14:07Z",
+    "calls_per_second": 24.7,
+    "lists": 1,
+    "pending": 0,
+    "waiting": 0,
+    "failed": 1,
+}
+LIST: dict[str, Any] = {
+    "id": 1,
+    "account": "acme",
+    "segment_id": "15225086",
+    "segment_name": "Heap Test Segment",
+    "list_name": "HeapTestSegment",
+    "cordial_list_id": "8712",
+    "state": "ready",
+    "reason": "",
+    "wanted": 3,
+    "on_list": 2,
+    "pending": 0,
+    "waiting": 0,
+    "failed": 1,
+    "counted": 2,
+    "counted_at": "2026-03-02T09:14:06Z",
+    "created_at": "2026-03-02T09:14:01Z",
+    "differs": False,
+    "what_to_do": "Look at the list's failures, put right what they name, then retry them.",
+}
+SYNC: dict[str, Any] = {
+    "id": 42,
+    "account": "acme",
+    "list_id": 1,
+    "segment_name": "Heap Test Segment",
+    "list_name": "HeapTestSegment",
+    "task_id": "ce011f7a-0000-4000-8000-000000000000",
+    "action": "segment.users.sync",
+    "state": "failed",
+    "pages_received": 1,
+    "total_pages": 1,
+    "added": 3,
+    "removed": 0,
+    "rejected": 1,
+    "duplicates": 0,
+    "unfolded_pieces": 0,
+    "changes": 3,
+    "pending": 0,
+    "settled": 2,
+    "failed": 1,
+    "superseded": 0,
+    "first_received_at": "2026-03-02T09:14:01Z",
+    "last_received_at": "2026-03-02T09:14:01Z",
+    "drained_at": "2026-03-02T09:14:05Z",
+}
+DELIVERY: dict[str, Any] = {
+    "id": 77,
+    "sync_id": 42,
+    "account": "acme",
+    "list_id": 1,
+    "segment_name": "Heap Test Segment",
+    "task_id": "ce011f7a-0000-4000-8000-000000000000",
+    "page_number": 1,
+    "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "added": 3,
+    "removed": 0,
+    "rejected": 1,
+    "rejected_users": [{"path": "$.data.add[3].id", "reason": "placeholder", "value": "undefined"}],
+    "received_at": "2026-03-02T09:14:01Z",
+}
+FAILURE: dict[str, Any] = {
+    "id": 17,
+    "account": "acme",
+    "list_id": 1,
+    "list_name": "HeapTestSegment",
+    "contact": "email:jane@example",
+    "wanted": True,
+    "dead": True,
+    "reason": "refused",
+    "message": "Invalid email address",
+    "status": 422,
+    "failures": 5,
+    "attempts": 5,
+    "first_failed_at": "2026-03-02T09:14:02Z",
+    "last_failed_at": "2026-03-02T09:14:05Z",
+    "next_attempt_at": None,
+}
+FAILURE_GROUP: dict[str, Any] = {
+    "account": "acme",
+    "list_id": 1,
+    "list_name": "HeapTestSegment",
+    "reason": "refused",
+    "dead": True,
+    "changes": 1,
+    "message": "Invalid email address",
+    "first_failed_at": "2026-03-02T09:14:02Z",
+    "last_failed_at": "2026-03-02T09:14:05Z",
+}
+MEMBER: dict[str, Any] = {
+    "user": "jane@example",
+    "list_id": 1,
+    "list_name": "HeapTestSegment",
+    "contact": "email:jane@example",
+    "state": "dead",
+    "on_list": None,
+    "heap": {
+        "wanted": True,
+        "said_at": "2026-03-02T09:14:01Z",
+        "sync_id": 42,
+        "task_id": "ce011f7a-0000-4000-8000-000000000000",
+        "page_number": 1,
+    },
+    "failure": FAILURE,
+    "next": {"what": "Nothing, until someone retries the failure.", "at": None},
+    "explanation": "Heap wants the user on the list, but Cordial did not take it after 5 calls, and it was given up: "
+    "Invalid email address. Nothing, until someone retries the failure.",
+}
+AUDIT: dict[str, Any] = {
+    "id": 3,
+    "at": "2026-03-02T09:20:00Z",
+    "actor": "API key of file /run/secrets/heap-cordial-api-key",
+    "action": "failures.retry",
+    "target": '{"reason":"refused"}',
+    "changes": 1,
+}
+HISTORY: dict[str, Any] = {
+    "interval_seconds": 5.0,
+    "samples": [{"at": "2026-03-02T09:14:05Z", "backlog": 12, "calls_per_second": {"acme": 24.7}}],
+}
+EVENTS = (
+    "id: 18c3f2a91b4d0000-7\nevent: delivery\n"
+    'data: {"deliveries":[{"at":"2026-03-02T09:14:01Z","account":"acme","status":200,"outcome":"accepted","reason":null,'
+    '"segment_name":"Heap Test Segment","task_id":"ce011f7a-0000-4000-8000-000000000000","page_number":1,'
+    '"total_pages":1,"added":3,"removed":0,"rejected":1}],"left_out":0}\n\n'
+    "id: 18c3f2a91b4d0000-8\nevent: progress\n"
+    'data: {"at":"2026-03-02T09:14:02Z","backlog":3,"accounts":[…],"lists":[…],"syncs":[…]}\n\n'
+)

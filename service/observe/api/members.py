@@ -1,0 +1,123 @@
+"""Why is this user not on the list? What the store knows, put into words."""
+
+from datetime import UTC, datetime, timedelta
+
+from service.errors import ErrorCode, ServiceError
+from service.model import AccountState, AccountStatus, ListState, MemberState
+from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing
+from service.observe.api.ports import Reader, Sending
+from service.settings import AccountSettings
+from service.views import MemberView, SegmentView
+
+_EMAIL = "email"
+_AUTOMATIC = "auto"
+
+
+def possible_contacts(settings: AccountSettings | None, user: str) -> list[str]:
+    """Return the contacts (`key:value`) that a user id of the account may be in the ledger, written as Heap's is there.
+
+    With `identify_by = "auto"` a page's own identity property decides, so each key that one can lead to is possible.
+    """
+    if settings is None:
+        keys = [_EMAIL]
+    elif settings.identify_by == _AUTOMATIC:
+        keys = list(dict.fromkeys([*settings.identities.values(), _EMAIL]))
+    else:
+        keys = [settings.identify_by]
+    return [f"{key}:{user.strip().lower() if key == _EMAIL else user}" for key in keys]
+
+
+async def find_member(
+    reader: Reader, sending: Sending, settings: AccountSettings | None, segment: SegmentView, user: str
+) -> MemberDocument:
+    """Answer for one user id, as Heap sends it, and one list; raises `ServiceError` when the store cannot be read."""
+    try:
+        user.encode()
+    except UnicodeEncodeError:
+        raise ServiceError(ErrorCode.INVALID_REQUEST, "the user id is not Unicode text") from None
+    found = [await reader.member(segment.id, contact) for contact in possible_contacts(settings, user)]
+    members = [member for member in found if member is not None]
+    if not members:
+        return await _never_named(reader, segment, user)
+    member = max(members, key=lambda each: each.sync_id)
+    status = sending.statuses().get(segment.account)
+    next_step = _next_step(member, segment, status)
+    return MemberDocument(
+        user=user,
+        list_id=segment.id,
+        list_name=segment.list_name,
+        contact=member.contact,
+        state=Standing(member.state.value),
+        on_list=member.wanted if member.state is MemberState.SETTLED else None,
+        heap=HeapWord(member.wanted, member.said_at, member.sync_id, member.task_id, member.page_number),
+        failure=member.failure,
+        next=next_step,
+        explanation=f"{_what_happened(member)} {next_step.what}",
+    )
+
+
+async def _never_named(reader: Reader, segment: SegmentView, user: str) -> MemberDocument:
+    if await reader.has_unfolded(segment.id):
+        next_step = NextStep("Pages of this list that have just been accepted are still to be looked at; ask again.")
+    else:
+        next_step = NextStep("Nothing, until Heap names the user in a page of this segment.")
+    return MemberDocument(
+        user=user,
+        list_id=segment.id,
+        list_name=segment.list_name,
+        contact=None,
+        state=Standing.NEVER_NAMED,
+        on_list=None,
+        heap=None,
+        failure=None,
+        next=next_step,
+        explanation=(
+            "Heap has not named this user in any page of this segment that is known here, or named it in a way that "
+            f"cannot be synced: the rejected users of each page are under its delivery. {next_step.what}"
+        ),
+    )
+
+
+def _what_happened(member: MemberView) -> str:
+    wanted = "on" if member.wanted else "off"
+    failure = member.failure
+    match member.state:
+        case MemberState.SETTLED:
+            return f"Heap wants the user {wanted} the list, and Cordial has confirmed it."
+        case MemberState.DEAD if failure is not None:
+            return (
+                f"Heap wants the user {wanted} the list, but Cordial did not take it after {failure.failures} "
+                f"{_calls(failure.failures)}, and it was given up: {failure.message}."
+            )
+        case _ if failure is not None:
+            return (
+                f"Heap wants the user {wanted} the list; {failure.failures} {_calls(failure.failures)} failed so far, "
+                f"the last with: {failure.message}."
+            )
+        case _:
+            return f"Heap wants the user {wanted} the list; that is not sent to Cordial yet, or not confirmed."
+
+
+def _calls(number: int) -> str:
+    return "call" if number == 1 else "calls"
+
+
+def _next_step(member: MemberView, segment: SegmentView, status: AccountStatus | None) -> NextStep:
+    if member.state is MemberState.SETTLED:
+        return NextStep("Nothing is owed.")
+    if member.state is MemberState.DEAD:
+        return NextStep("Nothing, until someone retries the failure.")
+    return _next_call(member, segment, status)
+
+
+def _next_call(member: MemberView, segment: SegmentView, status: AccountStatus | None) -> NextStep:
+    if segment.state is ListState.HELD:
+        return NextStep(f"It is sent once the list can be used: {segment.reason}.")
+    if status is None:
+        return NextStep("Nothing, until the account is configured again.")
+    if status.state is AccountState.PAUSED:
+        at = datetime.now(UTC) + timedelta(seconds=status.seconds) if status.seconds else None
+        return NextStep(f"It is sent once the account's sending goes on; it is paused: {status.reason}.", at)
+    if member.failure is not None and member.failure.next_attempt_at is not None:
+        return NextStep("It is sent again by itself.", member.failure.next_attempt_at)
+    return NextStep(f"It is sent in its turn; {segment.pending} changes of this list are to be sent.")

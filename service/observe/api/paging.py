@@ -1,0 +1,32 @@
+"""Pages by key: each begins after the last row of the one before, so that rows that come and go shift nothing."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from msgspec import UNSET
+
+from service.observe.api.requests import PageQuery, given_filters
+
+_HEXADECIMAL = 16
+
+
+class Row(Protocol):
+    """Anything with an id to go on after."""
+
+    @property
+    def id(self) -> int:
+        """The id."""
+
+
+Item = TypeVar("Item", bound=Row)
+
+
+async def read_page(read: Callable[..., Awaitable[list[Item]]], query: PageQuery) -> tuple[list[Item], str | None]:
+    """Return the rows that a query asks for, and the `after` of the next page, None on the last.
+
+    `read` takes the query's filters, `after` (an id) and `limit`.
+    """
+    after = None if query.after is UNSET else int(query.after, _HEXADECIMAL)
+    rows = await read(**{**given_filters(query), "after": after, "limit": query.limit + 1})
+    items = rows[: query.limit]
+    return items, f"{items[-1].id:x}" if len(rows) > len(items) else None

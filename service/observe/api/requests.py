@@ -1,0 +1,191 @@
+"""What a request to the API may say: filters and pages in the query, documents in the body."""
+
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
+
+from service.errors import ErrorCode, ServiceError
+from service.model import ListState
+from service.views import SyncState
+
+Asked = TypeVar("Asked", bound=msgspec.Struct)
+
+LARGEST_ID = 2**63 - 1
+_MOST_ROWS = 200
+_ROWS = 50
+_MOST_FAILURES = 1_000
+_MOST_BODY_BYTES = 65_536
+
+Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+Filter = Annotated[str, Meta(min_length=1, max_length=1_000)]
+AccountFilter = Annotated[Filter, Meta(description="only of this account")]
+ListFilter = Annotated[Id, Meta(description="only of this list, by `id` as `/api/v1/lists` has it")]
+
+
+class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of a list of things."""
+
+    after: (
+        Annotated[
+            str, Meta(pattern=r"^[0-9a-f]{1,15}\Z", description="`next` of the page before; the first page without it")
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, Meta(ge=1, le=_MOST_ROWS, description="the most items of a page")] = _ROWS
+
+
+class SyncQuery(PageQuery, frozen=True):
+    """Which syncs."""
+
+    account: AccountFilter | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
+    state: Annotated[SyncState, Meta(description="only in this state")] | UnsetType = UNSET
+
+
+class ListQuery(PageQuery, frozen=True):
+    """Which lists."""
+
+    account: AccountFilter | UnsetType = UNSET
+    state: Annotated[ListState, Meta(description="only in this state")] | UnsetType = UNSET
+    search: (
+        Annotated[Filter, Meta(description="a part of the segment's or the list's name, or Heap's id of the segment")]
+        | UnsetType
+    ) = UNSET
+
+
+class FailureQuery(PageQuery, frozen=True):
+    """Which failures."""
+
+    account: AccountFilter | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
+    reason: (
+        Annotated[Filter, Meta(description="only with this reason, as `/api/v1/failures/groups` has it")] | UnsetType
+    ) = UNSET
+    dead: (
+        Annotated[bool, Meta(description="`true`: only those given up; `false`: only those tried again by themselves")]
+        | UnsetType
+    ) = UNSET
+
+
+class FailureGroupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The failures of what to group."""
+
+    account: AccountFilter | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
+
+
+class DeliveryQuery(PageQuery, frozen=True):
+    """Which deliveries."""
+
+    account: AccountFilter | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
+    sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
+
+
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing to choose."""
+
+
+class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which failures to retry: those that meet every condition given; at least one must be. `list` is the list's `id`."""
+
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=_MOST_FAILURES)] | UnsetType = UNSET
+    account: Filter | UnsetType = UNSET
+    list: Id | UnsetType = UNSET
+    reason: Filter | UnsetType = UNSET
+
+
+class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to rebuild a list; `include_removed` also takes off again who has left the segment."""
+
+    include_removed: bool = False
+
+
+class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty object: the action has no options."""
+
+
+class MemberRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user's id as Heap sends it."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=1_000)]
+
+
+def read_query(request: web.Request, query: type[Asked]) -> Asked:
+    """Return the query of a request, whole and in bounds; raises `ServiceError` (422) that names the parameter."""
+    given: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name in given:
+            raise ServiceError(ErrorCode.INVALID_REQUEST, f"the query parameter {name} is given twice")
+        given[name] = value
+    try:
+        return msgspec.convert(given, query, strict=False)
+    except msgspec.ValidationError as error:
+        message, place = _split(error)
+        subject = f"query parameter {place.removeprefix('$.')}: " if place not in {None, "$"} else "query: "
+        raise ServiceError(ErrorCode.INVALID_REQUEST, subject + message) from None
+
+
+async def read_body(request: web.Request, document: type[Asked]) -> Asked:
+    """Return the JSON body of a request; an empty one stands for `{}`.
+
+    Raises `ServiceError`: `BODY_UNREADABLE` for what is not JSON, `INVALID_REQUEST` with the place for another shape,
+    `BODY_TOO_LARGE`.
+    """
+    try:
+        return msgspec.json.decode(await _read_bounded(request) or b"{}", type=document)
+    except msgspec.ValidationError as error:
+        message, place = _split(error)
+        raise ServiceError(ErrorCode.INVALID_REQUEST, message, path=place) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is not JSON") from None
+
+
+async def _read_bounded(request: web.Request) -> bytes:
+    body = b""
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BODY_BYTES:
+            raise ServiceError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than {_MOST_BODY_BYTES} bytes")
+    return body
+
+
+def given_filters(query: msgspec.Struct) -> dict[str, Any]:
+    """Return what a query says, by the names that the store's reader has for it; what was left out is left out."""
+    names = {"list": "list_id", "sync": "sync_id"}
+    filters = {names.get(name, name): value for name, value in msgspec.structs.asdict(query).items()}
+    return {name: value for name, value in filters.items() if value is not UNSET}
+
+
+def path_id(request: web.Request) -> int:
+    """Return the `{id}` of the address; raises `ServiceError` (404) for what can be no id."""
+    text = request.match_info["id"]
+    if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > LARGEST_ID:
+        raise ServiceError(ErrorCode.NOT_FOUND, "there is nothing with this id")
+    return int(text)
+
+
+def query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    """Describe a query for the OpenAPI document."""
+    parameters = []
+    for field in msgspec.structs.fields(query):
+        schema = msgspec.json.schema(field.type)
+        parameters.append(
+            {
+                "in": "query",
+                "name": field.encode_name,
+                "description": schema.get("description", ""),
+                "required": field.required,
+                "schema": field.type,
+            }
+        )
+    return parameters
+
+
+def _split(error: msgspec.ValidationError) -> tuple[str, str | None]:
+    """Return the sentence and the place of one of msgspec's messages."""
+    message, separator, place = str(error).rpartition(" - at `")
+    return (message, place.removesuffix("`")) if separator else (str(error), "$")

@@ -1,0 +1,280 @@
+"""The questions under `/api/v1`: each a page of what is kept, or one thing."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from aiohttp import web
+from aiohttp_apispec import docs
+
+from service.errors import ErrorCode, ServiceError
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.actions import find_list
+from service.observe.api.documentation import json_response
+from service.observe.api.documents import (
+    AccountDocument,
+    AccountPage,
+    AuditPage,
+    DeliveryPage,
+    FailureGroupPage,
+    FailurePage,
+    ListDocument,
+    ListPage,
+    MemberDocument,
+    SyncPage,
+    account_document,
+    list_document,
+)
+from service.observe.api.members import find_member
+from service.observe.api.meter import History, Meter
+from service.observe.api.paging import read_page
+from service.observe.api.ports import Reader, Sending
+from service.observe.api.requests import (
+    DeliveryQuery,
+    FailureGroupQuery,
+    FailureQuery,
+    ListQuery,
+    MemberRequest,
+    NoQuery,
+    PageQuery,
+    SyncQuery,
+    given_filters,
+    path_id,
+    read_body,
+    read_query,
+)
+from service.settings import AccountSettings
+from service.views import SyncView
+
+
+class Questions:
+    """Answers what is happening; changes nothing."""
+
+    def __init__(self, accounts: Mapping[str, AccountSettings], reader: Reader, sending: Sending, meter: Meter) -> None:
+        self._accounts = accounts
+        self._reader = reader
+        self._sending = sending
+        self._meter = meter
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the questions."""
+        app.router.add_get("/accounts", self.accounts)
+        app.router.add_get("/lists", self.lists)
+        app.router.add_get("/lists/{id}", self.one_list)
+        app.router.add_get("/lists/{id}/members/{user}", self.member)
+        app.router.add_post("/lists/{id}/members/find", self.find)
+        app.router.add_get("/syncs", self.syncs)
+        app.router.add_get("/syncs/{id}", self.sync)
+        app.router.add_get("/deliveries", self.deliveries)
+        app.router.add_get("/failures", self.failures)
+        app.router.add_get("/failures/groups", self.failure_groups)
+        app.router.add_get("/audit", self.audit)
+        app.router.add_get("/history", self.history)
+
+    async def account_documents(self) -> list[AccountDocument]:
+        """Return every account with what its sending is doing now."""
+        statuses, now = self._sending.statuses(), datetime.now(UTC)
+        return [
+            account_document(
+                account,
+                statuses.get(account.name),
+                calls_per_second=self._meter.rates.get(account.name, 0.0),
+                now=now,
+            )
+            for account in await self._reader.accounts()
+        ]
+
+    @docs(
+        **described.operation(
+            "accounts",
+            "Accounts",
+            "What the sending of each account is doing, why, until when, and what to do about it.",
+            answer=AccountPage,
+            example={"items": [examples.ACCOUNT]},
+            query=NoQuery,
+        )
+    )
+    async def accounts(self, request: web.Request) -> web.Response:
+        """Answer `GET /accounts`."""
+        read_query(request, NoQuery)
+        return json_response(AccountPage(await self.account_documents()))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Lists",
+            "Every segment with its list: how many users Heap wants on it, how many Cordial has confirmed, what is owed, "
+            "and Cordial's own count.",
+            answer=ListPage,
+            example={"items": [examples.LIST], "next": None},
+            query=ListQuery,
+        )
+    )
+    async def lists(self, request: web.Request) -> web.Response:
+        """Answer `GET /lists`."""
+        segments, following = await read_page(self._reader.segments, read_query(request, ListQuery))
+        return json_response(ListPage([list_document(segment) for segment in segments], following))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "One list",
+            "As it stands in `/api/v1/lists`.",
+            answer=ListDocument,
+            example=examples.LIST,
+            query=NoQuery,
+            path=[described.LIST_ID],
+        )
+    )
+    async def one_list(self, request: web.Request) -> web.Response:
+        """Answer `GET /lists/{id}`."""
+        read_query(request, NoQuery)
+        return json_response(list_document(await find_list(self._reader, path_id(request))))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Why is this user not on the list?",
+            "What Heap last said of the user and when, what Cordial answered, and what happens next. The same question "
+            "may be put by `POST …/members/find`, which keeps the user's id out of addresses and so out of proxies' logs.",
+            answer=MemberDocument,
+            example=examples.MEMBER,
+            query=NoQuery,
+            path=[described.LIST_ID, described.USER],
+        )
+    )
+    async def member(self, request: web.Request) -> web.Response:
+        """Answer `GET /lists/{id}/members/{user}`."""
+        read_query(request, NoQuery)
+        return await self._find_member(path_id(request), request.match_info["user"])
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Why is this user not on the list? (with the id in the body)",
+            "Answers as `GET …/members/{user}` does.",
+            answer=MemberDocument,
+            example=examples.MEMBER,
+            query=NoQuery,
+            body=MemberRequest,
+            body_examples={"a user": {"value": {"user": "jane@example.com"}}},
+            path=[described.LIST_ID],
+        )
+    )
+    async def find(self, request: web.Request) -> web.Response:
+        """Answer `POST /lists/{id}/members/find`."""
+        read_query(request, NoQuery)
+        asked = await read_body(request, MemberRequest)
+        return await self._find_member(path_id(request), asked.user)
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "Syncs",
+            "The newest first: how many pages have come and how far their changes are.",
+            answer=SyncPage,
+            example={"items": [examples.SYNC], "next": "2a"},
+            query=SyncQuery,
+        )
+    )
+    async def syncs(self, request: web.Request) -> web.Response:
+        """Answer `GET /syncs`."""
+        return json_response(SyncPage(*await read_page(self._reader.syncs, read_query(request, SyncQuery))))
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "One sync",
+            "As it stands in `/api/v1/syncs`.",
+            answer=SyncView,
+            example=examples.SYNC,
+            query=NoQuery,
+            path=[described.SYNC_ID],
+        )
+    )
+    async def sync(self, request: web.Request) -> web.Response:
+        """Answer `GET /syncs/{id}`."""
+        read_query(request, NoQuery)
+        sync = await self._reader.sync(path_id(request))
+        if sync is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, "there is no sync with this id")
+        return json_response(sync)
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "Deliveries",
+            "The pages that were accepted, the newest first, with the users of each that could not be synced and why.",
+            answer=DeliveryPage,
+            example={"items": [examples.DELIVERY], "next": None},
+            query=DeliveryQuery,
+        )
+    )
+    async def deliveries(self, request: web.Request) -> web.Response:
+        """Answer `GET /deliveries`."""
+        return json_response(
+            DeliveryPage(*await read_page(self._reader.deliveries, read_query(request, DeliveryQuery)))
+        )
+
+    @docs(
+        **described.operation(
+            "failures",
+            "Failures",
+            "The changes that did not go through, the newest first: given up, or waiting for their next call.",
+            answer=FailurePage,
+            example={"items": [examples.FAILURE], "next": None},
+            query=FailureQuery,
+        )
+    )
+    async def failures(self, request: web.Request) -> web.Response:
+        """Answer `GET /failures`."""
+        return json_response(FailurePage(*await read_page(self._reader.failures, read_query(request, FailureQuery))))
+
+    @docs(
+        **described.operation(
+            "failures",
+            "Failures by list and reason",
+            "How many changes of each list failed for which reason, the most first.",
+            answer=FailureGroupPage,
+            example={"items": [examples.FAILURE_GROUP]},
+            query=FailureGroupQuery,
+        )
+    )
+    async def failure_groups(self, request: web.Request) -> web.Response:
+        """Answer `GET /failures/groups`."""
+        filters = given_filters(read_query(request, FailureGroupQuery))
+        return json_response(FailureGroupPage(await self._reader.failure_groups(**filters)))
+
+    @docs(
+        **described.operation(
+            "audit",
+            "What people did",
+            "Every action, the latest first: by which key, on what, and how much it changed.",
+            answer=AuditPage,
+            example={"items": [examples.AUDIT], "next": None},
+            query=PageQuery,
+        )
+    )
+    async def audit(self, request: web.Request) -> web.Response:
+        """Answer `GET /audit`."""
+        return json_response(AuditPage(*await read_page(self._reader.audit, read_query(request, PageQuery))))
+
+    @docs(
+        **described.operation(
+            "events",
+            "The last hour",
+            "Backlog and calls per second, for drawing them.",
+            answer=History,
+            example=examples.HISTORY,
+            query=NoQuery,
+        )
+    )
+    async def history(self, request: web.Request) -> web.Response:
+        """Answer `GET /history`."""
+        read_query(request, NoQuery)
+        return json_response(self._meter.history())
+
+    async def _find_member(self, list_id: int, user: str) -> web.Response:
+        segment = await find_list(self._reader, list_id)
+        settings = self._accounts.get(segment.account)
+        return json_response(await find_member(self._reader, self._sending, settings, segment, user))
