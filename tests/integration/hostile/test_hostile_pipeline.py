@@ -159,8 +159,9 @@ async def carry_out(world: HostileWorld, model: Model, plan: Sequence[Step]) -> 
             case Trouble():
                 world.cordial.faults.add(step.fault)
             case Restart():
+                await world.stop()
                 check_calls(world)
-                await world.restart()
+                await world.start()
             case Breath():
                 await asyncio.sleep(0.03)
             case _:
