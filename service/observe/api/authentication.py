@@ -1,6 +1,7 @@
 """API keys: HTTP Basic with the key as user name, as Cordial's own API has it."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import time
@@ -8,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import structlog
-from aiohttp import BasicAuth, web
+from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from service.errors import ErrorCode, ServiceError
@@ -117,11 +118,12 @@ def _given_key(request: web.Request) -> str | None:
     header = request.headers.get("Authorization")
     if header is None:
         return None
+    scheme, _, encoded = header.strip().partition(" ")
     try:
-        login: str = BasicAuth.decode(header, encoding="utf-8").login
+        credentials = base64.b64decode(encoded.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
     except ValueError:
         return ""
-    return login
+    return credentials.partition(":")[0]
 
 
 def _digest(key: str) -> bytes:

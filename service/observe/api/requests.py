@@ -173,13 +173,18 @@ def query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
     parameters = []
     for field in msgspec.structs.fields(query):
         schema = msgspec.json.schema(field.type)
+        # An enumeration comes as a reference into definitions of its own.
+        for definition in schema.pop("$defs", {}).values():
+            schema = {**definition, **schema}
+            del schema["$ref"]
+        description = schema.pop("description", "")
         parameters.append(
             {
                 "in": "query",
                 "name": field.encode_name,
-                "description": schema.get("description", ""),
+                "description": description,
                 "required": field.required,
-                "schema": field.type,
+                "schema": schema,
             }
         )
     return parameters
