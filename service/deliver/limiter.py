@@ -67,12 +67,15 @@ class RateLimiter:
 
     async def acquire(self, operation: str) -> Ticket:
         """Wait for leave to make one call of `operation`, a (method, endpoint) such as `PUT contacts`."""
-        endpoint = self._endpoints.setdefault(operation, _Endpoint())
+        endpoint = self._endpoints.get(operation)
+        if endpoint is None:
+            endpoint = self._endpoints[operation] = _Endpoint()
         while True:
             await self._wait_until(endpoint)
             async with self._turn:
                 await self._wait_for_slot()
-                if endpoint.free_at(self._clock()) > self._clock():
+                now = self._clock()
+                if endpoint.free_at(now) > now:
                     continue
                 if endpoint.remaining is not None:
                     endpoint.remaining -= 1

@@ -3,10 +3,13 @@
 import sqlite3
 from collections.abc import Mapping
 
+import msgspec
+
 from service.model import Change, ClaimCursor, Claimed, ContactWork, Stretch
 from service.store import queries
 
 _SQL = queries.load("claim")
+_decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int]]).decode
 
 # A crash can leave many pieces that turn out to be settled; no claim holds the reader up for all of them.
 _MOST_PIECES = 32
@@ -45,7 +48,8 @@ def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int])
     works: list[ContactWork] = []
     contact = ""
     changes: list[Change] = []
-    for row_contact, segment_id, wanted, attempts, failures in connection.execute(_SQL["claim"], values):
+    (rows,) = connection.execute(_SQL["claim"], values).fetchone()
+    for row_contact, segment_id, wanted, attempts, failures in _decode_rows(rows):
         if row_contact != contact:
             if changes:
                 works.append(ContactWork(contact, tuple(changes)))

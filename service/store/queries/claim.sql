@@ -5,8 +5,13 @@ ORDER BY piece.id
 LIMIT 1;
 
 -- name: claim
--- All pending changes of those contacts, of a stretch of a piece, that have one in the piece's segment.
-SELECT member.contact, member.segment_id, member.wanted, coalesce(failure.attempts, 0), coalesce(failure.failures, 0)
+-- All pending changes of those contacts, of a stretch of a piece, that have one in the piece's segment. As one JSON
+-- array, because each row that a statement returns hands the interpreter from thread to thread.
+SELECT json_group_array(
+    json_array(
+        member.contact, member.segment_id, member.wanted, coalesce(failure.attempts, 0), coalesce(failure.failures, 0)
+    )
+)
 FROM piece
 CROSS JOIN json_each(piece.contacts) AS entry
 CROSS JOIN member AS due ON due.account_id = :account_id AND due.contact = :prefix || entry.value
