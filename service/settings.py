@@ -94,6 +94,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     max_body_bytes: Annotated[int, Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
     shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 20
     api_keys: tuple[SecretReference, ...] = ()
+    metrics_open: bool = False
 
 
 class StoreSettings(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from service.deliver import cordial, lists, pool, settler, verifier
 from service.deliver.account import AccountLine
 from service.deliver.cordial import CordialClient
 from service.deliver.limiter import RateLimiter
+from service.deliver.observing import NOT_OBSERVED, CallObserver, Observer
 from service.deliver.verifier import ListVerifier
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model import AccountState, AccountStatus, VerifyResult
@@ -55,6 +56,8 @@ class _Account:
         session: aiohttp.ClientSession,
         results: settler.Settler,
         clock: SteadyClock,
+        *,
+        observer: CallObserver,
     ) -> None:
         limiter = RateLimiter(settings.requests_per_second)
         client = CordialClient(
@@ -64,6 +67,7 @@ class _Account:
             limiter=limiter,
             timeout_seconds=settings.request_timeout_seconds,
             suppress_triggers=settings.suppress_triggers,
+            observer=observer,
         )
         self._store = store
         self.name = settings.name
@@ -95,7 +99,12 @@ class Deliverer:
     """Sends what the store owes to Cordial, for all accounts."""
 
     def __init__(
-        self, accounts: Mapping[str, AccountSettings], store: Store, store_settings: StoreSettings, clock: SteadyClock
+        self,
+        accounts: Mapping[str, AccountSettings],
+        store: Store,
+        store_settings: StoreSettings,
+        clock: SteadyClock,
+        observer: Observer = NOT_OBSERVED,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -104,9 +113,11 @@ class Deliverer:
             store,
             batch_results=store_settings.settle_batch_results,
             interval_seconds=store_settings.settle_interval_seconds,
+            on_settled=observer.settled,
         )
         self._accounts = [
-            _Account(settings, store, self._session, self._settler, clock) for settings in accounts.values()
+            _Account(settings, store, self._session, self._settler, clock, observer=observer.for_account(name))
+            for name, settings in accounts.items()
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -165,6 +176,10 @@ class Deliverer:
     def calls(self) -> dict[str, int]:
         """Return how many calls each account has made since the start."""
         return {account.name: account.line.calls for account in self._accounts}
+
+    def pauses(self) -> dict[str, int]:
+        """Return how often each account has been paused since the start because it could not be served."""
+        return {account.name: account.line.circuit.openings for account in self._accounts}
 
     def silences(self) -> dict[str, float]:
         """Return for how many seconds each account's feeder has not turned."""

@@ -1,0 +1,50 @@
+"""What is told of calls and results to those who watch; told to nobody unless somebody is named."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.model import Outcome
+
+
+class CallObserver(Protocol):
+    """Watches one account's calls; its methods are called for every one, so they must be quick and never raise."""
+
+    def waited(self, seconds: float) -> None:
+        """Note for how long a call waited for the rate limiter's leave."""
+
+    def called(self, operation: str, kind: str, status: int | None, seconds: float) -> None:
+        """Note a call that is over.
+
+        `operation` is a (method, endpoint) such as `PUT contacts`, `kind` an `AnswerKind`, `status` None without an
+        answer, `seconds` how long it took without the wait for leave.
+        """
+
+
+class Observer(Protocol):
+    """Watches all accounts."""
+
+    def for_account(self, name: str) -> CallObserver:
+        """Return what watches an account's calls."""
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Note a batch of results that has become durable."""
+
+
+class NotObserved:
+    """Nobody watches."""
+
+    def for_account(self, _name: str) -> "NotObserved":
+        """Return nobody."""
+        return self
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Note nothing."""
+
+    def waited(self, seconds: float) -> None:
+        """Note nothing."""
+
+    def called(self, operation: str, kind: str, status: int | None, seconds: float) -> None:
+        """Note nothing."""
+
+
+NOT_OBSERVED = NotObserved()

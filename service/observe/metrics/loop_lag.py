@@ -1,0 +1,28 @@
+"""How late the event loop is: what everything else in the process waits for."""
+
+import asyncio
+
+from prometheus_client import CollectorRegistry, Histogram
+
+_TICK_SECONDS = 0.25
+_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class LoopLag:
+    """Sleeps for a moment, again and again, and notes by how much it was woken too late."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lag = Histogram(
+            "heap_cordial_event_loop_lag_seconds",
+            "How much later than asked for a timer of the event loop came, measured four times a second.",
+            buckets=_BUCKETS_SECONDS,
+            registry=registry,
+        )
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _TICK_SECONDS
+            await asyncio.sleep(_TICK_SECONDS)
+            self._lag.observe(max(0.0, loop.time() - due))

@@ -1,0 +1,109 @@
+"""What is so at the moment somebody asks, as metrics. Pure: everything is given."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from service.model import AccountState, AccountStatus
+from service.views import AccountFigures
+
+
+class StoreFiles(msgspec.Struct, frozen=True):
+    """How large the store's files are, and what is left on their disk."""
+
+    database_bytes: int
+    wal_bytes: int
+    disk_free_bytes: int
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Everything that is read at once.
+
+    `backlog`: inbox, pending, waiting. `pauses`: how often each account had to be paused since the start. `ready`: each
+    part that `/readyz` looks at and whether it is fit for work. `figures` and `files` are None while they cannot be read.
+    """
+
+    version: str
+    backlog: Mapping[str, int]
+    backlog_limit: int
+    statuses: Mapping[str, AccountStatus]
+    pauses: Mapping[str, int]
+    ready: Mapping[str, bool]
+    has_write_fault: bool
+    figures: Sequence[AccountFigures] | None
+    files: StoreFiles | None
+
+
+def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
+    """Give the metrics of a moment; `now_ms` is its Unix time."""
+    yield _gauge("build_info", "The version that runs; always 1.", "version", {moment.version: 1})
+    yield _gauge(
+        "backlog",
+        "Accepted and not settled: users in the inbox, changes that may be sent, changes that wait for a retry.",
+        "state",
+        moment.backlog,
+    )
+    yield _gauge("backlog_limit", "At this backlog deliveries are answered 429.", "", {"": moment.backlog_limit})
+    yield from _accounts(moment)
+    yield _gauge("ready", "Whether a part is fit for work; /readyz needs all of them.", "part", moment.ready)
+    yield _gauge("store_write_fault", "Whether the last write failed.", "", {"": moment.has_write_fault})
+    if moment.files is not None:
+        files = moment.files
+        yield _gauge("store_database_bytes", "Size of the database file.", "", {"": files.database_bytes})
+        yield _gauge("store_wal_bytes", "Size of the write-ahead log beside it.", "", {"": files.wal_bytes})
+        yield _gauge("store_disk_free_bytes", "What is left on the store's disk.", "", {"": files.disk_free_bytes})
+    if moment.figures is not None:
+        yield from _kept(moment.figures, now_ms)
+
+
+def _accounts(moment: Moment) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "heap_cordial_account_state",
+        "What an account's sending is doing; 1 for its state.",
+        labels=["account", "state"],
+    )
+    for account, status in moment.statuses.items():
+        for state in AccountState:
+            states.add_metric([account, state.value], status.state is state)
+    yield states
+    pauses = CounterMetricFamily(
+        "heap_cordial_pauses",
+        "How often an account was paused because it could not be served.",
+        labels=["account"],
+    )
+    for account, number in moment.pauses.items():
+        pauses.add_metric([account], number)
+    yield pauses
+
+
+def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:
+    ages = {
+        each.account: 0.0 if each.oldest_open_ms is None else max(0.0, (now_ms - each.oldest_open_ms) / 1000)
+        for each in figures
+    }
+    yield _gauge(
+        "oldest_change_age_seconds",
+        "Time since the first page of the oldest sync that is not settled; 0 when there is none.",
+        "account",
+        ages,
+    )
+    dead = {each.account: each.dead for each in figures}
+    yield _gauge("dead_letters", "Changes given up until someone retries them.", "account", dead)
+    lists = GaugeMetricFamily(
+        "heap_cordial_lists",
+        "Segments by the state of their list; a held one waits for an operator.",
+        labels=["account", "state"],
+    )
+    for each in figures:
+        for state, number in each.lists.items():
+            lists.add_metric([each.account, state], number)
+    yield lists
+
+
+def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a gauge with one value for each value of its label, or with one value and no label."""
+    family = GaugeMetricFamily(f"heap_cordial_{name}", documentation, labels=[label] if label else [])
+    for labelled, value in values.items():
+        family.add_metric([labelled] if label else [], value)
+    return family
