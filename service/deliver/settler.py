@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from service.deliver.observing import NOT_OBSERVED
 from service.errors import StoreUnavailableError
 from service.model import Outcome
 
@@ -24,10 +25,18 @@ class Ledger(Protocol):
 class Settler:
     """Commits results in batches, by number or by age, whichever comes first."""
 
-    def __init__(self, ledger: Ledger, *, batch_results: int, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        batch_results: int,
+        interval_seconds: float,
+        on_settled: Callable[[Sequence[Outcome]], None] = NOT_OBSERVED.settled,
+    ) -> None:
         self._ledger = ledger
         self._batch_results = batch_results
         self._interval_seconds = interval_seconds
+        self._on_settled = on_settled
         self._outcomes: list[Outcome] = []
         self._spent_pieces: list[int] = []
         self._callbacks: list[Callable[[], None]] = []
@@ -90,6 +99,7 @@ class Settler:
                     # Their changes stay pending and are sent again at the next start: harmless (R6).
                     return
             else:
+                self._on_settled(outcomes)
                 kinds = [outcome.kind for outcome in outcomes]
                 log.info(
                     "batch.settled", results=len(outcomes), **{kind.value: kinds.count(kind) for kind in set(kinds)}
