@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +22,15 @@ from service.observe import health, openapi
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
 from service.observe.api.events import AnsweredDelivery
+from service.observe.metrics import routes as metrics_routes
+from service.observe.metrics.files import store_files
+from service.observe.metrics.moment import Moment
+from service.observe.metrics.routes import Metrics
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
 from service.receive.answers import Answered
 from service.settings import Settings
+from service.store.figures import FiguresReader
 from service.store.folder import Folder
 from service.store.reading import Reader
 from service.store.store import SqliteStore
@@ -50,10 +55,21 @@ class _Check(NamedTuple):
 class Service:
     """The running service; made by `running_service`."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, reader: Reader, deliverer: Deliverer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: SqliteStore,
+        deliverer: Deliverer,
+        *,
+        reader: Reader,
+        figures: FiguresReader,
+        metrics: Metrics,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.reader = reader
+        self.figures = figures
+        self.metrics = metrics
         self.deliverer = deliverer
         self.folder = Folder(store, deliverer.wake)
         self.is_stopping = False
@@ -70,6 +86,25 @@ class Service:
             _Check(f"sending for {name}", functools.partial(self._sending_fault, name))
             for name in self.settings.accounts
         ]
+
+    async def moment(self, checks: Sequence[_Check]) -> Moment:
+        """Read what the metrics show of this moment; each of `checks` is a part that can be unfit for work."""
+        backlog = self.store.backlog
+        return Moment(
+            version=__version__,
+            backlog={
+                "inbox": backlog.unfolded_users,
+                "pending": backlog.pending_total,
+                "waiting": backlog.waiting_total,
+            },
+            backlog_limit=self.settings.store.max_backlog,
+            statuses=self.deliverer.statuses(),
+            pauses=self.deliverer.pauses(),
+            ready={check.name: check.fault() is None for check in checks},
+            has_write_fault=self.store.fault is not None,
+            figures=await self.figures.read(),
+            files=store_files(Path(self.settings.store.path)),
+        )
 
     def _sending_fault(self, name: str) -> str | None:
         status = self.deliverer.statuses()[name]
@@ -96,16 +131,28 @@ def make_application(service: Service) -> web.Application:
         backlog=lambda: service.store.backlog.total,
         is_stopping=lambda: service.is_stopping,
     )
+
+    def on_answer(answered: Answered) -> None:
+        api.events.delivery_answered(_for_watchers(answered))
+        service.metrics.counting.answered(answered)
+
     webhook = receive_routes.Webhook(
         settings.accounts,
         service.store,
         max_body_bytes=settings.server.max_body_bytes,
         is_stopping=lambda: service.is_stopping,
-        on_answer=lambda answered: api.events.delivery_answered(_for_watchers(answered)),
+        on_answer=on_answer,
     )
     api.add_to(app)
     receive_routes.add_routes(app, webhook)
-    health.add_routes(app, [*service.checks(), _Check("clock", webhook.clock_suspicion.fault)])
+    checks = [*service.checks(), _Check("clock", webhook.clock_suspicion.fault)]
+    health.add_routes(app, checks)
+    metrics_routes.add_routes(
+        app,
+        service.metrics,
+        functools.partial(service.moment, checks),
+        authorize=None if settings.server.metrics_open else keys.authenticate,
+    )
     swagger_routes.add_routes(app)
     openapi.setup_openapi(app, title="heap-cordial", version=__version__)
     return app
@@ -147,8 +194,13 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(store.close)
         reader = await Reader.open(Path(settings.store.path))
         stack.push_async_callback(reader.close)
-        deliverer = Deliverer(settings.accounts, store, settings.store, clock)
-        service = Service(settings, store, reader, deliverer)
+        figures = await FiguresReader.open(Path(settings.store.path), settings.accounts)
+        stack.push_async_callback(figures.close)
+        metrics = Metrics(settings.accounts)
+        deliverer = Deliverer(settings.accounts, store, settings.store, clock, metrics.counting)
+        service = Service(settings, store, deliverer, reader=reader, figures=figures, metrics=metrics)
+        metrics.loop_lag.start()
+        stack.push_async_callback(metrics.loop_lag.stop)
         runner = web.AppRunner(make_application(service), access_log=None, handle_signals=False, shutdown_timeout=2.0)
         # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
         stack.push_async_callback(runner.cleanup)

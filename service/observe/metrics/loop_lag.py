@@ -18,9 +18,19 @@ class LoopLag:
             buckets=_BUCKETS_SECONDS,
             registry=registry,
         )
+        self._task: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Measure until cancelled."""
+    def start(self) -> None:
+        """Begin to measure."""
+        self._task = asyncio.create_task(self._measure(), name="event loop lag")
+
+    async def stop(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _measure(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _TICK_SECONDS
