@@ -13,6 +13,8 @@ _COMMAND_MODULES = (
     "service.sandbox.sender",
     "service.commands.check",
     "service.commands.status",
+    "service.commands.looking",
+    "service.commands.steering",
 )
 
 

@@ -15,6 +15,7 @@ import aiohttp
 
 from service import config
 from service.clock import wall_ms
+from service.commands.client import add_config_option
 from service.deliver.answers import Answer, AnswerKind, classify
 from service.errors import ConfigurationError
 from service.settings import AccountSettings, Settings
@@ -34,7 +35,7 @@ class _Asked(NamedTuple):
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
     parser = subparsers.add_parser("check", help="check configuration, store and Cordial keys, changing nothing")
-    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
+    add_config_option(parser)
     parser.set_defaults(run=_run)
 
 

@@ -5,13 +5,13 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from service import config, log
 from service.app import running_service
+from service.commands.client import add_config_option
 from service.errors import ConfigurationError
 from service.settings import Settings
 from service.store.sqlite import StoreOpenError
@@ -27,7 +27,7 @@ _STOPPED_AT_ONCE = 130
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
     parser = subparsers.add_parser("serve", help="run the service")
-    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
+    add_config_option(parser)
     parser.set_defaults(run=_run)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from datetime import UTC, datetime
@@ -12,21 +13,26 @@ import aiohttp
 import msgspec
 
 from service import config
+from service.commands.client import add_config_option, local_url
+from service.commands.terminal import say
 from service.errors import ConfigurationError
 from service.model import ListState
-from service.settings import ServerSettings
+from service.settings import ServerSettings, Settings
 from service.store.progress import FailureGroup, Overview, SyncProgress, read_overview
 from service.store.sqlite import StoreOpenError
 
 _TIMEOUT_SECONDS = 3.0
 _BAR_CELLS = 20
+_WATCH_SECONDS = 1.0
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
     parser = subparsers.add_parser("status", help="show accounts, lists, syncs and failures")
-    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    add_config_option(parser)
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    shape.add_argument("--watch", action="store_true", help="show it anew every second, until Ctrl-C")
     parser.set_defaults(run=_run)
 
 
@@ -46,15 +52,27 @@ def _run(arguments: argparse.Namespace) -> int:
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
         document = {"service": readiness, **msgspec.to_builtins(overview)}
-        print(msgspec.json.format(msgspec.json.encode(document)).decode())  # noqa: T201
+        say(msgspec.json.format(msgspec.json.encode(document)).decode())
+    elif arguments.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_watch(settings))
     else:
-        print("\n".join(_lines(readiness, overview)))  # noqa: T201
+        say("\n".join(_lines(readiness, overview)))
     return 0
 
 
+async def _watch(settings: Settings) -> None:
+    while True:
+        overview = await read_overview(Path(settings.store.path))
+        lines = _lines(await _ask_readiness(settings.server), overview)
+        # One write, the cursor home first and the rest of the screen cleared after: no flicker.
+        sys.stdout.write("\x1b[H" + "\x1b[K\n".join(lines) + "\x1b[K\n\x1b[J")
+        sys.stdout.flush()
+        await asyncio.sleep(_WATCH_SECONDS)
+
+
 async def _ask_readiness(server: ServerSettings) -> str:
-    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}/readyz"
+    url = f"{local_url(server)}/readyz"
     try:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:

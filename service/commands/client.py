@@ -1,0 +1,120 @@
+"""Speaking to the running service's API from the terminal of the same host."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from service import config
+from service.errors import ConfigurationError
+from service.settings import ServerSettings, Settings
+
+_TIMEOUT_SECONDS = 60.0
+_MOST_ROWS = 200
+
+
+class ClientError(Exception):
+    """The service could not be asked, or refused; the message says why."""
+
+
+class ApiClient:
+    """Asks one service, with the first API key of its own configuration."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+        self._session = session
+        self._root = f"{local_url(settings.server)}/api/v1"
+        self._auth = aiohttp.BasicAuth(_api_key(settings.server))
+
+    async def get(self, path: str, **query: object) -> Any:
+        """Return the document at `path`; parameters that are None are left out."""
+        parameters = {name: str(value) for name, value in query.items() if value is not None}
+        return await self._ask("GET", path, params=parameters)
+
+    async def items(self, path: str, most: int, **query: object) -> list[dict[str, Any]]:
+        """Return up to `most` items of a paged list."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while len(found) < most:
+            page = await self.get(path, after=after, limit=min(_MOST_ROWS, most - len(found)), **query)
+            found += page["items"]
+            after = page.get("next")
+            if after is None:
+                break
+        return found
+
+    async def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask for an action and return what it came to."""
+        return await self._ask("POST", path, json=body or {})
+
+    async def find_list(self, wanted: str) -> dict[str, Any]:
+        """Return the list that is called `wanted`, by its name, its segment's name or its id."""
+        if wanted.isdigit():
+            found: dict[str, Any] = await self.get(f"lists/{wanted}")
+            return found
+        rows = await self.items("lists", _MOST_ROWS, search=wanted)
+        exact = [row for row in rows if wanted in {row["list_name"], row["segment_name"]}]
+        if len(exact) == 1:
+            return exact[0]
+        if not exact:
+            raise ClientError(f"there is no list or segment named {wanted}; `lists` shows all")
+        ids = ", ".join(f"{row['id']} ({row['account']})" for row in exact)
+        raise ClientError(f"several lists are named {wanted}; name one by id: {ids}")
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            async with self._session.request(method, f"{self._root}/{path}", auth=self._auth, **options) as answer:
+                body = msgspec.json.decode(await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
+        except msgspec.DecodeError as error:
+            raise ClientError(f"what answers at {self._root} is not this service") from error
+        if answer.status != 200:  # noqa: PLR2004
+            raise ClientError(str(body.get("error", {}).get("message", f"HTTP {answer.status}")))
+        return body
+
+
+def local_url(server: ServerSettings) -> str:
+    """Return the address at which this host reaches the service."""
+    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--config`, which every command of the service has."""
+    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
+
+
+def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], Awaitable[int]]) -> int:
+    """Run a command against the service that the configuration describes; return its exit status."""
+    try:
+        settings = config.load(arguments.config, os.environ)
+        return asyncio.run(_run(settings, work))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
+        return 2
+    except ClientError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _run(settings: Settings, work: Callable[[ApiClient], Awaitable[int]]) -> int:
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        return await work(ApiClient(session, settings))
+
+
+def _api_key(server: ServerSettings) -> str:
+    for reference in server.api_keys:
+        try:
+            return reference.read()
+        except (OSError, LookupError) as error:
+            raise ClientError(f"the API key cannot be read: {error}") from error
+    raise ClientError("no API key is configured; set server.api_key_file or server.api_key_env")

@@ -1,0 +1,132 @@
+"""The commands `lists`, `syncs` and `failures`: what the running service knows."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from service.commands.client import ApiClient, add_config_option, run_with_client
+from service.commands.terminal import say, table
+
+_ROWS = 50
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the commands."""
+    lists = _add(subparsers, "lists", "show lists: wanted, on the list, failed, Cordial's own count", _lists)
+    lists.add_argument("--state", choices=("unresolved", "creating", "ready", "held"), help="only in this state")
+    lists.add_argument("--search", help="a part of a name")
+    syncs = _add(subparsers, "syncs", "show syncs and how far they have come", _syncs)
+    syncs.add_argument("--list", help="only of this list, by name or id")
+    syncs.add_argument("--state", choices=("receiving", "sending", "done", "failed"), help="only in this state")
+    failures = _add(subparsers, "failures", "show changes that did not go through, and why", _failures)
+    failures.add_argument("--list", help="only of this list, by name or id")
+    failures.add_argument("--reason", help="only with this reason")
+    failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
+
+
+def _add(
+    subparsers: "argparse._SubParsersAction[Any]",
+    name: str,
+    text: str,
+    work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text)
+    add_config_option(parser)
+    parser.add_argument("--account", help="only of this account")
+    parser.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
+    parser.add_argument("--json", action="store_true", help="JSON, one document a line")
+    parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
+    return parser
+
+
+async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
+    rows = await client.items(
+        "lists", arguments.limit, account=arguments.account, state=arguments.state, search=arguments.search
+    )
+    if _show_json(rows, arguments):
+        return 0
+    cells = [
+        (
+            row["id"],
+            row["list_name"] or f"({row['segment_name']})",
+            row["account"],
+            row["state"],
+            row["wanted"],
+            row["on_list"],
+            row["pending"] + row["waiting"],
+            row["failed"],
+            "-" if row["counted"] is None else f"{row['counted']:,}{' differs' if row['differs'] else ''}",
+        )
+        for row in rows
+    ]
+    headings = ("ID", "LIST", "ACCOUNT", "STATE", "WANTED", "ON LIST", "TO SEND", "FAILED", "COUNTED")
+    _show(headings, cells, "No list yet: no delivery has come.")
+    for row in rows:
+        if row["reason"]:
+            say(f"{row['list_name'] or row['segment_name']}: {row['reason']}")
+    return 0
+
+
+async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
+    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
+    rows = await client.items("syncs", arguments.limit, account=arguments.account, list=list_id, state=arguments.state)
+    if _show_json(rows, arguments):
+        return 0
+    cells = [
+        (
+            row["last_received_at"],
+            row["list_name"] or row["segment_name"],
+            row["state"],
+            f"{row['pages_received']} of {row['total_pages']}",
+            row["added"],
+            row["removed"],
+            row["pending"],
+            row["failed"],
+            row["rejected"],
+        )
+        for row in rows
+    ]
+    headings = ("RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
+    _show(headings, cells, "No sync yet: no delivery has come.")
+    return 0
+
+
+async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
+    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
+    if arguments.each:
+        rows = await client.items(
+            "failures", arguments.limit, account=arguments.account, list=list_id, reason=arguments.reason
+        )
+        cells = [
+            (row["id"], row["list_name"], row["contact"], _fate(row), row["reason"], row["message"]) for row in rows
+        ]
+        headings: tuple[str, ...] = ("ID", "LIST", "CONTACT", "STATE", "REASON", "CORDIAL'S WORDS")
+    else:
+        rows = (await client.get("failures/groups", account=arguments.account, list=list_id))["items"]
+        rows = [row for row in rows if arguments.reason in {None, row["reason"]}][: arguments.limit]
+        cells = [
+            (row["changes"], row["list_name"], _fate(row), row["reason"], row["message"])  # type: ignore[misc]
+            for row in rows
+        ]
+        headings = ("CHANGES", "LIST", "STATE", "REASON", "CORDIAL'S WORDS")
+    if not _show_json(rows, arguments):
+        _show(headings, cells, "No failures.")
+    return 0
+
+
+def _fate(row: dict[str, Any]) -> str:
+    return "given up" if row["dead"] else "tried again"
+
+
+def _show(headings: tuple[str, ...], cells: list[Any], empty: str) -> None:
+    for line in table(headings, cells) if cells else [empty]:
+        say(line)
+
+
+def _show_json(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> bool:
+    if arguments.json:
+        for row in rows:
+            say(msgspec.json.encode(row).decode())
+    return bool(arguments.json)

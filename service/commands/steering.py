@@ -1,0 +1,95 @@
+"""The commands `pause`, `resume`, `retry`, `verify` and `rebuild`: steering the running service."""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+from service.commands.client import ApiClient, ClientError, add_config_option, run_with_client
+from service.commands.terminal import bar, redraw, say
+
+_LOOK_SECONDS = 0.5
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the commands."""
+    for name, text in (("pause", "send nothing more for an account"), ("resume", "send again for an account")):
+        parser = _add(subparsers, name, text, _pause if name == "pause" else _resume)
+        parser.add_argument("account", help="the account's name in the configuration")
+    retry = _add(subparsers, "retry", "try failures again: those that meet every condition given", _retry)
+    retry.add_argument("--id", type=int, action="append", help="one failure, as `failures --each` has it; repeatable")
+    retry.add_argument("--account", help="all of this account")
+    retry.add_argument("--list", help="all of this list, by name or id")
+    retry.add_argument("--reason", help="all with this reason")
+    verify = _add(subparsers, "verify", "compare a list with Cordial's own count; status 1 if they differ", _verify)
+    verify.add_argument("list", help="the list, by name or id")
+    rebuild = _add(subparsers, "rebuild", "send all members of a list again", _rebuild)
+    rebuild.add_argument("list", help="the list, by name or id")
+    rebuild.add_argument("--include-removed", action="store_true", help="also take off again who has left")
+    rebuild.add_argument("--wait", action="store_true", help="show the progress until all is sent")
+
+
+def _add(
+    subparsers: "argparse._SubParsersAction[Any]",
+    name: str,
+    text: str,
+    work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text)
+    add_config_option(parser)
+    parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
+    return parser
+
+
+async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
+    done = await client.post(f"accounts/{quote(arguments.account, safe='')}/pause")
+    say(f"{arguments.account} is paused." if done["changed"] else f"{arguments.account} was paused already.")
+    return 0
+
+
+async def _resume(client: ApiClient, arguments: argparse.Namespace) -> int:
+    done = await client.post(f"accounts/{quote(arguments.account, safe='')}/resume")
+    say(f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by anybody.")
+    return 0
+
+
+async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
+    selection: dict[str, Any] = {"ids": arguments.id, "account": arguments.account, "reason": arguments.reason}
+    if arguments.list:
+        selection["list"] = (await client.find_list(arguments.list))["id"]
+    selection = {name: value for name, value in selection.items() if value is not None}
+    if not selection:
+        raise ClientError("name what to retry: --id, --reason, --list or --account")
+    done = await client.post("failures/retry", selection)
+    say(f"{done['retried']:,} changes are sent again.")
+    return 0
+
+
+async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
+    found = await client.find_list(arguments.list)
+    result = await client.post(f"lists/{found['id']}/verify")
+    if result["differs"]:
+        say(
+            f"{found['list_name']} differs: Cordial counts {result['counted']:,}, "
+            f"{result['expected']:,} should be there. `rebuild` sends its members again."
+        )
+        return 1
+    say(f"{found['list_name']} is exact: Cordial counts {result['counted']:,}.")
+    return 0
+
+
+async def _rebuild(client: ApiClient, arguments: argparse.Namespace) -> int:
+    found = await client.find_list(arguments.list)
+    done = await client.post(f"lists/{found['id']}/rebuild", {"include_removed": arguments.include_removed})
+    total = done["sent_again"]
+    say(f"{total:,} memberships of {found['list_name']} are sent again.")
+    while arguments.wait:
+        now = await client.get(f"lists/{found['id']}")
+        left = now["pending"] + now["waiting"]
+        redraw(f"{bar(max(0, total - left), total)}  {left:,} left")
+        if not left:
+            say("")
+            return 0 if not now["failed"] else 1
+        await asyncio.sleep(_LOOK_SECONDS)
+    return 0
