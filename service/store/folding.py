@@ -45,17 +45,18 @@ _SYNC_COLUMNS = ("unfolded", "changes", "pending", "settled", "dead", "supersede
 
 
 class Tally:
-    """Gathers what a transaction changes in the counters, and writes it once."""
+    """Gathers what a transaction changes in the counters, and writes it once at its end."""
 
     def __init__(self) -> None:
         self.segments: dict[int, Delta] = defaultdict(Delta)
         self.syncs: dict[int, Delta] = defaultdict(Delta)
 
     def write(self, connection: sqlite3.Connection, now_ms: int) -> None:
-        """Add everything gathered to the counters on disk."""
+        """Add everything gathered to the counters on disk; drop the pieces of segments that have nothing to send."""
         for segment_id, delta in self.segments.items():
             values = {column: delta.figures.get(column, 0) for column in _SEGMENT_COLUMNS}
             connection.execute(_SQL["count_segment"], {**values, "segment_id": segment_id})
+            connection.execute(_SQL["remove_void_pieces"], {"segment_id": segment_id})
         for sync_id, delta in self.syncs.items():
             values = {column: delta.figures.get(column, 0) for column in _SYNC_COLUMNS}
             connection.execute(_SQL["count_sync"], {**values, "sync_id": sync_id, "now_ms": now_ms})
@@ -100,6 +101,7 @@ class _Piece(NamedTuple):
     contacts: str | None
     sync_id: int
     account_id: int
+    drained_by: int
 
 
 def _fold_piece(connection: sqlite3.Connection, piece: _Piece, drained_to: str, tally: Tally) -> tuple[int, str]:
@@ -108,30 +110,45 @@ def _fold_piece(connection: sqlite3.Connection, piece: _Piece, drained_to: str, 
     Return how many users were looked at, and the contact a drain got to; empty once the piece is done.
     """
     if piece.wanted is None:
+        # Its contacts may have been settled before anyone looked at it; naming the segment has that seen to.
+        tally.segments[piece.segment_id].add("pending", 0)
         return 1, ""
-    values = {**piece._asdict(), "drained_to": drained_to, "limit": USERS_PER_PIECE}
     connection.execute(_SQL["clear_staged"])
-    users, drained_to = piece.users, ""
     if piece.contacts is None:
-        drained = [row[0] for row in connection.execute(_SQL["members_to_drain"], values)]
-        contacts = json.dumps(drained)
-        connection.execute(_SQL["stage_members"], {**values, "contacts": contacts})
-        users = len(drained)
-        if drained:
-            connection.execute(_SQL["requeue"], {"segment_id": piece.segment_id, "contacts": contacts})
-        if users == USERS_PER_PIECE:
-            drained_to = drained[-1]
+        users, drained_to = _stage_drain(connection, piece, drained_to)
     else:
-        connection.execute(_SQL["stage_contacts"], values)
+        users, drained_to = piece.users, ""
+        if piece.sync_id > piece.drained_by:
+            connection.execute(_SQL["stage_contacts"], piece._asdict())
     staged = _count_staged(connection, piece, tally)
-    if connection.execute(_SQL["any_failure"]).fetchone():
-        connection.execute(_SQL["forget_staged_failures"], values)
-    connection.execute(_SQL["write_staged"], values)
+    if staged:
+        if connection.execute(_SQL["any_failure"]).fetchone():
+            connection.execute(_SQL["forget_staged_failures"], piece._asdict())
+        connection.execute(_SQL["write_staged"], piece._asdict())
     if not drained_to:
         tally.syncs[piece.sync_id].add("unfolded", -1)
         if piece.contacts is None or not staged:
             connection.execute(_SQL["remove_piece"], {"id": piece.id})
     return users, drained_to
+
+
+def _stage_drain(connection: sqlite3.Connection, piece: _Piece, drained_to: str) -> tuple[int, str]:
+    """Stage the members of the next step of a drain (R12), after the contact the last step got to.
+
+    Return how many members were looked at, and the contact this step got to; empty if it was the last.
+    """
+    values = {**piece._asdict(), "drained_to": drained_to, "limit": USERS_PER_PIECE}
+    end = connection.execute(_SQL["end_of_step"], values).fetchone()
+    values["end_of_step"] = end and end[0]
+    contacts = [row[0] for row in connection.execute(_SQL["members_to_drain"], values)]
+    if contacts:
+        values["contacts"] = json.dumps(contacts)
+        connection.execute(_SQL["stage_members"], values)
+        connection.execute(_SQL["requeue"], values)
+    if end is None:
+        connection.execute(_SQL["set_drained_by"], values)
+        return len(contacts), ""
+    return USERS_PER_PIECE, end[0]
 
 
 def _count_staged(connection: sqlite3.Connection, piece: _Piece, tally: Tally) -> int:

@@ -59,9 +59,8 @@ def _settle_together(connection: sqlite3.Connection, sent: _Sent, contacts: list
     a step for each contact costs those who make the calls half of their speed.
     """
     values = {**sent._asdict(), "contacts": json.dumps(contacts)}
-    segment = tally.segments[sent.segment_id]
     for sync_id, number in connection.execute(_SQL["count_settling"], values).fetchall():
-        sync = tally.syncs[sync_id]
+        segment, sync = tally.segments[sent.segment_id], tally.syncs[sync_id]
         segment.add("pending", -number)
         sync.add("pending", -number)
         sync.add("settled", number)

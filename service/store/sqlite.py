@@ -73,7 +73,10 @@ async def open_writer(database: Path) -> Connection:
     """
     if sqlite3.sqlite_version_info < _MINIMUM_SQLITE:
         raise StoreOpenError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed")
-    connection = await _connect(str(database), uri=False)
+    try:
+        connection = await _connect(str(database), uri=False)
+    except sqlite3.Error as error:
+        raise StoreOpenError(f"{database} cannot be opened: {error}") from error
     try:
         await connection.run(_prepare_writer)
     except BaseException as error:
@@ -124,6 +127,8 @@ async def _connect(target: str, *, uri: bool) -> Connection:
 
 
 def _prepare_writer(connection: sqlite3.Connection) -> None:
+    # First of all: the journal mode is written into the file, and another program's file is not ours to change.
+    check_version(connection)
     _set_pragma(connection, "journal_mode", "wal")
     _set_pragma(connection, "synchronous", 2)
     _set_pragma(connection, "foreign_keys", 1)

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
+
 from service.errors import StoreUnavailableError
 from service.store.sqlite import Connection
 from service.store.trouble import Trouble
@@ -18,6 +20,8 @@ _MOST_PER_COMMIT = 256
 _MOST_BYTES_PER_COMMIT = 16_777_216
 _MOST_WAITING = 4_096
 _MOST_WAITING_BYTES = 268_435_456
+
+log = structlog.get_logger()
 
 
 class _Request:
@@ -139,14 +143,25 @@ class Writer:
                     request.future.set_exception(result)
                     request.future.exception()
             else:
-                if request.on_commit is not None:
-                    request.on_commit(result)
-                if not request.future.done():
-                    request.future.set_result(result)
+                self._conclude(request, result)
         if failure is None:
             self._trouble.note_success()
         else:
             self._trouble.note_failure(failure)
+
+    @staticmethod
+    def _conclude(request: _Request, result: Any) -> None:
+        try:
+            if request.on_commit is not None:
+                request.on_commit(result)
+        except Exception as error:  # the writer outlives this as well: nobody could write any more without it
+            log.exception("store.on_commit_failed")
+            if not request.future.done():
+                request.future.set_exception(error)
+                request.future.exception()
+        else:
+            if not request.future.done():
+                request.future.set_result(result)
 
 
 def _commit(connection: sqlite3.Connection, batch: list[_Request]) -> list[Any]:

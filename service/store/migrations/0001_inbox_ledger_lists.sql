@@ -15,6 +15,7 @@ CREATE TABLE account (
 -- list_named_after: the segment's name when the list got its own.
 -- members: wanted on the list. settled: of these, confirmed by Cordial. pending: changes that may be sent now.
 -- waiting: changes to be sent again later. dead: changes given up until someone retries them.
+-- drained_by: the sync of the last drain; older syncs have nothing to say about anyone any more.
 CREATE TABLE segment (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     account_id INTEGER NOT NULL REFERENCES account (id),
@@ -32,6 +33,7 @@ CREATE TABLE segment (
     pending INTEGER NOT NULL DEFAULT 0 CHECK (pending >= 0),
     waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting >= 0),
     dead INTEGER NOT NULL DEFAULT 0 CHECK (dead >= 0),
+    drained_by INTEGER NOT NULL DEFAULT 0,
     created_at_ms INTEGER NOT NULL,
     UNIQUE (account_id, heap_id)
 ) STRICT;

@@ -14,7 +14,7 @@ UPDATE fold_position SET piece_id = :piece_id, drained_to = :drained_to;
 
 -- name: next_pieces
 SELECT piece.id, piece.segment_id, piece.delivery_id, piece.identity, piece.wanted, piece.users, piece.contacts,
-    delivery.sync_id, segment.account_id
+    delivery.sync_id, segment.account_id, segment.drained_by
 FROM piece
 JOIN segment ON segment.id = piece.segment_id
 LEFT JOIN delivery ON delivery.id = piece.delivery_id
@@ -38,11 +38,22 @@ WHERE member.contact IS NULL
     OR member.sync_id < :sync_id
     OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
 
+-- name: end_of_step
+-- The last contact that one step of a drain looks at; none if it is the last step. Counted in members of the whole
+-- account, because those of other segments lie between and cost as much to pass over.
+SELECT contact FROM member
+WHERE account_id = :account_id AND contact > :drained_to
+ORDER BY contact
+LIMIT 1 OFFSET :limit - 1;
+
 -- name: members_to_drain
 SELECT contact FROM member
-WHERE account_id = :account_id AND contact > :drained_to AND segment_id = :segment_id AND wanted = 1
-ORDER BY contact
-LIMIT :limit;
+WHERE account_id = :account_id AND contact > :drained_to AND (:end_of_step IS NULL OR contact <= :end_of_step)
+    AND segment_id = :segment_id AND wanted = 1
+ORDER BY contact;
+
+-- name: set_drained_by
+UPDATE segment SET drained_by = :sync_id WHERE id = :segment_id;
 
 -- name: stage_members
 INSERT OR IGNORE INTO staged (contact, old_wanted, old_state, old_sync_id)
@@ -72,6 +83,13 @@ WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELE
 
 -- name: remove_piece
 DELETE FROM piece WHERE id = :id;
+
+-- name: remove_void_pieces
+-- Where nothing is pending, no folded piece has anything left to send: calls made for other lists of its contacts have
+-- settled the rest.
+DELETE FROM piece
+WHERE segment_id = :segment_id AND id <= (SELECT piece_id FROM fold_position)
+    AND (SELECT pending FROM segment WHERE id = :segment_id) = 0;
 
 -- name: requeue
 -- Contacts to send (again) that no unsent piece mentions.

@@ -16,9 +16,11 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
 @pytest.fixture
 async def store(maker: StoreMaker) -> AsyncIterator[Store]:
     opened = await maker.open()
-    yield opened
-    check_invariants(maker.facts(), opened)
-    await opened.close()
+    try:
+        yield opened
+        check_invariants(maker.facts(), opened)
+    finally:
+        await opened.close()
 
 
 @pytest.fixture
