@@ -48,14 +48,17 @@ class Settler:
         self._task = asyncio.create_task(self._run(), name="settler")
 
     async def add(self, outcomes: Sequence[Outcome], on_committed: Callable[[], None]) -> None:
-        """Take results; `on_committed` is called when they are durable. Waits while the store cannot keep up."""
-        await self._room.wait()
+        """Take results; `on_committed` is called when they are durable. Waits while the store cannot keep up.
+
+        They are taken before the wait: giving up the wait does not lose them.
+        """
         self._outcomes += outcomes
         self._callbacks.append(on_committed)
         self._first.set()
         if len(self._outcomes) >= self._batch_results:
             self._full.set()
             self._room.clear()
+            await self._room.wait()
 
     def drop_piece(self, piece_id: int) -> None:
         """Have a piece removed whose contacts are all dealt with; nothing depends on when."""
@@ -74,21 +77,25 @@ class Settler:
             await self._first.wait()
             if not self._stopping:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), self._interval_seconds)
+                    async with asyncio.timeout(self._interval_seconds):
+                        await self._full.wait()
             outcomes, self._outcomes = self._outcomes, []
             spent_pieces, self._spent_pieces = self._spent_pieces, []
             callbacks, self._callbacks = self._callbacks, []
             self._first.clear()
             self._full.clear()
             self._room.set()
-            if outcomes or spent_pieces:
-                await self._commit(outcomes, spent_pieces)
-            for callback in callbacks:
-                callback()
+            # What could not be committed stays owed, so its pieces must stay too.
+            if await self._commit(outcomes, spent_pieces):
+                for callback in callbacks:
+                    callback()
             if self._stopping and not self._outcomes and not self._spent_pieces:
                 return
 
-    async def _commit(self, outcomes: list[Outcome], spent_pieces: list[int]) -> None:
+    async def _commit(self, outcomes: list[Outcome], spent_pieces: list[int]) -> bool:
+        """Make results durable, however long that takes; return False if the stop came first."""
+        if not outcomes and not spent_pieces:
+            return True
         while True:
             try:
                 await self._ledger.settle(outcomes, spent_pieces)
@@ -97,11 +104,11 @@ class Settler:
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
                 if self._stopping:
                     # Their changes stay pending and are sent again at the next start: harmless (R6).
-                    return
+                    return False
             else:
                 self._on_settled(outcomes)
                 kinds = [outcome.kind for outcome in outcomes]
                 log.info(
                     "batch.settled", results=len(outcomes), **{kind.value: kinds.count(kind) for kind in set(kinds)}
                 )
-                return
+                return True

@@ -43,4 +43,5 @@ class Folder:
                 self._on_folded()
             if not progress.more:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._store.inbox_grew.wait(), _IDLE_SECONDS)
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        await self._store.inbox_grew.wait()
