@@ -54,11 +54,9 @@ class AccountLine:
             await self._allowed.wait()
             if self.circuit.is_open:
                 async with self._probe_turn:
-                    if self.circuit.is_open:
-                        await self._wait_for_probe_time()
-                        answer = await self._call_once(make)
-                    else:
+                    if not await self._is_probe_due():
                         continue
+                    answer = await self._call_once(make)
             else:
                 answer = await self._call_once(make)
             if answer.kind is not AnswerKind.THROTTLED:
@@ -82,39 +80,51 @@ class AccountLine:
         """Return what the account's sending is doing now."""
         if self.is_paused_by_operator:
             return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
-        if self.circuit.is_open:
-            wait = max(0.0, self.circuit.next_probe_at - time.monotonic())
+        wait = self._seconds_to_probe()
+        if wait is not None:
             reason = f"{self.circuit.reason}: {self._last_message}"
-            return AccountStatus(AccountState.PAUSED, reason, wait)
+            return AccountStatus(AccountState.PAUSED, reason, wait, _HINTS.get(self.circuit.reason, ""))
         slowed = self._limiter.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
             return AccountStatus(AccountState.SLOWED, "Cordial's rate limit is reached", slowed)
         return AccountStatus(AccountState.SENDING)
 
-    async def _wait_for_probe_time(self) -> None:
+    async def _is_probe_due(self) -> bool:
+        """Wait until it is time for a probe; return False if the account can be served or is to be left alone."""
+        wait = self._seconds_to_probe()
+        if wait is None:
+            return False
         self._probe_asked.clear()
-        wait = self.circuit.next_probe_at - time.monotonic()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._probe_asked.wait(), max(0.0, wait))
+            async with asyncio.timeout(wait):
+                await self._probe_asked.wait()
+        return self._allowed.is_set() and self._seconds_to_probe() is not None
+
+    def _seconds_to_probe(self) -> float | None:
+        """Return how long the next probe is away, None if none is needed."""
+        return max(0.0, self.circuit.next_probe_at - time.monotonic()) if self.circuit.is_open else None
 
     async def _call_once(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
         self.calls += 1
+        probe = self.circuit.is_open
         answer = await make()
         if answer.kind is AnswerKind.THROTTLED:
             return answer
         if answer.kind in _ACCOUNT_FAULTS or answer.kind is AnswerKind.UNAVAILABLE:
-            self._failed(answer)
+            self._failed(answer, probe=probe)
         elif self.circuit.passed():
             log.info("account.resumed", account=self.name)
+            # Whoever waits to be the next probe need not any more.
+            self._probe_asked.set()
             await self._on_resume()
         return answer
 
-    def _failed(self, answer: Answer) -> None:
+    def _failed(self, answer: Answer, *, probe: bool) -> None:
         decisive = answer.kind in _ACCOUNT_FAULTS
         if decisive:
             self.client.renew_key()
         self._last_message = answer.message
-        if self.circuit.failed(answer.reason, decisive=decisive):
+        if self.circuit.failed(answer.reason, decisive=decisive, probe=probe):
             log.error(
                 "account.paused",
                 account=self.name,

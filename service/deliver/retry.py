@@ -57,15 +57,20 @@ class Circuit:
         was_open, self.is_open = self.is_open, False
         return was_open
 
-    def failed(self, reason: str, *, decisive: bool) -> bool:
-        """Note a call that could not be served; `decisive` opens at once. Return whether this began a pause."""
+    def failed(self, reason: str, *, decisive: bool, probe: bool) -> bool:
+        """Note a call that could not be served; `decisive` opens at once. Return whether this began a pause.
+
+        `probe`: the call was made because a probe was due. Others that were on their way when the pause began do not
+        make it longer.
+        """
         self.failures += 1
-        self._failures_in_a_row += 1
         if self.is_open:
-            self._probes += 1
-            self.reason = reason
-            self._plan_probe()
+            if probe:
+                self._probes += 1
+                self.reason = reason
+                self._plan_probe()
             return False
+        self._failures_in_a_row += 1
         if not decisive and self._failures_in_a_row < _FAILURES_TO_OPEN:
             return False
         self.is_open = True
