@@ -25,7 +25,7 @@ class AnswerKind(StrEnum):
 
     `done`: it took effect. `not_found`: there is no such contact or list. `refused`: this request cannot succeed as it
     is. The others say nothing of the request: `throttled` (429), `unauthorized` (401, 403), `misconfigured` (every
-    request of this form would be refused) and `unavailable` (no answer, 5xx, or nothing Cordial would say).
+    request of this form would be refused) and `unavailable` (no answer, 5xx, 408, or nothing Cordial would say).
     """
 
     DONE = "done"
@@ -88,8 +88,10 @@ def classify(status: int, headers: Mapping[str, str], raw: bytes, now_ms: int) -
     if status == 429:  # noqa: PLR2004
         return answer(AnswerKind.THROTTLED, "throttled")
     if status in {401, 403}:
-        return answer(AnswerKind.UNAUTHORIZED, "unauthorized" if status == 401 else "forbidden")  # noqa: PLR2004
-    if not 400 <= status < 500 or not isinstance(body, dict):  # noqa: PLR2004
+        reason = "unauthorized" if status == 401 else "forbidden"  # noqa: PLR2004
+        # A firewall in front of Cordial answers in HTML, and perhaps only to what this one request holds.
+        return answer(AnswerKind.UNAUTHORIZED if is_json else AnswerKind.UNAVAILABLE, reason)
+    if not 400 <= status < 500 or status == 408 or not isinstance(body, dict):  # noqa: PLR2004
         return answer(AnswerKind.UNAVAILABLE, f"http_{status}")
     return _classify_refusal(answer, status, body, message)
 
