@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
+from structlog.testing import capture_logs
 
 from service.app import Service, running_service
 from service.model import Segment
@@ -151,15 +152,18 @@ CREATE_LIST = "POST /v2/accountlists"
 
 @contextlib.asynccontextmanager
 async def delivering(directory: Path, cordial: SandboxOptions | None = None, **account: Any) -> AsyncIterator[World]:
-    """Run a stand-in Cordial and a service that writes to it, for as long as the context lasts."""
+    """Run a stand-in Cordial and a service that writes to it; no part of the service may meet an exception."""
     options = msgspec.structs.replace(cordial or SandboxOptions(), journal=True)
     async with running_sandbox(options) as sandbox, aiohttp.ClientSession() as session:
         world = World(directory, sandbox, session, **account)
-        await world.start()
-        try:
-            yield world
-        finally:
-            await world.stop()
+        with capture_logs() as entries:
+            await world.start()
+            try:
+                yield world
+            finally:
+                await world.stop()
+    # Whoever outlives an exception says so here, and only here.
+    assert [entry for entry in entries if entry.get("exc_info")] == []
 
 
 def users(count: int, prefix: str = "user") -> list[str]:

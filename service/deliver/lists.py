@@ -54,6 +54,7 @@ class ListKeeper:
         self._segments: dict[int, Segment] = {}
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}
+        self._lost: dict[int, str] = {}
         self._namer = ListNamer(settings, registry, line)
         self._follow_at = 0.0
         self._wake = asyncio.Event()
@@ -104,10 +105,13 @@ class ListKeeper:
         self._due.setdefault(segment_id, 0.0)
         self.retry_held()
 
-    async def lost(self, segment_id: int) -> None:
-        """Note that Cordial does not know the segment's list any more under its name."""
-        if self._names.pop(segment_id, None) is not None:
+    def lost(self, segment_id: int, name: str) -> None:
+        """Note that Cordial does not know the segment's list under this name, or no more."""
+        # Calls that were on their way together each say so, the last ones perhaps after the new name was found.
+        if self._names.get(segment_id) == name:
             log.warning("list.unknown_to_cordial", account=self._settings.name, segment=segment_id)
+            del self._names[segment_id]
+            self._lost[segment_id] = name
             self._due[segment_id] = 0.0
             self._wake.set()
 
@@ -119,13 +123,15 @@ class ListKeeper:
                 self._follow_at = loop.time() + FOLLOW_SECONDS
                 await self._follow_renames()
             for segment_id in [segment_id for segment_id, due in self._due.items() if due <= loop.time()]:
-                self._due[segment_id] = loop.time() + await self._resolve_safely(segment_id)
+                wait = await self._resolve_safely(segment_id)
+                self._due[segment_id] = loop.time() + wait
                 if segment_id in self._names:
                     del self._due[segment_id]
                     self._on_ready()
             wait = min([*self._due.values(), self._follow_at]) - loop.time()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, wait))
+                async with asyncio.timeout(max(0.0, wait)):
+                    await self._wake.wait()
 
     async def _follow_renames(self) -> None:
         """Rename lists after their segments, if the account wants it so; their members stay (R10)."""
@@ -141,7 +147,7 @@ class ListKeeper:
 
     async def _rename(self, segment: Segment) -> None:
         wanted = await self._namer.choose(segment)
-        if wanted.name == segment.list_name:
+        if wanted is None or wanted.name == segment.list_name:
             return
         answer = await self._line.call(lambda: self._line.client.rename_list(segment.list_id, wanted.name))
         if answer.kind is AnswerKind.DONE:
@@ -182,6 +188,8 @@ class ListKeeper:
         if segment.list_state is ListState.CREATING:
             return await self._find_or_create(segment, segment.list_name, "")
         wanted = await self._namer.choose(segment)
+        if wanted is None:
+            return _SOON_SECONDS
         await self._record(segment, ListState.UNRESOLVED, name=wanted.name, reason=wanted.note)
         return await self._find_or_create(segment, wanted.name, wanted.note)
 
@@ -190,6 +198,11 @@ class ListKeeper:
         if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict):
             # Renamed in Cordial, perhaps: the list belongs to its id, members and all.
             name = str(answer.body.get("name") or segment.list_name)
+            if self._lost.pop(segment.id, None) == name:
+                # Going on at once would be refused again, and again.
+                reason = f"Cordial has the list {name}, but does not accept it on contacts; it is tried again"
+                await self._record(segment, ListState.HELD, name=name, list_id=segment.list_id, reason=reason)
+                return _RETRY_SECONDS
             await self._record(segment, ListState.READY, name=name, list_id=segment.list_id)
             return 0.0
         if answer.kind is AnswerKind.NOT_FOUND:

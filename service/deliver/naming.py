@@ -25,22 +25,35 @@ class ListNamer:
         self._line = line
         self._attributes: set[str] | None = None
 
-    async def choose(self, segment: Segment) -> names.ListName:
-        """Return the name the segment's list should have."""
+    async def choose(self, segment: Segment) -> names.ListName | None:
+        """Return the name the segment's list should have; None while Cordial cannot say what stands in its way."""
         chosen = self._settings.list_names.get(segment.heap_id, "")
         wanted = names.list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
-        if wanted.name in await self._attribute_keys():
+        attributes = await self._attribute_keys(wanted.name)
+        if attributes is None:
+            return None
+        if wanted.name in attributes:
             wanted = names.beside_attribute(wanted.name)
         if await self._registry.list_name_taken(segment.id, wanted.name):
             wanted = names.beside_other_segment(wanted.name, segment.heap_id)
         return wanted
 
-    async def _attribute_keys(self) -> set[str]:
-        """Return the keys of contact attributes; none if the API key may not read them (the permission is optional)."""
-        if self._attributes is None:
-            answer = await self._line.client.contact_attributes()
-            if answer.kind is not AnswerKind.DONE:
-                return set()
+    async def _attribute_keys(self, wanted: str) -> set[str] | None:
+        """Return the keys of contact attributes, none if the API key may not read them: the permission is optional.
+
+        None while Cordial gives no answer.
+        """
+        if self._attributes is not None:
+            return self._attributes
+        # Only where the account is served does a refusal mean that it is this permission that is missing. It must not
+        # pause the account, so the question itself is not asked over the line.
+        served = await self._line.call(lambda: self._line.client.find_lists(wanted))
+        if served.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
+            return None
+        answer = await self._line.client.contact_attributes()
+        if answer.kind is AnswerKind.DONE:
             rows = answer.body if isinstance(answer.body, list) else []
             self._attributes = {str(row.get("key") or row.get("name")) for row in rows if isinstance(row, dict)}
-        return self._attributes
+            return self._attributes
+        is_temporary = answer.kind in {AnswerKind.THROTTLED, AnswerKind.UNAVAILABLE} and answer.status not in {403, 404}
+        return None if is_temporary else set()

@@ -5,6 +5,7 @@ for a held contact stays in the store and is found again afterwards.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 _CLAIM_LIMIT = 250
 _MOST_READY = 1_000
 _IDLE_SECONDS = 1.0
+_STOP_LOOK_SECONDS = 0.1
 
 
 class Backlog(Protocol):
@@ -63,6 +65,7 @@ class AccountPool:
         self._share = self._most_ready
         self._rotation = Rotation()
         self._held: set[str] = set()
+        self._released: set[str] = set()
         self._ready = asyncio.Semaphore(0)
         self._wake = asyncio.Event()
         self._stopping = False
@@ -83,7 +86,9 @@ class AccountPool:
 
     def refresh(self) -> None:
         """Claim anew what is queued: it may have waited long, and what is wanted may have changed."""
-        self._held.difference_update(self._rotation.put_back_all())
+        contacts = self._rotation.put_back_all()
+        self._held.difference_update(contacts)
+        self._released.update(contacts)
         self.wake()
 
     @property
@@ -94,12 +99,17 @@ class AccountPool:
     async def stop(self, grace_seconds: float) -> None:
         """Let calls that are on their way finish within the grace, give up the rest (R13)."""
         self._stopping = True
-        calling = {task for task in self._tasks if self._line.client.is_calling(task)}
-        for task in self._tasks:
-            if task not in calling:
-                task.cancel()
-        if calling:
-            await asyncio.wait(calling, timeout=grace_seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
+        while (left := deadline - loop.time()) > 0:
+            calling = {task for task in self._tasks if self._line.client.is_calling(task)}
+            for task in self._tasks:
+                if task not in calling:
+                    task.cancel()
+            if not calling:
+                break
+            # Looked at again soon: a call that was answered "later" waits with no request on its way.
+            await asyncio.wait(calling, timeout=min(left, _STOP_LOOK_SECONDS))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -108,16 +118,24 @@ class AccountPool:
         while True:
             self.ticked_at = time.monotonic()
             self._wake.clear()
-            found = await self._fill()
+            try:
+                found = await self._fill()
+            except Exception:
+                # Whatever the store's trouble is, sending goes on by itself when it is over.
+                log.exception("feeder.failed", account=self._name)
+                await asyncio.sleep(_IDLE_SECONDS)
+                continue
             if not found:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), _IDLE_SECONDS)
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        await self._wake.wait()
 
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._backlog.pending_segments(self._name)
+        # What was left in a piece may have been settled through another segment's queue: then the piece can go.
+        leftovers = dict.fromkeys(self._rotation.segments_with_leftovers(), 1)
+        pending = leftovers | pending
         lists = self._lists.ready(pending)
         self._share = max(1, self._most_ready // (len(lists) or 1))
         found = False
@@ -131,10 +149,11 @@ class AccountPool:
         return found
 
     async def _claim(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
+        self._released.clear()
         claimed = await self._backlog.claim(self._name, segment_id, queue.cursor, limit)
         queue.cursor, queue.exhausted = claimed.cursor, claimed.exhausted
         for stretch in claimed.stretches:
-            for _ in range(queue.take_in(stretch, self._held)):
+            for _ in range(queue.take_in(stretch, self._held, self._released)):
                 self._ready.release()
         self._drop_spent(queue)
         return not claimed.exhausted
@@ -158,9 +177,8 @@ class AccountPool:
 
     async def _deliver(self, queue: SegmentQueue, piece_id: int, work: ContactWork) -> None:
         verdict = await self._sender.send(work, self._lists.ready_names())
-        for segment_id in verdict.lost_lists:
-            await self._lists.lost(segment_id)
-
+        for segment_id, name in verdict.lost_lists.items():
+            self._lists.lost(segment_id, name)
         outcomes = verdict.outcomes
         if outcomes:
             await self._settler.add(outcomes, lambda: self._release(queue, piece_id, work, outcomes))
@@ -171,6 +189,7 @@ class AccountPool:
         # A change without an outcome is still owed: its piece has to be looked at again.
         queue.finish(piece_id, sent=len(outcomes) == len(work.changes))
         self._held.discard(work.contact)
+        self._released.add(work.contact)
         self._drop_spent(queue)
         for outcome in outcomes:
             self._on_settled(outcome.segment_id)

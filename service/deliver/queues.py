@@ -1,6 +1,7 @@
 """What an account has claimed and not sent yet: a short queue for each segment, taken from in turn (R9). No I/O."""
 
 from collections import deque
+from collections.abc import Collection
 
 from service.model import ClaimCursor, ContactWork, Stretch
 
@@ -21,11 +22,19 @@ class SegmentQueue:
         self._complete: set[int] = set()
         self._again: set[int] = set()
 
-    def take_in(self, stretch: Stretch, held: set[str]) -> int:
-        """Queue what a claim found and nobody holds; return how many contacts that was."""
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether pieces wait to be looked at again and nothing is under way that would lead to it."""
+        return bool(self._again) and not self.outstanding
+
+    def take_in(self, stretch: Stretch, held: set[str], released: Collection[str] = ()) -> int:
+        """Queue what a claim found and nobody holds; return how many contacts that was.
+
+        `released` are contacts let go since the claim began: what it read of them may be out of date.
+        """
         taken = 0
         for work in stretch.works:
-            if work.contact in held:
+            if work.contact in held or work.contact in released:
                 self._again.add(stretch.piece_id)
             else:
                 held.add(work.contact)
@@ -86,6 +95,10 @@ class Rotation:
             if queue.ready:
                 return segment_id, *queue.ready.popleft()
         return None
+
+    def segments_with_leftovers(self) -> list[int]:
+        """Return the segments of which pieces wait to be looked at again and nothing else is under way."""
+        return [segment_id for segment_id, queue in self.queues.items() if queue.has_leftovers]
 
     def put_back_all(self) -> list[str]:
         """Empty all queues, so that what is in them is claimed anew; return the contacts let go."""

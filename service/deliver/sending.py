@@ -12,7 +12,7 @@ from service.settings import AccountSettings
 
 
 class Verdict:
-    """What came of a contact's call: outcomes to settle, and segments whose list Cordial did not know.
+    """What came of a contact's calls: outcomes to settle, and the name used for each segment whose list was unknown.
 
     Changes that appear in no outcome are to be sent again as they are: nothing was learned about them.
     """
@@ -21,7 +21,7 @@ class Verdict:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
-        self.lost_lists: set[int] = set()
+        self.lost_lists: dict[int, str] = {}
 
 
 class Sender:
@@ -35,9 +35,11 @@ class Sender:
     async def send(self, work: ContactWork, lists: Mapping[int, str]) -> Verdict:
         """Make the calls for a contact; `lists` has the list's name of each segment that may be sent."""
         verdict = Verdict()
-        for changes in self._calls(work, lists):
-            answer = await self._call(work.contact, {lists[change.segment_id]: change.wanted for change in changes})
-            self._judge(work.contact, changes, answer, lists, verdict)
+        # The keeper's names change while a call is on its way; an answer speaks of the ones that were sent.
+        sent = {change.segment_id: lists[change.segment_id] for change in work.changes if change.segment_id in lists}
+        for changes in self._calls(work, sent):
+            answer = await self._call(work.contact, {sent[change.segment_id]: change.wanted for change in changes})
+            self._judge(work.contact, changes, answer, sent, verdict)
         return verdict
 
     def _calls(self, work: ContactWork, lists: Mapping[int, str]) -> list[list[Change]]:
@@ -73,7 +75,8 @@ class Sender:
         elif answer.kind is AnswerKind.NOT_FOUND:
             verdict.outcomes += [self._judge_not_found(contact, change, answer) for change in changes]
         elif answer.kind is AnswerKind.REFUSED:
-            lost = {change.segment_id for change in changes if lists[change.segment_id] in answer.unknown_keys}
+            names = {change.segment_id: lists[change.segment_id] for change in changes}
+            lost = {segment_id: name for segment_id, name in names.items() if name in answer.unknown_keys}
             if lost:
                 verdict.lost_lists |= lost
             else:
