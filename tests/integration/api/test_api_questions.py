@@ -1,0 +1,260 @@
+import re
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import pytest
+
+from service.errors import ErrorCode, ServiceError
+from service.sandbox.faults import Fault, FaultKind
+from service.store.reading import Reader
+from service.store.store import SqliteStore
+from tests.api_fixtures import asking
+from tests.service_fixtures import users
+
+RFC_3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def refuse(world, user):
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None))
+
+
+async def test_a_list_shows_what_is_wanted_and_what_cordial_has(world):
+    refuse(world, "bad@example.com")
+    await world.deliver("Heap Test", [*users(3), "bad@example.com"], segment_id=77)
+    await world.settled()
+    [found] = (await world.get("lists"))["items"]
+    assert found["list_name"] == "HeapTest"
+    assert (found["segment_id"], found["segment_name"], found["state"]) == ("77", "Heap Test", "ready")
+    assert (found["wanted"], found["on_list"], found["pending"], found["waiting"], found["failed"]) == (4, 3, 0, 0, 1)
+    assert "retry" in found["what_to_do"]
+    assert await world.get(f"lists/{found['id']}") == found
+
+
+async def test_times_are_rfc_3339_in_utc(world):
+    before = datetime.now(UTC)
+    await world.deliver("Heap Test", users(1))
+    await world.settled()
+    [sync] = (await world.get("syncs"))["items"]
+    for name in ("first_received_at", "last_received_at", "drained_at"):
+        assert RFC_3339_UTC.fullmatch(sync[name])
+    age = datetime.fromisoformat(sync["first_received_at"]) - before
+    assert -1 < age.total_seconds() < 60
+
+
+async def test_a_sync_tells_how_far_it_has_come(world):
+    await world.deliver("Heap Test", users(4), task="one")
+    await world.settled()
+    refuse(world, "bad@example.com")
+    await world.deliver("Heap Test", ["bad@example.com"], task="two")
+    await world.settled()
+    newest, oldest = (await world.get("syncs"))["items"]
+    assert (newest["task_id"], newest["state"], newest["failed"]) == ("two", "failed", 1)
+    assert (oldest["task_id"], oldest["state"], oldest["settled"]) == ("one", "done", 4)
+    assert (await world.get("syncs?state=failed"))["items"] == [newest]
+    assert (await world.get("syncs?state=receiving"))["items"] == []
+    assert await world.get(f"syncs/{oldest['id']}") == oldest
+
+
+async def test_failures_carry_cordials_words_and_are_grouped_by_reason(world):
+    for number in range(3):
+        refuse(world, f"bad{number}@example.com")
+    await world.deliver("One", [f"bad{number}@example.com" for number in range(3)], segment_id=1)
+    await world.deliver("Two", ["bad0@example.com", "good@example.com"], segment_id=2)
+    await world.settled()
+    failures = (await world.get("failures"))["items"]
+    assert {(each["list_name"], each["contact"]) for each in failures} == {
+        ("One", "email:bad0@example.com"),
+        ("One", "email:bad1@example.com"),
+        ("One", "email:bad2@example.com"),
+        ("Two", "email:bad0@example.com"),
+    }
+    assert {(each["status"], each["dead"], each["wanted"]) for each in failures} == {(422, True, True)}
+    assert all("cannot be written" in each["message"] for each in failures)
+    groups = (await world.get("failures/groups"))["items"]
+    assert [(each["list_name"], each["changes"]) for each in groups] == [("One", 3), ("Two", 1)]
+    reason, list_id = groups[1]["reason"], groups[1]["list_id"]
+    assert len((await world.get(f"failures?reason={reason}&list={list_id}"))["items"]) == 1
+    assert (await world.get("failures?dead=false"))["items"] == []
+    assert (await world.get("failures?account=nobody"))["items"] == []
+
+
+async def test_pages_go_on_where_the_last_one_ended_whatever_comes_between(world):
+    for number in range(5):
+        await world.deliver("Heap Test", users(1), task=f"task {number}")
+    first = await world.get("syncs?limit=2")
+    await world.deliver("Heap Test", users(1), task="newer")
+    second = await world.get(f"syncs?limit=2&after={first['next']}")
+    third = await world.get(f"syncs?limit=2&after={second['next']}")
+    tasks = [sync["task_id"] for page in (first, second, third) for sync in page["items"]]
+    assert tasks == ["task 4", "task 3", "task 2", "task 1", "task 0"]
+    assert third["next"] is None
+
+
+async def test_lists_page_from_the_oldest_and_are_found_by_name(world):
+    for number in range(3):
+        await world.deliver(f"Segment {number}", users(1), segment_id=100 + number)
+    await world.settled()
+    first = await world.get("lists?limit=2")
+    second = await world.get(f"lists?limit=2&after={first['next']}")
+    assert [each["segment_id"] for each in first["items"] + second["items"]] == ["100", "101", "102"]
+    for search in ("ment 1", "SEGMENT1", "101"):
+        assert [each["segment_id"] for each in (await world.get(f"lists?search={quote(search)}"))["items"]] == ["101"]
+    assert (await world.get("lists?search=%25"))["items"] == []
+    assert len((await world.get("lists?state=ready"))["items"]) == 3
+    assert (await world.get("lists?state=held"))["items"] == []
+
+
+async def test_deliveries_of_a_sync_name_the_users_that_cannot_be_synced(world):
+    await world.deliver("Heap Test", ["a@example.com", "undefined", ""], task="one")
+    await world.deliver("Heap Test", users(3), task="two", page_size=1)
+    two, one = (await world.get("syncs"))["items"]
+    [delivery] = (await world.get(f"deliveries?sync={one['id']}"))["items"]
+    assert (delivery["added"], delivery["rejected"], delivery["task_id"]) == (1, 2, "one")
+    assert {user["reason"] for user in delivery["rejected_users"]} == {"placeholder", "empty"}
+    assert all(user["path"].startswith("$.data.add[") for user in delivery["rejected_users"])
+    pages = (await world.get(f"deliveries?sync={two['id']}"))["items"]
+    assert [page["page_number"] for page in pages] == [3, 2, 1]
+    first = await world.get(f"deliveries?sync={two['id']}&limit=2")
+    rest = await world.get(f"deliveries?sync={two['id']}&limit=2&after={first['next']}")
+    assert [page["page_number"] for page in rest["items"]] == [1]
+    assert (await world.get("deliveries?sync=999"))["items"] == []
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_an_account_tells_why_it_is_paused_and_what_to_do(world):
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, times=None))
+    await world.deliver("Heap Test", users(1))
+    await world.until(lambda: world.service.deliverer.statuses()["acme"].state == "paused")
+    [account] = (await world.get("accounts"))["items"]
+    assert (account["name"], account["state"]) == ("acme", "paused")
+    assert "unauthorized" in account["reason"]
+    assert "API key" in account["hint"]
+    assert account["next_call_at"] is not None
+
+
+class TestMember:
+    async def ask(self, world, user, list_id=1):
+        by_address = await world.get(f"lists/{list_id}/members/{quote(user, safe='')}")
+        by_body = (await world.post(f"lists/{list_id}/members/find", {"user": user})).document
+        assert {**by_address, "next": None} == {**by_body, "next": None}
+        return by_body
+
+    async def test_one_on_the_list(self, world):
+        await world.deliver("Heap Test", users(2), task="one")
+        await world.settled()
+        # As people write it, not as the ledger has it.
+        found = await self.ask(world, " User1@Example.com ")
+        assert (found["state"], found["on_list"]) == ("settled", True)
+        assert found["heap"]["wanted"] is True
+        assert (found["heap"]["task_id"], found["heap"]["page_number"]) == ("one", 1)
+        assert RFC_3339_UTC.fullmatch(found["heap"]["said_at"])
+
+    async def test_one_that_was_removed(self, world):
+        await world.deliver("Heap Test", users(2))
+        await world.deliver("Heap Test", remove=users(1))
+        await world.settled()
+        found = await self.ask(world, "user0@example.com")
+        assert (found["state"], found["on_list"], found["heap"]["wanted"]) == ("settled", False, False)
+
+    async def test_one_that_cordial_refused(self, world):
+        refuse(world, "bad@example.com")
+        await world.deliver("Heap Test", ["bad@example.com"])
+        await world.settled()
+        found = await self.ask(world, "bad@example.com")
+        assert (found["state"], found["on_list"]) == ("dead", None)
+        assert found["failure"]["status"] == 422
+        assert "cannot be written" in found["explanation"]
+        assert "retries" in found["next"]["what"]
+
+    async def test_one_that_nobody_named(self, world):
+        await world.deliver("Heap Test", users(2))
+        await world.settled()
+        found = await self.ask(world, "nobody/../?@example.com")
+        assert (found["state"], found["heap"], found["contact"]) == ("never_named", None, None)
+
+    async def test_one_whose_account_is_paused(self, world):
+        await world.post("accounts/acme/pause")
+        await world.deliver("Heap Test", users(2))
+        await world.until(lambda: world.service.store.backlog.pending_total == 2)
+        found = await self.ask(world, "user0@example.com")
+        assert (found["state"], found["on_list"]) == ("pending", None)
+        assert "paused" in found["next"]["what"]
+
+    async def test_one_under_a_secondary_key(self, tmp_path):
+        async with asking(tmp_path, identify_by="auto", identities={"Customer": "custID"}) as world:
+            await world.deliver("Heap Test", ["a@example.com"])
+            await world.settled()
+            assert (await self.ask(world, "a@example.com"))["contact"] == "email:a@example.com"
+
+    async def test_a_list_that_does_not_exist(self, world):
+        assert (await world.ask("lists/9/members/a")).status == 404
+        assert (await world.post("lists/9/members/find", {"user": "a"})).status == 404
+
+    async def test_text_that_is_not_unicode_is_refused_not_failed_at(self, world):
+        await world.deliver("Heap Test", users(1))
+        answer = await world.ask(
+            "lists/1/members/find",
+            method="POST",
+            data=b'{"user": "\\ud800"}',
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status in {400, 422}
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("lists?limit=0", "limit"),
+        ("lists?limit=201", "limit"),
+        ("lists?limit=1&limit=2", "limit"),
+        ("lists?after=xyz", "after"),
+        ("syncs?state=lost", "state"),
+        ("failures?dead=perhaps", "dead"),
+        ("failures?list=-1", "list"),
+        ("accounts?acount=acme", "acount"),
+    ],
+)
+async def test_a_query_that_is_not_understood_is_refused_and_named(world, path, names):
+    answer = await world.ask(path)
+    assert (answer.status, answer.document["error"]["code"]) == (422, "invalid_request")
+    assert names in answer.document["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["lists/9", "lists/x", f"syncs/{10**30}", "syncs/0", "nothing"])
+async def test_what_does_not_exist_is_not_found(world, path):
+    answer = await world.ask(path)
+    assert (answer.status, answer.document["error"]["code"]) == (404, "not_found")
+
+
+async def test_history_begins_with_the_service(world):
+    history = await world.get("history")
+    assert history["interval_seconds"] == 5
+    assert history["samples"][0]["backlog"] == 0
+    assert history["samples"][0]["calls_per_second"] == {"acme": 0}
+
+
+async def test_a_question_that_takes_too_long_is_given_up_and_the_next_is_answered(tmp_path):
+    path = tmp_path / "store.db"
+    store = await SqliteStore.open(path, ["acme"], max_backlog=10)
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+            "INSERT INTO audit (at_ms, actor, action, target, changes) SELECT 0, '', '', '', 0 FROM n"
+        )
+        connection.execute("CREATE VIEW slow AS SELECT count(*) AS n FROM audit a, audit b WHERE a.id + b.id < 0")
+    reader = await Reader.open(path, time_limit_seconds=0.05)
+    started = time.monotonic()
+    try:
+        with pytest.raises(ServiceError) as refused:
+            await reader._run(lambda connection: connection.execute("SELECT n FROM slow").fetchone())
+        assert refused.value.code is ErrorCode.STORE_UNAVAILABLE
+        assert "0.05 s" in refused.value.message
+        assert len(await reader.audit(limit=3)) == 3
+    finally:
+        await reader.close()
+    # Nine thousand million pairs would take hours.
+    assert time.monotonic() - started < 60
