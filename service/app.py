@@ -26,6 +26,7 @@ from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
 from service.observe.metrics.moment import Moment
 from service.observe.metrics.routes import Metrics
+from service.observe.page import routes as page_routes
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
 from service.receive.answers import Answered
@@ -153,6 +154,7 @@ def make_application(service: Service) -> web.Application:
         functools.partial(service.moment, checks),
         authorize=None if settings.server.metrics_open else keys.authenticate,
     )
+    page_routes.add_routes(app, keys.authenticate)
     swagger_routes.add_routes(app)
     openapi.setup_openapi(app, title="heap-cordial", version=__version__)
     return app

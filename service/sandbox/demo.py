@@ -28,6 +28,7 @@ from service.settings import (
     StoreSettings,
 )
 
+_API_KEY = "demo"
 _SECRET = "demo-webhook-secret"  # noqa: S105  a made-up one, for loopback only
 _SEGMENT_ID = 15225086
 _SEGMENT = "Active Users"
@@ -66,7 +67,8 @@ async def _demo(folder: Path, *, stay: bool) -> int:
         settings = _settings(folder, sandbox.url)
         service = await stack.enter_async_context(running_service(settings))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        _say(f"The service:          {service.url}/docs")
+        _say(f"The live page:        {service.url}/ (user name {_API_KEY}, no password)")
+        _say(f"The API, to try out:  {service.url}/docs (webhook secret {_SECRET})")
         _say(f"A stand-in Cordial:   {sandbox.url}/")
         walk = asyncio.create_task(_walk(session, service, sandbox))
         waiting = asyncio.create_task(told.wait())
@@ -148,9 +150,10 @@ async def _count(session: aiohttp.ClientSession, url: str) -> int:
 
 
 def _settings(folder: Path, cordial_url: str) -> Settings:
-    secret, key = folder / "heap-secret", folder / "cordial-key"
+    secret, key, api_key = folder / "heap-secret", folder / "cordial-key", folder / "api-key"
     secret.write_text(_SECRET)
     key.write_text(SandboxOptions().api_key)
+    api_key.write_text(_API_KEY)
     account = AccountSettings(
         name="demo",
         heap_secrets=(SecretReference(file=str(secret)),),
@@ -159,7 +162,12 @@ def _settings(folder: Path, cordial_url: str) -> Settings:
         requests_per_second=_CALLS_PER_SECOND,
     )
     return Settings(
-        server=ServerSettings(host="127.0.0.1", port=_free_port(_SERVICE_PORT), shutdown_grace_seconds=2),
+        server=ServerSettings(
+            host="127.0.0.1",
+            port=_free_port(_SERVICE_PORT),
+            shutdown_grace_seconds=2,
+            api_keys=(SecretReference(file=str(api_key)),),
+        ),
         store=StoreSettings(path=str(folder / "demo.db")),
         log=LogSettings(),
         accounts={account.name: account},
