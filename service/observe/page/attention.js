@@ -16,7 +16,7 @@ function ofAccounts(accounts) {
       title: isPausedByOperator(account) ? `${account.name} is paused by an operator` : `${account.name} cannot be served`,
       text: isPausedByOperator(account)
         ? "Deliveries are taken and kept; nothing is sent until the account is resumed."
-        : `${account.reason}. ${account.hint} It is tried again by itself; nothing is lost.`,
+        : [account.reason, account.hint, "It is tried again by itself; nothing is lost."].filter(Boolean).join(". "),
       subject: { name: account.name },
     }));
 }
@@ -33,7 +33,11 @@ function ofLists(lists) {
         list.state === "held"
           ? list.reason
           : `${plural(list.on_list, "member")} should be on the list; Cordial counts ${list.counted}. ${list.what_to_do}`,
-      subject: { id: list.id, list_name: list.list_name || list.segment_name },
+      subject: {
+        id: list.id,
+        list_name: list.list_name || list.segment_name,
+        isDeleted: Boolean(list.cordial_list_id),
+      },
     }));
 }
 
@@ -52,7 +56,7 @@ function ofFailures(groups) {
 
 const WAYS_OUT = {
   account: (account) => [tryNow(account)],
-  held: (list) => [rebuild(list)],
+  held: (list) => [rebuild(list, list.isDeleted ? "Create it again" : "Look again")],
   differs: (list) => [verify(list), rebuild(list)],
   failure: (group) => [retry(group)],
 };

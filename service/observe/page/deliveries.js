@@ -4,24 +4,24 @@ import { badge, byId, element, showItems } from "./dom.js";
 import { count, moment, plural } from "./words.js";
 
 function unusable(delivery) {
-  if (!delivery.rejected) return element("td", { className: "hint", text: "–" });
+  if (!delivery.rejected) return element("td", { className: "hint", label: "Unusable", text: "–" });
   const details = element("details", {}, element("summary", { text: plural(delivery.rejected, "user") }));
   const rows = delivery.rejected_users.slice(0, 20).map((user) => `${user.path}: ${user.reason} “${user.value}”`);
   details.append(...rows.map((text) => element("div", { className: "hint wrap", text })));
-  return element("td", {}, details);
+  return element("td", { label: "Unusable" }, details);
 }
 
 function makeRow(delivery) {
-  const number = (value) => element("td", { className: "number", text: count(value) });
+  const number = (label, value) => element("td", { className: "number", label, text: count(value) });
   return element(
     "tr",
     {},
-    element("td", { text: moment(delivery.received_at) }),
-    element("td", { text: delivery.segment_name }),
-    element("td", { className: "code", text: delivery.task_id }),
-    number(delivery.page_number),
-    number(delivery.added),
-    number(delivery.removed),
+    element("td", { label: "Received", text: moment(delivery.received_at) }),
+    element("td", { label: "Segment", text: delivery.segment_name }),
+    element("td", { className: "code", label: "Sync", text: delivery.task_id }),
+    number("Page", delivery.page_number),
+    number("Added", delivery.added),
+    number("Removed", delivery.removed),
     unusable(delivery),
   );
 }

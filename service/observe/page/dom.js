@@ -2,12 +2,13 @@
 
 export const byId = (id) => document.getElementById(id);
 
-export function element(name, { className = "", text = "", tone = "", title = "" } = {}, ...children) {
+export function element(name, { className = "", text = "", tone = "", title = "", label = "" } = {}, ...children) {
   const made = document.createElement(name);
   if (className) made.className = className;
   if (text) made.textContent = text;
   if (tone) made.dataset.tone = tone;
   if (title) made.title = title;
+  if (label) made.dataset.label = label;
   made.append(...children.filter((child) => child !== null));
   return made;
 }

@@ -28,38 +28,39 @@ export const verify = (list) =>
     { label: `Verify ${list.list_name}` },
   );
 
-export const rebuild = (list) =>
-  button("Rebuild", () =>
+export const rebuild = (list, text = "Rebuild") =>
+  button(text, () =>
     act(
       () => post(`lists/${list.id}/rebuild`),
       (done) => `${plural(done.sent_again, "membership")} of ${list.list_name} will be sent again.`,
     ),
-    { label: `Rebuild ${list.list_name}` },
+    { label: `${text}: ${list.list_name}` },
   );
 
 function makeRow(list) {
   const [text, tone] = stateOf(list);
   const name = element(
     "td",
-    {},
+    { className: "whole" },
     element("strong", { text: list.list_name || list.segment_name }),
     element("div", { className: "hint", text: `${list.account} · segment “${list.segment_name}”` }),
     list.reason ? element("div", { className: "hint wrap", text: list.reason }) : null,
   );
-  const number = (value) => element("td", { className: "number", text: value === null ? "–" : count(value) });
-  const counted = number(list.counted);
+  const number = (label, value) =>
+    element("td", { className: "number", label, text: value === null ? "–" : count(value) });
+  const counted = number("Counted", list.counted);
   if (list.counted_at) counted.title = `counted at ${moment(list.counted_at)}`;
   return element(
     "tr",
     {},
     name,
-    element("td", {}, badge(text, tone)),
-    number(list.wanted),
-    number(list.on_list),
-    number(list.pending + list.waiting),
-    number(list.failed),
+    element("td", { label: "State" }, badge(text, tone)),
+    number("Wanted", list.wanted),
+    number("On list", list.on_list),
+    number("To send", list.pending + list.waiting),
+    number("Failed", list.failed),
     counted,
-    element("td", {}, element("span", { className: "buttons" }, verify(list), rebuild(list))),
+    element("td", { className: "whole" }, element("span", { className: "buttons" }, verify(list), rebuild(list))),
   );
 }
 
