@@ -23,6 +23,7 @@ _QUIET_SECONDS = 0.05
 # So long without a call while something is owed is no pause but a stand-still: the longest pause the service makes of
 # its own accord is a minute.
 _STALLED_SECONDS = 180.0
+_UP_SECONDS = 60.0
 
 
 class Restart(NamedTuple):
@@ -144,13 +145,24 @@ class Harness:
         self.senders.submit(held_back)
         return late
 
+    async def figures(self) -> StoreFigures:
+        """Read the store's counters once the service is up: until then it is to be alone with what the crash left.
+
+        Raises `AssertionError` when it does not come up.
+        """
+        deadline = time.monotonic() + _UP_SECONDS
+        while not (self.service.is_running and await self.service.is_answered(self.session, "/livez")):
+            assert time.monotonic() < deadline, f"the service is not up\n{self.service.last_log_lines()}"
+            await asyncio.sleep(_QUIET_SECONDS)
+        return await read_figures(self.service.store_path)
+
     async def wait_until_drained(self) -> StoreFigures:
         """Return when everything accepted is settled or given up.
 
         Raises `AssertionError` when nothing moves any more.
         """
         calls, moved_at = -1, time.monotonic()
-        while (figures := await read_figures(self.service.store_path)).owed:
+        while (figures := await self.figures()).owed:
             now_calls = await self.call_total()
             if now_calls != calls:
                 calls, moved_at = now_calls, time.monotonic()

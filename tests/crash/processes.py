@@ -96,16 +96,21 @@ class ServiceProcess:
                 ["service", "serve", "--config", str(self._configuration)], output=log, errors=log
             )
 
+    async def is_answered(self, session: aiohttp.ClientSession, path: str) -> bool:
+        """Return whether `path` is answered 200 now."""
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.get(self.url + path) as answer:
+                return answer.status == 200
+        return False
+
     async def wait_until_answered(self, session: aiohttp.ClientSession, path: str) -> None:
         """Return when `path` is answered 200; raises `RuntimeError` if the process ends before."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if not self.is_running:
                 raise RuntimeError(f"the service ended with status {self.process.returncode}\n{self.last_log_lines()}")
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(self.url + path) as answer:
-                    if answer.status == 200:
-                        return
+            if await self.is_answered(session, path):
+                return
             await asyncio.sleep(_POLL_SECONDS)
         raise RuntimeError(f"{path} was not answered 200 within {_START_SECONDS:.0f} s\n{self.last_log_lines()}")
 

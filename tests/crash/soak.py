@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
-from tests.crash.figures import read_figures
 from tests.crash.harness import Harness, running_harness
 from tests.crash.report import make_report
 from tests.crash.trouble import make_trouble
@@ -22,6 +21,7 @@ _SHARE_HELD_BACK = 0.1
 _PROGRESS_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 0.01
+_MOST_CALLS_BEFORE_KILL = 0.5
 
 
 class Soak:
@@ -50,14 +50,14 @@ class Soak:
     async def _round(self) -> None:
         """Send all waves, killing the service meanwhile, and wait until everything is settled."""
         self._round_pages_before = len(self._harness.senders.acknowledged)
-        killer = asyncio.create_task(self._kill_in_the_middle())
-        late: list[bytes] = []
-        for wave in range(_WAVES):
-            share = 0.0 if wave == _WAVES - 1 else _SHARE_HELD_BACK
-            late = await self._harness.send_wave(self._pages_of_sync, self._arguments.users, late, share)
-            await self._harness.senders.wait_until_sent()
-            await self._wait_until_half_sent()
-        await killer
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._kill_in_the_middle())
+            late: list[bytes] = []
+            for wave in range(_WAVES):
+                share = 0.0 if wave == _WAVES - 1 else _SHARE_HELD_BACK
+                late = await self._harness.send_wave(self._pages_of_sync, self._arguments.users, late, share)
+                await self._harness.senders.wait_until_sent()
+                await self._wait_until_half_sent()
         await self._harness.wait_until_drained()
 
     async def _kill_in_the_middle(self) -> None:
@@ -67,7 +67,10 @@ class Soak:
             share = (number + self._random.uniform(0.3, 0.7)) / kills
             await senders.wait_for_acknowledged(self._round_pages_before + int(share * self._pages_of_round))
             if number % 2:
-                await self._harness.wait_for_calls(await self._harness.call_total() + self._random.randint(100, 5_000))
+                # Each call settles a change in every list at most, so there will be that many more.
+                calls_to_come = await self._owed() / self._arguments.segments
+                share = self._random.uniform(0, _MOST_CALLS_BEFORE_KILL)
+                await self._harness.wait_for_calls(await self._harness.call_total() + int(share * calls_to_come))
             await asyncio.sleep(self._random.uniform(0, _LONGEST_DELAY_SECONDS))
             await self._harness.kill_and_restart()
 
@@ -77,7 +80,7 @@ class Soak:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _owed(self) -> int:
-        return (await read_figures(self._harness.service.store_path)).owed
+        return (await self._harness.figures()).owed
 
     async def _tell_progress(self) -> None:
         calls_before = await self._harness.call_total()

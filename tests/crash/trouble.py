@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.crash.harness import Harness
 
-_PAUSE_SECONDS = (0.5, 4.0)
-_MOST_CALLS = 30
+_PAUSE_SECONDS = (1.0, 5.0)
+_BURST_SECONDS = (0.1, 1.5)
 _BURSTS: tuple[dict[str, Any], ...] = (
     {"kind": "answer", "status": 500},
     {"kind": "answer", "status": 503},
@@ -22,11 +22,15 @@ _BURSTS: tuple[dict[str, Any], ...] = (
 
 
 async def make_trouble(harness: Harness, chance: random.Random) -> None:
-    """Make a burst of calls go wrong, again and again, until cancelled; then let everything pass."""
+    """Make all calls of a moment go wrong, again and again, until cancelled; then let everything pass.
+
+    A burst ends by time, not by number: while an account is paused hardly any calls are made.
+    """
     try:
         while True:
             await asyncio.sleep(chance.uniform(*_PAUSE_SECONDS))
-            burst = {**chance.choice(_BURSTS), "times": chance.randint(1, _MOST_CALLS)}
-            await harness.ask_stand_in("POST", "/sandbox/faults", burst)
+            await harness.ask_stand_in("POST", "/sandbox/faults", {**chance.choice(_BURSTS), "times": None})
+            await asyncio.sleep(chance.uniform(*_BURST_SECONDS))
+            await harness.ask_stand_in("DELETE", "/sandbox/faults")
     finally:
         await harness.ask_stand_in("DELETE", "/sandbox/faults")
