@@ -1,0 +1,90 @@
+"""A large segment beside a small one, and more deliveries than the service may hold (R2, R9)."""
+
+import asyncio
+
+import msgspec
+
+from service.sandbox.faults import Fault, FaultKind
+from tests.hostile_fixtures import hostile_world, page
+from tests.service_fixtures import users
+
+REQUESTS_PER_SECOND = 50
+
+
+async def test_a_small_segment_is_done_while_a_large_one_drains(tmp_path):
+    """By order, not by time: when the small one is done, hardly more than its share of calls has gone to the large."""
+    small, large = users(10, "small"), users(5_000, "large")
+    async with hostile_world(tmp_path, requests_per_second=REQUESTS_PER_SECOND) as world:
+        await world.accepted(page(large, segment="Large", segment_id=1))
+        await world.until(lambda: len(world.contact_calls()) > 10)
+        calls_before = len(world.contact_calls())
+        await world.accepted(page(small, segment="Small", segment_id=2))
+        await world.until(lambda: "Small" in world.cordial.state.lists_by_name)
+        await world.until(lambda: world.members("Small") == small)
+        calls = [call.contact for call in world.contact_calls()]
+        last_of_small = max(calls.index(f"email:{user}") for user in small)
+        # Besides ten of its own: what had been claimed and allowed before it came, one in turn for each of its own,
+        # and the second in which its list was made.
+        assert last_of_small - calls_before <= 2 * len(small) + 8 + 2 * REQUESTS_PER_SECOND
+        assert (await world.segment(1)).pending > 4_000
+        assert len(world.members("Large")) < 500
+
+
+async def test_three_segments_take_turns(tmp_path):
+    async with hostile_world(tmp_path, max_concurrency=1, requests_per_second=200) as world:
+        world.service.deliverer.pause("acme")
+        for number in (1, 2, 3):
+            await world.accepted(page(users(40, f"s{number}-"), segment=f"Segment {number}", segment_id=number))
+        await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
+        world.service.deliverer.resume("acme")
+        await world.settled()
+        segments = [call.contact.removeprefix("email:s")[0] for call in world.contact_calls()]
+        # From when the third list is there until the first segment is done, nine calls in a row serve all three.
+        ends = [len(segments) - segments[::-1].index(each) for each in "123"]
+        for start in range(segments.index("3"), min(ends) - 9):
+            assert set(segments[start : start + 9]) == {"1", "2", "3"}
+
+
+async def test_over_the_backlog_new_pages_wait_and_nothing_accepted_is_hurt(tmp_path):
+    async with hostile_world(tmp_path, start=False) as world:
+        world.store_settings = msgspec.structs.replace(world.store_settings, max_backlog=100)
+        await world.start()
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=503, times=None))
+        await world.accepted(page(users(60, "first"), task="first"))
+        await world.accepted(page(users(60, "second"), task="second"))
+        refused = page(users(60, "third"), task="third")
+        for _ in range(3):
+            answer = await world.post(refused)
+            assert (answer.status, '"backlog_full"' in answer.text) == (429, True)
+            assert answer.retry_after_seconds
+        assert world.rows("SELECT count(*) FROM delivery") == [(2,)]
+        assert (await world.get("/livez"))[0] == 200
+        world.cordial.faults.clear()
+        await world.settled()
+        assert world.members("Readers") == sorted(users(60, "first") + users(60, "second"))
+        await world.accepted(refused)
+        await world.settled()
+        assert world.members("Readers") == sorted(users(60, "first") + users(60, "second") + users(60, "third"))
+        assert world.dead_letters() == []
+
+
+async def test_a_full_backlog_is_still_full_after_a_restart(tmp_path):
+    async with hostile_world(tmp_path, start=False) as world:
+        world.store_settings = msgspec.structs.replace(world.store_settings, max_backlog=50)
+        await world.start()
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=503, times=None))
+        await world.accepted(page(users(60)))
+        await world.restart()
+        assert (await world.post(page(users(1), task="second"))).status == 429
+        world.cordial.faults.clear()
+        await world.settled()
+        assert world.members("Readers") == sorted(users(60))
+
+
+async def test_a_hundred_pages_at_once_are_taken_or_refused_and_none_is_lost(tmp_path):
+    async with hostile_world(tmp_path) as world:
+        pages = {number: page(users(20, f"p{number}-"), task=f"task-{number}") for number in range(100)}
+        answers = await asyncio.gather(*(world.post(body) for body in pages.values()))
+        assert {answer.status for answer in answers} == {200}
+        await world.settled()
+        assert len(world.members("Readers")) == 2_000

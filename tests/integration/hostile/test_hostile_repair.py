@@ -1,0 +1,146 @@
+"""A list is changed behind our back: the service says so, and an operator makes it right (R11)."""
+
+from typing import Any
+
+import pytest
+
+from service.deliver import verifier
+from service.model import FailureSelection, ListState
+from service.sandbox.faults import Fault, FaultKind
+from tests.hostile_fixtures import HostileWorld, hostile_world, log_lines, page
+from tests.service_fixtures import ACCOUNT, users
+
+ACTOR = "an operator"
+
+
+@pytest.fixture(autouse=True)
+def soon_counted(monkeypatch, quick_retries):  # noqa: ARG001  asked for to be in force
+    monkeypatch.setattr(verifier, "_TICK_SECONDS", 0.02)
+    monkeypatch.setattr(verifier, "_RECOUNT_AFTER_SECONDS", (0.05, 0.05, 0.05))
+
+
+def audit(world: HostileWorld) -> list[Any]:
+    return world.rows("SELECT actor, action, changes FROM audit ORDER BY id")
+
+
+def refusing(user: str) -> Fault:
+    return Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None)
+
+
+async def test_a_drained_list_is_counted(tmp_path):
+    with log_lines() as lines:
+        async with hostile_world(tmp_path) as world:
+            await world.accepted(page(users(7)))
+            await world.settled()
+            await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_count = 7"))
+            await world.until(lambda: lines("list.exact"))
+    assert lines("list.differs") == []
+    assert (lines("list.exact")[0]["counted"], lines("list.exact")[0]["expected"]) == (7, 7)
+
+
+async def test_a_list_cleared_by_hand_is_reported_and_made_right(tmp_path):
+    with log_lines() as lines:
+        async with hostile_world(tmp_path) as world:
+            await world.accepted(page(users(30), task="first"))
+            await world.settled()
+            await world.until(lambda: lines("list.exact"))
+            world.cordial.state.lists_by_name["Readers"].members.clear()
+            await world.accepted(page(["late@example.com"], task="second"))
+            await world.until(lambda: lines("list.differs"))
+            [told] = lines("list.differs")
+            assert (told["list"], told["counted"], told["expected"]) == ("Readers", 1, 31)
+            assert "rebuild" in told["hint"]
+            segment = await world.segment()
+            found = await world.service.deliverer.verify(ACCOUNT, segment.id)
+            assert (found.differs, found.counted, found.expected) == (True, 1, 31)
+            assert await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR) == 31
+            await world.settled()
+            assert world.members("Readers") == sorted(["late@example.com", *users(30)])
+            assert not (await world.service.deliverer.verify(ACCOUNT, segment.id)).differs
+            await world.until(lambda: len(lines("list.exact")) == 2)
+            assert audit(world) == [(ACTOR, "list.rebuild", 31)]
+            after = await world.segment()
+            assert (after.members, after.settled, after.pending, after.dead) == (31, 31, 0, 0)
+
+
+async def test_who_was_put_back_by_hand_is_removed_by_a_rebuild_that_includes_the_removed(tmp_path):
+    async with hostile_world(tmp_path) as world:
+        await world.accepted(page(users(5), task="first"))
+        await world.settled()
+        await world.accepted(page([], users(2), task="second"))
+        await world.settled()
+        account_list = world.cordial.state.lists_by_name["Readers"]
+        for contact in world.cordial.state.contacts.values():
+            account_list.members[contact.cid] = 0
+        segment = await world.segment()
+        found = await world.service.deliverer.verify(ACCOUNT, segment.id)
+        assert (found.counted, found.expected) == (5, 3)
+        assert await world.service.store.steering.rebuild(segment.id, include_removed=True, actor=ACTOR) == 5
+        await world.settled()
+        assert world.members("Readers") == users(5)[2:]
+
+
+async def test_a_deleted_list_is_created_anew_with_everyone_on_it(tmp_path):
+    async with hostile_world(tmp_path) as world:
+        await world.accepted(page(users(20), task="first"))
+        await world.settled()
+        world.cordial.state.delete_list(world.cordial.state.lists_by_name["Readers"])
+        await world.accepted(page(["late@example.com"], task="second"))
+        await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
+        assert world.cordial.state.lists == {}
+        segment = await world.segment()
+        await world.service.deliverer.recreate_list(ACCOUNT, segment.id)
+        await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR)
+        await world.settled()
+        assert world.members("Readers") == sorted(["late@example.com", *users(20)])
+        assert (await world.segment()).list_state is ListState.READY
+        assert world.dead_letters() == []
+
+
+async def test_a_rebuild_sends_failures_too(tmp_path):
+    async with hostile_world(tmp_path, max_attempts=1) as world:
+        world.cordial.faults.add(refusing("user0@example.com"), refusing("user1@example.com"))
+        await world.accepted(page(users(5)))
+        await world.settled()
+        assert [letter.contact for letter in world.dead_letters()] == [
+            "email:user0@example.com",
+            "email:user1@example.com",
+        ]
+        world.cordial.faults.clear()
+        world.cordial.faults.add(refusing("user1@example.com"))
+        segment = await world.segment()
+        assert segment.dead == 2
+        assert await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR) == 5
+        await world.settled()
+        assert world.members("Readers") == ["user0@example.com", *users(5)[2:]]
+        assert [letter.contact for letter in world.dead_letters()] == ["email:user1@example.com"]
+        after = await world.segment()
+        assert (after.settled, after.dead, after.pending, after.waiting) == (4, 1, 0, 0)
+
+
+async def test_retries_by_id_reason_and_list_are_audited_and_done_once(tmp_path):
+    async with hostile_world(tmp_path, max_attempts=1) as world:
+        everyone = users(6)
+        world.cordial.faults.add(*(refusing(user) for user in everyone))
+        await world.accepted(page(everyone, segment="Readers", segment_id=1))
+        await world.accepted(page(everyone[:2], segment="Writers", segment_id=2))
+        await world.settled()
+        world.cordial.faults.clear()
+        first, second = await world.segment(1), await world.segment(2)
+        assert (first.id, first.dead, second.dead) == (1, 6, 2)
+        retry = world.service.store.steering.retry_failures
+        [one, *_] = [row for (row,) in world.rows("SELECT id FROM failure WHERE segment_id = 1 ORDER BY id")]
+        by_id = FailureSelection(ids=[one])
+        by_list = FailureSelection(segment_id=second.id)
+        by_reason = FailureSelection(account=ACCOUNT, reason="refused")
+        nothing = FailureSelection(reason="no such reason")
+        assert await retry(nothing, ACTOR) == 0
+        assert len(world.dead_letters()) == 8
+        assert [await retry(by_id, ACTOR), await retry(by_id, ACTOR)] == [1, 0]
+        assert [await retry(by_list, ACTOR), await retry(by_list, ACTOR)] == [2, 0]
+        assert [await retry(by_reason, ACTOR), await retry(by_reason, ACTOR)] == [5, 0]
+        await world.settled()
+        assert (world.members("Readers"), world.members("Writers")) == (everyone, everyone[:2])
+        assert world.dead_letters() == []
+        assert world.rows("SELECT count(*) FROM failure") == [(0,)]
+        assert audit(world) == [(ACTOR, "failures.retry", changes) for changes in (0, 1, 0, 2, 0, 5, 0)]
