@@ -77,7 +77,7 @@ class Actions:
             "failures",
             "Retry failures",
             "Gives each selected failure all of its attempts anew and sends it soon, whether it was given up or waits "
-            "for its next call. Selects what meets every condition given.",
+            "for its next call. Selects what meets every condition given; without any, all.",
             answer=Retried,
             example={"retried": 3},
             body=RetryRequest,
@@ -91,10 +91,6 @@ class Actions:
         """Answer `POST /failures/retry`."""
         body = await self._read(request, RetryRequest)
         given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
-        if not given:
-            raise ServiceError(
-                ErrorCode.INVALID_REQUEST, "name at least one condition: ids, account, list, reason", path="$"
-            )
         if "list" in given:
             given["segment_id"] = given.pop("list")
         retried = await self._ledger.retry_failures(FailureSelection(**given), request[ACTOR])

@@ -7,7 +7,7 @@ ACCOUNT: dict[str, Any] = {
     "state": "slowed",
     "reason": "Cordial's rate limit is reached",
     "hint": "",
-    "since": "2026-03-02T09:14:05.120Z",
+    "since": "2026-03-02T09:14:05Z",
     "next_call_at": "2026-03-02T09:14:07Z",
     "calls_per_second": 24.7,
     "lists": 1,

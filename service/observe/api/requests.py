@@ -20,7 +20,8 @@ _MOST_FAILURES = 1_000
 _MOST_BODY_BYTES = 65_536
 
 Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
-Filter = Annotated[str, Meta(min_length=1, max_length=1_000)]
+# Short enough that all filters together fit into an address, percent-encoded.
+Filter = Annotated[str, Meta(min_length=1, max_length=200)]
 AccountFilter = Annotated[Filter, Meta(description="only of this account")]
 ListFilter = Annotated[Id, Meta(description="only of this list, by `id` as `/api/v1/lists` has it")]
 
@@ -90,7 +91,7 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which failures to retry: those that meet every condition given; at least one must be. `list` is the list's `id`."""
+    """Which failures to retry: those that meet every condition given, without any all. `list` is the list's `id`."""
 
     ids: Annotated[list[Id], Meta(min_length=1, max_length=_MOST_FAILURES)] | UnsetType = UNSET
     account: Filter | UnsetType = UNSET
@@ -136,12 +137,21 @@ async def read_body(request: web.Request, document: type[Asked]) -> Asked:
     `BODY_TOO_LARGE`.
     """
     try:
-        return msgspec.json.decode(await _read_bounded(request) or b"{}", type=document)
+        return msgspec.convert(_decode(await _read_bounded(request) or b"{}"), document)
     except msgspec.ValidationError as error:
         message, place = _split(error)
         raise ServiceError(ErrorCode.INVALID_REQUEST, message, path=place) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is not JSON") from None
+
+
+def _number(text: str) -> float:
+    """Return a number written with a point or an exponent; JSON Schema, and so our document, holds 24.0 to be an integer."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 async def _read_bounded(request: web.Request) -> bytes:

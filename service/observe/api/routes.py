@@ -61,7 +61,8 @@ class Questions:
         app.router.add_get("/accounts", self.accounts)
         app.router.add_get("/lists", self.lists)
         app.router.add_get("/lists/{id}", self.one_list)
-        app.router.add_get("/lists/{id}/members/{user}", self.member)
+        # `find` is the address below; a user of that id is asked for there.
+        app.router.add_get(r"/lists/{id}/members/{user:(?!find\Z)[^/]+}", self.member)
         app.router.add_post("/lists/{id}/members/find", self.find)
         app.router.add_get("/syncs", self.syncs)
         app.router.add_get("/syncs/{id}", self.sync)

@@ -1,0 +1,59 @@
+"""The service holds to its own OpenAPI document, whatever it is asked, and the document to the service."""
+
+import asyncio
+import sys
+
+import msgspec
+import pytest
+
+from service.observe.api import authentication, documents, events, examples, meter
+from service.sandbox.faults import Fault, FaultKind
+from service.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
+from tests.api_fixtures import API_KEY
+from tests.service_fixtures import users
+
+
+async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
+    # It tries wrong keys too; that these are held back is tested elsewhere.
+    monkeypatch.setattr(authentication, "_LONGEST_DELAY_SECONDS", 0.001)
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:bad@example.com", status=422, times=None))
+    await world.deliver("Heap Test", [*users(3), "bad@example.com", "undefined"])
+    await world.settled()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "schemathesis.cli", "run", f"{world.service.url}/openapi.json",
+        "--include-path-regex", "^/api/v1",
+        # It never ends.
+        "--exclude-path", "/api/v1/events",
+        "--auth", f"{API_KEY}:",
+        "--phases", "examples,coverage,fuzzing", "--mode", "all",
+        "--max-examples", "5", "--generation-deterministic", "--no-color",
+        cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    report = output.decode(errors="replace")
+    assert process.returncode == 0, report
+    assert "17 selected" in report, report
+
+
+@pytest.mark.parametrize(
+    ("example", "described"),
+    [
+        (examples.ACCOUNT, documents.AccountDocument),
+        (examples.LIST, documents.ListDocument),
+        (examples.SYNC, SyncView),
+        (examples.DELIVERY, DeliveryView),
+        (examples.FAILURE, FailureView),
+        (examples.FAILURE_GROUP, FailureGroupView),
+        (examples.MEMBER, documents.MemberDocument),
+        (examples.AUDIT, AuditView),
+        (examples.HISTORY, meter.History),
+    ],
+)
+def test_examples_are_of_the_shape_they_stand_for(example, described):
+    shown = msgspec.convert(example, described)
+    assert msgspec.to_builtins(shown) == example
+
+
+def test_the_example_of_events_has_deliveries_of_their_shape():
+    line = next(line for line in examples.EVENTS.splitlines() if line.startswith('data: {"deliveries'))
+    assert msgspec.json.decode(line.removeprefix("data: "), type=events.AnsweredDeliveries).left_out == 0
