@@ -1,6 +1,6 @@
 """`GET /metrics`, in Prometheus' text format."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 
 from aiohttp import web
 from aiohttp_apispec import docs
@@ -28,7 +28,7 @@ heap_cordial_deliveries_total{account="acme",answer="accepted"} 12.0
 class Metrics:
     """All metrics of one service, in a registry of its own."""
 
-    def __init__(self, accounts: Iterable[str]) -> None:
+    def __init__(self, accounts: Collection[str]) -> None:
         # One more series for each counter, telling when it was made; Prometheus has no use for it in this format.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
