@@ -69,7 +69,7 @@ class World:
         """Start the service, with other settings for the account if given."""
         self.account = msgspec.structs.replace(self.account, **account)
         settings = Settings(
-            server=ServerSettings(host="127.0.0.1", port=0, shutdown_grace_seconds=5),
+            server=ServerSettings(host="127.0.0.1", port=0, shutdown_grace_seconds=5, metrics_open=True),
             store=StoreSettings(path=str(self._store_file), settle_interval_seconds=0.02),
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
