@@ -1,9 +1,11 @@
 """What Cordial holds after a sync: exactly what Heap asked for, and nothing else changed."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from service.sandbox.faults import Fault, FaultKind
-from tests.service_fixtures import POST_CONTACT, PUT_CONTACT, delivering, users
+from tests.service_fixtures import POST_CONTACT, PUT_CONTACT, World, delivering, users
 
 
 async def test_adds_and_removes_end_exactly(tmp_path):
@@ -115,7 +117,9 @@ async def test_triggers_fire_where_the_account_asks_for_it(tmp_path):
         assert [call.body["suppressTriggers"] for call in world.contact_calls()] == [False]
 
 
-async def owe_together(world, segments, add=(), remove=()):
+async def owe_together(
+    world: World, segments: dict[int, str], add: Sequence[str] = (), remove: Sequence[str] = ()
+) -> None:
     """Bring it about that all these changes are owed before the first of them is sent."""
     world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, times=None))
     for segment_id, name in segments.items():

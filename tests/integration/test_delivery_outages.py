@@ -1,0 +1,176 @@
+"""When the account cannot be served: it pauses, says so, resumes by itself, and no change is given up (R7)."""
+
+import asyncio
+
+import pytest
+
+from service.model import AccountState
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.options import DEFAULT_API_KEY
+from tests.service_fixtures import ACCOUNT, World, delivering, users
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+EVERYONE = users(60)
+
+
+def is_paused(world: World) -> bool:
+    return world.service.deliverer.statuses()[ACCOUNT].state is AccountState.PAUSED
+
+
+async def serve_normally_again(world: World) -> None:
+    """The trouble is over: everything must arrive without help, and nothing may have been given up."""
+    world.cordial.faults.clear()
+    await world.settled()
+    assert world.members("Readers") == sorted(EVERYONE)
+    assert world.dead_letters() == []
+    assert world.rows("SELECT count(*) FROM failure WHERE attempts > 0") == [(0,)]
+    assert (await world.ready())[0] == 200
+    segment = await world.segment()
+    assert (segment.settled, segment.pending, segment.waiting) == (len(EVERYONE), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(FaultKind.ANSWER, status=503, times=None), "http_503"),
+        (Fault(FaultKind.ANSWER, status=500, times=None), "http_500"),
+        (Fault(FaultKind.RESET, times=None), "unreachable"),
+        (Fault(FaultKind.ANSWER, status=401, times=None), "unauthorized: Access Denied"),
+        (Fault(FaultKind.ANSWER, status=403, times=None), "forbidden"),
+        (Fault(FaultKind.HTML, status=403, times=None), "forbidden"),
+        (Fault(FaultKind.HTML, status=502, times=None), "http_502"),
+        (Fault(FaultKind.HTML, status=200, times=None), "not_json"),
+        (Fault(FaultKind.HTML, status=404, times=None), "http_404"),
+        (Fault(FaultKind.HANG, seconds=30, times=None), "timeout"),
+    ],
+    ids=lambda value: f"{value.kind}-{value.status}" if isinstance(value, Fault) else "",
+)
+async def test_the_account_pauses_says_why_and_resumes_by_itself(tmp_path, fault, words):
+    async with delivering(tmp_path, request_timeout_seconds=0.2) as world:
+        world.cordial.faults.add(fault)
+        await world.deliver("Readers", EVERYONE)
+        await world.until(lambda: is_paused(world))
+        status, reason = await world.ready()
+        assert status == 503
+        assert f"sending for {ACCOUNT}: paused, {words}" in reason
+        await serve_normally_again(world)
+
+
+@pytest.mark.parametrize("status", [401, 503])
+async def test_a_paused_account_is_only_probed(tmp_path, status):
+    async with delivering(tmp_path, max_concurrency=16) as world:
+        await world.deliver("Readers", EVERYONE[:1])
+        await world.settled()
+        world.cordial.journal.reset()
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=status, times=None))
+        await world.deliver("Readers", EVERYONE)
+        await world.until(lambda: is_paused(world))
+        await asyncio.sleep(1)
+        # At most as many as were on their way when the pause began, then a probe each 0.2 to 0.4 seconds at most.
+        assert 1 <= len(world.calls()) <= 16 + 20
+        await serve_normally_again(world)
+
+
+async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr("service.deliver.retry._PROBE_CAP_SECONDS", 3_600.0)
+    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 0.2)
+    async with delivering(tmp_path, max_concurrency=32) as world:
+        await world.deliver("Readers", EVERYONE[:1])
+        await world.settled()
+        world.cordial.faults.add(
+            *(
+                Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=503, seconds=0.1)
+                for _ in range(32)
+            )
+        )
+        await world.deliver("Readers", EVERYONE)
+        await world.settled()
+        await serve_normally_again(world)
+
+
+async def test_a_burst_of_errors_costs_no_attempt(tmp_path):
+    async with delivering(tmp_path) as world:
+        world.cordial.faults.add(
+            Fault(FaultKind.ANSWER, status=503, times=6),
+            Fault(FaultKind.RESET, times=6),
+            Fault(FaultKind.ANSWER, status=429, headers={"Retry-After": "1"}),
+            Fault(FaultKind.HTML, status=520, times=2),
+            Fault(FaultKind.APPLY_THEN_RESET, times=2),
+        )
+        await world.deliver("Readers", EVERYONE)
+        await world.settled()
+        assert world.cordial.faults.script == []
+        await serve_normally_again(world)
+
+
+async def test_what_took_effect_without_an_answer_is_repeated_harmlessly(tmp_path):
+    async with delivering(tmp_path) as world:
+        await world.deliver("Readers", EVERYONE[:30])
+        await world.settled()
+        world.cordial.journal.reset()
+        world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, method="POST", endpoint="/v2/contacts", times=4))
+        await world.deliver("Readers", EVERYONE[30:])
+        await world.settled()
+        await serve_normally_again(world)
+        assert len(world.contact_calls()) == 30 + 4
+        assert all(call.applied for call in world.contact_calls())
+
+
+async def test_a_replaced_key_file_resumes_the_account(tmp_path):
+    async with delivering(tmp_path) as world:
+        world.key_file.write_text("revoked")
+        await world.deliver("Readers", EVERYONE)
+        await world.until(lambda: is_paused(world))
+        assert world.cordial.state.contacts == {}
+        world.key_file.write_text(DEFAULT_API_KEY + "\n")
+        await serve_normally_again(world)
+
+
+async def test_a_key_file_that_comes_late_is_waited_for(tmp_path):
+    async with delivering(tmp_path) as world:
+        world.key_file.unlink()
+        await world.deliver("Readers", EVERYONE)
+        await world.until(lambda: is_paused(world))
+        assert "cannot be read" in (await world.ready())[1]
+        world.key_file.write_text(DEFAULT_API_KEY)
+        await serve_normally_again(world)
+
+
+async def test_a_key_that_is_no_secondary_key_pauses_the_account_and_blames_no_contact(tmp_path):
+    async with delivering(tmp_path, identify_by="noSuchKey") as world:
+        await world.deliver("Readers", ["C-1", "C-2"])
+        await world.until(lambda: is_paused(world))
+        await world.until(lambda: "Search field is not correct" in world.service.deliverer.statuses()[ACCOUNT].reason)
+        assert world.dead_letters() == []
+        assert world.service.store.backlog.total == 2
+
+
+async def test_a_contact_that_alone_is_never_answered_well_is_given_up_and_nobody_else(tmp_path):
+    async with delivering(tmp_path, max_attempts=2, max_concurrency=4) as world:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:poison@example.com", status=500, times=None))
+        await world.deliver("Readers", ["poison@example.com"])
+        for round_number in range(60):
+            await world.deliver("Readers", users(30, f"round{round_number}-"))
+            await asyncio.sleep(0.05)
+            if world.dead_letters():
+                break
+        await world.settled()
+        [dead] = world.dead_letters()
+        assert (dead.contact, dead.attempts, dead.reason, dead.status) == (
+            "email:poison@example.com",
+            2,
+            "http_500",
+            500,
+        )
+        assert len(world.members("Readers")) == 30 * (round_number + 1)
+
+
+async def test_a_contact_that_a_firewall_blocks_does_not_stop_the_others(tmp_path):
+    async with delivering(tmp_path, max_attempts=2, max_concurrency=4) as world:
+        world.cordial.faults.add(Fault(FaultKind.HTML, contact="email:o'r--@example.com", status=403, times=None))
+        await world.deliver("Readers", ["o'r--@example.com", *EVERYONE])
+        await world.until(lambda: world.service.store.backlog.total <= 1)
+        world.cordial.faults.clear()
+        await world.settled()
+        assert len(world.members("Readers")) >= len(EVERYONE)
