@@ -21,7 +21,8 @@ Result = TypeVar("Result")
 
 ROOT = Path(__file__).parents[1]
 WEBHOOK_SECRET = "whsec ünguessable"
-PATIENCE_SECONDS = 30.0
+API_KEY = "api key for people"
+PATIENCE_SECONDS = 60.0
 
 
 class Ended(NamedTuple):
@@ -48,6 +49,7 @@ class Installation:
             "SERVER__HOST": "127.0.0.1",
             "SERVER__PORT": str(self.port),
             "SERVER__SHUTDOWN_GRACE_SECONDS": "5",
+            "SERVER__API_KEY_FILE": str(_secret(folder / "api-key", API_KEY)),
             "STORE__PATH": str(self.database),
             "ACCOUNTS__ACME__HEAP_SECRET_FILE": str(self.secret_file),
             "ACCOUNTS__ACME__CORDIAL_API_KEY_FILE": str(self.key_file),

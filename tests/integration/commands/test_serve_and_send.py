@@ -3,7 +3,7 @@ import pytest
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY
-from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, eventually, run_command
+from tests.command_fixtures import API_KEY, ROOT, WEBHOOK_SECRET, Installation, eventually, run_command
 
 USERS = ("jane.roe@example.com", "john.doe@example.com", "bad.one@example.com", "undefined")
 ID_TOKEN = "id-token-for-acme-only"
@@ -62,7 +62,7 @@ async def test_the_log_is_json_and_holds_neither_secrets_nor_users(tmp_path, cor
     assert {"service.started", "delivery.answered", "account.paused", "account.resumed"} <= {
         line["event"] for line in lines
     }
-    hidden = [*USERS[:3], WEBHOOK_SECRET, "nguessable", DEFAULT_API_KEY, ID_TOKEN]
+    hidden = [*USERS[:3], API_KEY, WEBHOOK_SECRET, "nguessable", DEFAULT_API_KEY, ID_TOKEN]
     assert [word for word in hidden if word in text] == []
 
 

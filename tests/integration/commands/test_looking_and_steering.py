@@ -1,0 +1,74 @@
+import pytest
+
+from service.sandbox.faults import Fault, FaultKind
+from tests.command_fixtures import eventually
+
+USERS = ("jane.roe@example.com", "john.doe@example.com", "bad.one@example.com")
+
+
+async def test_failures_are_seen_and_tried_again(installation, cordial):
+    refusal = Fault(FaultKind.ANSWER, contact="email:bad.one@example.com", times=None, status=422)
+    cordial.faults.add(refusal)
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__MAX_ATTEMPTS"] = "1"
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled", "dead"), [2, 1])
+        groups = (await installation.run("failures")).output
+        each = (await installation.run("failures", "--each")).output
+        cordial.faults.clear()
+        retried = await installation.run("retry", "--list", "ActiveUsers", "--reason", "refused")
+        await eventually(lambda: installation.figures("settled", "dead"), [3, 0])
+        empty = await installation.run("failures")
+    assert "The contact cannot be written." in groups
+    assert "bad.one@example.com" in each
+    assert (retried.status, retried.output) == (0, "1 changes are sent again.\n")
+    assert (empty.status, empty.output) == (0, "No failures.\n")
+
+
+async def test_a_list_changed_by_others_is_found_and_mended(installation, cordial):
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled"), [3])
+        exact = await installation.run("verify", "ActiveUsers")
+        cordial.state.lists_by_name["ActiveUsers"].members.popitem()
+        differs = await installation.run("verify", "ActiveUsers")
+        mended = await installation.run("rebuild", "ActiveUsers", "--wait")
+        again = await installation.run("verify", "ActiveUsers")
+    assert (exact.status, exact.output) == (0, "ActiveUsers is exact: Cordial counts 3.\n")
+    assert differs.status == 1
+    assert differs.output.startswith("ActiveUsers differs: Cordial counts 2, 3 should be there.")
+    assert (mended.status, again.status) == (0, 0)
+    assert cordial.state.members("ActiveUsers") == sorted(USERS)
+
+
+async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, cordial):
+    async with installation.serving():
+        paused = await installation.run("pause", "acme")
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("members", "settled", "pending"), [3, 0, 3])
+        status = (await installation.run("status")).output
+        assert cordial.state.contacts == {}
+        resumed = await installation.run("resume", "acme")
+        await eventually(lambda: installation.figures("settled"), [3])
+        lists, syncs = await installation.run("lists"), await installation.run("syncs")
+    assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
+    assert "account    acme: paused, paused by an operator" in status
+    assert [lists.output.splitlines()[1].split()[at] for at in (1, 2, 3, 4)] == ["ActiveUsers", "acme", "ready", "3"]
+    assert "1 of 1" in syncs.output
+
+
+@pytest.mark.parametrize("key", [None, ""])
+async def test_without_an_api_key_they_say_what_to_set(installation, key):
+    if key is None:
+        installation.environment.pop("HEAP_CORDIAL__SERVER__API_KEY_FILE")
+    else:
+        installation.environment["HEAP_CORDIAL__SERVER__API_KEY_FILE"] = key
+    ended = await installation.run("pause", "acme")
+    assert ended.status == 1
+    assert ended.errors == "no API key is configured; set server.api_key_file or server.api_key_env\n"
+
+
+async def test_without_the_service_they_say_so(installation):
+    ended = await installation.run("lists")
+    assert ended.status == 1
+    assert ended.errors.startswith(f"the service does not answer at {installation.url}/api/v1; is it running? (")
