@@ -54,6 +54,12 @@ class HostileWorld(World):
         self.account = msgspec.structs.replace(self.account, **account)
         self._service = await self._stack.enter_async_context(running_service(self.settings()))
 
+    async def settled(self) -> None:
+        """Wait until nothing is owed to Cordial any more, deliveries without users (drains) among it."""
+        await super().settled()
+        await self.until(lambda: not self.rows("SELECT 1 FROM sync WHERE drained_at_ms IS NULL LIMIT 1"))
+        await super().settled()
+
     async def post(self, page: bytes, timestamp_ms: int | None = None) -> PageAnswer:
         """Sign and post one page; whatever comes back is returned."""
         url = f"{self.service.url}/webhooks/heap/{ACCOUNT}"

@@ -20,7 +20,7 @@ async def test_unless_enabled_nobody_is_removed(tmp_path):
         await world.accepted(page(users(5)))
         await world.settled()
         answer = await world.post(drain_page())
-        assert (answer.status, "allow_drain" in answer.text or '"unknown_action"' in answer.text) == (422, True)
+        assert (answer.status, '"unknown_action"' in answer.text and "allow_drain" in answer.text) == (422, True)
         await world.settled()
         assert world.members("Readers") == users(5)
         assert world.rows("SELECT count(*) FROM sync WHERE action <> 'segment.users.sync'") == [(0,)]
@@ -28,7 +28,7 @@ async def test_unless_enabled_nobody_is_removed(tmp_path):
 
 async def test_enabled_it_removes_ours_and_nobody_elses(tmp_path):
     async with hostile_world(tmp_path, allow_drain=True) as world:
-        await world.accepted(page(users(2_500), task="first"))
+        await world.accepted(page(users(1_100), task="first"))
         await world.accepted(page(users(3), segment="Writers", segment_id=2))
         await world.settled()
         foreign = world.cordial.state.create_contact("email:foreign@example.com", "foreign@example.com")
@@ -38,7 +38,7 @@ async def test_enabled_it_removes_ours_and_nobody_elses(tmp_path):
         await world.settled()
         assert world.members("Readers") == ["foreign@example.com"]
         assert world.members("Writers") == ["foreign@example.com", *users(3)]
-        assert len(world.cordial.state.contacts) == 2_501
+        assert len(world.cordial.state.contacts) == 1_101
         segment = await world.segment()
         assert (segment.members, segment.settled, segment.pending) == (0, 0, 0)
 
