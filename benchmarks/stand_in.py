@@ -1,0 +1,15 @@
+"""The stand-in Cordial in its own process, without limits of its own."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from benchmarks.processes import first_line, running
+
+_ARGUMENTS = ("sandbox", "--port", "0", "--rate", "0")
+
+
+@contextlib.asynccontextmanager
+async def running_stand_in() -> AsyncIterator[str]:
+    """Run it while the block lasts; yield its URL."""
+    async with running("service", _ARGUMENTS) as process:
+        yield (await first_line(process)).split()[-1].rstrip("/")
