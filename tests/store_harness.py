@@ -206,10 +206,12 @@ def accepted_by_cordial(work: ContactWork, change: Change, account: str = "acme"
     )
 
 
-def failed(work: ContactWork, change: Change, *, retry_at_ms: int | None, attempts: int = 0) -> Outcome:
+def failed(
+    work: ContactWork, change: Change, account: str = "acme", *, retry_at_ms: int | None, attempts: int = 0
+) -> Outcome:
     """Return a failed call; without `retry_at_ms` the change is given up."""
     return Outcome(
-        "acme",
+        account,
         work.contact,
         change.segment_id,
         change.wanted,
