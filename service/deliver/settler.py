@@ -23,7 +23,10 @@ class Ledger(Protocol):
 
 
 class Settler:
-    """Commits results in batches, by number or by age, whichever comes first."""
+    """Commits results in batches, by number or by age, whichever comes first.
+
+    `batch_results` bounds what is not durable yet, and so what a crash repeats.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,8 @@ class Settler:
         on_settled: Callable[[Sequence[Outcome]], None] = NOT_OBSERVED.settled,
     ) -> None:
         self._ledger = ledger
-        self._batch_results = batch_results
+        # One batch gathers while another is on its way to disk, and whoever was calling may still add to either.
+        self._batch_results = max(1, batch_results // 3)
         self._interval_seconds = interval_seconds
         self._on_settled = on_settled
         self._outcomes: list[Outcome] = []
