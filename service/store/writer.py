@@ -168,9 +168,13 @@ def _commit(connection: sqlite3.Connection, batch: list[_Request]) -> list[Any]:
     """Run the batch in one transaction; return each one's result or exception."""
     try:
         connection.execute("BEGIN IMMEDIATE")
-        results = [_run_in_savepoint(connection, request.work) for request in batch]
+        if len(batch) == 1:
+            # Without a savepoint, which keeps in memory how each page was: tens of MiB for a large fold.
+            results = [batch[0].work(connection)]
+        else:
+            results = [_run_in_savepoint(connection, request.work) for request in batch]
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:  # noqa: BLE001  whatever a request raised is told to whoever asked for it
         with contextlib.suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
