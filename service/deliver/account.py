@@ -20,6 +20,7 @@ log = structlog.get_logger()
 _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 _SLOWED_FROM_SECONDS = 1.0
 PAUSED_BY_OPERATOR = "paused by an operator"
+SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 
 
 class AccountLine:
@@ -43,6 +44,7 @@ class AccountLine:
         self._allowed = asyncio.Event()
         self._allowed.set()
         self._last_message = ""
+        self._held_until = float("-inf")
         self.calls = 0
 
     async def call(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -52,6 +54,9 @@ class AccountLine:
         """
         while True:
             await self._allowed.wait()
+            if (held := self._held_until - time.monotonic()) > 0:
+                await asyncio.sleep(held)
+                continue
             if self.circuit.is_open:
                 async with self._probe_turn:
                     if not await self._is_probe_due():
@@ -84,10 +89,19 @@ class AccountLine:
         if wait is not None:
             reason = f"{self.circuit.reason}: {self._last_message}"
             return AccountStatus(AccountState.PAUSED, reason, wait, _HINTS.get(self.circuit.reason, ""))
-        slowed = self._limiter.slowed_seconds
+        slowed = self.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
-            return AccountStatus(AccountState.SLOWED, "Cordial's rate limit is reached", slowed)
+            return AccountStatus(AccountState.SLOWED, SLOWED_BY_LIMIT, slowed)
         return AccountStatus(AccountState.SENDING)
+
+    @property
+    def slowed_seconds(self) -> float:
+        """For how much longer Cordial's word keeps some or all calls from being made; 0 if none."""
+        return max(0.0, self._limiter.slowed_seconds, self._held_until - time.monotonic())
+
+    def hold(self, seconds: float) -> None:
+        """Make no call for so long: the process before this one was told so (R8)."""
+        self._held_until = time.monotonic() + seconds
 
     async def _is_probe_due(self) -> bool:
         """Wait until it is time for a probe; return False if the account can be served or is to be left alone."""

@@ -11,7 +11,7 @@ import structlog
 
 from service.clock import SteadyClock
 from service.deliver import cordial, lists, pool, settler, verifier
-from service.deliver.account import AccountLine
+from service.deliver.account import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.cordial import CordialClient
 from service.deliver.limiter import RateLimiter
 from service.deliver.observing import NOT_OBSERVED, CallObserver, Observer
@@ -24,6 +24,9 @@ from service.settings import AccountSettings, StoreSettings
 log = structlog.get_logger()
 _TICK_SECONDS = 0.5
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
+# What Cordial asks for is far less; more would be a clock that was put right between two runs.
+_LONGEST_HOLD_SECONDS = 3_600.0
+_NOTEWORTHY_MS = 500
 
 
 class Store(pool.Backlog, lists.Registry, verifier.Registry, settler.Ledger, Protocol):
@@ -41,6 +44,9 @@ class Store(pool.Backlog, lists.Registry, verifier.Registry, settler.Ledger, Pro
 
     async def hasten(self, account: str) -> None:
         """Send soon whatever waits through no fault of its own."""
+
+    async def next_calls(self) -> dict[str, int]:
+        """Return when each slowed account may be called again (Unix ms), as last recorded."""
 
     async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
         """Record what the account's sending is doing."""
@@ -84,6 +90,7 @@ class _Account:
             now_ms=clock.now_ms,
         )
         self.recorded: AccountStatus | None = None
+        self.next_call_at_ms = 0
 
     def _list_ready(self) -> None:
         self.pool.wake()
@@ -123,9 +130,12 @@ class Deliverer:
 
     async def start(self, paused: Collection[str] = ()) -> None:
         """Take up whatever is pending, and go on; accounts in `paused` wait for an operator."""
+        next_calls, now_ms = await self._store.next_calls(), self._clock.now_ms()
         for account in self._accounts:
             if account.name in paused:
                 account.line.pause()
+            wait = (next_calls.get(account.name, 0) - now_ms) / 1000
+            account.line.hold(min(wait, _LONGEST_HOLD_SECONDS))
             await account.lists.start()
             account.pool.start()
         self._tasks = [
@@ -196,6 +206,8 @@ class Deliverer:
         await asyncio.gather(*(account.pool.stop(grace_seconds) for account in self._accounts))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._settler.stop()
+        for account in self._accounts:
+            await self._record_limit(account)
         await self._session.close()
 
     async def _release_when_due(self) -> None:
@@ -216,10 +228,20 @@ class Deliverer:
 
     async def _record_state(self, account: _Account) -> None:
         status = account.line.status()
-        known = account.recorded
-        if known is not None and (known.state, known.reason) == (status.state, status.reason):
-            return
         next_call_at_ms = self._clock.now_ms() + int(status.seconds * 1000)
+        known = account.recorded
+        is_known = known is not None and (known.state, known.reason) == (status.state, status.reason)
+        is_later = status.seconds > 0 and next_call_at_ms > account.next_call_at_ms + _NOTEWORTHY_MS
+        if is_known and not is_later:
+            return
         with contextlib.suppress(StoreUnavailableError):
             await self._store.set_account_state(account.name, status.state, status.reason, next_call_at_ms)
-            account.recorded = status
+            account.recorded, account.next_call_at_ms = status, next_call_at_ms
+
+    async def _record_limit(self, account: _Account) -> None:
+        """Leave to the next process what Cordial told this one: not before then (R8)."""
+        seconds = account.line.slowed_seconds
+        if seconds > 0 and account.line.status().state is not AccountState.PAUSED:
+            next_call_at_ms = self._clock.now_ms() + int(seconds * 1000) + 1
+            with contextlib.suppress(StoreUnavailableError):
+                await self._store.set_account_state(account.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)

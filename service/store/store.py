@@ -240,6 +240,10 @@ class SqliteStore:
         values = {"segment_id": segment_id, "count": count, "now_ms": self._clock.now_ms()}
         await self._execute(_LISTS["set_list_count"], values)
 
+    async def next_calls(self) -> dict[str, int]:
+        """Return when each slowed account may be called again (Unix ms), as last recorded."""
+        return dict(await self._read(lambda connection: connection.execute(_LISTS["next_calls"]).fetchall()))
+
     async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
         """Record what the account's sending is doing, for those who look from outside."""
         values = {

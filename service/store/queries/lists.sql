@@ -4,6 +4,9 @@ INSERT INTO account (name) VALUES (:name) ON CONFLICT DO NOTHING;
 -- name: accounts
 SELECT id, name, state, state_reason, state_since_ms, next_call_at_ms FROM account ORDER BY name;
 
+-- name: next_calls
+SELECT name, next_call_at_ms FROM account WHERE state = 'slowed';
+
 -- name: set_account_state
 UPDATE account SET
     state_since_ms = CASE WHEN state = :state AND state_reason = :reason THEN state_since_ms ELSE :now_ms END,

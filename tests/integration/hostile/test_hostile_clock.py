@@ -99,3 +99,20 @@ async def test_a_step_does_not_shorten_retry_after(tmp_path, stepped, ahead_seco
         first, second = world.contact_calls()
         assert (first.status, second.status) == (429, 201)
         assert second.arrived_at_seconds - first.finished_at_seconds >= 1.0 - 0.05
+
+
+async def test_a_restart_does_not_shorten_retry_after(tmp_path):
+    """Told to wait, stopped and started again: the new process waits for the rest."""
+    async with hostile_world(tmp_path) as world:
+        throttle = Fault(
+            FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=429, headers={"Retry-After": "2"}
+        )
+        world.cordial.faults.add(throttle)
+        await world.accepted(page(["jane@example.com"]))
+        await world.until(world.contact_calls)
+        await world.restart()
+        await world.restart()
+        await world.settled()
+        first, second = world.contact_calls()
+        assert (first.status, second.status) == (429, 201)
+        assert second.arrived_at_seconds - first.finished_at_seconds >= 2.0 - 0.05
