@@ -55,10 +55,16 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except ConnectionError:
         raise
     except Exception:
-        _log.exception("request.failed", method=request.method, path=request.path)
+        _log.exception("request.failed", method=request.method, path=_path_pattern(request))
         if request.writer.output_size:
             raise
         return error_response(ServiceError(*_SERVICE_FAULT))
+
+
+def _path_pattern(request: web.Request) -> str:
+    """Return the address with its variable parts unnamed: a user's id may stand there, and is not for the log."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
 
 
 def _from_http_exception(error: web.HTTPException) -> web.Response:

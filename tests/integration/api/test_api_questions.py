@@ -3,6 +3,7 @@ import sqlite3
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -11,13 +12,13 @@ from service.errors import ErrorCode, ServiceError
 from service.sandbox.faults import Fault, FaultKind
 from service.store.reading import Reader
 from service.store.store import SqliteStore
-from tests.api_fixtures import asking
+from tests.api_fixtures import ApiWorld, asking
 from tests.service_fixtures import users
 
 RFC_3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-def refuse(world, user):
+def refuse(world: ApiWorld, user: str) -> None:
     world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None))
 
 
@@ -136,7 +137,7 @@ async def test_an_account_tells_why_it_is_paused_and_what_to_do(world):
 
 
 class TestMember:
-    async def ask(self, world, user, list_id=1):
+    async def ask(self, world: ApiWorld, user: str, list_id: int = 1) -> Any:
         by_address = await world.get(f"lists/{list_id}/members/{quote(user, safe='')}")
         by_body = (await world.post(f"lists/{list_id}/members/find", {"user": user})).document
         assert {**by_address, "next": None} == {**by_body, "next": None}

@@ -1,0 +1,200 @@
+import msgspec
+import pytest
+
+from service.deliver import lists
+from service.sandbox.faults import Fault, FaultKind
+from tests.api_fixtures import API_KEY, ApiWorld, authorization
+from tests.service_fixtures import users
+
+
+async def deliver_with_refusals(
+    world: ApiWorld, segment: str, good: list[str], bad: list[str], segment_id: int = 1
+) -> None:
+    for user in bad:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None))
+    await world.deliver(segment, [*good, *bad], segment_id=segment_id)
+    await world.settled()
+
+
+async def test_retrying_failures_puts_the_users_on_the_list(world):
+    await deliver_with_refusals(world, "Heap Test", users(2), users(3, "bad"))
+    world.cordial.faults.clear()
+    [group] = (await world.get("failures/groups"))["items"]
+    answer = await world.post("failures/retry", {"list": group["list_id"], "reason": group["reason"]})
+    assert (answer.status, answer.document) == (200, {"retried": 3})
+    await world.settled()
+    assert len(world.members("HeapTest")) == 5
+    assert (await world.get("failures"))["items"] == []
+    again = await world.post("failures/retry", {"list": group["list_id"], "reason": group["reason"]})
+    assert again.document == {"retried": 0}
+
+
+@pytest.mark.parametrize(
+    ("choose", "retried"),
+    [
+        (lambda failures: {"ids": [failures[0]["id"]]}, 1),
+        (lambda failures: {"list": failures[0]["list_id"]}, 1),
+        (lambda _: {"account": "acme"}, 3),
+        (lambda _: {"account": "other"}, 0),
+        (lambda failures: {"list": 1, "ids": [failures[0]["id"]]}, 0),
+        (lambda _: {}, 3),
+    ],
+)
+async def test_only_the_failures_chosen_are_retried(world, choose, retried):
+    await deliver_with_refusals(world, "One", [], users(2, "bad"), segment_id=1)
+    await deliver_with_refusals(world, "Two", [], users(1, "bad"), segment_id=2)
+    failures = (await world.get("failures"))["items"]
+    assert failures[0]["list_name"] == "Two"
+    assert (await world.post("failures/retry", choose(failures))).document == {"retried": retried}
+
+
+async def test_verifying_shows_that_somebody_else_changed_the_list(world):
+    await world.deliver("Heap Test", users(3))
+    await world.settled()
+    assert (await world.post("lists/1/verify")).document == {"counted": 3, "expected": 3, "differs": False}
+    world.cordial.state.delete_contact(world.cordial.state.find("email", "user0@example.com"))
+    assert (await world.post("lists/1/verify")).document == {"counted": 2, "expected": 3, "differs": True}
+    found = await world.get("lists/1")
+    assert (found["counted"], found["differs"]) == (2, True)
+    assert "Rebuild" in found["what_to_do"]
+    assert (await world.post("lists/1/rebuild")).document == {"sent_again": 3}
+    await world.settled()
+    assert (await world.post("lists/1/verify")).document["differs"] is False
+    assert len(world.members("HeapTest")) == 3
+
+
+async def test_a_list_that_is_not_there_cannot_be_counted(world):
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, endpoint="/v2/accountlists", status=503, times=None))
+    await world.deliver("Heap Test", users(1))
+    await world.until(lambda: world.service.store.backlog.pending_total == 1)
+    answer = await world.post("lists/1/verify")
+    assert (answer.status, answer.document["error"]["code"]) == (409, "conflict")
+
+
+async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world, monkeypatch):
+    monkeypatch.setattr(lists, "_RETRY_SECONDS", 60)
+    await world.deliver("Heap Test", users(3))
+    await world.settled()
+    world.cordial.state.delete_list(world.cordial.state.lists_by_name["HeapTest"])
+    await world.deliver("Heap Test", users(4))
+    await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
+    found = await world.get("lists/1")
+    assert found["state"] == "held"
+    assert "rebuild" in found["reason"]
+    assert found["what_to_do"]
+    assert (await world.post("lists/1/rebuild")).status == 200
+    await world.settled()
+    assert sorted(world.members("HeapTest")) == users(4)
+
+
+async def test_a_paused_account_is_paused_over_a_restart_and_goes_on_when_resumed(world):
+    assert (await world.post("accounts/acme/pause")).document == {"account": "acme", "paused": True, "changed": True}
+    assert (await world.post("accounts/acme/pause")).document["changed"] is False
+    await world.deliver("Heap Test", users(3))
+    await world.restart()
+    await world.until(lambda: world.service.store.backlog.pending_total == 3)
+    [account] = (await world.get("accounts"))["items"]
+    assert (account["state"], account["pending"]) == ("paused_by_operator", 3)
+    assert world.contact_calls() == []
+    assert (await world.post("accounts/acme/resume")).document["paused"] is False
+    await world.settled()
+    assert len(world.members("HeapTest")) == 3
+    [account] = (await world.get("accounts"))["items"]
+    assert (account["state"], account["pending"]) == ("sending", 0)
+
+
+async def test_every_action_is_audited_with_the_key_that_asked(world):
+    await deliver_with_refusals(world, "Heap Test", users(2), users(1, "bad"))
+    await world.post("failures/retry", {"reason": "invalid_request"})
+    await world.post("lists/1/verify")
+    await world.post("lists/1/rebuild", {"include_removed": True})
+    await world.post("accounts/acme/pause")
+    await world.post("accounts/acme/resume")
+    rows = (await world.get("audit"))["items"]
+    assert [row["action"] for row in rows] == [
+        "account.resume",
+        "account.pause",
+        "list.rebuild",
+        "list.verify",
+        "failures.retry",
+    ]
+    assert {row["actor"] for row in rows} == {f"API key of file {world.api_key_file}"}
+    assert API_KEY not in msgspec.json.encode(rows).decode()
+    assert rows[2]["changes"] > 0
+    first = await world.get("audit?limit=2")
+    assert [row["id"] for row in (await world.get(f"audit?limit=2&after={first['next']}"))["items"]] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "path", ["lists/9/verify", "lists/9/rebuild", "lists/x/verify", "accounts/other/pause", "accounts/other/resume"]
+)
+async def test_what_does_not_exist_cannot_be_steered(world, path):
+    answer = await world.post(path)
+    assert (answer.status, answer.document["error"]["code"]) == (404, "not_found")
+    assert (await world.get("audit"))["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("failures/retry", {"ids": [1, "2"]}, "$.ids[1]"),
+        ("failures/retry", {"ids": []}, "$.ids"),
+        ("failures/retry", {"list": 0}, "$.list"),
+        ("failures/retry", {"resaon": "x"}, "$"),
+        ("failures/retry", [], "$"),
+        ("lists/1/rebuild", {"include_removed": 1}, "$.include_removed"),
+        ("lists/1/members/find", {"user": ""}, "$.user"),
+        ("lists/1/members/find", {"user": 5}, "$.user"),
+        ("accounts/acme/pause", {"now": True}, "$"),
+    ],
+)
+async def test_a_body_of_another_shape_is_refused_with_its_place(world, path, body, place):
+    answer = await world.post(path, body)
+    assert (answer.status, answer.document["error"]["code"]) == (422, "invalid_request")
+    assert answer.document["error"]["path"] == place
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [(b"{", 400, "body_unreadable"), (b"\xff", 400, "body_unreadable"), (b" " * 70_000, 413, "body_too_large")],
+)
+async def test_a_body_that_cannot_be_read_is_refused(world, body, status, code):
+    headers = {"Content-Type": "application/json"}
+    answer = await world.ask("failures/retry", method="POST", data=body, headers=headers)
+    assert (answer.status, answer.document["error"]["code"]) == (status, code)
+
+
+async def post_raw(world: ApiWorld, path: str, headers: dict[str, str], body: bytes | None = None) -> int:
+    url = world.url(path)
+    async with world._session.post(url, data=body, headers={**authorization(API_KEY), **headers}) as answer:
+        return answer.status
+
+
+class TestOtherSites:
+    JSON = {"Content-Type": "application/json"}  # noqa: RUF012  never written to
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ],
+    )
+    async def test_actions_are_not_taken_from_their_pages(self, world, headers):
+        assert await post_raw(world, "accounts/acme/pause", {**self.JSON, **headers}, b"{}") == 403
+        assert (await world.get("accounts"))["items"][0]["state"] == "sending"
+
+    async def test_actions_are_taken_from_our_own(self, world):
+        origin = world.service.url
+        for headers in ({"Origin": origin}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+            assert await post_raw(world, "accounts/acme/pause", {**self.JSON, **headers}, b"{}") == 200
+
+    @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+    async def test_what_a_form_can_send_is_refused(self, world, content_type):
+        assert await post_raw(world, "accounts/acme/pause", {"Content-Type": content_type}, b"{}") == 415
+
+    async def test_without_a_body_a_header_of_its_own_is_needed(self, world):
+        assert await post_raw(world, "accounts/acme/pause", {}) == 415
+        assert await post_raw(world, "accounts/acme/pause", {"X-Requested-With": "curl"}) == 200
