@@ -1,5 +1,6 @@
 """What any store must hold, seen from outside. Nothing here knows how a store keeps its things."""
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -189,6 +190,14 @@ def drain(timestamp: str, *, segment: str = SEGMENT, account: str = "acme") -> D
         rejected_count=0,
         received_at_ms=START_MS,
     )
+
+
+async def wait_until_well(store: Store) -> None:
+    """Write until the store finds nothing wrong with itself any more."""
+    async with asyncio.timeout(30):
+        while store.fault is not None:
+            await store.release_due()
+            await asyncio.sleep(0.1)
 
 
 async def fold_all(store: Store) -> None:

@@ -113,8 +113,9 @@ class SqliteStore:
         """Write what waits, checkpoint, close."""
         if self._retention is not None:
             await self._retention.stop()
-        await self._writer.close()
+        # The writer's connection last: only one that may write takes the WAL's files away.
         await self._reader.close()
+        await self._writer.close()
         self._lock.release()
 
     @property
