@@ -87,12 +87,12 @@ def _what_happened(member: MemberView) -> str:
         case MemberState.DEAD if failure is not None:
             return (
                 f"Heap wants the user {wanted} the list, but Cordial did not take it after {failure.failures} "
-                f"{_calls(failure.failures)}, and it was given up: {failure.message.rstrip(".")}."
+                f"{_calls(failure.failures)}, and it was given up: {failure.message.rstrip('.')}."
             )
         case _ if failure is not None:
             return (
                 f"Heap wants the user {wanted} the list; {failure.failures} {_calls(failure.failures)} failed so far, "
-                f"the last with: {failure.message}."
+                f"the last with: {failure.message.rstrip('.')}."
             )
         case _:
             return f"Heap wants the user {wanted} the list; that is not sent to Cordial yet, or not confirmed."
