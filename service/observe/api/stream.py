@@ -27,6 +27,8 @@ class Watcher:
 
     def push(self, text: bytes) -> None:
         """Send this next, or drop the watcher."""
+        if self.is_dropped:
+            return
         if len(self._waiting) >= _MOST_BEHIND:
             self.drop()
         else:

