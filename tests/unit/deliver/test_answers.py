@@ -1,0 +1,234 @@
+"""What each answer of Cordial is taken to mean; the bodies are those of its contract and of recorded answers."""
+
+import json
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from service.deliver.answers import NO_LIMITS, Answer, AnswerKind, classify, read_limits
+
+NOW_MS = 1_780_000_000_000
+DONE, NOT_FOUND, REFUSED = AnswerKind.DONE, AnswerKind.NOT_FOUND, AnswerKind.REFUSED
+THROTTLED, UNAUTHORIZED = AnswerKind.THROTTLED, AnswerKind.UNAUTHORIZED
+MISCONFIGURED, UNAVAILABLE = AnswerKind.MISCONFIGURED, AnswerKind.UNAVAILABLE
+
+HTML = b"<!DOCTYPE html><html><body><h1>Attention Required! | Cloudflare</h1></body></html>"
+
+
+def answer(status: int, body: object = None, **headers: str) -> Answer:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return classify(status, CIMultiDict(headers), raw, NOW_MS)
+
+
+def refusal(**keys: object) -> dict[str, object]:
+    return {"error": True, "errorKey": "GENERIC_ERROR_KEY", **keys}
+
+
+def unknown(*keys: str) -> dict[str, object]:
+    errors = {key: [f"key {key} is not part of the schema for this resource"] for key in keys}
+    return {"error": True, "messages": {"validationErrors": errors}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (201, {"success": True, "message": "contact created", "cID": "604f30256a44206b3f8d086e"}),
+        (200, {"success": True}),
+        (200, {"success": True, "message": "contact updated", "cID": "604f30256a44206b3f8d086e"}),
+        (200, {"success": True, "id": 123}),
+        (200, [{"id": 123, "name": "safe-drivers", "enhanced": True}]),
+        (200, []),
+        (200, {"id": 123, "name": "safe-drivers", "enhanced": True, "count": 255}),
+        (200, {"success": True, "errors": []}),
+        (202, {}),
+    ],
+)
+def test_it_took_effect(status, body):
+    found = answer(status, body)
+    assert (found.kind, found.status, found.body) == (DONE, status, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": True, "errorKey": "RECORD_NOT_FOUND", "message": "record not found"}),
+        (404, {"error": True, "message": "record not found"}),
+        (404, {"error": True, "errorKey": "ACCOUNT_LISTS_NOT_FOUND", "message": "List does not exist"}),
+        (404, refusal(message="List is not found")),
+        (404, {"errorKey": "CONTACTS_CONTACT_NOT_FOUND"}),
+        (400, {"error": True, "errorKey": "CONTACTS_CONTACT_NOT_FOUND", "message": "…"}),
+        (422, {"error": True, "errorKey": "CONTACTS_CONTACT_NOT_FOUND", "message": "…"}),
+        (422, refusal(messages={"contact": ["Contact doesn't exist"]})),
+        (422, refusal(message="Contact doesn't exist")),
+    ],
+)
+def test_there_is_no_such_contact_or_list(status, body):
+    assert answer(status, body).kind is NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (422, refusal(message="Name must be unique"), "Name must be unique"),
+        (422, refusal(message="cid is not allowed for list names."), "cid is not allowed for list names."),
+        (422, refusal(messages={"channels.email.address": ["Address not exists"]}), "Address not exists"),
+        (
+            422,
+            refusal(messages={"flag": ["Incorrect value for suppressTriggers"]}),
+            "Incorrect value for suppressTriggers",
+        ),
+        (
+            422,
+            refusal(message={"a": ["The a field is required."], "b": ["Too long."]}),
+            "The a field is required.; Too long.",
+        ),
+        (422, {"validationErrors": {"custID": ["unique constraint error"]}}, "unique constraint error"),
+        (422, {"fieldErrors": [{"field": "x", "text": "bad"}]}, "x; bad"),
+        (422, {"error": "a text"}, "a text"),
+        (422, {}, "HTTP 422"),
+        (400, {"message": "Bad Request"}, "Bad Request"),
+        (415, refusal(message="Unsupported Media Type"), "Unsupported Media Type"),
+        (200, {"errors": ["odd"]}, "odd"),
+        (200, {"success": False, "message": "no"}, "no"),
+        (200, {"error": True, "message": "no"}, "no"),
+        (201, {"success": True, "errors": {"address": ["invalid"]}}, "invalid"),
+    ],
+)
+def test_this_request_cannot_succeed_as_it_is(status, body, words):
+    found = answer(status, body)
+    assert (found.kind, found.message, found.unknown_keys) == (REFUSED, words, ())
+
+
+@pytest.mark.parametrize("keys", [("Readers",), ("Readers", "Writers")])
+def test_keys_that_cordial_does_not_know_are_named(keys):
+    found = answer(422, unknown(*keys))
+    assert (found.kind, found.reason, found.unknown_keys) == (REFUSED, "unknown_key", keys)
+
+
+def test_only_keys_outside_the_schema_count_as_unknown():
+    body = {
+        "messages": {"validationErrors": {"Readers": ["key Readers is not part of the schema"], "age": ["too old"]}}
+    }
+    assert answer(422, body).unknown_keys == ("Readers",)
+    assert answer(422, {"validationErrors": {"age": ["too old"]}}).unknown_keys == ()
+
+
+def test_a_key_that_is_no_secondary_key_is_the_configurations_fault():
+    found = answer(422, refusal(messages={"searchField": ["Search field is not correct"]}))
+    assert (found.kind, found.reason) == (MISCONFIGURED, "not_a_secondary_key")
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "unauthorized"), (403, "forbidden")])
+def test_a_key_is_refused(status, reason):
+    found = answer(status, {"error": "Access Denied: Authentication Failure"})
+    assert (found.kind, found.reason, found.message) == (UNAUTHORIZED, reason, "Access Denied: Authentication Failure")
+
+
+@pytest.mark.parametrize(
+    "status", [301, 302, 304, 403, 404, 406, 408, 422, 500, 502, 503, 504, 520, 522, 599, 200, 201]
+)
+def test_html_is_never_cordials_word(status):
+    found = answer(status, HTML)
+    assert found.kind is UNAVAILABLE
+    assert "Cloudflare" not in found.message
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b'"ok"', b"true", b"12", b"\xff\xfe", b'{"success": tr'])
+def test_a_success_without_a_document_is_none(raw):
+    assert answer(200, raw).kind is UNAVAILABLE
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+def test_errors_of_the_server_say_nothing_of_the_request(status):
+    found = answer(status, refusal(message="Internal Server Error"))
+    assert (found.kind, found.reason, found.message) == (UNAVAILABLE, f"http_{status}", "Internal Server Error")
+
+
+def test_a_route_that_is_not_there_says_nothing_of_a_contact():
+    assert answer(404, {"message": "no Route matched with those values"}).kind is UNAVAILABLE
+
+
+@pytest.mark.parametrize("body", [refusal(message="Too Many Requests"), HTML, b""])
+def test_too_many_requests(body):
+    found = answer(429, body, **{"Retry-After": "7", "X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": "5"})
+    assert found.kind is THROTTLED
+    assert (found.limits.retry_after_seconds, found.limits.remaining, found.limits.reset_seconds) == (7, 0, 5)
+
+
+def test_long_words_are_cut():
+    assert len(answer(422, refusal(message="x" * 100_000)).message) == 500
+
+
+def test_no_headers_say_nothing():
+    assert answer(200, {}).limits is NO_LIMITS
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("1.5", 1.5),
+        (formatdate(NOW_MS / 1000 + 90, usegmt=True), 90),
+        (formatdate(NOW_MS / 1000 - 90, usegmt=True), 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value, seconds):
+    found = read_limits({"Retry-After": value}, NOW_MS).retry_after_seconds
+    if seconds is None:
+        assert found is not None
+        assert found > 1e9
+    else:
+        assert found == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-5", "nan", "inf", "1e999", "Tomorrow 12:00", "Fri, 99 Foo 2026 99:99:99 GMT"]
+)
+def test_retry_after_that_means_nothing_is_none(value):
+    assert read_limits({"Retry-After": value}, NOW_MS) == NO_LIMITS
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("30", 30), ("0", 0), (str(NOW_MS // 1000 + 30), 30), (str(NOW_MS // 1000 - 30), 0)]
+)
+def test_a_reset_counts_from_now_or_is_an_epoch_after_all(value, seconds):
+    found = read_limits({"X-Rate-Limit-Remaining": "3", "X-Rate-Limit-Reset": value}, NOW_MS)
+    assert (found.remaining, found.reset_seconds) == (3, seconds)
+
+
+@given(st.dictionaries(st.sampled_from(["Retry-After", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset"]), st.text()))
+def test_no_header_raises(headers):
+    limits = read_limits(headers, NOW_MS)
+    for seconds in (limits.retry_after_seconds, limits.reset_seconds, limits.remaining):
+        assert seconds is None or 0 <= seconds < float("inf")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["message", "messages", "validationErrors", "errors", "error", "errorKey", "success"])
+            | st.text(max_size=5),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.integers(100, 599), st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_no_body_raises_and_only_a_document_of_success_counts_as_one(status, raw):
+    found = classify(status, {}, raw, NOW_MS)
+    assert found.status == status
+    if found.kind is DONE:
+        assert 200 <= status < 300
+        assert isinstance(found.body, dict | list)
+    if status >= 500 or status < 200:
+        assert found.kind is UNAVAILABLE

@@ -1,0 +1,194 @@
+"""When calls are tried again, and whose fault a failure is held to be (R7)."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.deliver.retry import Circuit, Suspicion, backoff_seconds, retry_delay_seconds
+
+fractions = st.floats(0, 1, exclude_max=True)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def open_circuit(clock: Clock, chance: float = 0.999) -> Circuit:
+    circuit = Circuit(clock, lambda: chance)
+    assert circuit.failed("http_503", decisive=True, probe=False)
+    return circuit
+
+
+@given(failures=st.integers(0, 10_000), base=st.floats(0.01, 10), cap=st.floats(0.01, 1_000), chance=fractions)
+def test_backoff_stays_between_nothing_and_the_cap(failures, base, cap, chance):
+    assert 0 <= backoff_seconds(failures, base, cap, lambda: chance) <= cap
+
+
+@given(failures=st.integers(0, 40), chance=fractions)
+def test_backoff_never_shrinks_with_more_failures(failures, chance):
+    fewer, more = (backoff_seconds(each, 1, 300, lambda: chance) for each in (failures, failures + 1))
+    assert fewer <= more
+
+
+def test_backoff_doubles_and_jitters_fully():
+    assert [backoff_seconds(failures, 1, 60, lambda: 1.0) for failures in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    drawn = [retry_delay_seconds(3, random.Random(seed).random) for seed in range(200)]  # noqa: S311  chance, no secret
+    assert min(drawn) < 1
+    assert max(drawn) > 7
+
+
+def test_a_refused_key_opens_the_circuit_at_once_and_an_answer_closes_it(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    assert circuit.failed("unauthorized", decisive=True, probe=False)
+    assert circuit.is_open
+    assert circuit.reason == "unauthorized"
+    assert circuit.passed()
+    assert not circuit.is_open
+    assert not circuit.passed()
+
+
+def test_other_failures_open_it_when_five_follow_each_other(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    for _ in range(3):
+        assert [circuit.failed("timeout", decisive=False, probe=False) for _ in range(4)] == [False] * 4
+        circuit.passed()
+    assert not circuit.is_open
+    opened = [circuit.failed("timeout", decisive=False, probe=False) for _ in range(5)]
+    assert opened == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_probes_are_half_sure_half_chance_grow_and_are_capped(clock, chance):
+    circuit = open_circuit(clock, chance)
+    waits = []
+    for _ in range(10):
+        waits.append(circuit.next_probe_at - clock.now)
+        clock.now = circuit.next_probe_at
+        circuit.failed("http_503", decisive=False, probe=True)
+    whole = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert waits == pytest.approx([interval / 2 + chance * interval / 2 for interval in whole])
+
+
+def test_calls_on_their_way_when_it_opened_do_not_put_the_next_probe_off(clock):
+    circuit = open_circuit(clock)
+    first_probe_at = circuit.next_probe_at
+    for _ in range(100):
+        clock.now += 0.001
+        circuit.failed("timeout", decisive=False, probe=False)
+    assert circuit.next_probe_at == first_probe_at
+    assert circuit.reason == "http_503"
+
+
+def test_a_new_pause_begins_with_short_intervals_again(clock):
+    circuit = open_circuit(clock)
+    for _ in range(8):
+        circuit.failed("http_503", decisive=False, probe=True)
+    circuit.passed()
+    circuit.failed("unauthorized", decisive=True, probe=False)
+    assert circuit.next_probe_at - clock.now <= 1
+
+
+def test_a_probe_that_fails_otherwise_says_the_newer_reason(clock):
+    circuit = open_circuit(clock)
+    circuit.failed("unauthorized", decisive=True, probe=True)
+    assert circuit.reason == "unauthorized"
+    assert circuit.openings == 1
+
+
+def fail(circuit: Circuit) -> None:
+    circuit.failed("http_500", decisive=False, probe=circuit.is_open)
+
+
+def test_a_contact_is_blamed_once_others_pass_and_it_fails_again(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    verdicts = []
+    for _ in range(4):
+        fail(circuit)
+        verdicts.append(suspicion.is_to_blame("email:poison@x.com"))
+        for _ in range(20):
+            circuit.passed()
+    assert verdicts == [False, True, True, True]
+
+
+def test_nobody_is_blamed_while_few_or_none_pass(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    for passes in (0, 1, 9, 9):
+        fail(circuit)
+        assert not suspicion.is_to_blame("email:a@x.com")
+        for _ in range(passes):
+            circuit.passed()
+
+
+def test_nobody_is_blamed_while_many_fail(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    for _ in range(200):
+        for contact in ("email:a@x.com", "email:b@x.com", "email:c@x.com"):
+            fail(circuit)
+            assert not suspicion.is_to_blame(contact)
+        for _ in range(12):
+            circuit.passed()
+
+
+def test_nobody_is_blamed_across_a_pause(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    fail(circuit)
+    assert not suspicion.is_to_blame("email:a@x.com")
+    for _ in range(5):
+        fail(circuit)
+    for _ in range(100):
+        circuit.passed()
+    fail(circuit)
+    assert not suspicion.is_to_blame("email:a@x.com")
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=200))
+def test_an_outage_blames_nobody_in_whatever_order_contacts_fail(order):
+    """A call now and then gets through, but never ten of eleven."""
+    circuit = Circuit(Clock(), lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    for number, contact in enumerate(order):
+        fail(circuit)
+        assert not suspicion.is_to_blame(f"email:{contact}@x.com")
+        if number % 3 == 0:
+            circuit.passed()
+
+
+def test_a_contact_that_passed_is_forgotten(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    fail(circuit)
+    suspicion.is_to_blame("email:a@x.com")
+    for _ in range(50):
+        circuit.passed()
+    suspicion.clear("email:a@x.com")
+    fail(circuit)
+    assert not suspicion.is_to_blame("email:a@x.com")
+
+
+def test_what_is_remembered_of_suspects_is_bounded(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    suspicion = Suspicion(circuit)
+    for number in range(10_001):
+        fail(circuit)
+        suspicion.is_to_blame(f"email:{number}@x.com")
+        for _ in range(20):
+            circuit.passed()
+    fail(circuit)
+    assert not suspicion.is_to_blame("email:0@x.com"), "the first of them has been forgotten"
+    fail(circuit)
+    assert len(suspicion._moments) == 10_000
