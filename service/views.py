@@ -106,7 +106,7 @@ class FailureView(msgspec.Struct, frozen=True):
 
 
 class FailureGroupView(msgspec.Struct, frozen=True):
-    """The failures of one list that have one reason; `message` is one of Cordial's answers."""
+    """The failures of one list that have one reason; `message` and `last_failed_at` are those of the newest of them."""
 
     account: str
     list_id: int
