@@ -21,10 +21,17 @@ _MEMORY_TARGET_MIB = 128.0
 _START_TARGET_SECONDS = 1.0
 
 
-class _Start(NamedTuple):
-    """Seconds from starting the process: until it answers, until its first call is at Cordial."""
+class _Resident(NamedTuple):
+    """Memory of a process, in MiB: now, and the most it ever had."""
 
-    alive_seconds: float
+    now_mib: float
+    most_mib: float
+
+
+class _Start(NamedTuple):
+    """Seconds from starting the process: until it listens, until its first call is at Cordial."""
+
+    listening_seconds: float
     first_call_seconds: float
 
 
@@ -32,19 +39,21 @@ async def measure(*, pending: int) -> list[Figure]:
     """Fill a service whose account allows one call a second, look at it, and start it once more."""
     async with running_stand_in() as url:
         with tempfile.TemporaryDirectory() as directory:
-            resident_mib = await _fill(Path(directory), url, pending)
-            progress(f"memory: {resident_mib:.0f} MiB resident with {pending:,} pending")
+            resident = await _fill(Path(directory), url, pending)
+            progress(f"memory: {resident.now_mib:.0f} MiB resident with {pending:,} pending")
             start = await _start(Path(directory), url)
-    progress(f"start: alive after {start.alive_seconds:.2f} s, first call after {start.first_call_seconds:.2f} s")
+    progress(
+        f"start: listening after {start.listening_seconds:.2f} s, first call after {start.first_call_seconds:.2f} s"
+    )
     return [
         Figure(
-            f"memory: most resident, {pending:,} pending",
-            f"{resident_mib:.0f} MiB",
-            measured=resident_mib,
+            f"memory: resident, {pending:,} pending",
+            f"{resident.now_mib:.0f} MiB, once {resident.most_mib:.0f}",
+            measured=resident.now_mib,
             target=("≤", _MEMORY_TARGET_MIB),
             unit="MiB",
         ),
-        Figure(f"start: process to first answer, {pending:,} pending", f"{start.alive_seconds:.2f} s"),
+        Figure(f"start: process to listening, {pending:,} pending", f"{start.listening_seconds:.2f} s"),
         Figure(
             f"start: process to first call, {pending:,} pending",
             f"{start.first_call_seconds:.2f} s",
@@ -55,8 +64,8 @@ async def measure(*, pending: int) -> list[Figure]:
     ]
 
 
-async def _fill(directory: Path, cordial_url: str, pending: int) -> float:
-    """Return the most memory in MiB that the service ever had resident, from its start to the last user folded."""
+async def _fill(directory: Path, cordial_url: str, pending: int) -> _Resident:
+    """Post and fold that many users as fast as may be; return what this leaves the service with."""
     async with (
         running_service(directory, cordial_url, requests_per_second=1) as service,
         watching(service.database) as store,
@@ -64,13 +73,14 @@ async def _fill(directory: Path, cordial_url: str, pending: int) -> float:
         pages = pending // _USERS_PER_PAGE
         await generate(service.webhook_url, HEAP_SECRET, pages=pages, users_per_page=_USERS_PER_PAGE)
         await store.until_folded(pages * _USERS_PER_PAGE)
-        return _most_resident_mib(service.process_id)
+        return _resident(service.process_id)
 
 
-def _most_resident_mib(process_id: int) -> float:
+def _resident(process_id: int) -> _Resident:
     lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
-    (most_kib,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return most_kib / 1024
+    fields = dict(line.split(":", 1) for line in lines)
+    now_kib, most_kib = (int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+    return _Resident(now_kib / 1024, most_kib / 1024)
 
 
 async def _start(directory: Path, cordial_url: str) -> _Start:
@@ -85,8 +95,8 @@ async def _start(directory: Path, cordial_url: str) -> _Start:
 
         first_call = asyncio.create_task(until_first_call())
         async with running_service(directory, cordial_url, requests_per_second=1):
-            alive_seconds = time.perf_counter() - started
-            return _Start(alive_seconds, await asyncio.wait_for(first_call, _MOST_START_SECONDS))
+            listening_seconds = time.perf_counter() - started
+            return _Start(listening_seconds, await asyncio.wait_for(first_call, _MOST_START_SECONDS))
 
 
 async def _calls(session: aiohttp.ClientSession, cordial_url: str) -> int:

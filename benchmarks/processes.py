@@ -8,17 +8,18 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 # asyncio asks for a 256 KiB buffer per read, and glibc may serve each with an mmap of its own, which takes a quarter
-# of the speed or nothing, as chance has it. These two remove the chance, from both sides of each ratio alike.
+# of the speed or nothing, as chance has it. These two remove the chance, from both sides of each ratio alike; the
+# container sets them as well.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_TOP_PAD_": "16777216"}
 _STOP_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
 async def running(
-    module: str, arguments: Sequence[str] = (), *, environment: dict[str, str] | None = None, log: Path | None = None
+    module: str, arguments: Sequence[str] = (), *, log: Path | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m module` while the block lasts; what it says on standard error goes to `log` or nowhere."""
-    with (log or Path(os.devnull)).open("ab") as errors:
+    with (log or Path(os.devnull)).open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -26,7 +27,7 @@ async def running(
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **_ALLOCATOR, **(environment or {})},
+            env={**os.environ, **_ALLOCATOR},
         )
     try:
         yield process

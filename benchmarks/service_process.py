@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
-
 from benchmarks.processes import running
 from service.sandbox.options import DEFAULT_API_KEY
 from service.store import sqlite
@@ -26,9 +24,6 @@ port = {port}
 [store]
 path = "{directory}/store.db"
 
-[log]
-level = "{log_level}"
-
 [accounts.{account}]
 heap_secret_file = "{directory}/heap-secret"
 cordial_api_key_file = "{directory}/cordial-key"
@@ -37,7 +32,8 @@ requests_per_second = {requests_per_second}
 max_concurrency = {max_concurrency}
 """
 _START_SECONDS = 60.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
+_STARTED = '"event":"service.started"'
 
 
 class ServiceUnderTest(NamedTuple):
@@ -55,9 +51,8 @@ async def running_service(
     *,
     requests_per_second: float = 10_000,
     max_concurrency: int = 16,
-    log_level: str = "info",
 ) -> AsyncIterator[ServiceUnderTest]:
-    """Run `serve` on a store in `directory` while the block lasts; yields once it says it is alive."""
+    """Run `serve` on a store in `directory` while the block lasts; yields once it listens."""
     port = _free_port()
     (directory / "heap-secret").write_text(HEAP_SECRET)
     (directory / "cordial-key").write_text(DEFAULT_API_KEY)
@@ -70,14 +65,13 @@ async def running_service(
             cordial_url=cordial_url,
             requests_per_second=requests_per_second,
             max_concurrency=max_concurrency,
-            log_level=log_level,
         )
     )
     log = directory / "service.log"
-    async with running("service", ["serve", "--config", str(configuration)], log=log) as process:
-        root = f"http://127.0.0.1:{port}"
-        await _until_alive(f"{root}/livez", process, log)
-        yield ServiceUnderTest(f"{root}/webhooks/heap/{ACCOUNT}", process.pid, directory / "store.db")
+    arguments = ["serve", "--config", str(configuration)]
+    async with running("service", arguments, log=log) as process:
+        await _until_started(process, log)
+        yield ServiceUnderTest(f"http://127.0.0.1:{port}/webhooks/heap/{ACCOUNT}", process.pid, directory / "store.db")
 
 
 class Figures(NamedTuple):
@@ -132,19 +126,14 @@ def _free_port() -> int:
         return port
 
 
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-2_000:]
-
-
-async def _until_alive(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+async def _until_started(process: asyncio.subprocess.Process, log: Path) -> None:
+    """Wait for the line with which the service says that it listens: nobody else on its port can be mistaken for it."""
     deadline = time.monotonic() + _START_SECONDS
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline:
-            if process.returncode is not None:
-                raise RuntimeError(f"the service ended with status {process.returncode}: {_end_of(log)}")
-            with contextlib.suppress(aiohttp.ClientConnectionError):
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            await asyncio.sleep(0.02)
-    raise TimeoutError(f"the service was not alive within {_START_SECONDS:.0f} s")
+    while time.monotonic() < deadline:
+        lines = await asyncio.to_thread(log.read_text)
+        if _STARTED in lines:
+            return
+        if process.returncode is not None:
+            raise RuntimeError(f"the service ended with status {process.returncode}: {lines[-2_000:]}")
+        await asyncio.sleep(_POLL_SECONDS)
+    raise TimeoutError(f"the service had not started after {_START_SECONDS:.0f} s")
