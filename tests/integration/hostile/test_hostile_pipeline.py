@@ -202,7 +202,7 @@ async def run(plan: Sequence[Step], directory: Path) -> None:
 
 @pytest.mark.usefixtures("quick_retries")
 @settings(
-    max_examples=300 if LONG else 8,
+    max_examples=300 if LONG else 6,
     deadline=None,
     derandomize=not LONG,
     # Shrinking runs a whole service for each try; the plan that failed is printed and short enough to read.
