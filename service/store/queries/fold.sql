@@ -56,10 +56,11 @@ ORDER BY contact;
 UPDATE segment SET drained_by = :sync_id WHERE id = :segment_id;
 
 -- name: stage_members
+-- CROSS JOIN keeps the order: the other way about, each step would read the account's whole ledger.
 INSERT OR IGNORE INTO staged (contact, old_wanted, old_state, old_sync_id)
 SELECT member.contact, member.wanted, member.state, member.sync_id
 FROM json_each(:contacts) AS piece
-JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
+CROSS JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
 WHERE member.sync_id < :sync_id OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
 
 -- name: staged_groups

@@ -1,0 +1,68 @@
+"""What the queries of the busy paths read: by an index, or a bounded piece, never a whole table."""
+
+import re
+import sqlite3
+
+import pytest
+
+from service.store import queries
+from tests.store_sqlite import SqliteStoreMaker
+
+LARGE = {"member", "due", "piece", "delivery", "sync", "failure"}
+STATEMENTS = {
+    f"{file}.{name}": text
+    for file in ("accept", "fold", "claim", "settle")
+    for name, text in queries.load(file).items()
+    if "CREATE " not in text
+}
+# It looks at the first row, and stops.
+BOUNDED = {"fold.any_failure"}
+
+
+class Nothing(dict[str, None]):
+    """Parameters for any statement: a plan does not depend on them."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+def plan(connection: sqlite3.Connection, text: str) -> list[str]:
+    parameters = [None] * text.count("?") or Nothing()
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)]
+
+
+@pytest.fixture
+async def plans(tmp_path):
+    store = await SqliteStoreMaker(tmp_path).open()
+    try:
+        yield await store._writer._connection.run(
+            lambda connection: {name: plan(connection, text) for name, text in STATEMENTS.items()}
+        )
+    finally:
+        await store.close()
+
+
+async def test_no_large_table_is_read_from_end_to_end(plans):
+    assert len(plans) > 30
+    # A table of the same name that a JSON array is read as is not meant: its scan says VIRTUAL TABLE.
+    scans = {
+        name: step
+        for name, steps in plans.items()
+        for step in steps
+        if (found := re.match(r"SCAN (\w+)\b(?! VIRTUAL)", step)) and found[1] in LARGE
+    }
+    assert scans.keys() == BOUNDED
+
+
+async def test_the_ledger_is_searched_by_contact(plans):
+    """An account's whole part of the ledger is as good as all of it."""
+    searches = {
+        name: step for name, steps in plans.items() for step in steps if re.match(r"SEARCH (member|due)\b", step)
+    }
+    assert searches.keys() >= {"fold.stage_contacts", "fold.members_to_drain", "claim.claim", "settle.settle"}
+    assert {name: step for name, step in searches.items() if "account_id=? AND contact" not in step} == {}
+
+
+async def test_nothing_is_sorted_that_could_be_large(plans):
+    sorting = {name for name, steps in plans.items() for step in steps if "USE TEMP B-TREE FOR ORDER BY" in step}
+    assert sorting == set()
