@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest_asyncio
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.metrics_fixtures import DOCS, Scrape, references, scrape
 from tests.service_fixtures import delivering, users
