@@ -55,6 +55,7 @@ class ListKeeper:
         self._names: dict[int, str] = {}
         self._due: dict[int, float] = {}
         self._lost: dict[int, str] = {}
+        self._to_recreate: set[int] = set()
         self._namer = ListNamer(settings, registry, line)
         self._follow_at = 0.0
         self._wake = asyncio.Event()
@@ -92,17 +93,16 @@ class ListKeeper:
         self._wake.set()
 
     async def recreate(self, segment_id: int) -> None:
-        """Forget the list a segment had if Cordial has it no more, so that one is created under the same name.
+        """Look for a segment's list, and create it anew under its name if Cordial has it no more.
 
         Raises `ServiceError` NOT_FOUND without such a segment.
         """
         await self._read_segments()
-        segment = self._segments.get(segment_id)
-        if segment is None:
+        if segment_id not in self._segments:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
-        if segment.list_state is ListState.HELD and segment.list_id:
-            await self._record(segment, ListState.CREATING, name=segment.list_name)
-        self._due.setdefault(segment_id, 0.0)
+        self._to_recreate.add(segment_id)
+        self._names.pop(segment_id, None)
+        self._due[segment_id] = 0.0
         self.retry_held()
 
     def lost(self, segment_id: int, name: str) -> None:
@@ -125,7 +125,10 @@ class ListKeeper:
             for segment_id in [segment_id for segment_id, due in self._due.items() if due <= loop.time()]:
                 wait = await self._resolve_safely(segment_id)
                 self._due[segment_id] = loop.time() + wait
-                if segment_id in self._names:
+                if segment_id in self._to_recreate:
+                    # Asked for while Cordial was being asked, or Cordial gave no answer.
+                    self._due[segment_id] = loop.time() + min(wait, _SOON_SECONDS)
+                elif segment_id in self._names:
                     del self._due[segment_id]
                     self._on_ready()
             wait = min([*self._due.values(), self._follow_at]) - loop.time()
@@ -185,6 +188,7 @@ class ListKeeper:
     async def _resolve(self, segment: Segment) -> float:
         if segment.list_id:
             return await self._find_by_id(segment)
+        self._to_recreate.discard(segment.id)
         if segment.list_state is ListState.CREATING:
             return await self._find_or_create(segment, segment.list_name, "")
         wanted = await self._namer.choose(segment)
@@ -196,6 +200,7 @@ class ListKeeper:
     async def _find_by_id(self, segment: Segment) -> float:
         answer = await self._line.call(lambda: self._line.client.get_list(segment.list_id))
         if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict):
+            self._to_recreate.discard(segment.id)
             # Renamed in Cordial, perhaps: the list belongs to its id, members and all.
             name = str(answer.body.get("name") or segment.list_name)
             if self._lost.pop(segment.id, None) == name:
@@ -205,6 +210,10 @@ class ListKeeper:
                 return _RETRY_SECONDS
             await self._record(segment, ListState.READY, name=name, list_id=segment.list_id)
             return 0.0
+        if answer.kind is AnswerKind.NOT_FOUND and segment.id in self._to_recreate:
+            self._to_recreate.discard(segment.id)
+            creating = await self._record(segment, ListState.CREATING, name=segment.list_name)
+            return await self._find_or_create(creating, segment.list_name, "")
         if answer.kind is AnswerKind.NOT_FOUND:
             reason = f"the list {segment.list_name} was deleted in Cordial; rebuild it to create it anew"
             await self._record(segment, ListState.HELD, name=segment.list_name, list_id=segment.list_id, reason=reason)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from service.deliver import verifier
+from service.deliver import lists, verifier
 from service.model import FailureSelection, ListState
 from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.options import SandboxOptions
 from tests.hostile_fixtures import HostileWorld, hostile_world, log_lines, page
 from tests.service_fixtures import ACCOUNT, users
 
@@ -95,6 +96,33 @@ async def test_a_deleted_list_is_created_anew_with_everyone_on_it(tmp_path):
         assert world.members("Readers") == sorted(["late@example.com", *users(20)])
         assert (await world.segment()).list_state is ListState.READY
         assert world.dead_letters() == []
+
+
+async def test_a_deleted_list_that_nobody_missed_yet_is_created_anew_at_once(tmp_path):
+    async with hostile_world(tmp_path) as world:
+        await world.accepted(page(users(20), task="first"))
+        await world.settled()
+        world.cordial.state.delete_list(world.cordial.state.lists_by_name["Readers"])
+        segment = await world.segment()
+        await world.service.deliverer.recreate_list(ACCOUNT, segment.id)
+        await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR)
+        await world.settled()
+        assert world.members("Readers") == sorted(users(20))
+
+
+async def test_a_rebuild_is_not_lost_while_the_held_list_is_being_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "_RETRY_SECONDS", 0.001)
+    async with hostile_world(tmp_path, cordial=SandboxOptions(latency_ms=5)) as world:
+        await world.accepted(page(users(5), task="first"))
+        await world.settled()
+        world.cordial.state.delete_list(world.cordial.state.lists_by_name["Readers"])
+        await world.accepted(page(["late@example.com"], task="second"))
+        await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
+        segment = await world.segment()
+        await world.service.deliverer.recreate_list(ACCOUNT, segment.id)
+        await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR)
+        await world.settled()
+        assert world.members("Readers") == sorted(["late@example.com", *users(5)])
 
 
 async def test_a_rebuild_sends_failures_too(tmp_path):
