@@ -100,6 +100,7 @@ class Facts:
     failures: list[FailureFact]
     deliveries: int
     unfolded_users: int
+    unfolded_pieces: int
     to_send: set[tuple[int, str]]
 
     def wanted(self, heap_id: str = SEGMENT, account: str = "acme") -> set[str]:
@@ -286,7 +287,7 @@ def check_invariants(facts: Facts, store: Store) -> None:
             assert key not in failures
         if row.state is MemberState.PENDING:
             assert (row.segment_id, row.contact) in facts.to_send
-    if not any(segment.pending for segment in facts.segments) and not facts.unfolded_users:
+    if not any(segment.pending for segment in facts.segments) and not facts.unfolded_pieces:
         assert not facts.to_send
     for account in ACCOUNTS:
         owed = {

@@ -85,5 +85,6 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
         [FailureFact(*row)._replace(dead=bool(row[3])) for row in failures],
         deliveries,
         sum(users for piece_id, _, _, _, users, _ in pieces if piece_id > position),
+        sum(piece_id > position for piece_id, *_ in pieces),
         to_send,
     )

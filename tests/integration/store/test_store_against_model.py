@@ -217,4 +217,5 @@ async def live(seed: int, steps: int) -> None:
 )
 @given(seed=st.integers(0, 2**32), steps=st.integers(60, 120))
 def test_random_lives(seed, steps):
+    note(f"seed {seed}, {steps} steps")
     asyncio.run(live(seed, steps))
