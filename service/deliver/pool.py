@@ -133,9 +133,6 @@ class AccountPool:
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._backlog.pending_segments(self._name)
-        # What was left in a piece may have been settled through another segment's queue: then the piece can go.
-        leftovers = dict.fromkeys(self._rotation.segments_with_leftovers(), 1)
-        pending = leftovers | pending
         lists = self._lists.ready(pending)
         self._share = max(1, self._most_ready // (len(lists) or 1))
         found = False

@@ -1,6 +1,6 @@
 """What an account has claimed and not sent yet: a short queue for each segment, taken from in turn (R9). No I/O."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection
 
 from service.model import ClaimCursor, ContactWork, Stretch
@@ -18,14 +18,9 @@ class SegmentQueue:
         self.exhausted = False
         self.ready: deque[tuple[int, ContactWork]] = deque()
         self.outstanding = 0
-        self._open: dict[int, int] = {}
+        self._open: Counter[int] = Counter()
         self._complete: set[int] = set()
         self._again: set[int] = set()
-
-    @property
-    def has_leftovers(self) -> bool:
-        """Whether pieces wait to be looked at again and nothing is under way that would lead to it."""
-        return bool(self._again) and not self.outstanding
 
     def take_in(self, stretch: Stretch, held: set[str], released: Collection[str] = ()) -> int:
         """Queue what a claim found and nobody holds; return how many contacts that was.
@@ -41,7 +36,8 @@ class SegmentQueue:
                 self.ready.append((stretch.piece_id, work))
                 taken += 1
         self.outstanding += taken
-        self._open[stretch.piece_id] = self._open.get(stretch.piece_id, 0) + taken
+        if taken:
+            self._open[stretch.piece_id] += taken
         if stretch.complete:
             self._complete.add(stretch.piece_id)
         return taken
@@ -50,15 +46,15 @@ class SegmentQueue:
         """Note that a contact of the piece has been dealt with, or put back."""
         self.outstanding -= 1
         self._open[piece_id] -= 1
+        if not self._open[piece_id]:
+            del self._open[piece_id]
         if not sent:
             self._again.add(piece_id)
 
     def spent_pieces(self) -> list[int]:
         """Return and forget the pieces that may be dropped."""
-        done = [piece for piece in self._complete if not self._open.get(piece) and piece not in self._again]
-        for piece in done:
-            self._complete.discard(piece)
-            self._open.pop(piece, None)
+        done = [piece for piece in self._complete if piece not in self._open and piece not in self._again]
+        self._complete.difference_update(done)
         return done
 
     def look_again(self) -> None:
@@ -95,10 +91,6 @@ class Rotation:
             if queue.ready:
                 return segment_id, *queue.ready.popleft()
         return None
-
-    def segments_with_leftovers(self) -> list[int]:
-        """Return the segments of which pieces wait to be looked at again and nothing else is under way."""
-        return [segment_id for segment_id, queue in self.queues.items() if queue.has_leftovers]
 
     def put_back_all(self) -> list[str]:
         """Empty all queues, so that what is in them is claimed anew; return the contacts let go."""

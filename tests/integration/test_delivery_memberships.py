@@ -144,6 +144,18 @@ async def test_several_lists_of_one_contact_travel_in_one_call(tmp_path):
         assert world.members("Readers") == world.members("Writers") == []
 
 
+async def test_no_piece_of_a_delivery_is_left_when_another_segments_call_settled_it(tmp_path):
+    segments = {1: "Readers", 2: "Writers", 3: "Painters"}
+    async with delivering(tmp_path) as world:
+        for segment_id, name in segments.items():
+            await world.deliver(name, ["first@example.com"], segment_id=segment_id)
+        await world.settled()
+        await owe_together(world, segments, add=users(40))
+        await world.settled()
+        assert all(len(world.members(name)) == 41 for name in segments.values())
+        await world.until(lambda: world.rows("SELECT count(*) FROM piece") == [(0,)])
+
+
 @pytest.mark.usefixtures("quick_retries")
 async def test_a_refused_list_does_not_take_the_contacts_other_lists_along(tmp_path):
     segments = {1: "Readers", 2: "Writers", 3: "Painters"}

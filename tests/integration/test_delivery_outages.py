@@ -81,10 +81,26 @@ async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_
         world.cordial.faults.add(
             *(
                 Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=503, seconds=0.1)
-                for _ in range(32)
+                for _ in range(36)
             )
         )
         await world.deliver("Readers", EVERYONE)
+        await world.settled()
+        await serve_normally_again(world)
+
+
+async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_path, monkeypatch):
+    monkeypatch.setattr("service.deliver.retry._PROBE_CAP_SECONDS", 3_600.0)
+    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 3_600.0)
+    async with delivering(tmp_path, max_concurrency=16) as world:
+        await world.deliver("Readers", EVERYONE[:1])
+        await world.settled()
+        # Five fail at once and begin a pause, while others are on their way and are answered well.
+        world.cordial.faults.add(
+            Fault(FaultKind.ANSWER, status=503, times=5), Fault(FaultKind.HANG, seconds=0.5, times=30)
+        )
+        await world.deliver("Readers", EVERYONE)
+        await world.until(lambda: is_paused(world))
         await world.settled()
         await serve_normally_again(world)
 

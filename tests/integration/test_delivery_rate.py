@@ -76,14 +76,6 @@ async def test_never_two_calls_at_a_time_for_one_contact(tmp_path):
         assert world.dead_letters() == []
 
 
-async def test_no_piece_of_a_delivery_is_left_once_all_is_settled(tmp_path):
-    async with delivering(tmp_path) as world:
-        for segment_id in range(1, 4):
-            await world.deliver(f"List {segment_id}", users(120), segment_id=segment_id)
-        await world.settled()
-        await world.until(lambda: world.rows("SELECT count(*) FROM piece") == [(0,)])
-
-
 @pytest.mark.parametrize("header", ["1", "2"])
 async def test_no_call_of_an_endpoint_is_made_before_retry_after(tmp_path, header):
     async with delivering(tmp_path, max_concurrency=1) as world:

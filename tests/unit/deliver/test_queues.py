@@ -102,10 +102,8 @@ def test_what_was_left_is_found_again_from_the_first_piece_with_a_rest():
     queue.ready.popleft()
     queue.finish(7, sent=False)
     assert queue.spent_pieces() == []
-    assert queue.has_leftovers
     queue.look_again()
     assert (queue.cursor.piece_id, queue.cursor.start, queue.exhausted) == (4, 0, False)
-    assert not queue.has_leftovers
     queue.take_in(stretch(4, ["a"]), set())
     queue.take_in(stretch(7, []), set())
     assert queue.spent_pieces() == [7]
@@ -118,7 +116,6 @@ def test_a_queue_does_not_look_again_before_it_came_to_the_end():
     queue.take_in(stretch(4, ["a"], complete=False), {"a"})
     queue.look_again()
     assert queue.cursor.piece_id == 0
-    assert queue.has_leftovers
 
 
 def test_putting_everything_back_lets_all_contacts_go_and_no_piece():
