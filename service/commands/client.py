@@ -90,6 +90,19 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
 
 
+def add_api_command(
+    subparsers: "argparse._SubParsersAction[Any]",
+    name: str,
+    text: str,
+    work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
+) -> argparse.ArgumentParser:
+    """Add a command whose `work` asks the running service; return its parser for further arguments."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text)
+    add_config_option(parser)
+    parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
+    return parser
+
+
 def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], Awaitable[int]]) -> int:
     """Run a command against the service that the configuration describes; return its exit status."""
     try:

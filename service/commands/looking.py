@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from service.commands.client import ApiClient, add_config_option, run_with_client
+from service.commands.client import ApiClient, add_api_command
 from service.commands.terminal import say, table
 
 _ROWS = 50
@@ -32,12 +32,10 @@ def _add(
     text: str,
     work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text)
-    add_config_option(parser)
+    parser = add_api_command(subparsers, name, text, work)
     parser.add_argument("--account", help="only of this account")
     parser.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
     parser.add_argument("--json", action="store_true", help="JSON, one document a line")
-    parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
     return parser
 
 

@@ -2,11 +2,10 @@
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
-from service.commands.client import ApiClient, ClientError, add_config_option, run_with_client
+from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.terminal import bar, redraw, say
 
 _LOOK_SECONDS = 0.5
@@ -15,31 +14,21 @@ _LOOK_SECONDS = 0.5
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands."""
     for name, text in (("pause", "send nothing more for an account"), ("resume", "send again for an account")):
-        parser = _add(subparsers, name, text, _pause if name == "pause" else _resume)
+        parser = add_api_command(subparsers, name, text, _pause if name == "pause" else _resume)
         parser.add_argument("account", help="the account's name in the configuration")
-    retry = _add(subparsers, "retry", "try failures again: those that meet every condition given", _retry)
+    retry = add_api_command(subparsers, "retry", "try failures again: those that meet every condition given", _retry)
     retry.add_argument("--id", type=int, action="append", help="one failure, as `failures --each` has it; repeatable")
     retry.add_argument("--account", help="all of this account")
     retry.add_argument("--list", help="all of this list, by name or id")
     retry.add_argument("--reason", help="all with this reason")
-    verify = _add(subparsers, "verify", "compare a list with Cordial's own count; status 1 if they differ", _verify)
+    verify = add_api_command(
+        subparsers, "verify", "compare a list with Cordial's own count; status 1 if they differ", _verify
+    )
     verify.add_argument("list", help="the list, by name or id")
-    rebuild = _add(subparsers, "rebuild", "send all members of a list again", _rebuild)
+    rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
     rebuild.add_argument("list", help="the list, by name or id")
     rebuild.add_argument("--include-removed", action="store_true", help="also take off again who has left")
     rebuild.add_argument("--wait", action="store_true", help="show the progress until all is sent")
-
-
-def _add(
-    subparsers: "argparse._SubParsersAction[Any]",
-    name: str,
-    text: str,
-    work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text)
-    add_config_option(parser)
-    parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
-    return parser
 
 
 async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
