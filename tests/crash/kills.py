@@ -20,43 +20,51 @@ _SEGMENTS = 3
 _LARGE_PAGE = 1_000
 _SMALL_PAGE = 100
 _PAGES_OF_SYNC = 5
+_LONGEST_START_SECONDS = 1.5
 _LONGEST_LIFE_SECONDS = 3.0
 _LONGEST_DELAY_IN_PAGE_SECONDS = 0.02
 _SHARE_HELD_BACK = 0.3
 _PROGRESS_KILLS = 10
-# A call may carry changes of several lists, so there are fewer calls than users.
-_CALLS_BETWEEN_WAVES = 1_000
+_POLL_SECONDS = 0.2
 _OPTIONS = ServiceOptions(requests_per_second=1_000, max_concurrency=16)
 
 
-async def _load(harness: Harness, enough: asyncio.Event) -> None:
-    """Let pages come in until it is enough, about as fast as they are sent on: what is owed does not shrink."""
+async def _load(harness: Harness, pending: int, enough: asyncio.Event) -> None:
+    """Let pages come in until it is enough, so many that about `pending` changes are always owed."""
     late: list[bytes] = []
     while not enough.is_set():
-        calls = await harness.call_total()
-        late = await harness.send_wave(_PAGES_OF_SYNC, _SMALL_PAGE, late, _SHARE_HELD_BACK)
-        await harness.senders.wait_until_sent()
-        await harness.wait_for_calls(calls + _CALLS_BETWEEN_WAVES)
+        if (await harness.figures()).owed < pending:
+            late = await harness.send_wave(_PAGES_OF_SYNC, _SMALL_PAGE, late, _SHARE_HELD_BACK)
+            await harness.senders.wait_until_sent()
+        else:
+            await asyncio.sleep(_POLL_SECONDS)
     harness.senders.submit(late)
     await harness.senders.wait_until_sent()
 
 
 async def _kill(harness: Harness, kills: int, chance: random.Random) -> None:
     for number in range(1, kills + 1):
-        if number % 2:
-            # Some of these come before the service is up at all.
-            await asyncio.sleep(chance.uniform(0, _LONGEST_LIFE_SECONDS))
-        else:
-            await harness.service.wait_until_answered(harness.session, "/livez")
-            harness.senders.posting.clear()
-            await harness.senders.posting.wait()
-            await asyncio.sleep(chance.uniform(0, _LONGEST_DELAY_IN_PAGE_SECONDS))
+        await _wait_for_moment(harness, number, chance)
         await harness.kill_and_restart()
         if number % _PROGRESS_KILLS == 0:
             _say(
                 f"{number} kills, {len(harness.senders.acknowledged):,} pages acknowledged, "
                 f"{await harness.call_total():,} calls"
             )
+
+
+async def _wait_for_moment(harness: Harness, number: int, chance: random.Random) -> None:
+    """Wait until the next kill is due: one in four before the service is up, one while it sends, two in a page."""
+    if number % 4 == 1:
+        await asyncio.sleep(chance.uniform(0, _LONGEST_START_SECONDS))
+        return
+    await harness.service.wait_until_answered(harness.session, "/livez")
+    if number % 2:
+        await asyncio.sleep(chance.uniform(0, _LONGEST_LIFE_SECONDS))
+    else:
+        harness.senders.posting.clear()
+        await harness.senders.posting.wait()
+        await asyncio.sleep(chance.uniform(0, _LONGEST_DELAY_IN_PAGE_SECONDS))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -68,7 +76,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         await harness.senders.wait_until_sent()
         enough = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(_load(harness, enough))
+            group.create_task(_load(harness, arguments.pending, enough))
             await _kill(harness, arguments.kills, chance)
             enough.set()
         _say(f"{time.monotonic() - started_at:.0f} s: no more kills; what is owed is sent")
@@ -103,7 +111,7 @@ def main() -> int:
         prog="python -m tests.crash.kills", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--pending", type=int, default=100_000, help="changes owed before the first kill")
+    parser.add_argument("--pending", type=int, default=100_000, help="changes owed all the while")
     parser.add_argument("--seed", type=int, default=0)
     return asyncio.run(_run(parser.parse_args()))
 
