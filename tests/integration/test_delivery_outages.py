@@ -74,14 +74,14 @@ async def test_a_paused_account_is_only_probed(tmp_path, status):
 
 async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_path, monkeypatch):
     monkeypatch.setattr("service.deliver.retry._PROBE_CAP_SECONDS", 3_600.0)
-    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 0.2)
+    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 0.05)
     async with delivering(tmp_path, max_concurrency=32) as world:
         await world.deliver("Readers", EVERYONE[:1])
         await world.settled()
         world.cordial.faults.add(
             *(
                 Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=503, seconds=0.1)
-                for _ in range(36)
+                for _ in range(38)
             )
         )
         await world.deliver("Readers", EVERYONE)
