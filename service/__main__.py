@@ -5,26 +5,35 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-# Each module has `register(subparsers)`, which adds its parser and sets the default `run`: (namespace) -> exit status.
-_COMMAND_MODULES = (
-    "service.commands.serve",
-    "service.sandbox.demo",
-    "service.sandbox.command",
-    "service.sandbox.sender",
-    "service.commands.check",
-    "service.commands.status",
-    "service.commands.looking",
-    "service.commands.steering",
-)
+# Each module has `register(subparsers)`, which adds its parsers and sets their default `run`: (namespace) -> exit status.
+_MODULE_OF = {
+    "serve": "service.commands.serve",
+    "demo": "service.sandbox.demo",
+    "sandbox": "service.sandbox.command",
+    "send": "service.sandbox.sender",
+    "check": "service.commands.check",
+    "status": "service.commands.status",
+    "lists": "service.commands.looking",
+    "syncs": "service.commands.looking",
+    "failures": "service.commands.looking",
+    "pause": "service.commands.steering",
+    "resume": "service.commands.steering",
+    "retry": "service.commands.steering",
+    "verify": "service.commands.steering",
+    "rebuild": "service.commands.steering",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status of the process."""
     parser = argparse.ArgumentParser(prog="heap-cordial", description="Keeps Cordial lists equal to Heap segments.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in _COMMAND_MODULES:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
+    asked = _MODULE_OF.get(given[0]) if given else None
+    for name in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
         importlib.import_module(name).register(subparsers)
-    namespace = parser.parse_args(arguments)
+    namespace = parser.parse_args(given)
     status: int = namespace.run(namespace)
     return status
 

@@ -62,8 +62,10 @@ class ProcessLock:
             ) from None
 
     def release(self) -> None:
-        """Let another process have the store."""
-        os.close(self._descriptor)
+        """Let another process have the store; once is enough."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 async def open_writer(database: Path) -> Connection:
@@ -74,8 +76,9 @@ async def open_writer(database: Path) -> Connection:
     if sqlite3.sqlite_version_info < _MINIMUM_SQLITE:
         raise StoreOpenError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed")
     try:
+        _create_private(database)
         connection = await _connect(str(database), uri=False)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreOpenError(f"{database} cannot be opened: {error}") from error
     try:
         await connection.run(_prepare_writer)
@@ -104,6 +107,11 @@ async def open_reader(database: Path) -> Connection:
             raise StoreOpenError(f"{database} cannot be read: {error}") from error
         raise
     return connection
+
+
+def _create_private(database: Path) -> None:
+    # The ledger is a list of people; SQLite would let everybody read it, and gives its other files the same rights.
+    os.close(os.open(database, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _read_only_uri(database: Path) -> str:

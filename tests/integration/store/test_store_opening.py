@@ -170,6 +170,15 @@ async def test_a_closed_store_leaves_one_file_and_a_lock(maker, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"store.db", "store.db.lock"}
 
 
+async def test_only_its_owner_may_read_the_store(maker, tmp_path):
+    store = await maker.open()
+    await store.accept(page("t1", add=["a"]))
+    assert {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("store.db", "store.db-wal", "store.db-shm", "store.db.lock"), 0
+    )
+    await store.close()
+
+
 async def test_opening_and_closing_leaks_nothing(maker):
     async def cycle() -> None:
         store = await maker.open()
