@@ -108,8 +108,8 @@ async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_p
 async def test_a_burst_of_errors_costs_no_attempt(tmp_path):
     async with delivering(tmp_path) as world:
         world.cordial.faults.add(
-            Fault(FaultKind.ANSWER, status=503, times=6),
-            Fault(FaultKind.RESET, times=6),
+            Fault(FaultKind.ANSWER, status=503, times=5),
+            Fault(FaultKind.RESET, times=2),
             Fault(FaultKind.ANSWER, status=429, headers={"Retry-After": "1"}),
             Fault(FaultKind.HTML, status=520, times=2),
             Fault(FaultKind.APPLY_THEN_RESET, times=2),
