@@ -44,7 +44,8 @@ class Watcher:
     async def next(self, timeout_seconds: float) -> bytes:
         """Return all that is to be sent, waiting for it at most so long; empty if there was nothing."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._arrived.wait()
         text = b"".join(self._waiting)
         self._waiting.clear()
         self._arrived.clear()
