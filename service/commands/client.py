@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import base64
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,8 @@ class ApiClient:
     def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._session = session
         self._root = f"{local_url(settings.server)}/api/v1"
-        self._auth = aiohttp.BasicAuth(_api_key(settings.server))
+        token = base64.b64encode(f"{_api_key(settings.server)}:".encode()).decode("ascii")
+        self._headers = {"Authorization": f"Basic {token}"}
 
     async def get(self, path: str, **query: object) -> Any:
         """Return the document at `path`; parameters that are None are left out."""
@@ -68,7 +70,7 @@ class ApiClient:
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
-            async with self._session.request(method, f"{self._root}/{path}", auth=self._auth, **options) as answer:
+            async with self._session.request(method, f"{self._root}/{path}", headers=self._headers, **options) as answer:
                 body = msgspec.json.decode(await answer.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error

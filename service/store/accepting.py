@@ -8,7 +8,7 @@ from service.model import Action, Delivery, Receipt
 from service.store import queries
 
 # Small enough that a delivery arriving while a piece is folded hardly waits.
-USERS_PER_PIECE = 1_000
+USERS_PER_PIECE = 250
 
 _SQL = queries.load("accept")
 _encode = msgspec.json.Encoder().encode

@@ -90,6 +90,17 @@ async def open_writer(database: Path) -> Connection:
     return connection
 
 
+async def open_checkpointer(database: Path) -> Connection:
+    """Open a connection that only moves what the writer wrote from the WAL into the database.
+
+    Raises `StoreOpenError` when it cannot be opened.
+    """
+    try:
+        return await _connect(str(database), uri=False)
+    except sqlite3.Error as error:
+        raise StoreOpenError(f"{database} cannot be opened: {error}") from error
+
+
 async def open_reader(database: Path) -> Connection:
     """Open a connection that cannot write.
 

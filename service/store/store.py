@@ -26,6 +26,7 @@ from service.model import (
 )
 from service.store import accepting, claiming, folding, queries, settling, sqlite
 from service.store.backlog import Backlog
+from service.store.checkpointer import Checkpointer
 from service.store.folding import Delta
 from service.store.retention import Retention
 from service.store.sqlite import Connection, ProcessLock, Result
@@ -40,10 +41,8 @@ _ACCEPT_TIMEOUT_SECONDS = 8.0
 _BYTES_PER_USER = 40
 
 # Rows come in no order, so a fold dirties about a page a user, and each page is written once a commit: large folds are
-# several times cheaper. While deliveries keep arriving folds stay small, so that no answer waits long behind one.
+# several times cheaper.
 _USERS_PER_FOLD = 20_000
-_QUIET_SECONDS = 0.25
-_UNFOLDED_USERS_HIGH = 1_000_000
 
 
 class SqliteStore:
@@ -66,6 +65,7 @@ class SqliteStore:
         self.inbox_grew = asyncio.Event()
         self.steering = Steering(self._writer, clock, self._apply, self.inbox_grew.set)
         self._retention: Retention | None = None
+        self._checkpointer: Checkpointer | None = None
 
     @classmethod
     async def open(
@@ -106,6 +106,7 @@ class SqliteStore:
             if isinstance(error, StoreUnavailableError):
                 raise sqlite.StoreOpenError(f"{path} cannot be used: {error.message}") from error
             raise
+        store._checkpointer = Checkpointer(store._writer, await sqlite.open_checkpointer(path))
         store._retention = Retention(store._writer, store._clock, retention_days)
         return store
 
@@ -113,6 +114,8 @@ class SqliteStore:
         """Write what waits, checkpoint, close."""
         if self._retention is not None:
             await self._retention.stop()
+        if self._checkpointer is not None:
+            await self._checkpointer.close()
         # The writer's connection last: only one that may write takes the WAL's files away.
         await self._reader.close()
         await self._writer.close()
@@ -155,19 +158,19 @@ class SqliteStore:
         except TimeoutError:
             raise StoreUnavailableError("it did not answer in time") from None
 
-    async def fold_next(self) -> FoldProgress:
-        """Move the oldest deliveries, about a thousand users of them, from the inbox into the ledger."""
+    @property
+    def seconds_since_accept(self) -> float:
+        """How long ago the last delivery came."""
+        return asyncio.get_running_loop().time() - self._accepted_at
+
+    async def fold_next(self, *, small: bool = False) -> FoldProgress:
+        """Move the oldest deliveries from the inbox into the ledger: some 20,000 users, or one piece if `small`."""
 
         def on_commit(folded: folding.Folded) -> None:
             self.backlog.unfolded_users -= folded.taken_users
             self._apply(folded.segments)
 
-        loop_time = asyncio.get_running_loop().time()
-        if loop_time - self._accepted_at > _QUIET_SECONDS or self.backlog.unfolded_users > _UNFOLDED_USERS_HIGH:
-            most_users = _USERS_PER_FOLD
-        else:
-            most_users = accepting.USERS_PER_PIECE
-            await self._writer.wait_for_lull(quiet_seconds=0.002, at_most_seconds=0.05)
+        most_users = 1 if small else _USERS_PER_FOLD
         now_ms = self._clock.now_ms()
         folded = await self._writer.run(
             lambda connection: folding.fold_next(connection, most_users, now_ms), on_commit=on_commit

@@ -55,9 +55,9 @@ class Writer:
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
-        self._idle_since = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._work(), name="store writer")
         self._closing = False
+        self.commits = 0
 
     async def run(
         self,
@@ -83,16 +83,6 @@ class Writer:
         # Shielded: a caller that goes away must not make the writer believe its transaction is void.
         return await asyncio.shield(future)
 
-    async def wait_for_lull(self, quiet_seconds: float, at_most_seconds: float) -> None:
-        """Return when nothing has been asked of the writer for `quiet_seconds`, or after `at_most_seconds`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + at_most_seconds
-        while (now := loop.time()) < deadline:
-            quiet_for = 0.0 if self._waiting else now - self._idle_since
-            if quiet_for >= quiet_seconds:
-                return
-            await asyncio.sleep(min(quiet_seconds - quiet_for, deadline - now))
-
     async def close(self) -> None:
         """Write what waits, fold the WAL back into the database and close the connection."""
         if self._closing:
@@ -117,8 +107,8 @@ class Writer:
                 results = await self._connection.run(lambda connection: _commit(connection, batch))  # noqa: B023
             except Exception as error:  # noqa: BLE001  the writer outlives any fault: each is told to those who wait
                 results = [error] * len(batch)
+            self.commits += 1
             self._settle(batch, results)
-            self._idle_since = asyncio.get_running_loop().time()
 
     def _take_batch(self) -> list[_Request]:
         batch: list[_Request] = []
