@@ -76,6 +76,9 @@ def classify(status: int, headers: Mapping[str, str], raw: bytes, now_ms: int) -
         body = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         body = None
+    if 200 <= status < 300 and _is_success(body):  # noqa: PLR2004
+        # Nearly every answer; nobody asks what it says.
+        return Answer(AnswerKind.DONE, status, body=body, limits=limits)
     is_json = isinstance(body, (dict, list))
     message = _message(body) if is_json else ""
     fallback = f"HTTP {status}" if is_json else f"HTTP {status} without JSON"
@@ -84,7 +87,8 @@ def classify(status: int, headers: Mapping[str, str], raw: bytes, now_ms: int) -
         return Answer(kind, status, reason, message or fallback, body, unknown_keys, limits)
 
     if 200 <= status < 300:  # noqa: PLR2004
-        return _classify_success(answer, body)
+        # A login page or a proxy's greeting with status 200 must never pass for a membership that was set.
+        return answer(AnswerKind.REFUSED, "refused") if is_json else answer(AnswerKind.UNAVAILABLE, "not_json")
     if status == 429:  # noqa: PLR2004
         return answer(AnswerKind.THROTTLED, "throttled")
     if status in {401, 403}:
@@ -108,17 +112,10 @@ def read_limits(headers: Mapping[str, str], now_ms: int) -> Limits:
     return Limits(retry_after, None if remaining is None else int(remaining), reset)
 
 
-def _classify_success(answer: Any, body: Any) -> Answer:
-    if isinstance(body, list):
-        result: Answer = answer(AnswerKind.DONE, "")
-    elif not isinstance(body, dict):
-        # A login page or a proxy's greeting with status 200 must never pass for a membership that was set.
-        result = answer(AnswerKind.UNAVAILABLE, "not_json")
-    elif body.get("errors") or body.get("error") or body.get("success") is False:
-        result = answer(AnswerKind.REFUSED, "refused")
-    else:
-        result = answer(AnswerKind.DONE, "")
-    return result
+def _is_success(body: Any) -> bool:
+    if isinstance(body, dict):
+        return not (body.get("errors") or body.get("error") or body.get("success") is False)
+    return isinstance(body, list)
 
 
 def _classify_refusal(answer: Any, status: int, body: dict[str, Any], message: str) -> Answer:

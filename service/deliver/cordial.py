@@ -27,23 +27,25 @@ _encode = msgspec.json.Encoder().encode
 _allowed_by: ContextVar[tuple[RateLimiter, Ticket]] = ContextVar("allowed_by")
 
 
-class _CountedRequest(aiohttp.ClientRequest):
-    """A request that tells the limiter when it has been written: only then it counts.
+class _CountedBody(aiohttp.BytesPayload):
+    """A body that tells the limiter when it and the headers before it have been written: only then a call counts.
 
     aiohttp's tracing tells it too, at the price of a fifth of all calls.
     """
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await super().write_with_length(writer, content_length)
+        _note_written()
+
+
+class _CountedRequest(aiohttp.ClientRequest):
+    """A request that tells it when it has no body."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         response = await super().send(conn)
         if not self.body:
             _note_written()
         return response
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        await super().write_bytes(writer, conn, content_length)
-        _note_written()
 
 
 def _note_written() -> None:
@@ -165,8 +167,7 @@ class CordialClient:
         _allowed_by.set((self._limiter, ticket))
         data = None
         if body is not None:
-            data = _encode(body)
-            headers["Content-Type"] = "application/json"
+            data = _CountedBody(_encode(body), content_type="application/json")
         try:
             async with self._session.request(
                 method,
