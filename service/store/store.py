@@ -173,7 +173,7 @@ class SqliteStore:
         most_users = 1 if small else _USERS_PER_FOLD
         now_ms = self._clock.now_ms()
         folded = await self._writer.run(
-            lambda connection: folding.fold_next(connection, most_users, now_ms), on_commit=on_commit
+            lambda connection: folding.fold_next(connection, most_users, now_ms), alone=True, on_commit=on_commit
         )
         return folded.progress
 

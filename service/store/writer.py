@@ -27,18 +27,21 @@ log = structlog.get_logger()
 class _Request:
     """One transaction-to-be: its work, what to do in the event loop once it is durable, and who waits for it."""
 
-    __slots__ = ("future", "on_commit", "size_bytes", "work")
+    __slots__ = ("alone", "future", "on_commit", "size_bytes", "work")
 
     def __init__(
         self,
         work: _Work,
         on_commit: Callable[[Any], None] | None,
         size_bytes: int,
+        *,
+        alone: bool,
         future: asyncio.Future[Any],
     ) -> None:
         self.work = work
         self.on_commit = on_commit
         self.size_bytes = size_bytes
+        self.alone = alone
         self.future = future
 
 
@@ -64,9 +67,13 @@ class Writer:
         work: Callable[[sqlite3.Connection], Result],
         *,
         size_bytes: int = 0,
+        alone: bool = False,
         on_commit: Callable[[Result], None] | None = None,
     ) -> Result:
         """Return what `work` returns, once it is committed and synced to disk.
+
+        `alone` gives it a transaction of its own, which suits large ones: nobody's answer waits for them to commit, and
+        SQLite keeps no copy of each page they touch, as it does where one of several may have to be undone.
 
         Raises `StoreUnavailableError` when it could not be made durable, and whatever `work` itself raised.
         """
@@ -77,7 +84,7 @@ class Writer:
         if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
             raise StoreUnavailableError("too much waits to be written")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(work, on_commit, size_bytes, future))
+        self._waiting.append(_Request(work, on_commit, size_bytes, alone=alone, future=future))
         self._waiting_bytes += size_bytes
         self._arrived.set()
         # Shielded: a caller that goes away must not make the writer believe its transaction is void.
@@ -114,6 +121,8 @@ class Writer:
         batch: list[_Request] = []
         size_bytes = 0
         while self._waiting and len(batch) < _MOST_PER_COMMIT and size_bytes < _MOST_BYTES_PER_COMMIT:
+            if batch and (batch[0].alone or self._waiting[0].alone):
+                break
             request = self._waiting.popleft()
             size_bytes += request.size_bytes
             batch.append(request)
