@@ -70,7 +70,9 @@ class ApiClient:
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
-            async with self._session.request(method, f"{self._root}/{path}", headers=self._headers, **options) as answer:
+            async with self._session.request(
+                method, f"{self._root}/{path}", headers=self._headers, **options
+            ) as answer:
                 body = msgspec.json.decode(await answer.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
