@@ -186,11 +186,17 @@ class FoldProgress(msgspec.Struct, frozen=True):
 
 
 class AccountState(StrEnum):
-    """What an account's sending is doing."""
+    """What an account's sending is doing; in a `dry_run` nothing is written to Cordial."""
 
     SENDING = "sending"
     SLOWED = "slowed"
     PAUSED = "paused"
+    DRY_RUN = "dry_run"
+
+    @property
+    def recorded(self) -> "AccountState":
+        """The state under which the store keeps it: to those who look there, a dry run is a pause with its reason."""
+        return AccountState.PAUSED if self is AccountState.DRY_RUN else self
 
 
 class AccountStatus(msgspec.Struct, frozen=True):

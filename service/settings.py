@@ -132,6 +132,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
     adopt_existing_lists: bool = False
     on_segment_rename: Literal["keep", "rename"] = "keep"
     allow_drain: bool = False
+    dry_run: bool = False
     requests_per_second: Annotated[float, Meta(gt=0, le=10_000)] = 25
     max_concurrency: Annotated[int, Meta(ge=1, le=1_024)] = 16
     request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30

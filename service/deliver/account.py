@@ -20,6 +20,7 @@ log = structlog.get_logger()
 _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 _SLOWED_FROM_SECONDS = 1.0
 PAUSED_BY_OPERATOR = "paused by an operator"
+DRY_RUN = "dry run: nothing is written to Cordial"
 SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 
 
@@ -50,7 +51,8 @@ class AccountLine:
     async def call(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
         """Make a call and return its answer, which is never a 429: those are waited out and repeated.
 
-        While the account is paused, callers take turns as its probe.
+        While the account is paused, callers take turns as its probe. In a dry run, a call that would write never
+        returns: its caller waits until it is cancelled, holding up nobody else.
         """
         while True:
             await self._allowed.wait()
@@ -64,6 +66,8 @@ class AccountLine:
                     answer = await self._call_once(make)
             else:
                 answer = await self._call_once(make)
+            if answer.kind is AnswerKind.WITHHELD:
+                await _wait_for_ever()
             if answer.kind is not AnswerKind.THROTTLED:
                 return answer
 
@@ -89,6 +93,8 @@ class AccountLine:
         if wait is not None:
             reason = f"{self.circuit.reason}: {self._last_message}"
             return AccountStatus(AccountState.PAUSED, reason, wait, _HINTS.get(self.circuit.reason, ""))
+        if self.client.is_dry_run:
+            return AccountStatus(AccountState.DRY_RUN, DRY_RUN, hint=_HINTS["dry_run"])
         slowed = self.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
             return AccountStatus(AccountState.SLOWED, SLOWED_BY_LIMIT, slowed)
@@ -119,9 +125,11 @@ class AccountLine:
         return max(0.0, self.circuit.next_probe_at - time.monotonic()) if self.circuit.is_open else None
 
     async def _call_once(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
-        self.calls += 1
         probe = self.circuit.is_open
         answer = await make()
+        if answer.kind is AnswerKind.WITHHELD:
+            return answer
+        self.calls += 1
         if answer.kind is AnswerKind.THROTTLED:
             return answer
         if answer.kind in _ACCOUNT_FAULTS or answer.kind is AnswerKind.UNAVAILABLE:
@@ -149,7 +157,12 @@ class AccountLine:
             )
 
 
+async def _wait_for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
 _HINTS = {
+    "dry_run": "see what would be sent with `heap-cordial preview`; dry_run = false in the configuration sends it",
     "unauthorized": "Cordial refuses the API key, or does not allow this host's IP address; see Administration > API keys",
     "forbidden": "the API key lacks a permission, or Cordial does not allow this host's IP address",
     "no_api_key": "set cordial_api_key_file or cordial_api_key_env to a readable, non-empty secret",

@@ -26,6 +26,7 @@ class AnswerKind(StrEnum):
     `done`: it took effect. `not_found`: there is no such contact or list. `refused`: this request cannot succeed as it
     is. The others say nothing of the request: `throttled` (429), `unauthorized` (401, 403), `misconfigured` (every
     request of this form would be refused) and `unavailable` (no answer, 5xx, 408, or nothing Cordial would say).
+    `withheld` is no answer of Cordial's: the account is in a dry run and the request was not made, for it would write.
     """
 
     DONE = "done"
@@ -35,6 +36,7 @@ class AnswerKind(StrEnum):
     UNAUTHORIZED = "unauthorized"
     MISCONFIGURED = "misconfigured"
     UNAVAILABLE = "unavailable"
+    WITHHELD = "withheld"
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +64,9 @@ class Answer(msgspec.Struct, frozen=True):
     body: Any = None
     unknown_keys: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
+
+
+WITHHELD = Answer(AnswerKind.WITHHELD, reason="dry_run", message="dry run: nothing is written to Cordial")
 
 
 def no_answer(reason: str, message: str) -> Answer:

@@ -14,7 +14,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from service.clock import wall_ms
-from service.deliver.answers import Answer, AnswerKind, classify, no_answer
+from service.deliver.answers import WITHHELD, Answer, AnswerKind, classify, no_answer
 from service.deliver.limiter import RateLimiter, Ticket
 from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.secrets import CachedSecret
@@ -67,7 +67,10 @@ def make_session() -> aiohttp.ClientSession:
 
 
 class CordialClient:
-    """One account's calls to Cordial, each waiting for the account's limiter."""
+    """One account's calls to Cordial, each waiting for the account's limiter.
+
+    In a dry run only what reads is called; whatever would write is answered `withheld` without being made.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class CordialClient:
         limiter: RateLimiter,
         timeout_seconds: float,
         suppress_triggers: bool,
+        dry_run: bool = False,
         observer: CallObserver = NOT_OBSERVED,
     ) -> None:
         self._session = session
@@ -90,6 +94,7 @@ class CordialClient:
         self._flags = {"suppressTriggers": suppress_triggers}
         self._authorization_of = ("", "")
         self._calling: set[asyncio.Task[Any] | None] = set()
+        self.is_dry_run = dry_run
 
     async def update_contact(self, contact: str, memberships: dict[str, bool]) -> Answer:
         """Set memberships of a contact that exists; `contact` is `key:value`. Never creates one."""
@@ -142,6 +147,9 @@ class CordialClient:
         self._api_key.forget()
 
     async def _call(self, method: str, path: str, endpoint: str, body: dict[str, Any] | None = None) -> Answer:
+        if self.is_dry_run and method != "GET":
+            # Here, where every call passes, and not where calls are decided on: no way of writing is forgotten.
+            return WITHHELD
         operation = f"{method} {endpoint}"
         asked_at = time.perf_counter()
         ticket = await self._limiter.acquire(operation)

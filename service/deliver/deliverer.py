@@ -73,6 +73,7 @@ class _Account:
             limiter=limiter,
             timeout_seconds=settings.request_timeout_seconds,
             suppress_triggers=settings.suppress_triggers,
+            dry_run=settings.dry_run,
             observer=observer,
         )
         self._store = store
@@ -235,7 +236,7 @@ class Deliverer:
         if is_known and not is_later:
             return
         with contextlib.suppress(StoreUnavailableError):
-            await self._store.set_account_state(account.name, status.state, status.reason, next_call_at_ms)
+            await self._store.set_account_state(account.name, status.state.recorded, status.reason, next_call_at_ms)
             account.recorded, account.next_call_at_ms = status, next_call_at_ms
 
     async def _record_limit(self, account: _Account) -> None:

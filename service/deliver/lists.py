@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from service.deliver import naming
+from service.deliver import naming, reasons
 from service.deliver.account import AccountLine
 from service.deliver.answers import Answer, AnswerKind
 from service.deliver.naming import ListNamer
@@ -73,7 +73,7 @@ class ListKeeper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def ready(self, segment_ids: Iterable[int]) -> list[int]:
-        """Return those segments that can be written; the others are seen to."""
+        """Return those segments that can be written, none in a dry run; those without a list are seen to."""
         found: list[int] = []
         for segment_id in segment_ids:
             if segment_id in self._names:
@@ -81,7 +81,7 @@ class ListKeeper:
             elif segment_id not in self._due:
                 self._due[segment_id] = 0.0
                 self._wake.set()
-        return found
+        return [] if self._settings.dry_run else found
 
     def ready_names(self) -> dict[int, str]:
         """Return the list's name of each segment that can be written."""
@@ -138,7 +138,7 @@ class ListKeeper:
 
     async def _follow_renames(self) -> None:
         """Rename lists after their segments, if the account wants it so; their members stay (R10)."""
-        if self._settings.on_segment_rename != "rename":
+        if self._settings.on_segment_rename != "rename" or self._settings.dry_run:
             return
         try:
             await self._read_segments()
@@ -157,13 +157,12 @@ class ListKeeper:
             log.info("list.renamed", account=segment.account, segment=segment.name, list=wanted.name)
             await self._record(segment, ListState.READY, name=wanted.name, list_id=segment.list_id, reason=wanted.note)
         elif answer.kind is AnswerKind.REFUSED:
-            reason = f"Cordial refuses to rename the list to {wanted.name}: {answer.message}; it keeps its name"
             await self._record(
                 msgspec.structs.replace(segment, list_named_after=segment.name),
                 ListState.READY,
                 name=segment.list_name,
                 list_id=segment.list_id,
-                reason=reason,
+                reason=reasons.rename_refused(wanted.name, answer.message),
             )
 
     async def _resolve_safely(self, segment_id: int) -> float:
@@ -205,7 +204,7 @@ class ListKeeper:
             name = str(answer.body.get("name") or segment.list_name)
             if self._lost.pop(segment.id, None) == name:
                 # Going on at once would be refused again, and again.
-                reason = f"Cordial has the list {name}, but does not accept it on contacts; it is tried again"
+                reason = reasons.not_accepted(name)
                 await self._record(segment, ListState.HELD, name=name, list_id=segment.list_id, reason=reason)
                 return _RETRY_SECONDS
             await self._record(segment, ListState.READY, name=name, list_id=segment.list_id)
@@ -215,7 +214,7 @@ class ListKeeper:
             creating = await self._record(segment, ListState.CREATING, name=segment.list_name)
             return await self._find_or_create(creating, segment.list_name, "")
         if answer.kind is AnswerKind.NOT_FOUND:
-            reason = f"the list {segment.list_name} was deleted in Cordial; rebuild it to create it anew"
+            reason = reasons.deleted(segment.list_name)
             await self._record(segment, ListState.HELD, name=segment.list_name, list_id=segment.list_id, reason=reason)
             return _RETRY_SECONDS
         return _SOON_SECONDS
@@ -227,6 +226,9 @@ class ListKeeper:
             return await self._take_existing(segment, existing, name)
         if answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
             return _SOON_SECONDS
+        if self._settings.dry_run:
+            await self._record(segment, segment.list_state, name=name, reason=reasons.would_create(note))
+            return _RETRY_SECONDS
         if segment.list_state is not ListState.CREATING:
             segment = await self._record(segment, ListState.CREATING, name=name, reason=note)
         created = await self._line.call(lambda: self._line.client.create_list(name))
@@ -244,28 +246,23 @@ class ListKeeper:
         existing = _matching(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)
-        reason = (
-            f"Cordial refuses the name {name}: {refusal.message}; "
-            f'give the segment a name of its own: [accounts.{segment.account}.list_names] "{segment.heap_id}" = "…"'
-        )
+        reason = reasons.name_refused(segment, name, refusal.message)
         await self._record(segment, ListState.HELD, name="", reason=reason)
         return _RETRY_SECONDS
 
     async def _take_existing(self, segment: Segment, existing: dict[str, Any], name: str) -> float:
         ours = segment.list_state is ListState.CREATING
+        exact = str(existing.get("name") or name)
+        if self._settings.dry_run and self._settings.adopt_existing_lists and not ours:
+            await self._record(segment, ListState.UNRESOLVED, name=exact, reason=reasons.would_adopt(exact))
+            return _RETRY_SECONDS
         if ours or self._settings.adopt_existing_lists:
-            exact = str(existing.get("name") or name)
             await self._record(segment, ListState.READY, name=exact, list_id=str(existing.get("id") or ""))
             log.info(
                 "list.found" if ours else "list.adopted", account=segment.account, segment=segment.name, list=exact
             )
             return 0.0
-        reason = (
-            f"Cordial already has a list {existing.get('name')} that this service did not create; to use it set "
-            f"adopt_existing_lists = true, or give the segment a name of its own: "
-            f'[accounts.{segment.account}.list_names] "{segment.heap_id}" = "…"'
-        )
-        await self._record(segment, ListState.HELD, name="", reason=reason)
+        await self._record(segment, ListState.HELD, name="", reason=reasons.not_ours(segment, exact))
         return _RETRY_SECONDS
 
     async def _record(

@@ -36,6 +36,7 @@ class Sending(StrEnum):
     SLOWED = "slowed"
     PAUSED = "paused"
     PAUSED_BY_OPERATOR = "paused_by_operator"
+    DRY_RUN = "dry_run"
     NOT_CONFIGURED = "not_configured"
 
 
@@ -43,7 +44,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     """An account and what its sending is doing.
 
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
-    resumes it. `not_configured`: the store knows it, the configuration does not.
+    resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
     """
 
     name: str
@@ -164,7 +165,7 @@ def account_document(
 ) -> AccountDocument:
     """Join an account of the store with what its sending is doing now; `status` is None if it is not configured."""
     state = _sending_state(account, status)
-    same_state = status is not None and status.state.value == account.state
+    same_state = status is not None and status.state.recorded.value == account.state
     next_call_at = None
     if status is not None and state in {Sending.SLOWED, Sending.PAUSED}:
         next_call_at = now + timedelta(seconds=status.seconds)
@@ -192,6 +193,7 @@ def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Se
         AccountState.SENDING: Sending.SENDING,
         AccountState.SLOWED: Sending.SLOWED,
         AccountState.PAUSED: Sending.PAUSED,
+        AccountState.DRY_RUN: Sending.DRY_RUN,
     }[status.state]
 
 

@@ -118,6 +118,8 @@ def _next_call(member: MemberView, segment: SegmentView, status: AccountStatus |
     if status.state is AccountState.PAUSED:
         at = datetime.now(UTC) + timedelta(seconds=status.seconds) if status.seconds else None
         return NextStep(f"It is sent once the account's sending goes on; it is paused: {status.reason}.", at)
+    if status.state is AccountState.DRY_RUN:
+        return NextStep(f"Nothing is sent now; {status.reason}.")
     if member.failure is not None and member.failure.next_attempt_at is not None:
         return NextStep("It is sent again by itself.", member.failure.next_attempt_at)
     return NextStep(f"It is sent in its turn; {segment.pending} changes of this list are to be sent.")

@@ -10,9 +10,11 @@ const STATES = {
   slowed: ["Slowed by Cordial", "warn"],
   paused: ["Paused", "bad"],
   paused_by_operator: ["Paused by you", "warn"],
+  dry_run: ["Dry run", "warn"],
   not_configured: ["Not configured", "warn"],
 };
 
+export const isDryRun = (account) => account.state === "dry_run";
 export const isPausedByOperator = (account) => account.state === "paused_by_operator";
 
 function steer(account) {

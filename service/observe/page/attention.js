@@ -1,6 +1,6 @@
 // What is stuck, why, and what to press: everything that does not mend itself, in one place.
 
-import { isPausedByOperator, tryNow } from "./accounts.js";
+import { isDryRun, isPausedByOperator, tryNow } from "./accounts.js";
 import { badge, byId, element, showItems } from "./dom.js";
 import { retry } from "./failures.js";
 import { rebuild, verify } from "./lists.js";
@@ -19,6 +19,18 @@ function ofAccounts(accounts) {
         : [account.reason, account.hint, "It is tried again by itself; nothing is lost."].filter(Boolean).join(". "),
       subject: { name: account.name },
     }));
+}
+
+function ofDryRuns(accounts) {
+  return accounts.filter(isDryRun).map((account) => ({
+    key: `dry run ${account.name}`,
+    kind: "dry_run",
+    tone: "warn",
+    label: "Dry run",
+    title: `${account.name} is in a dry run`,
+    text: "Deliveries are taken and kept; nothing is written to Cordial until dry_run = false in the configuration.",
+    subject: {},
+  }));
 }
 
 function ofLists(lists) {
@@ -59,20 +71,21 @@ const WAYS_OUT = {
   held: (list) => [rebuild(list, list.isDeleted ? "Create it again" : "Look again")],
   differs: (list) => [verify(list), rebuild(list)],
   failure: (group) => [retry(group)],
+  dry_run: () => [],
 };
 
 function makeRow(trouble) {
   return element(
     "li",
     { className: "row" },
-    element("div", { className: "row-head" }, badge(trouble.tone === "bad" ? "Stuck" : "Paused", trouble.tone), element("strong", { text: trouble.title })),
+    element("div", { className: "row-head" }, badge(trouble.label ?? (trouble.tone === "bad" ? "Stuck" : "Paused"), trouble.tone), element("strong", { text: trouble.title })),
     element("p", { className: "wrap", text: trouble.text }),
     element("span", { className: "buttons" }, ...WAYS_OUT[trouble.kind](trouble.subject)),
   );
 }
 
 export function showAttention(accounts, lists, groups) {
-  const troubles = [...ofAccounts(accounts), ...ofLists(lists), ...ofFailures(groups)];
+  const troubles = [...ofAccounts(accounts), ...ofDryRuns(accounts), ...ofLists(lists), ...ofFailures(groups)];
   byId("attention").hidden = troubles.length === 0;
   showItems(byId("attention-rows"), troubles, (trouble) => trouble.key, makeRow);
 }

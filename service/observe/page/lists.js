@@ -7,6 +7,7 @@ import { act } from "./toast.js";
 
 function stateOf(list) {
   if (list.state === "held") return ["Held", "bad"];
+  if (list.state === "unresolved") return ["Not created yet", "warn"];
   if (list.state !== "ready") return ["Being created", "warn"];
   if (list.differs) return ["Differs", "bad"];
   if (list.failed) return ["Incomplete", "bad"];
