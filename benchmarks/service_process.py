@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmarks.processes import running
 from service.sandbox.options import DEFAULT_API_KEY
 from service.store import sqlite
-from service.store.store import read_segments
+from service.store.loading import read_segments
 
 ACCOUNT = "bench"
 HEAP_SECRET = "made-up secret of the benchmarks"

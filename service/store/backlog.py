@@ -1,22 +1,40 @@
 """How much waits, held in memory beside the counters on disk, so that nobody has to count."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Collection
 
 
 class Backlog:
     """Users not folded yet, and pending and waiting changes of each segment.
 
-    Changed only after a commit, by the same figures that the commit wrote.
+    Changed only after a commit, by the same figures that the commit wrote. The totals are of the accounts being served:
+    what the store keeps for an account that is configured no more waits for its return, and must hold nobody else up.
+    Users not folded yet count whosever they are, for they are folded in any case.
     """
 
     def __init__(self) -> None:
         self.unfolded_users = 0
-        self.pending_total = 0
-        self.waiting_total = 0
+        self._served: frozenset[str] = frozenset()
+        self._pending_of_account: Counter[str] = Counter()
+        self._waiting_of_account: Counter[str] = Counter()
         self._pending: dict[int, int] = defaultdict(int)
         self._waiting: dict[int, int] = defaultdict(int)
         self._account_of: dict[int, str] = {}
         self._segments_of: dict[str, set[int]] = defaultdict(set)
+
+    def serve(self, accounts: Collection[str]) -> None:
+        """Count these accounts in the totals, and no others."""
+        self._served = frozenset(accounts)
+
+    @property
+    def pending_total(self) -> int:
+        """Changes that may be sent now."""
+        return sum(self._pending_of_account[account] for account in self._served)
+
+    @property
+    def waiting_total(self) -> int:
+        """Changes that wait for their next call."""
+        return sum(self._waiting_of_account[account] for account in self._served)
 
     @property
     def total(self) -> int:
@@ -25,8 +43,8 @@ class Backlog:
 
     def change(self, account: str, segment_id: int, pending: int, waiting: int) -> None:
         """Add to a segment's figures; negative numbers take away."""
-        self.pending_total += pending
-        self.waiting_total += waiting
+        self._pending_of_account[account] += pending
+        self._waiting_of_account[account] += waiting
         self._waiting[segment_id] += waiting
         left = self._pending[segment_id] + pending
         if left:

@@ -39,6 +39,11 @@ class FiguresReader:
         """
         return cls(await sqlite.open_reader(database), accounts, clock)
 
+    def serve(self, accounts: Collection[str]) -> None:
+        """Read of these accounts from now on."""
+        self._accounts = accounts
+        self._read_at = float("-inf")
+
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()

@@ -7,7 +7,7 @@ import msgspec
 
 from service.model import Segment
 from service.store import queries, sqlite
-from service.store.store import read_segments
+from service.store.loading import read_segments
 
 _LISTS = queries.load("lists")
 _PROGRESS = queries.load("progress")

@@ -28,7 +28,7 @@ class Retention:
     def __init__(self, writer: Writer, clock: SteadyClock, retention_days: int) -> None:
         self._writer = writer
         self._clock = clock
-        self._retention_ms = retention_days * _DAY_MS
+        self.retention_days = retention_days
         self._task = asyncio.create_task(self._run(), name="retention")
 
     async def stop(self) -> None:
@@ -38,7 +38,7 @@ class Retention:
 
     async def forget_old(self) -> int:
         """Forget all that is older than the retention; return how many rows."""
-        values = {"before_ms": self._clock.now_ms() - self._retention_ms, "limit": _ROWS_AT_ONCE}
+        values = {"before_ms": self._clock.now_ms() - self.retention_days * _DAY_MS, "limit": _ROWS_AT_ONCE}
         total = 0
         for statement in (_SQL["forget_deliveries"], _SQL["forget_syncs"], _SQL["forget_audit"]):
 

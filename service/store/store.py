@@ -6,11 +6,9 @@ take this one's place (the same tests are to hold it).
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from service.clock import SteadyClock
 from service.errors import BacklogFullError, StoreUnavailableError
@@ -24,7 +22,7 @@ from service.model import (
     Receipt,
     Segment,
 )
-from service.store import accepting, claiming, folding, queries, settling, sqlite
+from service.store import accepting, claiming, folding, loading, queries, settling, sqlite
 from service.store.backlog import Backlog
 from service.store.checkpointer import Checkpointer
 from service.store.folding import Delta
@@ -71,7 +69,7 @@ class SqliteStore:
     async def open(
         cls,
         path: Path,
-        accounts: Iterable[str],
+        accounts: Collection[str],
         *,
         max_backlog: int,
         retention_days: int = 90,
@@ -120,6 +118,18 @@ class SqliteStore:
         await self._reader.close()
         await self._writer.close()
         self._lock.release()
+
+    async def add_accounts(self, accounts: Collection[str]) -> None:
+        """Make accounts known that may be new. Raises `StoreUnavailableError`."""
+        if not self._account_ids.keys() >= set(accounts):
+            self._account_ids |= await self._writer.run(lambda connection: loading.add_accounts(connection, accounts))
+
+    def serve(self, accounts: Collection[str], *, max_backlog: int, retention_days: int) -> None:
+        """Count the backlog of these accounts from now on, each known already, and keep to these bounds."""
+        self.backlog.serve(accounts)
+        self._max_backlog = max_backlog
+        if self._retention is not None:
+            self._retention.retention_days = retention_days
 
     @property
     def fault(self) -> str | None:
@@ -219,7 +229,7 @@ class SqliteStore:
 
     async def segments(self) -> list[Segment]:
         """Return every segment with its list and counters."""
-        return await self._read(read_segments)
+        return await self._read(loading.read_segments)
 
     async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
         """Return Heap's id of another segment of the account that owns this list name, letter case aside."""
@@ -270,31 +280,14 @@ class SqliteStore:
             raise StoreUnavailableError(str(error)) from error
 
     async def _load(self, accounts: list[str]) -> None:
-        def prepare(connection: sqlite3.Connection) -> list[Any]:
-            connection.executemany(_LISTS["add_account"], [{"name": name} for name in accounts])
-            return connection.execute(_LISTS["accounts"]).fetchall()
-
-        rows = await self._writer.run(prepare)
-        self._account_ids = {name: account_id for account_id, name, *_ in rows}
-        figures, unfolded = await self._read(
-            lambda connection: (
-                connection.execute(_LISTS["pending_by_segment"]).fetchall(),
-                connection.execute(_LISTS["unfolded_users"]).fetchone()[0],
-            )
-        )
-        for segment_id, account, pending, waiting in figures:
+        await self.add_accounts(accounts)
+        owed, self.backlog.unfolded_users = await self._read(loading.read_backlog)
+        for segment_id, account, pending, waiting in owed:
             self._account_of_segment[segment_id] = account
             self.backlog.change(account, segment_id, pending, waiting)
-        self.backlog.unfolded_users = unfolded
+        self.backlog.serve(accounts)
 
     def _apply(self, segments: Mapping[int, Delta]) -> None:
         for segment_id, delta in segments.items():
             pending, waiting = delta.figures.get("pending", 0), delta.figures.get("waiting", 0)
             self.backlog.change(self._account_of_segment[segment_id], segment_id, pending, waiting)
-
-
-def read_segments(connection: sqlite3.Connection) -> list[Segment]:
-    """Return every segment; also for those who read the file without the service."""
-    fields = Segment.__struct_fields__
-    rows = connection.execute(_LISTS["segments"])
-    return [msgspec.convert(dict(zip(fields, row, strict=True)), Segment) for row in rows]

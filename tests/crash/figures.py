@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 
 from service.store import queries, sqlite
-from service.store.store import read_segments
+from service.store.loading import read_segments
 
 
 class StoreFigures(NamedTuple):
