@@ -14,9 +14,11 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from service.clock import wall_ms
+from service.deliver import requests
 from service.deliver.answers import WITHHELD, Answer, AnswerKind, classify, no_answer
 from service.deliver.limiter import RateLimiter, Ticket
 from service.deliver.observing import NOT_OBSERVED, CallObserver
+from service.deliver.requests import Request
 from service.secrets import CachedSecret
 
 # What is read of an answer; Cordial's are small, and a proxy's page may be anything.
@@ -80,34 +82,22 @@ class CordialClient:
         api_key: CachedSecret,
         limiter: RateLimiter,
         timeout_seconds: float,
-        suppress_triggers: bool,
         dry_run: bool = False,
         observer: CallObserver = NOT_OBSERVED,
     ) -> None:
         self._session = session
-        self._root = f"{base_url}/v2"
+        self._root = f"{base_url}{requests.VERSION_PATH}"
         self._api_key = api_key
         self._limiter = limiter
         self._observer = observer
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        # Sent always: Cordial's two contracts name opposite defaults.
-        self._flags = {"suppressTriggers": suppress_triggers}
         self._authorization_of = ("", "")
         self._calling: set[asyncio.Task[Any] | None] = set()
         self.is_dry_run = dry_run
 
-    async def update_contact(self, contact: str, memberships: dict[str, bool]) -> Answer:
-        """Set memberships of a contact that exists; `contact` is `key:value`. Never creates one."""
-        key, _, value = contact.partition(":")
-        path = f"/contacts/{quote(key, safe='')}:{quote(value, safe='')}"
-        return await self._call("PUT", path, "contacts", {**memberships, **self._flags})
-
-    async def upsert_contact(self, contact: str, memberships: dict[str, bool]) -> Answer:
-        """Set memberships of a contact, creating it if there is none; its subscriptions are left alone (R14)."""
-        key, _, value = contact.partition(":")
-        by_email = {"channels": {"email": {"address": value}}}
-        identity: dict[str, Any] = by_email if key == "email" else {key: value, "identifyBy": [key]}
-        return await self._call("POST", "/contacts", "contacts", {**identity, **memberships, **self._flags})
+    async def send(self, request: Request) -> Answer:
+        """Make a request composed elsewhere."""
+        return await self._call(request.method, request.path, request.endpoint, request.body)
 
     async def find_lists(self, name: str) -> Answer:
         """Return the lists of that name; Cordial says 404 where there is none."""
@@ -127,7 +117,7 @@ class CordialClient:
 
     async def create_list(self, name: str) -> Answer:
         """Create a list that also tracks when each contact joined."""
-        return await self._call("POST", "/accountlists", "accountlists", {"name": name, "enhanced": True})
+        return await self.send(requests.create_list(name))
 
     async def rename_list(self, list_id: str, name: str) -> Answer:
         """Give a list another name; its members stay."""

@@ -72,7 +72,6 @@ class _Account:
             api_key=CachedSecret(settings.cordial_api_key),
             limiter=limiter,
             timeout_seconds=settings.request_timeout_seconds,
-            suppress_triggers=settings.suppress_triggers,
             dry_run=settings.dry_run,
             observer=observer,
         )

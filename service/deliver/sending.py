@@ -1,11 +1,12 @@
 """Sending one contact's changes, and judging what the answer means for each of them."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from service.deliver.account import AccountLine
 from service.deliver.answers import Answer, AnswerKind
+from service.deliver.requests import Request, contact_requests
 from service.deliver.retry import retry_delay_seconds
 from service.model import Change, ContactWork, Failure, Outcome, OutcomeKind
 from service.settings import AccountSettings
@@ -37,31 +38,21 @@ class Sender:
         verdict = Verdict()
         # The keeper's names change while a call is on its way; an answer speaks of the ones that were sent.
         sent = {change.segment_id: lists[change.segment_id] for change in work.changes if change.segment_id in lists}
-        for changes in self._calls(work, sent):
+        for changes in changes_of_calls(work, sent):
             answer = await self._call(work.contact, {sent[change.segment_id]: change.wanted for change in changes})
             self._judge(work.contact, changes, answer, sent, verdict)
         return verdict
 
-    def _calls(self, work: ContactWork, lists: Mapping[int, str]) -> list[list[Change]]:
-        """Return the changes of each call: one for all, but each that has failed before by itself.
-
-        A call is refused as a whole, so a change that cannot succeed must not take its neighbours along.
-        """
-        sendable = [change for change in work.changes if change.segment_id in lists]
-        together = [change for change in sendable if not change.failures]
-        alone = [[change] for change in sendable if change.failures]
-        return ([together] if together else []) + alone
-
     async def _call(self, contact: str, memberships: dict[str, bool]) -> Answer:
-        client, line = self._line.client, self._line
-        may_create = self._settings.create_contacts and any(memberships.values())
-        if may_create and contact.startswith("email:"):
-            return await line.call(lambda: client.upsert_contact(contact, memberships))
-        answer = await line.call(lambda: client.update_contact(contact, memberships))
-        if may_create and answer.kind is AnswerKind.NOT_FOUND:
-            # By a secondary key most contacts exist, and only the update is sure to be understood.
-            answer = await line.call(lambda: client.upsert_contact(contact, memberships))
+        first, *others = contact_requests(self._settings, contact, memberships)
+        answer = await self._make(first)
+        for request in others:
+            if answer.kind is AnswerKind.NOT_FOUND:
+                answer = await self._make(request)
         return answer
+
+    async def _make(self, request: Request) -> Answer:
+        return await self._line.call(lambda: self._line.client.send(request))
 
     def _judge(
         self, contact: str, changes: list[Change], answer: Answer, lists: Mapping[int, str], verdict: Verdict
@@ -119,3 +110,15 @@ class Sender:
             failures=change.failures,
             **details,
         )
+
+
+def changes_of_calls(work: ContactWork, sendable: Container[int]) -> list[list[Change]]:
+    """Return the changes of each call for a contact: one call for all, but each alone that has failed before.
+
+    Only changes of `sendable` segments. A call is refused as a whole, so a change that cannot succeed must not take its
+    neighbours along.
+    """
+    sent = [change for change in work.changes if change.segment_id in sendable]
+    together = [change for change in sent if not change.failures]
+    alone = [[change] for change in sent if change.failures]
+    return ([together] if together else []) + alone
