@@ -113,7 +113,7 @@ def _write_channels(state: SandboxState, contact: Contact, channels: ChannelValu
     # Someone who has unsubscribed stays so, without an error, unless the caller insists.
     held_back = status == "subscribed" and contact.subscribe_status == "unsubscribed" and not force_subscribe
     if status is not None and not held_back:
-        contact.subscribe_status = status
+        state.set_subscribe_status(contact, status)
     if channels.further is not None:
         further = contact.further_channels = contact.further_channels or {}
         for name, values in channels.further.items():

@@ -11,6 +11,7 @@ from service.http_headers import PAGE_HEADERS
 from service.observe.page.routes import DESIGN
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault
+from service.sandbox.imports.control import add_import_control_routes
 from service.sandbox.journal import CallRecord
 from service.sandbox.state import EMAIL
 
@@ -22,6 +23,7 @@ _WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 def add_control_routes(application: web.Application, sandbox: Sandbox) -> None:
     """Add `/sandbox/…`, the page at `/` and its files."""
+    add_import_control_routes(application, sandbox.imports)
     control = _Control(sandbox)
     application.add_routes(
         [
@@ -45,20 +47,22 @@ class _Control:
         self._sandbox = sandbox
 
     async def state(self, _request: web.Request) -> web.Response:
-        """Answer the counts: lists, contacts, calls by status (`cut` for connections cut instead of an answer)."""
-        state, journal = self._sandbox.state, self._sandbox.journal
+        """Answer the counts: lists, contacts, imports, calls by status (`cut` for connections cut instead of answers)."""
+        sandbox, state, journal = self._sandbox, self._sandbox.state, self._sandbox.journal
         return _json(
             {
                 "lists": [
                     {"id": found.id, "name": found.name, "count": len(found.members)} for found in state.lists.values()
                 ],
                 "contacts": len(state.contacts),
+                "subscription_changes": state.subscription_changes,
+                "imports": sandbox.imports.created,
                 "calls": journal.total,
                 "calls_by_status": {
                     "cut" if status is None else str(status): count for status, count in journal.by_status.items()
                 },
                 "max_in_flight_per_contact": journal.max_in_flight_per_contact,
-                "faults": self._sandbox.faults.script,
+                "faults": sandbox.faults.script,
             }
         )
 

@@ -20,6 +20,7 @@ from service.sandbox.answers import (
     too_many_requests,
 )
 from service.sandbox.faults import Fault, FaultKind, Faults
+from service.sandbox.imports.jobs import ImportJobs
 from service.sandbox.journal import CallRecord, Journal
 from service.sandbox.limits import RateLimiter
 from service.sandbox.operations import Call, Operation
@@ -46,6 +47,7 @@ class Sandbox:
     def __init__(self, options: SandboxOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self.options = options
         self.state = SandboxState(options.secondary_keys, options.attributes)
+        self.imports = ImportJobs(self.state, options.imports, options.seed)
         self.faults = Faults(options.error_rate, options.seed)
         self.journal = Journal(keep_all=options.journal)
         self._clock = clock
@@ -57,7 +59,8 @@ class Sandbox:
             self._limiter = RateLimiter(limit, options.rate_window_seconds, clock)
 
     def reset(self) -> None:
-        """Forget contacts, lists, calls, used-up limits and scripted faults."""
+        """Forget contacts, lists, imports, calls, used-up limits and scripted faults."""
+        self.imports.reset()
         self.state.reset()
         self.faults.clear()
         self.journal.reset()
@@ -129,26 +132,27 @@ class Sandbox:
             # Without latency this is one turn of the event loop: calls that came together are seen together.
             await asyncio.sleep(self._latency_seconds)
             if fault is None:
-                return self._carry_out(operation, call)
+                return await self._carry_out(operation, call)
             return await self._go_wrong(request, operation, call, fault)
         finally:
             self.journal.leave(occupied)
 
     async def _go_wrong(self, request: web.Request, operation: Operation, call: Call, fault: Fault) -> _Outcome:
         if fault.kind is FaultKind.APPLY_THEN_RESET:
-            applied = self._carry_out(operation, call).applied
+            applied = (await self._carry_out(operation, call)).applied
             await asyncio.sleep(fault.seconds)
             return _Outcome(None, applied)
         await asyncio.sleep(fault.seconds)
         if fault.kind is FaultKind.HANG and request.transport is not None:
-            return self._carry_out(operation, call)
+            return await self._carry_out(operation, call)
         if fault.kind in (FaultKind.HANG, FaultKind.RESET):
             return _Outcome(None)
         return _Outcome(fault.answer())
 
-    def _carry_out(self, operation: Operation, call: Call) -> _Outcome:
+    async def _carry_out(self, operation: Operation, call: Call) -> _Outcome:
         try:
-            return _Outcome(operation.run(self.state, call), applied=True)
+            answer = operation.run(self.state, call)
+            return _Outcome(answer if isinstance(answer, Answer) else await answer, applied=True)
         except RefusalError as refusal:
             return _Outcome(refusal.answer)
 

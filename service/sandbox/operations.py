@@ -1,6 +1,6 @@
 """The calls of Cordial's contract that the stand-in answers, and which contact each is about."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -19,11 +19,14 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One (method, endpoint): what carries a call out, and whom it addresses; lists address nobody."""
+    """One (method, endpoint): what carries a call out, and whom it addresses; lists address nobody.
+
+    What must wait for others, as an import does for the server of its file, answers later.
+    """
 
     method: str
     endpoint: str
-    run: Callable[[SandboxState, Call], Answer]
+    run: Callable[[SandboxState, Call], Answer | Awaitable[Answer]]
     target: Callable[[SandboxState, Call], Target] | None = None
     takes_body: bool = False
 

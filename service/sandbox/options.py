@@ -2,6 +2,8 @@
 
 import msgspec
 
+from service.sandbox.imports.options import ImportOptions
+
 DEFAULT_API_KEY = "sandbox-key"
 
 
@@ -13,7 +15,7 @@ class SandboxOptions(msgspec.Struct, frozen=True):
     call is held before it takes effect. `error_rate`: share of calls, 0 to 1, that get a random fault, drawn with
     `seed`. `secondary_keys`: unique attributes a contact may be addressed by, beside `email`. `attributes`: the other
     contact attributes, key to type (`string`, `number`, `date`, `array` or `geo`). `journal`: keep every call, not
-    only the last hundred.
+    only the last hundred. `imports`: how contact imports behave.
     """
 
     api_key: str = DEFAULT_API_KEY
@@ -26,3 +28,4 @@ class SandboxOptions(msgspec.Struct, frozen=True):
     secondary_keys: tuple[str, ...] = ("custID",)
     attributes: dict[str, str] = msgspec.field(default_factory=lambda: {"firstName": "string", "lastName": "string"})
     journal: bool = False
+    imports: ImportOptions = ImportOptions()

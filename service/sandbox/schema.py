@@ -16,7 +16,7 @@ _EMAIL_ADDRESS = re.compile(
     r"(?=.{3,254}\Z)[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])"
 )
-_SUBSCRIBE_STATUSES = frozenset({"none", "subscribed", "unsubscribed"})
+SUBSCRIBE_STATUSES = frozenset({"none", "subscribed", "unsubscribed"})
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str, int, float),
     "number": (int, float),
@@ -79,21 +79,26 @@ def read_channels(body: Mapping[str, object]) -> ChannelValues:
     return ChannelValues(_address(email), _subscribe_status(email), further or None)
 
 
+def valid_address(address: object) -> str | None:
+    """Return an e-mail address in its normalised form, or `None` if it is none."""
+    normalised = normalise_email(address) if isinstance(address, str) else ""
+    return normalised if _EMAIL_ADDRESS.fullmatch(normalised) else None
+
+
 def _address(email: Mapping[str, object]) -> str | None:
     if "address" not in email:
         return None
-    address = email["address"]
-    normalised = normalise_email(address) if isinstance(address, str) else ""
-    if not _EMAIL_ADDRESS.fullmatch(normalised):
+    address = valid_address(email["address"])
+    if address is None:
         field = "channels.email.address"
         raise RefusalError(contact_error(field, f"The {field} must be a valid email address."))
-    return normalised
+    return address
 
 
 def _subscribe_status(email: Mapping[str, object]) -> str | None:
     status = email.get("subscribeStatus")
     if status is None:
         return None
-    if not isinstance(status, str) or status not in _SUBSCRIBE_STATUSES:
+    if not isinstance(status, str) or status not in SUBSCRIBE_STATUSES:
         raise RefusalError(contact_error("channels.email.subscribeStatus", "The selected subscribeStatus is invalid."))
     return status

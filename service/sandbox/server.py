@@ -9,6 +9,8 @@ from aiohttp import web
 from service.sandbox.control import add_control_routes
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Faults
+from service.sandbox.imports.jobs import ImportJobs
+from service.sandbox.imports.operations import import_operations
 from service.sandbox.journal import Journal
 from service.sandbox.operations import OPERATIONS, Operation
 from service.sandbox.options import SandboxOptions
@@ -39,6 +41,11 @@ class RunningSandbox:
         return self.sandbox.faults
 
     @property
+    def imports(self) -> ImportJobs:
+        """Import jobs and what goes wrong with them."""
+        return self.sandbox.imports
+
+    @property
     def journal(self) -> Journal:
         """Calls and counts."""
         return self.sandbox.journal
@@ -48,9 +55,14 @@ def make_application(options: SandboxOptions) -> web.Application:
     """Return the web application; its `SANDBOX` key holds the `Sandbox`."""
     application = web.Application()
     sandbox = application[SANDBOX] = Sandbox(options)
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *import_operations(sandbox.imports)):
         application.router.add_route(operation.method, operation.endpoint, _handler(sandbox, operation))
     add_control_routes(application, sandbox)
+
+    async def stop_imports(_application: web.Application) -> None:
+        await sandbox.imports.close()
+
+    application.on_shutdown.append(stop_imports)
     return application
 
 

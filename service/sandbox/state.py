@@ -38,7 +38,10 @@ class AccountList(msgspec.Struct):
 
 
 class SandboxState:
-    """The contacts and lists of one account."""
+    """The contacts and lists of one account.
+
+    `subscription_changes` is how often a contact's status was changed; each contact begins with `none`.
+    """
 
     def __init__(self, secondary_keys: tuple[str, ...], attributes: dict[str, str]) -> None:
         self.secondary_keys = frozenset(secondary_keys)
@@ -50,6 +53,7 @@ class SandboxState:
         self.contacts: dict[str, Contact] = {}
         self.lists: dict[int, AccountList] = {}
         self.lists_by_name: dict[str, AccountList] = {}
+        self.subscription_changes = 0
         self._by_identifier: dict[str, dict[str, Contact]] = {key: {} for key in (EMAIL, *self.secondary_keys)}
         self._contact_numbers = itertools.count(_FIRST_CONTACT_NUMBER)
         self._list_ids = itertools.count(_FIRST_LIST_ID)
@@ -74,6 +78,12 @@ class SandboxState:
         del self._by_identifier[EMAIL][contact.email]
         contact.email = email
         self._by_identifier[EMAIL][email] = contact
+
+    def set_subscribe_status(self, contact: Contact, status: str) -> None:
+        """Set the status of the contact's e-mail channel, and count it if that changes anything."""
+        if status != contact.subscribe_status:
+            contact.subscribe_status = status
+            self.subscription_changes += 1
 
     def set_identifier(self, contact: Contact, key: str, value: object) -> None:
         """Set a secondary key, or take it away with `None`; the caller has made sure that the value is free."""

@@ -21,6 +21,8 @@ async def test_the_state_is_open_to_everybody(cordial):
     assert empty.json == {
         "lists": [],
         "contacts": 0,
+        "subscription_changes": 0,
+        "imports": 0,
         "calls": 0,
         "calls_by_status": {},
         "max_in_flight_per_contact": 0,

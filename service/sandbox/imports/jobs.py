@@ -1,0 +1,99 @@
+"""The import jobs of one account: created by a call, carried out in the background, asked for by their ids."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+
+from service.sandbox.answers import GENERIC, RECORD_NOT_FOUND, Answer, json_answer
+from service.sandbox.imports.faults import ImportFaults
+from service.sandbox.imports.job import ImportJob
+from service.sandbox.imports.options import ImportOptions
+from service.sandbox.imports.request import ImportRequest, read_request
+from service.sandbox.imports.running import ImportRun
+from service.sandbox.imports.source import can_connect, has_size
+from service.sandbox.state import SandboxState
+
+# Cordial keeps jobs for 60 days; a stand-in keeps the last ones of its short life.
+_MOST_JOBS = 1000
+# Job ids look like Cordial's: 24 hexadecimal digits.
+_FIRST_JOB_NUMBER = 0x5F6B1434_F778AC14_00000001
+
+
+class ImportJobs:
+    """The jobs by their ids, and the script of what goes wrong with them.
+
+    `created` counts the jobs since the start or the last reset; the latest thousand are kept. The same `seed` gives the
+    same order of rows.
+    """
+
+    def __init__(self, state: SandboxState, options: ImportOptions, seed: int) -> None:
+        self.faults = ImportFaults()
+        self._state = state
+        self._options = options
+        self._seed = seed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Stop and forget all jobs and scripted faults."""
+        for task in self._tasks:
+            task.cancel()
+        self.faults.clear()
+        self.jobs: dict[str, ImportJob] = {}
+        self.created = 0
+        self._random = random.Random(self._seed)  # noqa: S311  an order must be repeatable, not unguessable
+
+    async def close(self) -> None:
+        """Stop all jobs where they are."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def create(self, body: Mapping[str, object]) -> Answer:
+        """Answer `POST /v2/contactimports`: 201 with the new job's id, or with an error in its place.
+
+        Raises `RefusalError` (406) when the body is at fault.
+        """
+        request = read_request(body)
+        fault = self.faults.take()
+        trouble = _cannot_connect(request) if fault.refused else await self._trouble(request)
+        if trouble:
+            return json_answer(201, {"jobId": {"error": True, "errorKey": GENERIC, "message": trouble}})
+        job = ImportJob(f"{_FIRST_JOB_NUMBER + self.created:024x}", request, fault)
+        self.created += 1
+        self._keep(job)
+        task = asyncio.create_task(ImportRun(job, self._state, self._options, self._draw()).run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return json_answer(201, {"jobId": job.id})
+
+    def get(self, job_id: str, fields: str = "") -> Answer:
+        """Answer `GET /v2/jobs/{id}`, whole or with the comma-separated `fields` only."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return RECORD_NOT_FOUND
+        document = job.document()
+        wanted = [name for name in fields.split(",") if name]
+        return json_answer(200, {name: document[name] for name in wanted if name in document} if wanted else document)
+
+    async def _trouble(self, request: ImportRequest) -> str:
+        if request.url is None or not await can_connect(request.url):
+            return _cannot_connect(request)
+        if self._options.asks_for_size and not await has_size(request.url):
+            return f"Couldn't get the size of the file ({request.url.path})"
+        return ""
+
+    def _keep(self, job: ImportJob) -> None:
+        self.jobs[job.id] = job
+        if len(self.jobs) > _MOST_JOBS:
+            oldest = next((kept.id for kept in self.jobs.values() if kept.ended), None)
+            if oldest is not None:
+                del self.jobs[oldest]
+
+    def _draw(self) -> random.Random:
+        return random.Random(self._random.random())  # noqa: S311  as above; a run must not depend on its neighbours
+
+
+def _cannot_connect(request: ImportRequest) -> str:
+    server = request.transport if request.url is None else request.url.host
+    return f"Can't connect to the server ({server})"
