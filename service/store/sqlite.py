@@ -1,7 +1,6 @@
 """Opening the SQLite file: one process, the pragmas durability rests on, and the schema of this program."""
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import sqlite3
@@ -12,7 +11,8 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from service.store import queries
+from service.store.copying import CopyError
+from service.store.migrating import migrate, newest_version
 
 Result = TypeVar("Result")
 
@@ -81,9 +81,11 @@ async def open_writer(database: Path) -> Connection:
     except (sqlite3.Error, OSError) as error:
         raise StoreOpenError(f"{database} cannot be opened: {error}") from error
     try:
-        await connection.run(_prepare_writer)
+        await connection.run(lambda opened: _prepare_writer(opened, database))
     except BaseException as error:
         await connection.close()
+        if isinstance(error, CopyError):
+            raise StoreOpenError(f"{database} needs a copy before its upgrade: {error}") from error
         if isinstance(error, sqlite3.Error):
             raise StoreOpenError(f"{database} cannot be opened: {error}") from error
         raise
@@ -145,9 +147,9 @@ async def _connect(target: str, *, uri: bool) -> Connection:
     return connection
 
 
-def _prepare_writer(connection: sqlite3.Connection) -> None:
+def _prepare_writer(connection: sqlite3.Connection, database: Path) -> None:
     # First of all: the journal mode is written into the file, and another program's file is not ours to change.
-    check_version(connection)
+    version = check_version(connection)
     _set_pragma(connection, "journal_mode", "wal")
     _set_pragma(connection, "synchronous", 2)
     _set_pragma(connection, "foreign_keys", 1)
@@ -155,8 +157,10 @@ def _prepare_writer(connection: sqlite3.Connection) -> None:
     _set_pragma(connection, "temp_store", 2)
     _set_pragma(connection, "journal_size_limit", _WAL_LIMIT_BYTES)
     _set_pragma(connection, "wal_autocheckpoint", _CHECKPOINT_PAGES)
+    # What is deleted is overwritten: a person who is to be forgotten may be in any page.
+    _set_pragma(connection, "secure_delete", 1)
     _check_damage(connection)
-    migrate(connection)
+    migrate(connection, database, version=version, application_id=APPLICATION_ID)
 
 
 def _check_damage(connection: sqlite3.Connection) -> None:
@@ -191,26 +195,9 @@ def check_version(connection: sqlite3.Connection) -> int:
     owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
     if owner != APPLICATION_ID and (owner or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()):
         raise StoreOpenError("the database belongs to another program; set store.path to a file of its own")
-    newest = queries.migrations()[-1][0]
+    newest = newest_version()
     if version > newest:
         raise StoreOpenError(
             f"the database has schema {version}, this program knows up to {newest}; run the newer version again"
         )
     return version
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Apply the migrations that are missing, each in one transaction, so that a crash leaves a known version."""
-    version = check_version(connection)
-    for number, script in queries.migrations():
-        if number <= version:
-            continue
-        try:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};"
-                f"\nPRAGMA user_version = {number};\nCOMMIT;"
-            )
-        except sqlite3.Error:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
