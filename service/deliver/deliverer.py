@@ -2,108 +2,45 @@
 
 import asyncio
 import contextlib
-import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-import aiohttp
-import structlog
+import msgspec
 
 from service.clock import SteadyClock
-from service.deliver import cordial, lists, pool, settler, verifier
-from service.deliver.account import SLOWED_BY_LIMIT, AccountLine
-from service.deliver.cordial import CordialClient
-from service.deliver.limiter import RateLimiter
-from service.deliver.observing import NOT_OBSERVED, CallObserver, Observer
-from service.deliver.verifier import ListVerifier
+from service.deliver import cordial, sending_account, settler
+from service.deliver.observing import NOT_OBSERVED, Observer
+from service.deliver.sending_account import SendingAccount
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model import AccountState, AccountStatus, VerifyResult
-from service.secrets import CachedSecret
 from service.settings import AccountSettings, StoreSettings
 
-log = structlog.get_logger()
 _TICK_SECONDS = 0.5
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
-# What Cordial asks for is far less; more would be a clock that was put right between two runs.
-_LONGEST_HOLD_SECONDS = 3_600.0
-_NOTEWORTHY_MS = 500
+# So long after the last call with the old settings, no window of a second holds calls of both.
+_RATE_WINDOW_SECONDS = 1.05
+
+# What only the receiving side reads of an account.
+_NOT_ABOUT_SENDING = ("heap_secrets", "heap_id_token", "timestamp_tolerance_seconds", "identities", "allow_drain")
 
 
-class Store(pool.Backlog, lists.Registry, verifier.Registry, settler.Ledger, Protocol):
+class Store(sending_account.Store, settler.Ledger, Protocol):
     """All that delivering needs of the store."""
 
     @property
     def waiting_changes(self) -> int:
         """How many changes wait for their next call."""
 
-    def is_drained(self, segment_id: int) -> bool:
-        """Tell whether every change of the segment is settled or given up."""
-
     async def release_due(self) -> int | None:
         """Make waiting changes pending whose time has come; return when the next one's comes, if any."""
-
-    async def hasten(self, account: str) -> None:
-        """Send soon whatever waits through no fault of its own."""
 
     async def next_calls(self) -> dict[str, int]:
         """Return when each slowed account may be called again (Unix ms), as last recorded."""
 
-    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
-        """Record what the account's sending is doing."""
-
-
-class _Account:
-    """One account's parts, wired together."""
-
-    def __init__(
-        self,
-        settings: AccountSettings,
-        store: Store,
-        session: aiohttp.ClientSession,
-        results: settler.Settler,
-        clock: SteadyClock,
-        *,
-        observer: CallObserver,
-    ) -> None:
-        limiter = RateLimiter(settings.requests_per_second)
-        client = CordialClient(
-            session,
-            base_url=settings.cordial_base_url,
-            api_key=CachedSecret(settings.cordial_api_key),
-            limiter=limiter,
-            timeout_seconds=settings.request_timeout_seconds,
-            dry_run=settings.dry_run,
-            observer=observer,
-        )
-        self._store = store
-        self.name = settings.name
-        self.line = AccountLine(settings.name, client, limiter, self._resumed)
-        self.lists = lists.ListKeeper(settings, store, self.line, self._list_ready)
-        self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
-        self.pool = pool.AccountPool(
-            settings,
-            store,
-            self.line,
-            self.lists,
-            results,
-            on_settled=self.verifier.touched,
-            now_ms=clock.now_ms,
-        )
-        self.recorded: AccountStatus | None = None
-        self.next_call_at_ms = 0
-
-    def _list_ready(self) -> None:
-        self.pool.wake()
-
-    async def _resumed(self) -> None:
-        with contextlib.suppress(StoreUnavailableError):
-            await self._store.hasten(self.name)
-        self.lists.retry_held()
-        self.pool.refresh()
-
 
 class Deliverer:
-    """Sends what the store owes to Cordial, for all accounts."""
+    """Sends what the store owes to Cordial, for all accounts being served."""
 
     def __init__(
         self,
@@ -115,6 +52,7 @@ class Deliverer:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._observer = observer
         self._session = cordial.make_session()
         self._settler = settler.Settler(
             store,
@@ -122,30 +60,96 @@ class Deliverer:
             interval_seconds=store_settings.settle_interval_seconds,
             on_settled=observer.settled,
         )
-        self._accounts = [
-            _Account(settings, store, self._session, self._settler, clock, observer=observer.for_account(name))
-            for name, settings in accounts.items()
-        ]
+        self._accounts = {name: self._make(settings) for name, settings in accounts.items()}
+        # Served no more, or no more with these settings, and not at their end yet.
+        self._leaving: list[SendingAccount] = []
+        self._past_calls: Counter[str] = Counter()
+        self._past_pauses: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, paused: Collection[str] = ()) -> None:
         """Take up whatever is pending, and go on; accounts in `paused` wait for an operator."""
-        next_calls, now_ms = await self._store.next_calls(), self._clock.now_ms()
-        for account in self._accounts:
+        for account in self._accounts.values():
             if account.name in paused:
                 account.line.pause()
-            wait = (next_calls.get(account.name, 0) - now_ms) / 1000
-            account.line.hold(min(wait, _LONGEST_HOLD_SECONDS))
-            await account.lists.start()
-            account.pool.start()
+            await account.start(await self._recorded_hold_seconds(account.name))
         self._tasks = [
             asyncio.create_task(self._release_when_due(), name="releaser"),
             asyncio.create_task(self._record_states(), name="account states"),
         ]
 
+    async def apply(
+        self, accounts: Mapping[str, AccountSettings], *, paused: Collection[str] = (), grace_seconds: float
+    ) -> None:
+        """Send for these accounts from now on, each with its settings; those in `paused` wait for an operator.
+
+        Where nothing changed about sending, an account goes on undisturbed, and reads its API key anew. Elsewhere calls
+        on their way finish within the grace, their results are committed, and only then sending goes on with the new
+        settings (R5), or ends. Returns when all that is done; given up in between, it can be followed by `stop` alone.
+        """
+        before = self._accounts
+        kept = {
+            name: account
+            for name, account in before.items()
+            if name in accounts and _sending_part(account.settings) == _sending_part(accounts[name])
+        }
+        for account in kept.values():
+            account.line.client.renew_key()
+        leaving = [account for name, account in before.items() if name not in kept]
+        self._accounts = {name: kept.get(name) or self._make(settings) for name, settings in accounts.items()}
+        self._leaving += leaving
+        for account in leaving:
+            self._past_calls[account.name] += account.line.calls
+            self._past_pauses[account.name] += account.line.circuit.openings
+            if account.name in self._accounts and account.line.is_paused_by_operator:
+                self._accounts[account.name].line.pause()
+        added = [account for name, account in self._accounts.items() if name not in before]
+        for account in added:
+            if account.name in paused:
+                account.line.pause()
+        ended = await asyncio.gather(
+            *(self._change_over(account, self._accounts.get(account.name), grace_seconds) for account in leaving),
+            *(self._begin(account) for account in added),
+            return_exceptions=True,
+        )
+        if failures := [failure for failure in ended if isinstance(failure, BaseException)]:
+            raise BaseExceptionGroup("not every account could be changed over", failures)
+
+    async def _change_over(self, old: SendingAccount, new: SendingAccount | None, grace_seconds: float) -> None:
+        await old.stop(grace_seconds)
+        await self._settler.flush()
+        if new is None:
+            await old.record_limit()
+        self._leaving.remove(old)
+        if new is not None:
+            new.verifier.take_over(old.verifier)
+            await self._begin(new, max(old.line.slowed_seconds, _RATE_WINDOW_SECONDS))
+
+    async def _begin(self, account: SendingAccount, hold_seconds: float | None = None) -> None:
+        """Start an account beside the others that run: trouble of the store is waited out."""
+        while True:
+            try:
+                recorded = await self._recorded_hold_seconds(account.name) if hold_seconds is None else hold_seconds
+                await account.start(recorded)
+            except StoreUnavailableError:
+                await asyncio.sleep(_TICK_SECONDS)
+            else:
+                return
+
+    def _make(self, settings: AccountSettings) -> SendingAccount:
+        observer = self._observer.for_account(settings.name)
+        return SendingAccount(settings, self._store, self._session, self._settler, self._clock, observer=observer)
+
+    async def _recorded_hold_seconds(self, name: str) -> float:
+        return ((await self._store.next_calls()).get(name, 0) - self._clock.now_ms()) / 1000
+
+    def set_batching(self, settings: StoreSettings) -> None:
+        """Gather results into commits as `settings` has it, from the next batch on."""
+        self._settler.set_batching(settings.settle_batch_results, settings.settle_interval_seconds)
+
     def wake(self) -> None:
         """Look for work in all accounts."""
-        for account in self._accounts:
+        for account in self._accounts.values():
             account.pool.wake()
 
     def pause(self, name: str) -> None:
@@ -173,41 +177,39 @@ class Deliverer:
         """Let a list that was deleted in Cordial be created anew."""
         await self._account(account).lists.recreate(segment_id)
 
-    def _account(self, name: str) -> _Account:
-        for account in self._accounts:
-            if account.name == name:
-                return account
-        raise ServiceError(ErrorCode.NOT_FOUND, f"there is no account {name}")
+    def _account(self, name: str) -> SendingAccount:
+        if name not in self._accounts:
+            raise ServiceError(ErrorCode.NOT_FOUND, f"there is no account {name}")
+        return self._accounts[name]
 
     def statuses(self) -> dict[str, AccountStatus]:
         """Return what each account's sending is doing."""
-        return {account.name: account.line.status() for account in self._accounts}
+        return {name: account.line.status() for name, account in self._accounts.items()}
 
     def calls(self) -> dict[str, int]:
         """Return how many calls each account has made since the start."""
-        return {account.name: account.line.calls for account in self._accounts}
+        return {name: account.line.calls + self._past_calls[name] for name, account in self._accounts.items()}
 
     def pauses(self) -> dict[str, int]:
         """Return how often each account has been paused since the start because it could not be served."""
-        return {account.name: account.line.circuit.openings for account in self._accounts}
+        return {
+            name: account.line.circuit.openings + self._past_pauses[name] for name, account in self._accounts.items()
+        }
 
     def silences(self) -> dict[str, float]:
         """Return for how many seconds each account's feeder has not turned."""
-        now = time.monotonic()
-        return {account.name: now - account.pool.ticked_at for account in self._accounts}
+        return {name: account.silence_seconds for name, account in self._accounts.items()}
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace, commit all results (R13)."""
-        for account in self._accounts:
-            await account.lists.stop()
-            await account.verifier.stop()
+        accounts = [*self._accounts.values(), *self._leaving]
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(account.pool.stop(grace_seconds) for account in self._accounts))
+        await asyncio.gather(*(account.stop(grace_seconds) for account in accounts))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._settler.stop()
-        for account in self._accounts:
-            await self._record_limit(account)
+        for account in accounts:
+            await account.record_limit()
         await self._session.close()
 
     async def _release_when_due(self) -> None:
@@ -222,26 +224,11 @@ class Deliverer:
 
     async def _record_states(self) -> None:
         while True:
-            for account in self._accounts:
-                await self._record_state(account)
+            for account in list(self._accounts.values()):
+                await account.record_state()
             await asyncio.sleep(_TICK_SECONDS)
 
-    async def _record_state(self, account: _Account) -> None:
-        status = account.line.status()
-        next_call_at_ms = self._clock.now_ms() + int(status.seconds * 1000)
-        known = account.recorded
-        is_known = known is not None and (known.state, known.reason) == (status.state, status.reason)
-        is_later = status.seconds > 0 and next_call_at_ms > account.next_call_at_ms + _NOTEWORTHY_MS
-        if is_known and not is_later:
-            return
-        with contextlib.suppress(StoreUnavailableError):
-            await self._store.set_account_state(account.name, status.state.recorded, status.reason, next_call_at_ms)
-            account.recorded, account.next_call_at_ms = status, next_call_at_ms
 
-    async def _record_limit(self, account: _Account) -> None:
-        """Leave to the next process what Cordial told this one: not before then (R8)."""
-        seconds = account.line.slowed_seconds
-        if seconds > 0 and account.line.status().state is not AccountState.PAUSED:
-            next_call_at_ms = self._clock.now_ms() + int(seconds * 1000) + 1
-            with contextlib.suppress(StoreUnavailableError):
-                await self._store.set_account_state(account.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)
+def _sending_part(settings: AccountSettings) -> dict[str, object]:
+    fields = msgspec.structs.asdict(settings)
+    return {name: value for name, value in fields.items() if name not in _NOT_ABOUT_SENDING}

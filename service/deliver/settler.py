@@ -37,9 +37,7 @@ class Settler:
         on_settled: Callable[[Sequence[Outcome]], None] = NOT_OBSERVED.settled,
     ) -> None:
         self._ledger = ledger
-        # One batch gathers while another is on its way to disk, and whoever was calling may still add to either.
-        self._batch_results = max(1, batch_results // 3)
-        self._interval_seconds = interval_seconds
+        self.set_batching(batch_results, interval_seconds)
         self._on_settled = on_settled
         self._outcomes: list[Outcome] = []
         self._spent_pieces: list[int] = []
@@ -50,6 +48,20 @@ class Settler:
         self._room.set()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name="settler")
+
+    def set_batching(self, batch_results: int, interval_seconds: float) -> None:
+        """Gather from now on as many results at most, for as long at most."""
+        # One batch gathers while another is on its way to disk, and whoever was calling may still add to either.
+        self._batch_results = max(1, batch_results // 3)
+        self._interval_seconds = interval_seconds
+
+    async def flush(self) -> None:
+        """Return when everything taken so far is durable, however long that takes; not to be called after `stop`."""
+        committed = asyncio.Event()
+        self._callbacks.append(committed.set)
+        self._first.set()
+        self._full.set()
+        await committed.wait()
 
     async def add(self, outcomes: Sequence[Outcome], on_committed: Callable[[], None]) -> None:
         """Take results; `on_committed` is called when they are durable. Waits while the store cannot keep up.

@@ -44,6 +44,10 @@ class ListVerifier:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def take_over(self, other: "ListVerifier") -> None:
+        """Count what another, which has ended, was still to count."""
+        self._due = {**other._due, **self._due}  # noqa: SLF001  one of its own kind
+
     def touched(self, segment_id: int) -> None:
         """Note that something of the list was changed: it is to be counted once everything has drained."""
         self._due[segment_id] = (0.0, 0)

@@ -1,0 +1,131 @@
+"""One account's parts of the stage that delivers, wired together."""
+
+import contextlib
+import time
+from typing import Protocol
+
+import aiohttp
+
+from service.clock import SteadyClock
+from service.deliver import lists, pool, settler, verifier
+from service.deliver.account import SLOWED_BY_LIMIT, AccountLine
+from service.deliver.cordial import CordialClient
+from service.deliver.limiter import RateLimiter
+from service.deliver.observing import CallObserver
+from service.deliver.verifier import ListVerifier
+from service.errors import StoreUnavailableError
+from service.model import AccountState, AccountStatus
+from service.secrets import CachedSecret
+from service.settings import AccountSettings
+
+# What Cordial asks for is far less; more would be a clock that was put right between two runs.
+_LONGEST_HOLD_SECONDS = 3_600.0
+_NOTEWORTHY_MS = 500
+
+
+class Store(pool.Backlog, lists.Registry, verifier.Registry, Protocol):
+    """What sending for one account needs of the store."""
+
+    def is_drained(self, segment_id: int) -> bool:
+        """Tell whether every change of the segment is settled or given up."""
+
+    async def hasten(self, account: str) -> None:
+        """Send soon whatever waits through no fault of its own."""
+
+    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
+        """Record what the account's sending is doing."""
+
+
+class SendingAccount:
+    """Sends for one account, with the settings it was made with, from `start` until `stop`."""
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        store: Store,
+        session: aiohttp.ClientSession,
+        results: settler.Settler,
+        clock: SteadyClock,
+        *,
+        observer: CallObserver,
+    ) -> None:
+        limiter = RateLimiter(settings.requests_per_second)
+        client = CordialClient(
+            session,
+            base_url=settings.cordial_base_url,
+            api_key=CachedSecret(settings.cordial_api_key),
+            limiter=limiter,
+            timeout_seconds=settings.request_timeout_seconds,
+            dry_run=settings.dry_run,
+            observer=observer,
+        )
+        self._store = store
+        self._clock = clock
+        self.settings = settings
+        self.name = settings.name
+        self.line = AccountLine(settings.name, client, limiter, self._resumed)
+        self.lists = lists.ListKeeper(settings, store, self.line, self._list_ready)
+        self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
+        self.pool = pool.AccountPool(
+            settings,
+            store,
+            self.line,
+            self.lists,
+            results,
+            on_settled=self.verifier.touched,
+            now_ms=clock.now_ms,
+        )
+        self._is_started = False
+        self._recorded: AccountStatus | None = None
+        self._next_call_at_ms = 0
+
+    async def start(self, hold_seconds: float = 0.0) -> None:
+        """Take up whatever is pending, with the first call after `hold_seconds`.
+
+        Raises `StoreUnavailableError` when the lists cannot be read; it can then be called again.
+        """
+        self.line.hold(min(hold_seconds, _LONGEST_HOLD_SECONDS))
+        await self.lists.start()
+        self.pool.start()
+        self._is_started = True
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let calls on their way finish within the grace; can be called again if it was cut short."""
+        await self.lists.stop()
+        await self.verifier.stop()
+        await self.pool.stop(grace_seconds)
+
+    @property
+    def silence_seconds(self) -> float:
+        """For how long the feeder has not turned; 0 before it was started."""
+        return time.monotonic() - self.pool.ticked_at if self._is_started else 0.0
+
+    async def record_state(self) -> None:
+        """Write into the store what the sending does, if that is news."""
+        status = self.line.status()
+        next_call_at_ms = self._clock.now_ms() + int(status.seconds * 1000)
+        known = self._recorded
+        is_known = known is not None and (known.state, known.reason) == (status.state, status.reason)
+        is_later = status.seconds > 0 and next_call_at_ms > self._next_call_at_ms + _NOTEWORTHY_MS
+        if is_known and not is_later:
+            return
+        with contextlib.suppress(StoreUnavailableError):
+            await self._store.set_account_state(self.name, status.state.recorded, status.reason, next_call_at_ms)
+            self._recorded, self._next_call_at_ms = status, next_call_at_ms
+
+    async def record_limit(self) -> None:
+        """Leave to whoever sends next for the account what Cordial has said: not before then (R8)."""
+        seconds = self.line.slowed_seconds
+        if seconds > 0 and self.line.status().state is not AccountState.PAUSED:
+            next_call_at_ms = self._clock.now_ms() + int(seconds * 1000) + 1
+            with contextlib.suppress(StoreUnavailableError):
+                await self._store.set_account_state(self.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)
+
+    def _list_ready(self) -> None:
+        self.pool.wake()
+
+    async def _resumed(self) -> None:
+        with contextlib.suppress(StoreUnavailableError):
+            await self._store.hasten(self.name)
+        self.lists.retry_held()
+        self.pool.refresh()
