@@ -14,6 +14,7 @@ from aiohttp import web
 
 from service import __version__
 from service.clock import SteadyClock
+from service.connections import GuardedRunner
 from service.deliver.account import PAUSED_BY_OPERATOR
 from service.deliver.deliverer import Deliverer
 from service.http_errors import error_middleware
@@ -203,7 +204,9 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         service = Service(settings, store, deliverer, reader=reader, figures=figures, metrics=metrics)
         metrics.loop_lag.start()
         stack.push_async_callback(metrics.loop_lag.stop)
-        runner = web.AppRunner(make_application(service), access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        runner = GuardedRunner(
+            make_application(service), settings.server, access_log=None, handle_signals=False, shutdown_timeout=2.0
+        )
         # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(deliverer.stop, settings.server.shutdown_grace_seconds)

@@ -95,6 +95,10 @@ class ServerSettings(msgspec.Struct, frozen=True):
     shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 20
     api_keys: tuple[SecretReference, ...] = ()
     metrics_open: bool = False
+    max_connections: Annotated[int, Meta(ge=16, le=100_000)] = 512
+    max_connections_per_address: Annotated[int, Meta(ge=4, le=100_000)] = 256
+    header_timeout_seconds: Annotated[float, Meta(gt=0, le=3_600)] = 15
+    keepalive_timeout_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 130
 
 
 class StoreSettings(msgspec.Struct, frozen=True):

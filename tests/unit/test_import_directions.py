@@ -15,18 +15,33 @@ FOUNDATION = [
     "errors",
     "model",
     "views",
+    "preview",
     "clock",
+    "addresses",
     "http_headers",
     "http_errors",
     "settings",
     "secrets",
+    "connections",
     "configuration",
     "config",
     "log",
 ]
 STAGES = {"receive", "store", "deliver", "observe"}
 # What stages share. Not config: they are given settings, and do not know where those come from.
-SHARED_BY_STAGES = {"errors", "model", "views", "clock", "http_headers", "http_errors", "settings", "secrets", "log"}
+SHARED_BY_STAGES = {
+    "errors",
+    "model",
+    "views",
+    "preview",
+    "clock",
+    "addresses",
+    "http_headers",
+    "http_errors",
+    "settings",
+    "secrets",
+    "log",
+}
 COMPOSITION = {"app", "commands", "sandbox", "__main__"}
 
 
