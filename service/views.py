@@ -81,6 +81,13 @@ class SegmentView(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class OwedView(msgspec.Struct, frozen=True):
+    """How many changes of a list Cordial is still to be told, at once or later."""
+
+    additions: Count
+    removals: Count
+
+
 class FailureView(msgspec.Struct, frozen=True):
     """A change that did not go through, with Cordial's own words.
 

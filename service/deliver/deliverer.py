@@ -9,11 +9,12 @@ from typing import Protocol
 import msgspec
 
 from service.clock import SteadyClock
-from service.deliver import cordial, sending_account, settler
+from service.deliver import cordial, previewing, sending_account, settler
 from service.deliver.observing import NOT_OBSERVED, Observer
 from service.deliver.sending_account import SendingAccount
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
-from service.model import AccountState, AccountStatus, VerifyResult
+from service.model import AccountState, AccountStatus, Delivery, VerifyResult
+from service.preview import Preview
 from service.settings import AccountSettings, StoreSettings
 
 _TICK_SECONDS = 0.5
@@ -172,6 +173,18 @@ class Deliverer:
         if found.line.status().state is AccountState.PAUSED:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {found.line.status().reason}")
         return await found.verifier.verify(segment_id)
+
+    async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
+        """Return what would be sent for a segment, without sending it; raises `ServiceError` NOT_FOUND."""
+        return await self._previewer(account).of_segment(segment_id, most_calls)
+
+    async def preview_delivery(self, delivery: Delivery, most_calls: int) -> Preview:
+        """Return what would be sent for a page that is kept nowhere."""
+        return await self._previewer(delivery.account).of_delivery(delivery, most_calls)
+
+    def _previewer(self, name: str) -> previewing.Previewer:
+        account = self._account(name)
+        return previewing.Previewer(account.settings, self._store, account.line)
 
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""

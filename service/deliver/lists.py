@@ -221,7 +221,7 @@ class ListKeeper:
 
     async def _find_or_create(self, segment: Segment, name: str, note: str) -> float:
         answer = await self._line.call(lambda: self._line.client.find_lists(name))
-        existing = _matching(answer, name)
+        existing = matching(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)
         if answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
@@ -243,7 +243,7 @@ class ListKeeper:
     async def _creation_refused(self, segment: Segment, name: str, refusal: Answer) -> float:
         # Somebody was faster, or the answer to an earlier try was lost: then the list is there now.
         answer = await self._line.call(lambda: self._line.client.find_lists(name))
-        existing = _matching(answer, name)
+        existing = matching(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)
         reason = reasons.name_refused(segment, name, refusal.message)
@@ -286,7 +286,7 @@ class ListKeeper:
         return updated
 
 
-def _matching(answer: Answer, name: str) -> dict[str, Any] | None:
+def matching(answer: Answer, name: str) -> dict[str, Any] | None:
     """Return the list of that name, exactly or but for letter case: whether Cordial tells these apart is unknown."""
     rows = answer.body if answer.kind is AnswerKind.DONE else None
     if isinstance(rows, dict):

@@ -24,6 +24,7 @@ from service.views import (
     FailureGroupView,
     FailureView,
     MemberView,
+    OwedView,
     RecordedAccount,
     SegmentView,
     SyncState,
@@ -161,6 +162,12 @@ class Reader:
     async def member(self, list_id: int, contact: str) -> MemberView | None:
         """Return what the ledger knows of a contact (`key:value`) and a list, if anything."""
         return await self._run(lambda connection: _member(connection, {"list_id": list_id, "contact": contact}))
+
+    async def owed(self, list_id: int) -> OwedView:
+        """Return how many additions and removals of a list are still to be sent; none for a list that is not there."""
+        values = {"list_id": list_id}
+        found = await self._run(lambda connection: _one(_views(connection, "owed", OwedView, values)))
+        return found or OwedView(0, 0)
 
     async def has_unfolded(self, list_id: int) -> bool:
         """Tell whether pages of the list were accepted that are not in the ledger yet."""

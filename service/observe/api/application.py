@@ -11,6 +11,7 @@ from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
 from service.observe.api.meter import Meter
 from service.observe.api.ports import Ledger, Reader, Sending
+from service.observe.api.preview import Previews
 from service.observe.api.routes import Questions
 from service.settings import AccountSettings
 
@@ -34,13 +35,19 @@ class Api:
         self._keys = keys
         self._meter = Meter(sending.calls, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
+        self._previews = Previews(accounts, reader, sending)
         self._actions = Actions(reader, ledger, sending, is_stopping)
         self.events = Events(reader, self._meter, self._questions.account_documents)
+
+    def serve(self, accounts: Mapping[str, AccountSettings]) -> None:
+        """Answer by these settings from now on."""
+        self._questions.serve(accounts)
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""
         api = web.Application(middlewares=[require_api_key(self._keys), refuse_other_sites])
         self._questions.add_routes(api)
+        self._previews.add_routes(api)
         self._actions.add_routes(api)
         self.events.add_routes(api)
         api.on_response_prepare.append(_keep_out_of_caches)

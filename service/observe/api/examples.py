@@ -35,6 +35,36 @@ LIST: dict[str, Any] = {
     "differs": False,
     "what_to_do": "Look at the list's failures, put right what they name, then retry them.",
 }
+PREVIEW: dict[str, Any] = {
+    "account": "acme",
+    "segment_name": "Heap Test Segment",
+    "list_name": "HeapTestSegment",
+    "fate": "create",
+    "reason": "",
+    "calls": [
+        {
+            "method": "POST",
+            "path": "/v2/accountlists",
+            "body": {"name": "HeapTestSegment", "enhanced": True},
+            "condition": "",
+        },
+        {
+            "method": "POST",
+            "path": "/v2/contacts",
+            "body": {
+                "channels": {"email": {"address": "jane@example.com"}},
+                "HeapTestSegment": True,
+                "suppressTriggers": True,
+            },
+            "condition": "",
+        },
+    ],
+    "more_calls": False,
+    "additions": 1,
+    "removals": 0,
+    "unread_pages": False,
+    "dry_run": True,
+}
 SYNC: dict[str, Any] = {
     "id": 42,
     "account": "acme",

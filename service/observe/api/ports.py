@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from service.model import AccountStatus, FailureSelection, ListState, VerifyResult
+from service.preview import Preview
 from service.views import (
     AuditView,
     DeliveryView,
     FailureGroupView,
     FailureView,
     MemberView,
+    OwedView,
     RecordedAccount,
     SegmentView,
     SyncState,
@@ -83,6 +85,9 @@ class Reader(Protocol):
     async def member(self, list_id: int, contact: str) -> MemberView | None:
         """Return what the ledger knows of a contact (`key:value`) and a list."""
 
+    async def owed(self, list_id: int) -> OwedView:
+        """Return how many additions and removals of a list are still to be sent."""
+
     async def has_unfolded(self, list_id: int) -> bool:
         """Tell whether pages of the list were accepted that are not in the ledger yet."""
 
@@ -123,6 +128,9 @@ class Sending(Protocol):
 
         Raises `ServiceError`: `NOT_FOUND` without such a list, `CONFLICT` while it cannot be counted.
         """
+
+    async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
+        """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""
 
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""

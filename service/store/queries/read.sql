@@ -124,6 +124,19 @@ LEFT JOIN failure ON failure.account_id = member.account_id AND failure.contact 
 WHERE member.account_id = (SELECT account_id FROM segment WHERE id = :list_id)
     AND member.contact = :contact AND member.segment_id = :list_id;
 
+-- name: owed
+-- From the counters: only the members that were given up are looked at one by one.
+WITH owed AS (
+    SELECT segment.pending + segment.waiting AS changes, segment.members - segment.settled - (
+        SELECT count(*) FROM failure
+        JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
+            AND member.segment_id = failure.segment_id AND member.wanted = 1
+        WHERE failure.segment_id = segment.id AND failure.dead = 1
+    ) AS additions
+    FROM segment WHERE segment.id = :list_id
+)
+SELECT additions, changes - additions AS removals FROM owed;
+
 -- name: has_unfolded
 SELECT EXISTS (SELECT 1 FROM sync WHERE segment_id = :list_id AND unfolded > 0);
 

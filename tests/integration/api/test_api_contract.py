@@ -7,7 +7,7 @@ import sys
 import msgspec
 import pytest
 
-from service.observe.api import authentication, documents, events, examples, meter
+from service.observe.api import authentication, documents, events, examples, meter, preview
 from service.sandbox.faults import Fault, FaultKind
 from service.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
 from tests.api_fixtures import API_KEY
@@ -42,6 +42,7 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
     [
         (examples.ACCOUNT, documents.AccountDocument),
         (examples.LIST, documents.ListDocument),
+        (examples.PREVIEW, preview.PreviewDocument),
         (examples.SYNC, SyncView),
         (examples.DELIVERY, DeliveryView),
         (examples.FAILURE, FailureView),

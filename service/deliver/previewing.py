@@ -1,0 +1,186 @@
+"""Saying what would be sent for a segment, and sending none of it: Cordial is only asked, the store only read."""
+
+import asyncio
+from typing import Protocol
+
+import msgspec
+
+from service.deliver import lists, names, naming, reasons, requests
+from service.deliver.account import AccountLine
+from service.deliver.answers import AnswerKind
+from service.deliver.naming import ListNamer
+from service.deliver.requests import Request, contact_requests
+from service.deliver.sending import changes_of_calls
+from service.errors import ErrorCode, ServiceError
+from service.model import (
+    AccountState,
+    Change,
+    ClaimCursor,
+    Claimed,
+    ContactWork,
+    Delivery,
+    ListState,
+    Segment,
+)
+from service.preview import ListFate, PlannedCall, Preview
+from service.settings import AccountSettings
+
+_MOST_SECONDS = 5.0
+_CLAIM_LIMIT = 100
+_UNSEEN = 0
+_IF_UNKNOWN = "Cordial knows no such contact"
+
+
+class Backlog(naming.Registry, Protocol):
+    """What previewing needs of the store."""
+
+    async def segments(self) -> list[Segment]:
+        """Return every segment."""
+
+    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
+        """Return the next contacts of a segment with a pending change; marks nothing."""
+
+
+class _Forecast(msgspec.Struct, frozen=True):
+    name: str
+    fate: ListFate
+    reason: str = ""
+
+
+class Previewer:
+    """Foretells the calls of one account."""
+
+    def __init__(self, settings: AccountSettings, backlog: Backlog, line: AccountLine) -> None:
+        self._settings = settings
+        self._backlog = backlog
+        self._line = line
+        self._namer = ListNamer(settings, backlog, line)
+
+    async def of_segment(self, segment_id: int, most_calls: int) -> Preview:
+        """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""
+        segments = {each.id: each for each in await self._backlog.segments() if each.account == self._settings.name}
+        segment = segments.get(segment_id)
+        if segment is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
+        # One contact more than is shown tells whether that was all.
+        works = await self._owed(segment_id, most_calls + 1)
+        return await self._preview(segment, segments, works, most_calls)
+
+    async def of_delivery(self, delivery: Delivery, most_calls: int) -> Preview:
+        """Return what would be done for a page that is kept nowhere; a drain is shown without its calls."""
+        segments = {each.id: each for each in await self._backlog.segments() if each.account == self._settings.name}
+        known = [each for each in segments.values() if each.heap_id == delivery.segment_id]
+        segment = known[0] if known else _unseen_segment(delivery)
+        users = [(user, True) for user in delivery.add] + [(user, False) for user in delivery.remove]
+        works = [
+            ContactWork(f"{delivery.identity}:{user}", (Change(segment.id, wanted),))
+            for user, wanted in users[: most_calls + 1]
+        ]
+        return await self._preview(segment, segments, works, most_calls)
+
+    async def _owed(self, segment_id: int, most: int) -> list[ContactWork]:
+        works: dict[str, ContactWork] = {}
+        cursor = ClaimCursor()
+        while len(works) < most:
+            claimed = await self._backlog.claim(self._settings.name, segment_id, cursor, _CLAIM_LIMIT)
+            works |= {work.contact: work for stretch in claimed.stretches for work in stretch.works}
+            cursor = claimed.cursor
+            if claimed.exhausted:
+                break
+        return list(works.values())[:most]
+
+    async def _preview(
+        self, segment: Segment, segments: dict[int, Segment], works: list[ContactWork], most_calls: int
+    ) -> Preview:
+        others = {each.list_name.lower() for each in segments.values() if each.id != segment.id}
+        forecast = await self._forecast(segment, others)
+        list_names = {each.id: each.list_name for each in segments.values() if each.list_state is not ListState.HELD}
+        list_names = {segment_id: name for segment_id, name in list_names.items() if name}
+        list_names[segment.id] = forecast.name
+        calls: list[PlannedCall] = []
+        if forecast.fate is ListFate.CREATE:
+            calls.append(_planned(requests.create_list(forecast.name)))
+        if forecast.fate is not ListFate.HOLD:
+            calls += [call for work in works for call in self._calls(work, list_names)]
+        return Preview(
+            account=segment.account,
+            segment_name=segment.name,
+            list_name=forecast.name,
+            fate=forecast.fate,
+            reason=forecast.reason,
+            calls=calls[:most_calls],
+            more_calls=len(calls) > most_calls,
+        )
+
+    def _calls(self, work: ContactWork, list_names: dict[int, str]) -> list[PlannedCall]:
+        planned: list[PlannedCall] = []
+        for changes in changes_of_calls(work, list_names):
+            memberships = {list_names[change.segment_id]: change.wanted for change in changes}
+            first, *others = contact_requests(self._settings, work.contact, memberships)
+            planned += [_planned(first), *(_planned(request, _IF_UNKNOWN) for request in others)]
+        return planned
+
+    async def _forecast(self, segment: Segment, taken: set[str]) -> _Forecast:
+        if segment.list_state is ListState.READY:
+            return _Forecast(segment.list_name, ListFate.USE, segment.list_reason)
+        if segment.list_state is ListState.HELD and segment.list_id:
+            return _Forecast(segment.list_name, ListFate.HOLD, segment.list_reason)
+        status = self._line.status()
+        if status.state is AccountState.PAUSED:
+            return self._unknown(segment, status.reason)
+        try:
+            async with asyncio.timeout(_MOST_SECONDS):
+                return await self._ask(segment, taken)
+        except TimeoutError:
+            return self._unknown(segment, "Cordial does not answer in time")
+
+    async def _ask(self, segment: Segment, taken: set[str]) -> _Forecast:
+        chosen = names.ListName(segment.list_name)
+        if segment.list_state is not ListState.CREATING:
+            found = await self._namer.choose(segment)
+            if found is None:
+                return self._unknown(segment, "Cordial gives no answer")
+            # The store keeps no name for a segment it has not seen.
+            is_taken = segment.id == _UNSEEN and found.name.lower() in taken
+            chosen = names.beside_other_segment(found.name, segment.heap_id) if is_taken else found
+        answer = await self._line.call(lambda: self._line.client.find_lists(chosen.name))
+        existing = lists.matching(answer, chosen.name)
+        if existing is not None:
+            exact = str(existing.get("name") or chosen.name)
+            if segment.list_state is ListState.CREATING:
+                return _Forecast(exact, ListFate.USE)
+            if self._settings.adopt_existing_lists:
+                return _Forecast(exact, ListFate.TAKE_OVER, chosen.note)
+            return _Forecast(exact, ListFate.HOLD, reasons.not_ours(segment, exact))
+        if answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
+            return self._unknown(segment, answer.message)
+        return _Forecast(chosen.name, ListFate.CREATE, chosen.note)
+
+    def _unknown(self, segment: Segment, reason: str) -> _Forecast:
+        chosen = self._settings.list_names.get(segment.heap_id, "")
+        wanted = names.list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
+        return _Forecast(segment.list_name or wanted.name, ListFate.UNKNOWN, reason)
+
+
+def _planned(request: Request, condition: str = "") -> PlannedCall:
+    return PlannedCall(request.method, requests.VERSION_PATH + request.path, request.body, condition)
+
+
+def _unseen_segment(delivery: Delivery) -> Segment:
+    return Segment(
+        id=_UNSEEN,
+        account=delivery.account,
+        heap_id=delivery.segment_id,
+        name=delivery.segment_name,
+        list_state=ListState.UNRESOLVED,
+        list_name="",
+        list_id="",
+        list_reason="",
+        list_named_after="",
+        members=0,
+        settled=0,
+        pending=0,
+        waiting=0,
+        dead=0,
+        created_at_ms=delivery.received_at_ms,
+    )

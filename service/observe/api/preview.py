@@ -1,0 +1,88 @@
+"""What would be sent for a list, before it is: nothing is changed, neither here nor in Cordial."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from aiohttp_apispec import docs
+from msgspec import Meta
+
+from service.errors import ErrorCode, ServiceError
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.actions import find_list
+from service.observe.api.ports import Reader, Sending
+from service.observe.api.requests import path_id, read_query
+from service.preview import Preview
+from service.settings import AccountSettings
+from service.views import Count
+
+_MOST_CALLS = 100
+_CALLS = 20
+
+
+class PreviewQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much to show."""
+
+    calls: Annotated[int, Meta(ge=1, le=_MOST_CALLS, description="the most calls to show")] = _CALLS
+
+
+class PreviewDocument(Preview, frozen=True):
+    """What would be sent for a list.
+
+    `additions` and `removals` are owed in all; `calls` are the first of them, in single calls. `unread_pages`: pages have
+    come that are not counted in yet. `dry_run`: none of this is sent until the account's dry run ends.
+    """
+
+    additions: Count
+    removals: Count
+    unread_pages: bool
+    dry_run: bool
+
+
+class Previews:
+    """Answers what would be sent."""
+
+    def __init__(self, accounts: Mapping[str, AccountSettings], reader: Reader, sending: Sending) -> None:
+        self._accounts = accounts
+        self._reader = reader
+        self._sending = sending
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the previews."""
+        app.router.add_get("/lists/{id}/preview", self.preview)
+
+    @docs(
+        **described.operation(
+            "lists",
+            "What would be sent",
+            "The list's name and whether it would be created, how much is owed, and the first calls to Cordial as they "
+            "would go out. Cordial is only asked whether it has the list. Meant for an account with `dry_run = true`; "
+            "elsewhere what is shown may be on its way already.",
+            answer=PreviewDocument,
+            example=examples.PREVIEW,
+            query=PreviewQuery,
+            path=[described.LIST_ID],
+            conflict="The configuration no longer has the list's account.",
+        )
+    )
+    async def preview(self, request: web.Request) -> web.Response:
+        """Answer `GET /lists/{id}/preview`."""
+        query = read_query(request, PreviewQuery)
+        list_id = path_id(request)
+        segment = await find_list(self._reader, list_id)
+        status = self._sending.statuses().get(segment.account)
+        if status is None:
+            raise ServiceError(ErrorCode.CONFLICT, f"the configuration has no account {segment.account}")
+        found = await self._sending.preview(segment.account, list_id, query.calls)
+        owed = await self._reader.owed(list_id)
+        return described.json_response(
+            PreviewDocument(
+                **msgspec.structs.asdict(found),
+                additions=owed.additions,
+                removals=owed.removals,
+                unread_pages=await self._reader.has_unfolded(list_id),
+                dry_run=self._accounts[segment.account].dry_run,
+            )
+        )
