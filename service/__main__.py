@@ -16,6 +16,7 @@ _MODULE_OF = {
     "lists": "service.commands.looking",
     "syncs": "service.commands.looking",
     "failures": "service.commands.looking",
+    "preview": "service.commands.looking",
     "pause": "service.commands.steering",
     "resume": "service.commands.steering",
     "retry": "service.commands.steering",

@@ -34,7 +34,7 @@ class Preview(msgspec.Struct, frozen=True):
     """What would be done for one segment: its list, and the first calls.
 
     `reason` says why the list is called or held as it is, empty where there is nothing to say. `more_calls`: not all
-    calls are shown.
+    calls are shown. `dry_run`: none of it is sent until the account's dry run ends.
     """
 
     account: str
@@ -44,3 +44,4 @@ class Preview(msgspec.Struct, frozen=True):
     reason: str
     calls: list[PlannedCall]
     more_calls: bool
+    dry_run: bool

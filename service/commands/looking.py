@@ -1,4 +1,4 @@
-"""The commands `lists`, `syncs` and `failures`: what the running service knows."""
+"""The commands `lists`, `syncs`, `failures` and `preview`: what the running service knows."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,15 @@ from service.commands.client import ApiClient, add_api_command
 from service.commands.terminal import say, table
 
 _ROWS = 50
+_CALLS = 20
+
+_FATES = {
+    "use": "is there and ours",
+    "create": "would be created",
+    "take_over": "exists, was not created by this service, and would be taken over",
+    "hold": "is held; nothing is sent",
+    "unknown": "may be created; Cordial cannot be asked now",
+}
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -24,6 +33,10 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     failures.add_argument("--list", help="only of this list, by name or id")
     failures.add_argument("--reason", help="only with this reason")
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
+    preview = add_api_command(subparsers, "preview", "show what would be sent for a list, and send nothing", _preview)
+    preview.add_argument("list", help="the list, by name or id, or its segment's name")
+    preview.add_argument("--calls", type=int, default=_CALLS, help=f"the most calls to show (default {_CALLS})")
+    preview.add_argument("--json", action="store_true", help="one JSON document")
 
 
 def _add(
@@ -111,6 +124,26 @@ async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
         headings = ("CHANGES", "LIST", "STATE", "REASON", "CORDIAL'S WORDS")
     if not _show_json(rows, arguments):
         _show(headings, cells, "No failures.")
+    return 0
+
+
+async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
+    found = await client.find_list(arguments.list)
+    preview = await client.get(f"lists/{found['id']}/preview", calls=arguments.calls)
+    if _show_json([preview], arguments):
+        return 0
+    reason = f": {preview['reason']}" if preview["reason"] else ""
+    say(f"list       {preview['list_name']} {_FATES[preview['fate']]}{reason}")
+    say(f"owed       {preview['additions']:,} to add, {preview['removals']:,} to remove")
+    if preview["unread_pages"]:
+        say("           more pages have come and are being looked at")
+    say(f"dry run    {'yes, nothing of this is sent' if preview['dry_run'] else 'no, this may be on its way already'}")
+    for call in preview["calls"]:
+        body = "" if call["body"] is None else msgspec.json.encode(call["body"]).decode()
+        condition = f"    if {call['condition']}" if call["condition"] else ""
+        say(f"{call['method']} {call['path']} {body}{condition}")
+    if preview["more_calls"]:
+        say("… and more")
     return 0
 
 

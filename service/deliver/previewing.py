@@ -110,6 +110,7 @@ class Previewer:
             reason=forecast.reason,
             calls=calls[:most_calls],
             more_calls=len(calls) > most_calls,
+            dry_run=self._settings.dry_run,
         )
 
     def _calls(self, work: ContactWork, list_names: dict[int, str]) -> list[PlannedCall]:

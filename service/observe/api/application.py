@@ -19,7 +19,7 @@ PREFIX = "/api/v1"
 
 
 class Api:
-    """The API; `events` is to be told of each delivery that was answered."""
+    """The API; `events` is to be told of each delivery that was answered. `accounts` may change while it runs."""
 
     def __init__(
         self,
@@ -35,13 +35,9 @@ class Api:
         self._keys = keys
         self._meter = Meter(sending.calls, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
-        self._previews = Previews(accounts, reader, sending)
+        self._previews = Previews(reader, sending)
         self._actions = Actions(reader, ledger, sending, is_stopping)
         self.events = Events(reader, self._meter, self._questions.account_documents)
-
-    def serve(self, accounts: Mapping[str, AccountSettings]) -> None:
-        """Answer by these settings from now on."""
-        self._questions.serve(accounts)
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""

@@ -60,10 +60,10 @@ PREVIEW: dict[str, Any] = {
         },
     ],
     "more_calls": False,
+    "dry_run": True,
     "additions": 1,
     "removals": 0,
     "unread_pages": False,
-    "dry_run": True,
 }
 SYNC: dict[str, Any] = {
     "id": 42,

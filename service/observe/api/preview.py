@@ -1,6 +1,5 @@
 """What would be sent for a list, before it is: nothing is changed, neither here nor in Cordial."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -15,7 +14,6 @@ from service.observe.api.actions import find_list
 from service.observe.api.ports import Reader, Sending
 from service.observe.api.requests import path_id, read_query
 from service.preview import Preview
-from service.settings import AccountSettings
 from service.views import Count
 
 _MOST_CALLS = 100
@@ -32,20 +30,18 @@ class PreviewDocument(Preview, frozen=True):
     """What would be sent for a list.
 
     `additions` and `removals` are owed in all; `calls` are the first of them, in single calls. `unread_pages`: pages have
-    come that are not counted in yet. `dry_run`: none of this is sent until the account's dry run ends.
+    come that are not counted in yet.
     """
 
     additions: Count
     removals: Count
     unread_pages: bool
-    dry_run: bool
 
 
 class Previews:
     """Answers what would be sent."""
 
-    def __init__(self, accounts: Mapping[str, AccountSettings], reader: Reader, sending: Sending) -> None:
-        self._accounts = accounts
+    def __init__(self, reader: Reader, sending: Sending) -> None:
         self._reader = reader
         self._sending = sending
 
@@ -72,8 +68,7 @@ class Previews:
         query = read_query(request, PreviewQuery)
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
-        status = self._sending.statuses().get(segment.account)
-        if status is None:
+        if segment.account not in self._sending.statuses():
             raise ServiceError(ErrorCode.CONFLICT, f"the configuration has no account {segment.account}")
         found = await self._sending.preview(segment.account, list_id, query.calls)
         owed = await self._reader.owed(list_id)
@@ -83,6 +78,5 @@ class Previews:
                 additions=owed.additions,
                 removals=owed.removals,
                 unread_pages=await self._reader.has_unfolded(list_id),
-                dry_run=self._accounts[segment.account].dry_run,
             )
         )
