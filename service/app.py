@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from service.observe.page import routes as page_routes
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
 from service.receive.answers import Answered
-from service.settings import Settings
+from service.settings import AccountSettings, Settings
 from service.store.figures import FiguresReader
 from service.store.folder import Folder
 from service.store.reading import Reader
@@ -60,6 +60,7 @@ class Service:
     def __init__(
         self,
         settings: Settings,
+        accounts: dict[str, AccountSettings],
         store: SqliteStore,
         deliverer: Deliverer,
         *,
@@ -68,12 +69,31 @@ class Service:
         metrics: Metrics,
     ) -> None:
         self.settings = settings
+        # Those being served at the moment: changed in place, for several parts look at it.
+        self.accounts = accounts
         self.store = store
         self.reader = reader
         self.figures = figures
         self.metrics = metrics
         self.deliverer = deliverer
         self.folder = Folder(store, deliverer.wake)
+        self.keys = ApiKeys(settings.server.api_keys)
+        self.webhook = receive_routes.Webhook(
+            settings.accounts,
+            store,
+            max_body_bytes=settings.server.max_body_bytes,
+            is_stopping=lambda: self.is_stopping,
+            on_answer=self._answered,
+        )
+        self.api = Api(
+            self.accounts,
+            self.keys,
+            reader=reader,
+            ledger=store.steering,
+            sending=deliverer,
+            backlog=lambda: store.backlog.total,
+            is_stopping=lambda: self.is_stopping,
+        )
         self.is_stopping = False
         self.url = ""
 
@@ -83,14 +103,40 @@ class Service:
             _Check("service", lambda: "stopping" if self.is_stopping else None),
             _Check("store", lambda: self.store.fault),
             _Check("folder", lambda: _silence_fault(time.monotonic() - self.folder.ticked_at)),
+            _Check("clock", self.webhook.clock_suspicion.fault),
         ]
         return checks + [
-            _Check(f"sending for {name}", functools.partial(self._sending_fault, name))
-            for name in self.settings.accounts
+            _Check(f"sending for {name}", functools.partial(self._sending_fault, name)) for name in self.accounts
         ]
 
-    async def moment(self, checks: Sequence[_Check]) -> Moment:
-        """Read what the metrics show of this moment; each of `checks` is a part that can be unfit for work."""
+    async def apply(self, settings: Settings) -> None:
+        """Go on with other settings; they must differ from the present ones in nothing that needs a restart.
+
+        All of them hold at once for whoever asks. Where sending changes for an account, this returns when its calls on
+        their way are done (see `Deliverer.apply`). Raises `StoreUnavailableError`, and then nothing has changed.
+        """
+        await self.store.add_accounts(settings.accounts)
+        paused = await self.store.steering.paused_accounts()
+        self.settings = settings
+        self.accounts.clear()
+        self.accounts.update(settings.accounts)
+        self.store.serve(
+            settings.accounts, max_backlog=settings.store.max_backlog, retention_days=settings.store.retention_days
+        )
+        self.metrics.counting.add(settings.accounts)
+        self.keys.accept(settings.server.api_keys)
+        self.webhook.serve(settings.accounts, max_body_bytes=settings.server.max_body_bytes)
+        self.deliverer.set_batching(settings.store)
+        await self.deliverer.apply(
+            settings.accounts, paused=paused, grace_seconds=settings.server.shutdown_grace_seconds
+        )
+
+    async def stop_delivering(self) -> None:
+        """Finish calls within the grace that is configured now, and commit their results."""
+        await self.deliverer.stop(self.settings.server.shutdown_grace_seconds)
+
+    async def moment(self) -> Moment:
+        """Read what the metrics show of this moment."""
         backlog = self.store.backlog
         return Moment(
             version=__version__,
@@ -102,7 +148,7 @@ class Service:
             backlog_limit=self.settings.store.max_backlog,
             statuses=self.deliverer.statuses(),
             pauses=self.deliverer.pauses(),
-            ready={check.name: check.fault() is None for check in checks},
+            ready={check.name: check.fault() is None for check in self.checks()},
             has_write_fault=self.store.fault is not None,
             figures=await self.figures.read(),
             files=store_files(Path(self.settings.store.path)),
@@ -114,6 +160,10 @@ class Service:
             return f"paused, {status.reason}; next try in {status.seconds:.0f} s"
         return _silence_fault(self.deliverer.silences()[name])
 
+    def _answered(self, answered: Answered) -> None:
+        self.api.events.delivery_answered(_for_watchers(answered))
+        self.metrics.counting.answered(answered)
+
 
 def _silence_fault(seconds: float) -> str | None:
     return f"silent for {seconds:.0f} s" if seconds > _MOST_SILENCE_SECONDS else None
@@ -121,41 +171,18 @@ def _silence_fault(seconds: float) -> str | None:
 
 def make_application(service: Service) -> web.Application:
     """Return the HTTP side of the service."""
-    settings = service.settings
-    app = web.Application(middlewares=[error_middleware], client_max_size=settings.server.max_body_bytes)
-    keys = ApiKeys(settings.server.api_keys)
-    api = Api(
-        settings.accounts,
-        keys,
-        reader=service.reader,
-        ledger=service.store.steering,
-        sending=service.deliverer,
-        backlog=lambda: service.store.backlog.total,
-        is_stopping=lambda: service.is_stopping,
-    )
-
-    def on_answer(answered: Answered) -> None:
-        api.events.delivery_answered(_for_watchers(answered))
-        service.metrics.counting.answered(answered)
-
-    webhook = receive_routes.Webhook(
-        settings.accounts,
-        service.store,
-        max_body_bytes=settings.server.max_body_bytes,
-        is_stopping=lambda: service.is_stopping,
-        on_answer=on_answer,
-    )
-    api.add_to(app)
-    receive_routes.add_routes(app, webhook)
-    checks = [*service.checks(), _Check("clock", webhook.clock_suspicion.fault)]
-    health.add_routes(app, checks)
+    # Whatever reads a body bounds it itself, by a bound that may change while the service runs.
+    app = web.Application(middlewares=[error_middleware])
+    service.api.add_to(app)
+    receive_routes.add_routes(app, service.webhook)
+    health.add_routes(app, service.checks)
     metrics_routes.add_routes(
         app,
         service.metrics,
-        functools.partial(service.moment, checks),
-        authorize=None if settings.server.metrics_open else keys.authenticate,
+        service.moment,
+        authorize=None if service.settings.server.metrics_open else service.keys.authenticate,
     )
-    page_routes.add_routes(app, keys.authenticate)
+    page_routes.add_routes(app, service.keys.authenticate)
     swagger_routes.add_routes(app)
     openapi.setup_openapi(app, title="heap-cordial", version=__version__)
     return app
@@ -197,11 +224,12 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(store.close)
         reader = await Reader.open(Path(settings.store.path))
         stack.push_async_callback(reader.close)
-        figures = await FiguresReader.open(Path(settings.store.path), settings.accounts)
+        accounts = dict(settings.accounts)
+        figures = await FiguresReader.open(Path(settings.store.path), accounts)
         stack.push_async_callback(figures.close)
         metrics = Metrics(settings.accounts)
         deliverer = Deliverer(settings.accounts, store, settings.store, clock, metrics.counting)
-        service = Service(settings, store, deliverer, reader=reader, figures=figures, metrics=metrics)
+        service = Service(settings, accounts, store, deliverer, reader=reader, figures=figures, metrics=metrics)
         metrics.loop_lag.start()
         stack.push_async_callback(metrics.loop_lag.stop)
         runner = GuardedRunner(
@@ -209,7 +237,7 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         )
         # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
         stack.push_async_callback(runner.cleanup)
-        stack.push_async_callback(deliverer.stop, settings.server.shutdown_grace_seconds)
+        stack.push_async_callback(service.stop_delivering)
         stack.push_async_callback(service.folder.stop)
         stack.callback(_begin_stop, service)
         await deliverer.start(await store.steering.paused_accounts())

@@ -1,7 +1,7 @@
 """Whether the process lives and whether it can do its work, for load balancers and orchestrators."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 import msgspec
@@ -61,8 +61,8 @@ class Ready(msgspec.Struct, frozen=True):
     status: Literal["ready"]
 
 
-def add_routes(app: web.Application, checks: Sequence[ReadinessCheck]) -> None:
-    """Add `GET /livez` and `GET /readyz`; the second is 503 while any of `checks` has a fault."""
+def add_routes(app: web.Application, find_checks: Callable[[], Iterable[ReadinessCheck]]) -> None:
+    """Add `GET /livez` and `GET /readyz`; the second is 503 while any check that is found then has a fault."""
 
     @docs(
         tags=["health"],
@@ -74,7 +74,7 @@ def add_routes(app: web.Application, checks: Sequence[ReadinessCheck]) -> None:
         },
     )
     async def ready(_request: web.Request) -> web.Response:
-        faults = [f"{check.name}: {fault}" for check in checks if (fault := check.fault()) is not None]
+        faults = [f"{check.name}: {fault}" for check in find_checks() if (fault := check.fault()) is not None]
         if faults:
             error = ServiceError(ErrorCode.NOT_READY, "; ".join(faults))
             return _answer(error.document(), error.status)

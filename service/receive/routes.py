@@ -63,11 +63,15 @@ class Webhook:
         on_answer: Callable[[Answered], None] | None = None,
     ) -> None:
         self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms)
-        self._authenticator = Authenticator(accounts, self.clock_suspicion)
-        self._body_reader = BodyReader(max_body_bytes)
+        self.serve(accounts, max_body_bytes=max_body_bytes)
         self._inbox = inbox
         self._is_stopping = is_stopping
         self._observers = [log_answer] if on_answer is None else [log_answer, on_answer]
+
+    def serve(self, accounts: Mapping[str, AccountSettings], *, max_body_bytes: int) -> None:
+        """Take deliveries for these accounts from now on, their secrets read anew; a body begun keeps its bound."""
+        self._authenticator = Authenticator(accounts, self.clock_suspicion)
+        self._body_reader = BodyReader(max_body_bytes)
 
     @docs(
         **webhook_documentation(

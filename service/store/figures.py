@@ -35,14 +35,11 @@ class FiguresReader:
     ) -> "FiguresReader":
         """Open the store at `database`, to read of the accounts named: those no longer configured owe nothing any more.
 
+        Which accounts those are may change; it shows at the next reading.
+
         Raises `sqlite.StoreOpenError` when there is no store, or it is not ours.
         """
         return cls(await sqlite.open_reader(database), accounts, clock)
-
-    def serve(self, accounts: Collection[str]) -> None:
-        """Read of these accounts from now on."""
-        self._accounts = accounts
-        self._read_at = float("-inf")
 
     async def close(self) -> None:
         """Close the connection."""

@@ -29,7 +29,7 @@ def clock():
 
 def application(*checks: ReadinessCheck) -> web.Application:
     app = web.Application()
-    add_routes(app, checks)
+    add_routes(app, lambda: checks)
     return app
 
 

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from service.addresses import origin_of
 from service.errors import ErrorCode, ServiceError
 from service.secrets import CachedSecret
 from service.settings import SecretReference
@@ -37,10 +38,11 @@ class Delays:
     def next_seconds(self, address: str) -> float:
         """Note a wrong key from an address; return for how long to hold back the answer."""
         now = self._clock()
-        count, last = self._failures.pop(address, (0, now))
+        origin = origin_of(address)
+        count, last = self._failures.pop(origin, (0, now))
         if now - last > _FORGIVEN_AFTER_SECONDS:
             count = 0
-        self._failures[address] = (count + 1, now)
+        self._failures[origin] = (count + 1, now)
         if len(self._failures) > _MOST_ADDRESSES:
             self._failures.popitem(last=False)
         # Past sixteen doublings every delay is the longest.
@@ -51,9 +53,13 @@ class ApiKeys:
     """Knows who asks: each configured key is valid, so that one can be replaced while the other is in use."""
 
     def __init__(self, references: Sequence[SecretReference], delays: Delays | None = None) -> None:
-        self._keys = [(reference.place, CachedSecret(reference)) for reference in references]
+        self.accept(references)
         self._delays = delays or Delays()
         self._delayed = 0
+
+    def accept(self, references: Sequence[SecretReference]) -> None:
+        """Let in who holds one of these keys, read anew, and nobody else."""
+        self._keys = [(reference.place, CachedSecret(reference)) for reference in references]
 
     async def authenticate(self, request: web.Request) -> str:
         """Return who asks, named by the place of the key: the audit's actor.

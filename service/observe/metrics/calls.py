@@ -66,7 +66,13 @@ class Calls(Collector):
     """The calls of all accounts, as metrics."""
 
     def __init__(self, accounts: Iterable[str]) -> None:
-        self.of = {name: AccountCalls() for name in accounts}
+        self.of: dict[str, AccountCalls] = {}
+        self.add(accounts)
+
+    def add(self, accounts: Iterable[str]) -> None:
+        """Count for these accounts as well; one that was counted before goes on from there."""
+        for name in accounts:
+            self.of.setdefault(name, AccountCalls())
 
     def collect(self) -> Iterator[Metric]:
         """Give the metrics as they stand now."""

@@ -69,8 +69,13 @@ class Counting:
             ["account", "result"],
             registry=registry,
         )
-        self._calls = Calls(accounts)
+        self._calls = Calls(())
         registry.register(self._calls)
+        self.add(accounts)
+
+    def add(self, accounts: Collection[str]) -> None:
+        """Count for these accounts as well; one that was counted before goes on from there."""
+        self._calls.add(accounts)
         for name in accounts:
             self._ack_seconds.labels(name)
             for answer in _DURABLE:
