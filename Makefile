@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_PEERS := .venv-peers
 CONFIG ?= config.toml
 ARGS ?=
 MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system check format bench soak crash lock clean
+.PHONY: help install install-dev demo demo-exit serve test test-system check format bench bench-peers soak crash lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +66,18 @@ format: install-dev ## let ruff order and format the code
 bench: install-dev ## benchmarks: each figure as a ratio to a baseline of the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
+$(VENV_PEERS)/installed: requirements/peers.lock
+	@test -x $(VENV_PEERS)/bin/python || $(PYTHON) -m venv $(VENV_PEERS)
+	$(VENV_PEERS)/bin/python -m pip install --quiet --require-hashes -r requirements/peers.lock
+	@touch $@
+
+bench-peers: install-dev $(VENV_PEERS)/installed ## the same job done by the service and by what one would use instead
+	@if ! command -v redis-server >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	  else echo "one of the peers needs redis-server; install it first, on Debian: sudo apt-get install redis-server"; exit 1; fi; fi
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
 soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the middle, every list compared; MINUTES=120 goes on with faults
 	$(BIN)/python -m tests.crash.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
@@ -75,9 +88,10 @@ lock: install-dev ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/runtime.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
 	echo setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links - -o requirements/build.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links requirements/peers.in -c requirements/runtime.lock -o requirements/peers.lock
 
 clean: ## remove what make made
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # `make demo -- --exit` passes the option through: make sees it as a goal of its own.
 ifeq (demo,$(firstword $(MAKECMDGOALS)))

@@ -10,7 +10,7 @@ from pathlib import Path
 # asyncio asks for a 256 KiB buffer per read, and glibc may serve each with an mmap of its own, which takes a quarter
 # of the speed or nothing, as chance has it. These two remove the chance, from both sides of each ratio alike; the
 # container sets them as well.
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_TOP_PAD_": "16777216"}
+ALLOCATOR_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_TOP_PAD_": "16777216"}
 _STOP_SECONDS = 30.0
 
 
@@ -27,7 +27,7 @@ async def running(
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **_ALLOCATOR},
+            env={**os.environ, **ALLOCATOR_ENVIRONMENT},
         )
     try:
         yield process

@@ -40,8 +40,13 @@ _HEADINGS = ("figure", "value", "ratio", "target", "met")
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as a table in Markdown."""
-    rows = [_HEADINGS, *map(_row, figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    return markdown(_HEADINGS, [_row(figure) for figure in figures])
+
+
+def markdown(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, its columns aligned."""
+    rows = [headings, *body]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
     rows.insert(1, tuple("-" * width for width in widths))
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

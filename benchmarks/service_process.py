@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ cordial_base_url = "{cordial_url}"
 requests_per_second = {requests_per_second}
 max_concurrency = {max_concurrency}
 """
+_LISTENING_PORTS = range(20_000, 32_000)
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 _STARTED = '"event":"service.started"'
@@ -53,7 +55,25 @@ async def running_service(
     max_concurrency: int = 16,
 ) -> AsyncIterator[ServiceUnderTest]:
     """Run `serve` on a store in `directory` while the block lasts; yields once it listens."""
-    port = _free_port()
+    port = free_port()
+    configuration = write_configuration(
+        directory,
+        cordial_url,
+        port=port,
+        requests_per_second=requests_per_second,
+        max_concurrency=max_concurrency,
+    )
+    log = directory / "service.log"
+    arguments = ["serve", "--config", str(configuration)]
+    async with running("service", arguments, log=log) as process:
+        await _until_started(process, log)
+        yield ServiceUnderTest(f"http://127.0.0.1:{port}/webhooks/heap/{ACCOUNT}", process.pid, directory / "store.db")
+
+
+def write_configuration(
+    directory: Path, cordial_url: str, *, port: int, requests_per_second: float, max_concurrency: int
+) -> Path:
+    """Write a configuration with a store in `directory`, and its secrets; return the configuration's path."""
     (directory / "heap-secret").write_text(HEAP_SECRET)
     (directory / "cordial-key").write_text(DEFAULT_API_KEY)
     configuration = directory / "config.toml"
@@ -67,11 +87,7 @@ async def running_service(
             max_concurrency=max_concurrency,
         )
     )
-    log = directory / "service.log"
-    arguments = ["serve", "--config", str(configuration)]
-    async with running("service", arguments, log=log) as process:
-        await _until_started(process, log)
-        yield ServiceUnderTest(f"http://127.0.0.1:{port}/webhooks/heap/{ACCOUNT}", process.pid, directory / "store.db")
+    return configuration
 
 
 class Figures(NamedTuple):
@@ -120,10 +136,16 @@ async def watching(database: Path) -> AsyncIterator[StoreWatcher]:
         await connection.close()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+def free_port() -> int:
+    """Return a port nobody listens on, below those that outgoing connections are given.
+
+    A process that is killed and started again must find its port free, whoever connects to whatever in the meantime.
+    """
+    for port in random.sample(_LISTENING_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port found")
 
 
 async def _until_started(process: asyncio.subprocess.Process, log: Path) -> None:
