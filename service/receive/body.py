@@ -8,13 +8,49 @@ from service.errors import ErrorCode, ServiceError
 
 # Heap has its page ready when it connects; who needs longer than this is holding a connection, not sending a page.
 _MAX_READING_SECONDS = 60.0
+_FIRST_SECONDS = 10.0
+_LEAST_BYTES_PER_SECOND = 16_384
 _HELD_BODIES = 4
 _RETRY_AFTER_SECONDS = 5
+
+
+class _Reading:
+    """One body on its way."""
+
+    def __init__(self, deadline: asyncio.Timeout) -> None:
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._began_at = self._loop.time()
+        self._body_bytes = 0
+        self.held_bytes = 0
+        self.has_given_way = False
+
+    def took(self, chunk: bytes) -> None:
+        """Count a piece, and give the next ones the time that they have earned."""
+        self._body_bytes += len(chunk)
+        self.held_bytes += len(chunk)
+        self.allow_time()
+
+    def allow_time(self) -> None:
+        """Set the deadline by what has come so far."""
+        seconds = min(_MAX_READING_SECONDS, _FIRST_SECONDS + self._body_bytes / _LEAST_BYTES_PER_SECOND)
+        self._deadline.reschedule(self._began_at + seconds)
+
+    def give_way(self) -> None:
+        """End the reading; it is answered that it may come again."""
+        self.has_given_way = True
+        self.held_bytes = 0
+        self._deadline.reschedule(self._loop.time())
+
+    def bytes_per_second(self) -> float:
+        """Return how fast it has come so far."""
+        return self._body_bytes / max(self._loop.time() - self._began_at, 0.001)
 
 
 class BodyReader:
     """Reads bodies of at most `max_body_bytes`, and holds at most four times as much in unfinished ones together.
 
+    Who sends slowest gives way when there are more: a body half sent and left hanging would otherwise keep others out.
     Compressed bodies are decompressed piece by piece by aiohttp, and it is the decompressed bytes that count, so a
     small body that would unfold without end stops at the same bound.
     """
@@ -22,7 +58,7 @@ class BodyReader:
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._max_held_bytes = _HELD_BODIES * max_body_bytes
-        self._held_bytes = 0
+        self._readings: set[_Reading] = set()
 
     def check_declared_length(self, request: web.BaseRequest) -> None:
         """Refuse a body that says itself that it is too large, before any of it is read.
@@ -35,19 +71,15 @@ class BodyReader:
     async def read(self, request: web.BaseRequest) -> bytes:
         """Return the whole body, decompressed.
 
-        Raises `ServiceError`: `BODY_TOO_LARGE`, `BODY_UNREADABLE` when it is cut short, badly compressed or takes longer
-        than a minute, `NOT_READY` when too many large bodies are on their way at once.
+        Raises `ServiceError`: `BODY_TOO_LARGE`, `BODY_UNREADABLE` when it is cut short, badly compressed, takes longer
+        than a minute or less than 16 KiB a second after the first ten seconds, `NOT_READY` when too many large bodies
+        are on their way at once and this is the slowest.
         """
         self.check_declared_length(request)
         try:
             if request.content.is_eof():
                 return self._read_at_hand(request)
-            async with asyncio.timeout(_MAX_READING_SECONDS):
-                return await self._read_as_it_comes(request)
-        except TimeoutError:
-            raise ServiceError(
-                ErrorCode.BODY_UNREADABLE, f"the body did not arrive within {_MAX_READING_SECONDS:.0f} s"
-            ) from None
+            return await self._read_as_it_comes(request)
         except web.RequestPayloadError as error:
             raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short or badly encoded") from error
 
@@ -58,24 +90,38 @@ class BodyReader:
         return body
 
     async def _read_as_it_comes(self, request: web.BaseRequest) -> bytes:
+        deadline = asyncio.timeout(None)
+        reading = _Reading(deadline)
         chunks: list[bytes] = []
-        body_bytes = 0
+        self._readings.add(reading)
         try:
-            while chunk := await request.content.readany():
-                chunks.append(chunk)
-                body_bytes += len(chunk)
-                self._held_bytes += len(chunk)
-                if body_bytes > self._max_body_bytes:
-                    raise self._too_large()
-                if self._held_bytes > self._max_held_bytes:
-                    raise ServiceError(
-                        ErrorCode.NOT_READY,
-                        "too many large bodies are on their way; send again shortly",
-                        retry_after_seconds=_RETRY_AFTER_SECONDS,
-                    )
-            return b"".join(chunks)
+            async with deadline:
+                reading.allow_time()
+                while chunk := await request.content.readany():
+                    if reading.has_given_way:
+                        break
+                    chunks.append(chunk)
+                    reading.took(chunk)
+                    if reading.held_bytes > self._max_body_bytes:
+                        raise self._too_large()
+                    self._make_room()
+        except TimeoutError:
+            if not reading.has_given_way:
+                raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body came too slowly") from None
         finally:
-            self._held_bytes -= body_bytes
+            self._readings.discard(reading)
+        if reading.has_given_way:
+            raise ServiceError(
+                ErrorCode.NOT_READY,
+                "too many large bodies are on their way; send again shortly",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        return b"".join(chunks)
+
+    def _make_room(self) -> None:
+        while sum(reading.held_bytes for reading in self._readings) > self._max_held_bytes:
+            candidates = (reading for reading in self._readings if not reading.has_given_way)
+            min(candidates, key=_Reading.bytes_per_second).give_way()
 
     def _too_large(self) -> ServiceError:
         return ServiceError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than {self._max_body_bytes} bytes")

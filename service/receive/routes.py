@@ -126,6 +126,7 @@ class Webhook:
         _check_content_type(request.content_type)
         self._body_reader.check_declared_length(request)
         header = parse_header(request.headers.getall(HEADER_NAME, []))
+        self._authenticator.refuse_by_header(header, received_at_ms)
         body = await self._body_reader.read(request)
         progress.body_bytes = len(body)
         if len(body) > _MAX_BYTES_AT_ONCE:

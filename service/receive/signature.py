@@ -106,16 +106,23 @@ def sign(secret: str, timestamp_text: str, body: bytes) -> str:
 
 
 def verify(
-    header: SignatureHeader, body: bytes, secrets: Sequence[str], now_ms: int, tolerance_seconds: float
+    header: SignatureHeader,
+    body: bytes,
+    secrets: Sequence[str],
+    now_ms: int,
+    tolerance_seconds: float,
+    *,
+    find_cause: bool = True,
 ) -> Verdict:
     """Judge a signature over the raw `body` against several secrets, all of which are always tried.
 
-    The tolerance holds both ways. The MAC is compared in constant time and leaves this function in no form.
+    The tolerance holds both ways. The MAC is compared in constant time and leaves this function in no form. Without
+    `find_cause` a wrong signature is `WRONG`, at no further cost: telling `REFORMATTED` apart takes twenty times as long.
     """
     if _matches_any(header, body, secrets):
         is_timely = abs(header.age_seconds(now_ms)) <= tolerance_seconds
         return Verdict.VALID if is_timely else Verdict.STALE
-    compact = _compact_json(body)
+    compact = _compact_json(body) if find_cause else None
     if compact is not None and compact != body and _matches_any(header, compact, secrets):
         return Verdict.REFORMATTED
     return Verdict.WRONG
