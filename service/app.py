@@ -84,6 +84,7 @@ class Service:
             max_body_bytes=settings.server.max_body_bytes,
             is_stopping=lambda: self.is_stopping,
             on_answer=self._answered,
+            foretell=deliverer.preview_delivery,
         )
         self.api = Api(
             self.accounts,

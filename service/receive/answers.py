@@ -4,8 +4,10 @@ from typing import Literal
 
 import msgspec
 import structlog
+from msgspec import UNSET, UnsetType
 
 from service.model import Delivery
+from service.preview import Preview
 
 _log = structlog.get_logger()
 
@@ -17,20 +19,22 @@ class WebhookAnswer(msgspec.Struct, frozen=True):
     """The answer to a page that is durable, with the users of the page that are to be added and removed.
 
     Users that stand twice count once, those in both lists as removed. `rejected` counts those that cannot be synced.
+    With `dry_run` the page is kept nowhere, and `preview` says what would be sent for it.
     """
 
-    status: Literal["accepted", "duplicate"]
+    status: Literal["accepted", "duplicate", "dry_run"]
     sync_task_id: str
     page_number: int
     added: int
     removed: int
     rejected: int
+    preview: Preview | UnsetType = UNSET
 
 
 class Answered(msgspec.Struct, frozen=True):
     """One request to the webhook and how it ended.
 
-    `outcome` is `accepted`, `duplicate`, an error code, or `client_gone` with status 499; `account` is known once the signature held, or failed for an
+    `outcome` is `accepted`, `duplicate`, `dry_run`, an error code, or `client_gone` with status 499; `account` is known once the signature held, or failed for an
     account that exists; `delivery` once the page was understood. `reason` explains a refusal beyond its code.
     """
 
@@ -41,6 +45,21 @@ class Answered(msgspec.Struct, frozen=True):
     delivery: Delivery | None
     body_bytes: int
     duration_seconds: float
+
+
+def to_answer(
+    status: Literal["accepted", "duplicate", "dry_run"], delivery: Delivery, preview: Preview | UnsetType = UNSET
+) -> WebhookAnswer:
+    """Return the answer to a delivery that was understood."""
+    return WebhookAnswer(
+        status=status,
+        sync_task_id=delivery.task_id,
+        page_number=delivery.page_number,
+        added=len(delivery.add),
+        removed=len(delivery.remove),
+        rejected=delivery.rejected_count,
+        preview=preview,
+    )
 
 
 def log_answer(answered: Answered) -> None:

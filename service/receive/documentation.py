@@ -47,6 +47,14 @@ _EXAMPLES = {
     },
 }
 
+_DRY_RUN = {
+    "in": "query",
+    "name": "dry_run",
+    "required": False,
+    "schema": {"type": "boolean", "default": False},
+    "description": "`true`: say what would be done with the page, and do none of it",
+}
+
 
 def _refusal(description: str, *codes: ErrorCode) -> dict[str, Any]:
     named = " or ".join(f"`{code.value}`" for code in codes)
@@ -62,13 +70,17 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
             "One page of a segment sync, or a drain, as Heap sends it. The answer 200 means that the whole page is on "
             "disk; a page sent again is answered `duplicate` and changes nothing. Users that cannot be synced are "
             "counted as rejected and never cost the rest of the page. Unknown fields are ignored, and numbers may "
-            "stand for text and text for numbers."
+            "stand for text and text for numbers. With `dry_run=true` the page is checked like any other, signature and "
+            "all, then answered with what would be sent to Cordial, and kept nowhere."
         ),
-        "parameters": list(parameters),
+        "parameters": [*parameters, _DRY_RUN],
         "request_body": HeapPage,
         "examples": _EXAMPLES,
         "responses": {
-            200: {"description": "The page is durable, now or from before.", "schema": WebhookAnswer},
+            200: {
+                "description": "The page is durable, now or from before; or it was a dry run.",
+                "schema": WebhookAnswer,
+            },
             400: _refusal(
                 "The `Heap-Hash` header or the body cannot be read.",
                 ErrorCode.HEADER_UNREADABLE,
@@ -82,9 +94,11 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
             413: _refusal("The body is larger than `max_body_bytes`.", ErrorCode.BODY_TOO_LARGE),
             415: _refusal("The body is not declared to be JSON.", ErrorCode.NOT_JSON),
             422: _refusal(
-                "An action or a shape the service does not know; `path` says where.",
+                "An action or a shape the service does not know; `path` says where. Or `dry_run` is neither `true` nor "
+                "`false`.",
                 ErrorCode.UNKNOWN_ACTION,
                 ErrorCode.UNKNOWN_SHAPE,
+                ErrorCode.INVALID_REQUEST,
             ),
             429: _refusal(f"The backlog is full. {_RETRY_AFTER}", ErrorCode.BACKLOG_FULL),
             503: _refusal(

@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
+from msgspec import UNSET
 
 from service.clock import SteadyClock, wall_ms
 from service.errors import ErrorCode, ServiceError, StoppingError
 from service.model import Delivery, Receipt
-from service.receive.answers import Answered, WebhookAnswer, log_answer
+from service.preview import Preview
+from service.receive.answers import Answered, WebhookAnswer, log_answer, to_answer
 from service.receive.authentication import AuthenticationError, Authenticator, check_id_token
 from service.receive.body import BodyReader
 from service.receive.clock_suspicion import ClockSuspicion
@@ -28,7 +30,13 @@ _MAX_BYTES_AT_ONCE = 262_144
 # Never sent, for nobody is there to read it; nginx made the number known.
 _CLIENT_GONE_STATUS = 499
 
+_SHOWN_CALLS = 10
+
 _encode = msgspec.json.Encoder().encode
+
+
+# Says what would be sent for a delivery that is kept nowhere, with so many calls at most.
+Foretell = Callable[[Delivery, int], Awaitable[Preview]]
 
 
 class Inbox(Protocol):
@@ -61,11 +69,13 @@ class Webhook:
         max_body_bytes: int,
         is_stopping: Callable[[], bool],
         on_answer: Callable[[Answered], None] | None = None,
+        foretell: Foretell | None = None,
     ) -> None:
         self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms)
         self.serve(accounts, max_body_bytes=max_body_bytes)
         self._inbox = inbox
         self._is_stopping = is_stopping
+        self._foretell = foretell
         self._observers = [log_answer] if on_answer is None else [log_answer, on_answer]
 
     def serve(self, accounts: Mapping[str, AccountSettings], *, max_body_bytes: int) -> None:
@@ -123,6 +133,7 @@ class Webhook:
         received_at_ms = wall_ms()
         if self._is_stopping():
             raise StoppingError
+        dry_run = _is_dry_run(request)
         _check_content_type(request.content_type)
         self._body_reader.check_declared_length(request)
         header = parse_header(request.headers.getall(HEADER_NAME, []))
@@ -134,15 +145,11 @@ class Webhook:
         else:
             delivery = self._understand(account_name, header, body, received_at_ms, progress)
         progress.delivery = delivery
+        if dry_run:
+            preview = UNSET if self._foretell is None else await self._foretell(delivery, _SHOWN_CALLS)
+            return to_answer("dry_run", delivery, preview)
         receipt = await self._inbox.accept(delivery)
-        return WebhookAnswer(
-            status="duplicate" if receipt.duplicate else "accepted",
-            sync_task_id=delivery.task_id,
-            page_number=delivery.page_number,
-            added=len(delivery.add),
-            removed=len(delivery.remove),
-            rejected=delivery.rejected_count,
-        )
+        return to_answer("duplicate" if receipt.duplicate else "accepted", delivery)
 
     def _understand(
         self, account_name: str | None, header: SignatureHeader, body: bytes, received_at_ms: int, progress: _Progress
@@ -165,6 +172,14 @@ def add_routes(app: web.Application, webhook: Webhook) -> None:
 def _check_content_type(content_type: str) -> None:
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise ServiceError(ErrorCode.NOT_JSON, "the body must be sent as application/json")
+
+
+def _is_dry_run(request: web.Request) -> bool:
+    asked = request.query.getall("dry_run", ["false"])
+    if asked not in (["true"], ["false"]):
+        # A page that was meant to be tried out must not be delivered.
+        raise ServiceError(ErrorCode.INVALID_REQUEST, "the query parameter dry_run must be true or false")
+    return asked == ["true"]
 
 
 def _reason_of(error: ServiceError) -> str:

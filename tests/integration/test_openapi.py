@@ -177,7 +177,7 @@ async def test_the_webhook_documents_every_answer_it_gives(aiohttp_client, tmp_p
         403: {"forbidden"},
         413: {"body_too_large"},
         415: {"not_json"},
-        422: {"unknown_action", "unknown_shape"},
+        422: {"unknown_action", "unknown_shape", "invalid_request"},
         429: {"backlog_full"},
         503: {"store_unavailable", "stopping", "not_ready"},
     }
