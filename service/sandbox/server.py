@@ -62,7 +62,7 @@ def make_application(options: SandboxOptions) -> web.Application:
     async def stop_imports(_application: web.Application) -> None:
         await sandbox.imports.close()
 
-    application.on_shutdown.append(stop_imports)
+    application.on_cleanup.append(stop_imports)
     return application
 
 

@@ -86,13 +86,16 @@ class Splitter:
         self._part_start_bytes, self._part_records = self._end_bytes, 0
 
 
-def cells_of(part: bytes, delimiter: str) -> list[list[str]]:
-    """Return the cells of each record of a part; bytes that are not UTF-8 become replacement characters.
+def rows_of(part: bytes, delimiter: str, records: int) -> list[list[str]]:
+    """Return the cells of each of a part's records; bytes that are not UTF-8 become replacement characters.
 
-    Raises `ImportFailedError` when quotation marks do not pair.
+    Raises `ImportFailedError` when quotation marks or line endings leave open what a record is.
     """
     text = io.StringIO(part.decode("utf-8", "replace"), newline="")
     try:
-        return [record for record in csv.reader(text, delimiter=delimiter, strict=True) if record]
+        rows = [row for row in csv.reader(text, delimiter=delimiter, strict=True) if row]
     except csv.Error as mistake:
         raise ImportFailedError(f"the file cannot be read: {mistake}") from mistake
+    if len(rows) != records:
+        raise ImportFailedError("the file cannot be read: records are not lines")
+    return rows

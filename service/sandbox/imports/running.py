@@ -10,13 +10,13 @@ from service.sandbox.imports.columns import find_list, resolve_columns
 from service.sandbox.imports.failure import ImportFailedError
 from service.sandbox.imports.job import ImportJob, JobStatus
 from service.sandbox.imports.options import ImportOptions
-from service.sandbox.imports.records import Part, Splitter, cells_of
+from service.sandbox.imports.records import Part, Splitter, rows_of
 from service.sandbox.imports.rows import RowOutcome, RowWriter
 from service.sandbox.imports.source import download, tell
 from service.sandbox.state import AccountList, SandboxState
 
-# A few milliseconds of work: calls are answered between two parts.
-_RECORDS_PER_PART = 500
+# One or two milliseconds of work: calls are answered between two parts.
+_RECORDS_PER_PART = 200
 
 
 class ImportRun:
@@ -61,12 +61,8 @@ class ImportRun:
             writer = self._writer(file, splitter)
             # Cordial divides files and keeps no order, neither of the parts nor within them.
             self._draw.shuffle(splitter.parts)
-            begun_at = time.monotonic()
-            for part in splitter.parts:
-                await self._meet_fault()
-                self._carry_out(_read(file, part, request.delimiter), writer)
-                await self._rest(begun_at)
-            await self._meet_fault()
+            await self._carry_out_parts(file, splitter.parts, writer)
+        await self._meet_end()
 
     def _writer(self, file: IO[bytes], splitter: Splitter) -> RowWriter:
         request = self._job.request
@@ -89,17 +85,25 @@ class ImportRun:
             raise ImportFailedError(f"list {name} does not exist")
         return account_list
 
-    async def _meet_fault(self) -> None:
-        fault, job = self._job.fault, self._job
-        if fault.ends == "done" or job.completed_items < fault.after_share * job.total_items:
-            return
-        if fault.ends == "failed":
+    async def _carry_out_parts(self, file: IO[bytes], parts: list[Part], writer: RowWriter) -> None:
+        job = self._job
+        share = 1.0 if job.fault.ends == "done" else job.fault.after_share
+        last_row = int(share * job.total_items)
+        begun_at = time.monotonic()
+        for part in parts:
+            rows = _read(file, part, job.request.delimiter)
+            self._draw.shuffle(rows)
+            self._carry_out(rows[: last_row - job.completed_items], writer)
+            await self._rest(begun_at)
+
+    async def _meet_end(self) -> None:
+        if self._job.fault.ends == "failed":
             raise ImportFailedError("told to fail")
-        await asyncio.Event().wait()
+        if self._job.fault.ends == "never":
+            await asyncio.Event().wait()
 
     def _carry_out(self, rows: list[list[str]], writer: RowWriter) -> None:
         fault, job = self._job.fault, self._job
-        self._draw.shuffle(rows)
         for row in rows:
             if fault.reject_share and self._draw.random() < fault.reject_share:
                 outcome = RowOutcome.REJECTED
@@ -119,4 +123,4 @@ class ImportRun:
 
 def _read(file: IO[bytes], part: Part, delimiter: str) -> list[list[str]]:
     file.seek(part.start_bytes)
-    return cells_of(file.read(part.length_bytes), delimiter)
+    return rows_of(file.read(part.length_bytes), delimiter, part.records)

@@ -20,7 +20,7 @@ async def can_connect(url: URL) -> bool:
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(url.host, url.port)
-    except (OSError, TimeoutError):
+    except (OSError, UnicodeError):
         return False
     writer.close()
     return True
@@ -50,7 +50,7 @@ async def download(url: URL, into: IO[bytes], splitter: Splitter) -> None:
             async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
                 into.write(chunk)
                 splitter.feed(chunk)
-    except (aiohttp.ClientError, TimeoutError) as trouble:
+    except (aiohttp.ClientError, OSError) as trouble:
         raise ImportFailedError(f"the file could not be fetched: {type(trouble).__name__}") from trouble
     splitter.finish()
 

@@ -11,7 +11,7 @@ const byId = (id) => document.getElementById(id);
 const count = (number) => number.toLocaleString("en");
 
 const chosen = { list: 0, page: 1, search: "" };
-const shown = { calls: -1, members: "" };
+const shown = { calls: -1, members: "", imports: "" };
 let membersNextAt = 0;
 let membersRequest = 0;
 
@@ -56,6 +56,7 @@ function showFigures(state) {
   setText(byId("figure-lists"), count(state.lists.length));
   setText(byId("figure-successes"), count(successes));
   setText(byId("figure-failures"), count(state.calls - successes));
+  setText(byId("figure-subscriptions"), count(state.subscription_changes));
   setText(byId("figure-in-flight"), count(state.max_in_flight_per_contact));
   byId("figure-in-flight").dataset.alarm = String(state.max_in_flight_per_contact > 1);
 }
@@ -119,6 +120,37 @@ async function showMembers(lists) {
   setText(byId("members-range"), range);
 }
 
+const IMPORT_TONES = { Done: "good", Failed: "bad", Throttled: "warn" };
+
+function makeImportRow(job) {
+  const outcomes = Object.entries(job.outcomes)
+    .filter(([, rows]) => rows > 0)
+    .map(([name, rows]) => element("span", { className: "badge", text: `${count(rows)} ${name}` }));
+  return element(
+    "tr",
+    {},
+    element("td", {}, element("span", { className: "badge", text: job.status, tone: IMPORT_TONES[job.status] })),
+    element("td", { className: "call", text: job.name || job.id }),
+    element("td", { className: "call", text: job.server }),
+    element("td", { text: `${count(job.completed_items)} of ${count(job.total_items)}` }),
+    element("td", {}, ...outcomes, job.failure),
+  );
+}
+
+async function showImports(created) {
+  byId("imports").hidden = created === 0;
+  if (created === 0) {
+    return;
+  }
+  // A job moves without any call that would announce it.
+  const { imports } = await fetchJson("/sandbox/imports");
+  const described = JSON.stringify(imports);
+  if (described !== shown.imports) {
+    shown.imports = described;
+    byId("import-rows").replaceChildren(...imports.map(makeImportRow));
+  }
+}
+
 function toneOf(status) {
   if (status === null || status >= 500) {
     return "bad";
@@ -160,7 +192,7 @@ async function refresh() {
     const state = await fetchJson("/sandbox/state");
     showFigures(state);
     showLists(state.lists);
-    await Promise.all([showMembers(state.lists), showCalls(state.calls)]);
+    await Promise.all([showMembers(state.lists), showCalls(state.calls), showImports(state.imports)]);
     showConnection("live", "Live");
   } catch {
     showConnection("lost", "Not reachable, trying again");
