@@ -103,8 +103,7 @@ async def test_a_refused_key_shows_in_a_dry_run_too_and_mends_itself(tmp_path):
 
 async def test_whatever_writes_is_held_on_the_line_itself_and_what_reads_goes_on(tmp_path):
     async with delivering(tmp_path, dry_run=True) as world:
-        (account,) = world.service.deliverer._accounts
-        line = account.line
+        line = world.service.deliverer._accounts[ACCOUNT].line
         writes = [
             lambda: line.client.create_list("Readers"),
             lambda: line.client.rename_list("1", "Readers"),
