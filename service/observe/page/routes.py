@@ -5,27 +5,29 @@ from pathlib import Path
 
 from aiohttp import web
 
+from service.http_files import StaticFile
 from service.http_headers import PAGE_HEADERS
 
 _HERE = Path(__file__).parent
 # The look that the stand-in's page shares.
 DESIGN = _HERE / "design.css"
-_CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_OPEN_TO_ALL = {".css", ".js", ".svg"}
 
 
 def add_routes(app: web.Application, authorize: Callable[[web.Request], Awaitable[object]]) -> None:
     """Serve the page at `GET /` to whoever `authorize` lets pass (it raises otherwise), its files to everybody."""
-    files = {path.name: path for path in _HERE.iterdir() if path.suffix in _CONTENT_TYPES}
+    index = StaticFile(_HERE / "index.html", {**PAGE_HEADERS, "Cache-Control": "no-store"})
+    files = {path.name: StaticFile(path, PAGE_HEADERS) for path in _HERE.iterdir() if path.suffix in _OPEN_TO_ALL}
 
     async def page(request: web.Request) -> web.StreamResponse:
         await authorize(request)
-        return web.FileResponse(_HERE / "index.html", headers={**PAGE_HEADERS, "Cache-Control": "no-store"})
+        return await index.answer(request)
 
     async def file(request: web.Request) -> web.StreamResponse:
-        path = files.get(request.match_info["name"])
-        if path is None:
+        found = files.get(request.match_info["name"])
+        if found is None:
             raise web.HTTPNotFound
-        return web.FileResponse(path, headers={**PAGE_HEADERS, "Content-Type": _CONTENT_TYPES[path.suffix]})
+        return await found.answer(request)
 
     app.router.add_get("/", page)
     app.router.add_get("/page/{name}", file)

@@ -1,31 +1,31 @@
+"""Serving Swagger UI and its files."""
+
 from pathlib import Path
 
 from aiohttp import web
 
+from service.http_files import StaticFile
 from service.http_headers import PAGE_HEADERS
 
 _HERE = Path(__file__).parent
-_ASSETS = {
-    "init.js": _HERE / "init.js",
-    "signing.js": _HERE / "signing.js",
-    "page.css": _HERE / "page.css",
-    "swagger-ui-bundle.js": _HERE / "vendor" / "swagger-ui-bundle.js",
-    "swagger-ui.css": _HERE / "vendor" / "swagger-ui.css",
-}
+_ASSETS = (
+    _HERE / "init.js",
+    _HERE / "signing.js",
+    _HERE / "page.css",
+    _HERE / "vendor" / "swagger-ui-bundle.js",
+    _HERE / "vendor" / "swagger-ui.css",
+)
 
 
 def add_routes(app: web.Application) -> None:
     """Serve Swagger UI for `openapi.json`, which is expected beside it, at `GET /docs`."""
-    app.router.add_get("/docs", _page)
-    app.router.add_get("/docs/assets/{name}", _asset)
+    files = {path.name: StaticFile(path, PAGE_HEADERS) for path in _ASSETS}
 
+    async def asset(request: web.Request) -> web.StreamResponse:
+        file = files.get(request.match_info["name"])
+        if file is None:
+            raise web.HTTPNotFound
+        return await file.answer(request)
 
-async def _page(_request: web.Request) -> web.FileResponse:
-    return web.FileResponse(_HERE / "index.html", headers=PAGE_HEADERS)
-
-
-async def _asset(request: web.Request) -> web.FileResponse:
-    path = _ASSETS.get(request.match_info["name"])
-    if path is None:
-        raise web.HTTPNotFound
-    return web.FileResponse(path, headers=PAGE_HEADERS)
+    app.router.add_get("/docs", StaticFile(_HERE / "index.html", PAGE_HEADERS).answer)
+    app.router.add_get("/docs/assets/{name}", asset)
