@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from service import config
+from service.commands.terminal import one_line
 from service.errors import ConfigurationError
 from service.settings import ServerSettings, Settings
 
@@ -116,7 +117,7 @@ def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], A
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
         return 2
     except ClientError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(one_line(str(error)), file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130

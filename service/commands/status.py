@@ -14,7 +14,7 @@ import msgspec
 
 from service import config
 from service.commands.client import add_config_option, local_url
-from service.commands.terminal import say
+from service.commands.terminal import one_line, say
 from service.errors import ConfigurationError
 from service.model import ListState
 from service.settings import ServerSettings, Settings
@@ -52,12 +52,12 @@ def _run(arguments: argparse.Namespace) -> int:
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
         document = {"service": readiness, **msgspec.to_builtins(overview)}
-        say(msgspec.json.format(msgspec.json.encode(document)).decode())
+        say(*msgspec.json.format(msgspec.json.encode(document)).decode().split("\n"))
     elif arguments.watch:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings))
     else:
-        say("\n".join(_lines(readiness, overview)))
+        say(*_lines(readiness, overview))
     return 0
 
 
@@ -66,7 +66,7 @@ async def _watch(settings: Settings) -> None:
         overview = await read_overview(Path(settings.store.path))
         lines = _lines(await _ask_readiness(settings.server), overview)
         # One write, the cursor home first and the rest of the screen cleared after: no flicker.
-        sys.stdout.write("\x1b[H" + "\x1b[K\n".join(lines) + "\x1b[K\n\x1b[J")
+        sys.stdout.write("\x1b[H" + "\x1b[K\n".join(map(one_line, lines)) + "\x1b[K\n\x1b[J")
         sys.stdout.flush()
         await asyncio.sleep(_WATCH_SECONDS)
 

@@ -5,16 +5,29 @@ from collections.abc import Sequence
 
 _BAR_CELLS = 30
 
+# What terminals obey instead of showing it, or show at another place, and what cannot be written at all. Names and
+# messages come from Heap and Cordial, and JSON is free to hold all of these.
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_HALVES_OF_PAIRS = range(0xD800, 0xE000)
+# Written so that a line of JSON stays one, with the same meaning.
+_ESCAPES = {code: f"\\u{code:04x}" for code in (*_CONTROLS, *_DIRECTIONS, *_HALVES_OF_PAIRS)}
 
-def say(text: str) -> None:
-    """Write a line."""
-    sys.stdout.write(text + "\n")
+
+def one_line(text: str) -> str:
+    """Return the text as one line that can be shown: whatever would steer the terminal is written out."""
+    return text.translate(_ESCAPES)
+
+
+def say(*lines: str) -> None:
+    """Write lines, each of which stays one whatever it holds."""
+    sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
     sys.stdout.flush()
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Return the lines of a table; numbers stand at the right of their column."""
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     numeric = [bool(rows) and isinstance(rows[0][index], int) for index in range(len(headings))]
 
