@@ -9,7 +9,7 @@ _ARGUMENTS = ("sandbox", "--port", "0", "--rate", "0")
 
 
 @contextlib.asynccontextmanager
-async def running_stand_in() -> AsyncIterator[str]:
-    """Run it while the block lasts; yield its URL."""
-    async with running("service", _ARGUMENTS) as process:
+async def running_stand_in(latency_ms: float = 0) -> AsyncIterator[str]:
+    """Run it while the block lasts; yield its URL. `latency_ms` is how long each call takes at least."""
+    async with running("service", [*_ARGUMENTS, "--latency-ms", str(latency_ms)]) as process:
         yield (await first_line(process)).split()[-1].rstrip("/")

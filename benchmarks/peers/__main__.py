@@ -8,6 +8,7 @@ users as it manages in about --seconds, judged by a short run first.
 import argparse
 import asyncio
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("contenders", nargs="*", metavar="CONTENDER", help=f"of {', '.join(CONTENDERS)}; default: all")
     parser.add_argument("--users", type=int, default=100_000, help="users of the segment")
     parser.add_argument("--page-size", type=int, default=1_000, help="users of a page")
+    parser.add_argument("--latency-ms", type=float, default=0, help="how long the stand-in takes for a call, at least")
     parser.add_argument("--seconds", type=float, default=60, help="about the most that a run may take")
     parser.add_argument(
         "--python", default=str(_ROOT / ".venv-peers/bin/python"), help="the interpreter with the peers' packages"
@@ -39,8 +41,10 @@ def main() -> None:
     missing = _missing_for(chosen, options.python)
     if missing:
         parser.error(f"not found: {', '.join(missing)}; `make bench-peers` brings or names what the peers need")
+    # Contenders run in sessions of their own; told to stop in either way, this ends them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     before = machine()
-    job = Job(options.users, options.page_size, options.python)
+    job = Job(options.users, options.page_size, options.latency_ms, options.python)
     results = asyncio.run(_run(chosen, job, options.seconds))
     print(f"\nBefore: {before}\nAfter: {machine()}\n\n{tables(results, options.users, options.seconds)}")
 

@@ -36,8 +36,8 @@ class Contender(NamedTuple):
     name: str
     make_programs: Callable[[JobSettings, str], list[Program]]
     endings: Sequence[Ending]
+    patience_seconds: float
     path: str = "/"
-    patience_seconds: float = 5.0
     needs_packages: bool = True
     needs_installed: Sequence[str] = ()
 
@@ -78,10 +78,11 @@ CONTENDERS = {
         "heap-cordial",
         _heap_cordial,
         [Ending("the service")],
+        patience_seconds=20.0,
         path=f"/webhooks/heap/{ACCOUNT}",
         needs_packages=False,
     ),
-    "script": Contender("plain script", _script, [Ending("the script")], needs_packages=False),
+    "script": Contender("plain script", _script, [Ending("the script")], patience_seconds=4.0, needs_packages=False),
     "fastapi": Contender(
         "FastAPI, SQLAlchemy",
         _fastapi,
@@ -89,6 +90,7 @@ CONTENDERS = {
             Ending("the service"),
             Ending("the service, which looks for unsent rows at its start", environment={"PEER_RESUME": "1"}),
         ],
+        patience_seconds=10.0,
     ),
     "saq": Contender(
         "saq, Redis",

@@ -12,6 +12,7 @@ from service.sandbox.heap_pages import build_pages, post_page
 SEGMENT_NAME = "Peers"
 _SEGMENT_ID = 1
 _PAUSE_SECONDS = 0.2
+_MOST_SECONDS = 300.0
 
 
 def make_users(number: int) -> list[str]:
@@ -32,7 +33,10 @@ class Senders:
         self.answered_seconds: list[float] = []
 
     async def send_all(self) -> None:
-        """Return when every page has been answered 200; a page that is not answered so is posted again, as Heap does."""
+        """Return when every page has been answered 200; a page that is not answered so is posted again, as Heap does.
+
+        Raises `RuntimeError` when a page is refused for minutes.
+        """
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session, asyncio.TaskGroup() as group:
             for _ in range(self._number):
                 group.create_task(self._work(session))
@@ -40,6 +44,8 @@ class Senders:
     async def _work(self, session: aiohttp.ClientSession) -> None:
         for page in self._pages:
             started = time.perf_counter()
-            while (await post_page(session, self._url, self._secret, page)).status != 200:  # noqa: ASYNC110  nobody tells
+            while (answer := await post_page(session, self._url, self._secret, page)).status != 200:
+                if time.perf_counter() > started + _MOST_SECONDS:
+                    raise RuntimeError(f"a page is answered {answer.status} again and again: {answer.text}")
                 await asyncio.sleep(_PAUSE_SECONDS)
             self.answered_seconds.append(time.perf_counter() - started)

@@ -19,14 +19,15 @@ from benchmarks.stand_in import running_stand_in
 from service.sandbox.options import DEFAULT_API_KEY
 
 _SENDERS = 8
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 
 
 class Job(NamedTuple):
-    """How much is to be done, and with which interpreter peers are run that need packages of their own."""
+    """How much is to be done, how long Cordial takes for a call, and the interpreter that has the peers' packages."""
 
     users: int
     page_size: int
+    latency_ms: float
     python: str
 
 
@@ -143,7 +144,7 @@ async def _running(
     """Start a stand-in Cordial and the contender on it, and end both with the block."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        async with running_stand_in() as cordial_url, aiohttp.ClientSession() as session:
+        async with running_stand_in(job.latency_ms) as cordial_url, aiohttp.ClientSession() as session:
             settings = make_settings(cordial_url, DEFAULT_API_KEY, HEAP_SECRET, SEGMENT_NAME, directory)
             programs = contender.make_programs(settings, job.python)
             processes = Processes(programs, environment_of(settings) | dict(environment), directory)
