@@ -17,7 +17,10 @@ from service.clock import SteadyClock
 from service.connections import GuardedRunner
 from service.deliver.account import PAUSED_BY_OPERATOR
 from service.deliver.deliverer import Deliverer
+from service.deliver.imports import files as import_files
+from service.deliver.imports.files import ImportFiles
 from service.http_errors import error_middleware
+from service.log import configure as configure_log
 from service.model import AccountState
 from service.observe import health, openapi
 from service.observe.api.application import Api
@@ -118,6 +121,8 @@ class Service:
         """
         await self.store.add_accounts(settings.accounts)
         paused = await self.store.steering.paused_accounts()
+        if settings.log != self.settings.log:
+            configure_log(settings.log)
         self.settings = settings
         self.accounts.clear()
         self.accounts.update(settings.accounts)
@@ -176,6 +181,7 @@ def make_application(service: Service) -> web.Application:
     app = web.Application(middlewares=[error_middleware])
     service.api.add_to(app)
     receive_routes.add_routes(app, service.webhook)
+    import_files.add_routes(app, ImportFiles(service.store.imports, service.deliverer.bulk_path))
     health.add_routes(app, service.checks)
     metrics_routes.add_routes(
         app,

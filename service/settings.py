@@ -137,6 +137,9 @@ class AccountSettings(msgspec.Struct, frozen=True):
     on_segment_rename: Literal["keep", "rename"] = "keep"
     allow_drain: bool = False
     dry_run: bool = False
+    public_url: Text = ""
+    bulk_threshold: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000
+    import_passwords: tuple[SecretReference, ...] = ()
     requests_per_second: Annotated[float, Meta(gt=0, le=10_000)] = 25
     max_concurrency: Annotated[int, Meta(ge=1, le=1_024)] = 16
     request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30

@@ -64,6 +64,7 @@ class World:
         self._tasks = itertools.count(1)
         self._service: Service | None = None
         self.grace_seconds = 5.0
+        self.port = 0
         # Events of the log that may speak of an exception; any other that does fails the test.
         self.expected_exceptions: set[str] = set()
 
@@ -78,7 +79,7 @@ class World:
         settings = Settings(
             server=ServerSettings(
                 host="127.0.0.1",
-                port=0,
+                port=self.port,
                 shutdown_grace_seconds=self.grace_seconds,
                 metrics_open=True,
                 api_keys=(self._api_key,),

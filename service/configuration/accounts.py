@@ -30,6 +30,7 @@ def read_accounts(tables: dict[str, Any], faults: Faults) -> dict[str, AccountSe
         fields = read_fields(AccountSettings, table, path, faults)
         fields_of[name] = fields
         _check_base_url(fields, path, faults)
+        _check_public_url(fields, path, faults)
         _check_identities(fields, path, faults)
         _check_list_names(fields, path, faults)
         if len(faults.lines) == before:
@@ -50,8 +51,26 @@ def _check_base_url(fields: dict[str, Any], path: KeyPath, faults: Faults) -> No
         faults.add(path, f"must be a URL such as https://api.cordial.io: {error}")
 
 
+def _check_public_url(fields: dict[str, Any], path: KeyPath, faults: Faults) -> None:
+    """Replace the URL by its normal form, without a trailing slash."""
+    if not fields.get("public_url"):
+        return
+    path = (*path, "public_url")
+    try:
+        fields["public_url"] = _normal_url(fields["public_url"])
+    except ValueError as error:
+        faults.add(path, f"must be empty or a URL such as https://sync.example.com: {error}")
+
+
 def _normal_base_url(text: str) -> str:
-    """Return the normal form; raises `ValueError` with the reason when it cannot be called."""
+    """Return the normal form without `/v2`; raises `ValueError` with the reason when it cannot be called."""
+    if "@" in text:
+        raise ValueError("the key does not belong into it; use cordial_api_key_file or cordial_api_key_env")
+    return _normal_url(text).removesuffix("/v2").rstrip("/")
+
+
+def _normal_url(text: str) -> str:
+    """Return the normal form, without a trailing slash; raises `ValueError` with the reason when it is of no use."""
     if any(character.isspace() for character in text):
         raise ValueError("it holds white space")
     try:
@@ -62,14 +81,14 @@ def _normal_base_url(text: str) -> str:
     if url.scheme not in {"http", "https"}:
         raise ValueError("it must start with https://")
     if "@" in url.netloc:
-        raise ValueError("the key does not belong into it; use cordial_api_key_file or cordial_api_key_env")
+        raise ValueError("a login does not belong into it")
     if not host:
         raise ValueError("it names no host")
     if "?" in text or "#" in text:
         raise ValueError("it must end with its path, without `?` or `#`")
     if url.scheme == "http" and not _is_loopback(host):
-        raise ValueError("http is for this machine alone (localhost); the key would cross the network in clear")
-    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/').removesuffix('/v2').rstrip('/')}"
+        raise ValueError("http is for this machine alone (localhost); secrets would cross the network in clear")
+    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -48,11 +48,12 @@ class AccountLine:
         self._held_until = float("-inf")
         self.calls = 0
 
-    async def call(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def call(self, make: Callable[[], Awaitable[Answer]], *, forgive_forbidden: bool = False) -> Answer:
         """Make a call and return its answer, which is never a 429: those are waited out and repeated.
 
         While the account is paused, callers take turns as its probe. In a dry run, a call that would write never
-        returns: its caller waits until it is cancelled, holding up nobody else.
+        returns: its caller waits until it is cancelled, holding up nobody else. `forgive_forbidden`: a 403 is about what
+        this call asks for, a permission that the account can do without, and nothing else is paused for it.
         """
         while True:
             await self._allowed.wait()
@@ -63,9 +64,9 @@ class AccountLine:
                 async with self._probe_turn:
                     if not await self._is_probe_due():
                         continue
-                    answer = await self._call_once(make)
+                    answer = await self._call_once(make, forgive_forbidden=forgive_forbidden)
             else:
-                answer = await self._call_once(make)
+                answer = await self._call_once(make, forgive_forbidden=forgive_forbidden)
             if answer.kind is AnswerKind.WITHHELD:
                 await _wait_for_ever()
             if answer.kind is not AnswerKind.THROTTLED:
@@ -124,13 +125,13 @@ class AccountLine:
         """Return how long the next probe is away, None if none is needed."""
         return max(0.0, self.circuit.next_probe_at - time.monotonic()) if self.circuit.is_open else None
 
-    async def _call_once(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _call_once(self, make: Callable[[], Awaitable[Answer]], *, forgive_forbidden: bool) -> Answer:
         probe = self.circuit.is_open
         answer = await make()
         if answer.kind is AnswerKind.WITHHELD:
             return answer
         self.calls += 1
-        if answer.kind is AnswerKind.THROTTLED:
+        if answer.kind is AnswerKind.THROTTLED or (forgive_forbidden and answer.reason == "forbidden"):
             return answer
         if answer.kind in _ACCOUNT_FAULTS or answer.kind is AnswerKind.UNAVAILABLE:
             self._failed(answer, probe=probe)

@@ -128,6 +128,10 @@ class CordialClient:
         """Return the account's contact attributes: they share a namespace with lists."""
         return await self._call("GET", "/accountcontactattributes", "accountcontactattributes")
 
+    async def get_job(self, job_id: str) -> Answer:
+        """Return a job of Cordial's, such as an import."""
+        return await self._call("GET", f"/jobs/{quote(job_id, safe='')}", "jobs/id")
+
     def is_calling(self, task: asyncio.Task[Any]) -> bool:
         """Tell whether the task has a request on its way, as opposed to waiting for leave to make one."""
         return task in self._calling

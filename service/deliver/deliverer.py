@@ -10,6 +10,7 @@ import msgspec
 
 from service.clock import SteadyClock
 from service.deliver import cordial, previewing, sending_account, settler
+from service.deliver.imports.bulk_path import BulkPath
 from service.deliver.observing import NOT_OBSERVED, Observer
 from service.deliver.sending_account import SendingAccount
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
@@ -185,6 +186,11 @@ class Deliverer:
     def _previewer(self, name: str) -> previewing.Previewer:
         account = self._account(name)
         return previewing.Previewer(account.settings, self._store, account.line)
+
+    def bulk_path(self, account: str) -> BulkPath | None:
+        """Return the bulk path of an account, None where there is no such account."""
+        found = self._accounts.get(account)
+        return found.bulk_path if found else None
 
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""

@@ -7,7 +7,7 @@ for a held contact stays in the store and is found again afterwards.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -49,6 +49,7 @@ class AccountPool:
         lists: ListKeeper,
         settler: Settler,
         *,
+        leave: Callable[[Sequence[int], Mapping[int, int]], list[int]],
         on_settled: Callable[[int], None],
         now_ms: Callable[[], int],
     ) -> None:
@@ -57,6 +58,8 @@ class AccountPool:
         self._line = line
         self._lists = lists
         self._settler = settler
+        # Which segments are left to calls, of those ready and with their pending changes.
+        self._leave = leave
         self._on_settled = on_settled
         self._sender = Sender(settings, line, now_ms)
         self._concurrency = settings.max_concurrency
@@ -68,6 +71,7 @@ class AccountPool:
         self._released: set[str] = set()
         self._ready = asyncio.Semaphore(0)
         self._wake = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self.ticked_at = time.monotonic()
@@ -91,10 +95,11 @@ class AccountPool:
         self._released.update(contacts)
         self.wake()
 
-    @property
-    def held_contacts(self) -> int:
-        """How many contacts are claimed and not released."""
-        return len(self._held)
+    @contextlib.asynccontextmanager
+    async def between_claims(self) -> AsyncIterator[Collection[str]]:
+        """Claim nothing until the block ends; gives the contacts that calls hold."""
+        async with self._claiming:
+            yield self._held
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls that are on their way finish within the grace, give up the rest (R13)."""
@@ -133,7 +138,7 @@ class AccountPool:
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._backlog.pending_segments(self._name)
-        lists = self._lists.ready(pending)
+        lists = self._leave(self._lists.ready(pending), pending)
         self._share = max(1, self._most_ready // (len(lists) or 1))
         found = False
         for segment_id in lists:
@@ -146,6 +151,10 @@ class AccountPool:
         return found
 
     async def _claim(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
+        async with self._claiming:
+            return await self._claim_next(segment_id, queue, limit)
+
+    async def _claim_next(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
         self._released.clear()
         claimed = await self._backlog.claim(self._name, segment_id, queue.cursor, limit)
         queue.cursor, queue.exhausted = claimed.cursor, claimed.exhausted

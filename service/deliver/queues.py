@@ -40,6 +40,8 @@ class SegmentQueue:
             self._open[stretch.piece_id] += taken
         if stretch.complete:
             self._complete.add(stretch.piece_id)
+        if stretch.is_left:
+            self._again.add(stretch.piece_id)
         return taken
 
     def finish(self, piece_id: int, *, sent: bool) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Collection
 from typing import Protocol
 
 import aiohttp
@@ -10,6 +11,8 @@ from service.clock import SteadyClock
 from service.deliver import lists, pool, settler, verifier
 from service.deliver.account import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.cordial import CordialClient
+from service.deliver.imports import bulk_path
+from service.deliver.imports.bulk_path import BulkPath
 from service.deliver.limiter import RateLimiter
 from service.deliver.observing import CallObserver
 from service.deliver.verifier import ListVerifier
@@ -25,6 +28,10 @@ _NOTEWORTHY_MS = 500
 
 class Store(pool.Backlog, lists.Registry, verifier.Registry, Protocol):
     """What sending for one account needs of the store."""
+
+    @property
+    def imports(self) -> bulk_path.Registry:
+        """The imports of the store."""
 
     def is_drained(self, segment_id: int) -> bool:
         """Tell whether every change of the segment is settled or given up."""
@@ -66,12 +73,14 @@ class SendingAccount:
         self.line = AccountLine(settings.name, client, limiter, self._resumed)
         self.lists = lists.ListKeeper(settings, store, self.line, self._list_ready)
         self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
+        self.bulk_path = BulkPath(settings, store.imports, self.line, self.lists, on_ended=self._imported)
         self.pool = pool.AccountPool(
             settings,
             store,
             self.line,
             self.lists,
             results,
+            leave=self.bulk_path.leave,
             on_settled=self.verifier.touched,
             now_ms=clock.now_ms,
         )
@@ -86,11 +95,13 @@ class SendingAccount:
         """
         self.line.hold(min(hold_seconds, _LONGEST_HOLD_SECONDS))
         await self.lists.start()
+        await self.bulk_path.start(self.pool.between_claims)
         self.pool.start()
         self._is_started = True
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
+        await self.bulk_path.stop()
         await self.lists.stop()
         await self.verifier.stop()
         await self.pool.stop(grace_seconds)
@@ -120,6 +131,11 @@ class SendingAccount:
             next_call_at_ms = self._clock.now_ms() + int(seconds * 1000) + 1
             with contextlib.suppress(StoreUnavailableError):
                 await self._store.set_account_state(self.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)
+
+    def _imported(self, segment_ids: Collection[int]) -> None:
+        for segment_id in segment_ids:
+            self.verifier.touched(segment_id)
+        self.pool.refresh()
 
     def _list_ready(self) -> None:
         self.pool.wake()

@@ -9,7 +9,7 @@ from service.model import Change, ClaimCursor, Claimed, ContactWork, Stretch
 from service.store import queries
 
 _SQL = queries.load("claim")
-_decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int]]).decode
+_decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int]]).decode
 
 # A crash can leave many pieces that turn out to be settled; no claim holds the reader up for all of them.
 _MOST_PIECES = 32
@@ -35,21 +35,26 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
             "start": start,
             "stop": start + limit,
         }
-        works = _read_works(connection, values)
+        works, is_left = _read_works(connection, values)
         complete = start + limit >= length
-        stretches.append(Stretch(piece_id, works, complete))
+        stretches.append(Stretch(piece_id, works, complete, is_left))
         cursor = ClaimCursor(piece_id + 1, 0) if complete else ClaimCursor(piece_id, start + limit)
         if works:
             break
     return Claimed(stretches, cursor, exhausted=False)
 
 
-def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int]) -> list[ContactWork]:
+def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int]) -> tuple[list[ContactWork], bool]:
+    """Return the contacts to send, and whether any was left out because it travels with an import."""
     works: list[ContactWork] = []
+    is_left = False
     contact = ""
     changes: list[Change] = []
     (rows,) = connection.execute(_SQL["claim"], values).fetchone()
-    for row_contact, segment_id, wanted, attempts, failures in _decode_rows(rows):
+    for row_contact, segment_id, wanted, attempts, failures, is_sent in _decode_rows(rows):
+        if is_sent:
+            is_left = True
+            continue
         if row_contact != contact:
             if changes:
                 works.append(ContactWork(contact, tuple(changes)))
@@ -57,4 +62,4 @@ def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int])
         changes.append(Change(segment_id, bool(wanted), attempts, failures))
     if changes:
         works.append(ContactWork(contact, tuple(changes)))
-    return works
+    return works, is_left

@@ -28,23 +28,23 @@ def settle(
     tally = Tally()
     if spent_pieces:
         connection.execute(_SQL["remove_pieces"], {"pieces": json.dumps(spent_pieces)})
-    together: dict[_Sent, list[str]] = defaultdict(list)
+    together: dict[Sent, list[str]] = defaultdict(list)
     for account_id, outcome in outcomes:
         if outcome.kind is not OutcomeKind.SETTLED:
             _set_aside(connection, account_id, outcome, tally, now_ms)
             continue
-        sent = _Sent(account_id, outcome.segment_id, outcome.wanted)
+        sent = Sent(account_id, outcome.segment_id, outcome.wanted)
         if outcome.failures:
             forgotten = {**sent._asdict(), "contact": outcome.contact}
             connection.execute(_SQL["forget_failure"], forgotten)
         together[sent].append(outcome.contact)
     for sent, contacts in together.items():
-        _settle_together(connection, sent, contacts, tally)
+        settle_together(connection, sent, contacts, tally)
     tally.write(connection, now_ms)
     return tally
 
 
-class _Sent(NamedTuple):
+class Sent(NamedTuple):
     """What was sent alike for many contacts."""
 
     account_id: int
@@ -52,7 +52,7 @@ class _Sent(NamedTuple):
     wanted: bool
 
 
-def _settle_together(connection: sqlite3.Connection, sent: _Sent, contacts: list[str], tally: Tally) -> None:
+def settle_together(connection: sqlite3.Connection, sent: Sent, contacts: list[str], tally: Tally) -> None:
     """Settle what is still wanted as it was sent.
 
     By two statements, however many contacts: each step of a statement hands the interpreter from thread to thread, and

@@ -26,6 +26,7 @@ from service.store import accepting, claiming, folding, loading, queries, settli
 from service.store.backlog import Backlog
 from service.store.checkpointer import Checkpointer
 from service.store.folding import Delta
+from service.store.imports import Imports
 from service.store.retention import Retention
 from service.store.sqlite import Connection, ProcessLock, Result
 from service.store.steering import Steering
@@ -62,6 +63,9 @@ class SqliteStore:
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
         self.steering = Steering(self._writer, clock, self._apply, self.inbox_grew.set)
+        self.imports = Imports(
+            self._writer, clock, self._account_ids, read=self._read, apply=self._apply, backlog=self.backlog
+        )
         self._retention: Retention | None = None
         self._checkpointer: Checkpointer | None = None
 
@@ -156,6 +160,7 @@ class SqliteStore:
             self._account_of_segment[receipt.segment_id] = delivery.account
             if not receipt.duplicate:
                 self.backlog.unfolded_users += users
+                self.imports.arrivals.note(receipt.segment_id, delivery)
                 self.inbox_grew.set()
 
         request = self._writer.run(

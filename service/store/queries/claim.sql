@@ -5,11 +5,13 @@ ORDER BY piece.id
 LIMIT 1;
 
 -- name: claim
--- All pending changes of those contacts, of a stretch of a piece, that have one in the piece's segment. As one JSON
--- array, because each row that a statement returns hands the interpreter from thread to thread.
+-- All pending changes of those contacts, of a stretch of a piece, that have one in the piece's segment, and whether the
+-- contact travels with an import. As one JSON array, because each row that a statement returns hands the interpreter from
+-- thread to thread.
 SELECT json_group_array(
     json_array(
-        member.contact, member.segment_id, member.wanted, coalesce(failure.attempts, 0), coalesce(failure.failures, 0)
+        member.contact, member.segment_id, member.wanted, coalesce(failure.attempts, 0), coalesce(failure.failures, 0),
+        EXISTS (SELECT 1 FROM import_change AS sent WHERE sent.account_id = :account_id AND sent.contact = due.contact)
     )
 )
 FROM piece

@@ -1,0 +1,81 @@
+"""What the stages speak of when changes travel as a file: an import, the parts it is sent in, and their files. No I/O."""
+
+from enum import StrEnum
+
+import msgspec
+
+# Cordial's contract: a cell with the import's `nullMarker` is skipped. One character, as `0` and `1` are: all rows of
+# a file are equally long but for the address.
+NULL_MARKER = "-"
+
+
+class Strategy(StrEnum):
+    """Which contacts a job may touch; the values are Cordial's.
+
+    Never both kinds in one job (R14): an import sets a subscription unless told otherwise. `updateOnly` creates nobody
+    to subscribe; `insertOnly` names a status, and touches nobody who has one already.
+    """
+
+    UPDATE_ONLY = "updateOnly"
+    INSERT_ONLY = "insertOnly"
+
+
+class PartState(StrEnum):
+    """Where a part of an import stands.
+
+    `ready`: to be given to Cordial. `posting`: being given, and whether Cordial has it is not known. `running`: Cordial
+    has said which job it is. `settling`: its changes took effect. `releasing`: they are left to single calls.
+    """
+
+    READY = "ready"
+    POSTING = "posting"
+    RUNNING = "running"
+    SETTLING = "settling"
+    RELEASING = "releasing"
+
+
+class ImportPart(msgspec.Struct, frozen=True):
+    """A range of an import's contacts that travels as one job; `after_contact` lies before it, `last_contact` in it.
+
+    `contacts` are its rows; `joining` those of them who are to be put on some list. `missing` is how many Cordial did
+    not know when it was asked to update them. `tries` counts the jobs that failed.
+    """
+
+    id: int
+    import_id: int
+    state: PartState
+    strategy: Strategy
+    after_contact: str
+    last_contact: str
+    contacts: int
+    joining: int
+    missing: int = 0
+    tries: int = 0
+    job_id: str = ""
+    fetched_at_ms: int | None = None
+
+
+class OpenImport(msgspec.Struct, frozen=True):
+    """An import that is not over. `segment_ids` are its list columns from left to right; `parts` are in order."""
+
+    id: int
+    segment_ids: list[int]
+    contacts: int
+    parts: list[ImportPart]
+
+
+class ImportFile(msgspec.Struct, frozen=True):
+    """What a download needs to know of a part: its size, and how to read it."""
+
+    account: str
+    part: ImportPart
+    segment_ids: list[int]
+    size_bytes: int
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """How many contacts a list must hold at least once an import took effect; `list_id` is Cordial's."""
+
+    segment_id: int
+    list_id: str
+    count: int

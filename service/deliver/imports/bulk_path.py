@@ -1,0 +1,275 @@
+"""The bulk path of one account: takes large backlogs away from single calls, sends them as files, settles what came of it.
+
+    gathering ──▶ part: ready ──▶ posting ──▶ running ──▶ settling ──▶ gone
+                           ▲ ▲                  │  │
+                           │ └── some unknown ──┘  ├──▶ cut into smaller parts
+                           └──── failed once ──────┴──▶ releasing ──▶ gone, left to single calls
+
+While a contact's change travels in a file, nothing else is sent for the contact (R5): the store leaves it out of claims
+until the part is settled or released. Whatever a file cannot do ends with single calls, which give failures their names.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import structlog
+
+from service.bulk import Expected, ImportPart, OpenImport, PartState, Strategy
+from service.deliver.account import AccountLine
+from service.deliver.answers import AnswerKind
+from service.deliver.imports import files, jobs
+from service.deliver.imports.choosing import Chooser
+from service.deliver.imports.jobs import JobRunner, Unserved, columns_of
+from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge, shortfall
+from service.deliver.lists import ListKeeper
+from service.errors import StoreUnavailableError
+from service.model import AccountState
+from service.settings import AccountSettings
+
+log = structlog.get_logger()
+
+_IDLE_SECONDS = 1.0
+_STORE_RETRY_SECONDS = 2.0
+_REPEAT_SECONDS = 10.0
+# After an import came to nothing, single calls do the work for so long before a file is tried again.
+_REST_SECONDS = 3_600.0
+# Cordial may count a little behind its writes: a shortfall is believed once it has lasted.
+_RECOUNT_AFTER_SECONDS = (0.0, 3.0, 15.0)
+
+# Of one file, so that whatever is wrong with some of its rows leaves other files alone.
+_MOST_CONTACTS = 1_000_000
+
+BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
+
+
+class Registry(jobs.Registry, Protocol):
+    """What the bulk path needs of the store's imports."""
+
+    def arriving_users(self, segment_id: int) -> int:
+        """Return about how many users are still to come of syncs whose pages are arriving."""
+
+    def inbox_users(self) -> int:
+        """Return how many users wait to be folded."""
+
+    async def open(self, account: str) -> OpenImport | None:
+        """Return the account's import after a start; one whose gathering was cut short is taken back."""
+
+    async def gather(
+        self, account: str, segment_ids: Sequence[int], between_claims: BetweenClaims, most_contacts: int
+    ) -> OpenImport | None:
+        """Take all pending changes of the segments into an import; None when nothing suits a file."""
+
+    async def cut(self, account: str, part: ImportPart, most_contacts: int) -> None:
+        """Cut a part into smaller ones."""
+
+    async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
+        """Have the part sent (again) as a job of that strategy."""
+
+    async def note_reason(self, part: ImportPart, reason: str) -> None:
+        """Note why contacts of the import are left to single calls."""
+
+    async def settle(self, account: str, part: ImportPart) -> None:
+        """Settle a part's changes, where still wanted as they were sent."""
+
+    async def release(self, account: str, part: ImportPart) -> None:
+        """Leave a part's changes to single calls."""
+
+    async def expected_counts(self, account: str) -> list[Expected]:
+        """Return what each list of the account's import must hold at least once all of it took effect."""
+
+
+class BulkPath:
+    """Sends one account's large backlogs by import. Without a `public_url` it leaves everything to single calls."""
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        registry: Registry,
+        line: AccountLine,
+        lists: ListKeeper,
+        *,
+        on_ended: Callable[[Collection[int]], None],
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._line = line
+        self._lists = lists
+        self._on_ended = on_ended
+        self._runner = JobRunner(settings, registry, line)
+        self._is_on = bool(settings.public_url) and not settings.dry_run
+        self._resting_until = float("-inf")
+        self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
+        self._open: OpenImport | None = None
+        self._left: frozenset[int] = frozenset()
+        self._due: tuple[int, ...] = ()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, between_claims: BetweenClaims) -> None:
+        """Take up an import that is under way, then look for more; to be called before single calls are claimed."""
+        self._open = await self._registry.open(self._settings.name)
+        if self._is_on or self._open is not None:
+            self._task = asyncio.create_task(self._run(between_claims), name=f"{self._settings.name} bulk path")
+
+    async def stop(self) -> None:
+        """End; a job that Cordial has is followed on at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def leave(self, segment_ids: Sequence[int], pending: Mapping[int, int]) -> list[int]:
+        """Return which segments single calls may send; the others travel as files, now or soon."""
+        busy = frozenset(self._open.segment_ids) if self._open else frozenset()
+        if self._is_resting:
+            self._left, self._due = frozenset(), ()
+        else:
+            choice = self._chooser.choose(
+                {segment_id: pending[segment_id] for segment_id in segment_ids if segment_id not in busy},
+                self._registry.arriving_users,
+                self._registry.inbox_users(),
+            )
+            self._left, self._due = choice
+        if self._due and self._open is None:
+            self._wake.set()
+        return [segment_id for segment_id in segment_ids if segment_id not in busy and segment_id not in self._left]
+
+    def admits(self, authorization: str | None) -> bool:
+        """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
+        return files.admits(self._settings.import_passwords, authorization)
+
+    def hint(self) -> None:
+        """Look at the job under way: somebody says that it is over."""
+        self._runner.hint()
+
+    @property
+    def _is_resting(self) -> bool:
+        return not self._is_on or asyncio.get_running_loop().time() < self._resting_until
+
+    async def _run(self, between_claims: BetweenClaims) -> None:
+        while True:
+            try:
+                if self._open is not None:
+                    await self._finish(self._open)
+                elif self._due and self._line.status().state is not AccountState.PAUSED:
+                    await self._begin(between_claims)
+                else:
+                    await self._rest_a_while()
+            except StoreUnavailableError as error:
+                log.warning("import.waits", account=self._settings.name, reason=error.message)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+            except Exception:
+                log.exception("import.failed", account=self._settings.name)
+                await asyncio.sleep(_REPEAT_SECONDS)
+
+    async def _rest_a_while(self) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._wake.wait()
+
+    async def _begin(self, between_claims: BetweenClaims) -> None:
+        segment_ids, self._due = self._due, ()
+        # From here on, so that single calls of these segments end while what they leave is gathered.
+        self._open = OpenImport(0, list(segment_ids), 0, [])
+        try:
+            self._open = await self._registry.gather(self._settings.name, segment_ids, between_claims, _MOST_CONTACTS)
+        except BaseException:
+            self._open = None
+            raise
+        if self._open is None:
+            self._fall_back("none of the contacts suits a file")
+        else:
+            log.info("import.begun", account=self._settings.name, contacts=self._open.contacts, lists=len(segment_ids))
+
+    async def _finish(self, begun: OpenImport) -> None:
+        while (current := await self._registry.current(self._settings.name)) is not None:
+            await self._take_part(current, current.parts[0])
+        self._open = None
+        log.info("import.ended", account=self._settings.name, contacts=begun.contacts)
+        self._on_ended(begun.segment_ids)
+
+    async def _take_part(self, current: OpenImport, part: ImportPart) -> None:
+        name = self._settings.name
+        if part.state is PartState.SETTLING:
+            await self._registry.settle(name, part)
+        elif part.state is PartState.RELEASING or (self._is_resting and part.state is not PartState.RUNNING):
+            await self._registry.release(name, part)
+        else:
+            columns = columns_of(current.segment_ids, self._lists.ready_names())
+            if columns is None:
+                await self._give_up(part, Unserved("one of the lists cannot be written now", may_repeat=False))
+                return
+            job = await self._runner.run(part, columns)
+            if isinstance(job, Unserved):
+                await self._give_up(part, job)
+                return
+            judgement = judge(
+                part,
+                job,
+                creates_contacts=self._settings.create_contacts,
+                threshold=self._settings.bulk_threshold,
+            )
+            await self._follow_up(part, judgement, is_last=len(current.parts) == 1)
+
+    async def _follow_up(self, part: ImportPart, judgement: Judgement, *, is_last: bool) -> None:
+        name, step, reason = self._settings.name, judgement.step, judgement.reason
+        if is_last and (step is NextStep.SETTLE or judgement.count_decides):
+            missed = await self._shortfall()
+            if not missed:
+                step = NextStep.SETTLE
+            elif step is NextStep.SETTLE:
+                await self._give_up(part, Unserved(missed, may_repeat=True))
+                return
+        if step is NextStep.SETTLE:
+            await self._registry.settle(name, part)
+        elif step is NextStep.CREATE:
+            await self._registry.send_again(part, Strategy.INSERT_ONLY, missing=judgement.missing)
+        else:
+            log.warning("import.fell_short", account=name, contacts=part.contacts, reason=reason, then=step.value)
+            await self._registry.note_reason(part, reason)
+            if step is NextStep.CUT:
+                await self._registry.cut(name, part, -(-part.contacts // CUT_INTO))
+            else:
+                await self._registry.release(name, part)
+
+    async def _give_up(self, part: ImportPart, unserved: Unserved) -> None:
+        """Try a part once more where that may help, else leave it, and for a time all else, to single calls."""
+        if unserved.may_repeat and not part.tries:
+            log.warning("import.repeated", account=self._settings.name, reason=unserved.reason)
+            await asyncio.sleep(_REPEAT_SECONDS)
+            await self._registry.send_again(part, Strategy.UPDATE_ONLY, failed=True)
+            return
+        self._fall_back(unserved.reason)
+        await self._registry.note_reason(part, unserved.reason)
+        await self._registry.release(self._settings.name, part)
+
+    def _fall_back(self, reason: str) -> None:
+        self._resting_until = asyncio.get_running_loop().time() + _REST_SECONDS
+        log.error("import.fell_back", account=self._settings.name, reason=reason, hint="single calls do the work")
+
+    async def _shortfall(self) -> str:
+        """Return which list holds fewer than it must now, by Cordial's count; empty if none does, or none can be told."""
+        missed = ""
+        for wait in _RECOUNT_AFTER_SECONDS:
+            await asyncio.sleep(wait)
+            missed = await self._find_shortfall()
+            if not missed:
+                break
+        return missed
+
+    async def _find_shortfall(self) -> str:
+        for expected in await self._registry.expected_counts(self._settings.name):
+            counted = await self._count(expected.list_id)
+            list_name = self._lists.ready_names().get(expected.segment_id, "the list")
+            if counted is not None and (missed := shortfall(expected.count, counted, list_name)):
+                return missed
+        return ""
+
+    async def _count(self, list_id: str) -> int | None:
+        answer = await self._line.call(lambda: self._line.client.count_list(list_id))
+        counted = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
+        return counted if isinstance(counted, int) else None

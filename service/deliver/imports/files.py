@@ -1,0 +1,141 @@
+"""The files of imports as Cordial fetches them: under a name nobody can guess, once, and only while their job runs."""
+
+import base64
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp_apispec import docs
+
+from service.bulk import ImportFile, ImportPart
+from service.deliver.imports.jobs import digest_of
+from service.deliver.imports.request import FILES_PATH, USER
+from service.settings import SecretReference
+
+log = structlog.get_logger()
+
+# The last bytes of a download may be lost where the sender cannot see it, so a file can be fetched again for so long.
+_REPEAT_SECONDS = 120.0
+_ROUTE = FILES_PATH + r"/{name:[A-Za-z0-9_-]{43}}.csv"
+_TAGS = ["Import files"]
+_NAME = {
+    "in": "path",
+    "name": "name",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "as Cordial was told",
+}
+
+
+class Registry(Protocol):
+    """What serving files needs of the store's imports."""
+
+    async def file(self, name_digest: bytes) -> ImportFile | None:
+        """Return the file whose name has that digest, while it may be fetched."""
+
+    async def note_fetched(self, part: ImportPart, name_digest: bytes) -> None:
+        """Note that the part's file has begun to be fetched."""
+
+    def lines(self, file: ImportFile) -> AsyncIterator[str]:
+        """Yield the rows of a file, some thousands at a time."""
+
+
+class Fetcher(Protocol):
+    """What is asked of the account a file belongs to."""
+
+    def admits(self, authorization: str | None) -> bool:
+        """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
+
+    def hint(self) -> None:
+        """Look at the job under way: somebody says that it is over."""
+
+
+class ImportFiles:
+    """Answers those who know a file's name."""
+
+    def __init__(self, registry: Registry, account: Callable[[str], Fetcher | None]) -> None:
+        self._registry = registry
+        self._account = account
+        self._fetched_at: dict[bytes, float] = {}
+
+    @docs(
+        tags=_TAGS,
+        summary="Fetch the file of an import",
+        description="For Cordial alone: the name is part of the import's request, and valid while its job runs.",
+        parameters=[_NAME],
+        responses={
+            200: {"description": "CSV without a header: address, then 1 or 0 for each list"},
+            401: {"description": "the account demands a password as well"},
+            404: {"description": "there is no such file, or no more"},
+        },
+    )
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Answer with the rows, read from the store as they are sent."""
+        digest = digest_of(request.match_info["name"])
+        file = await self._registry.file(digest)
+        account = self._account(file.account) if file else None
+        if file is None or account is None or self._is_used_up(digest):
+            raise web.HTTPNotFound
+        if not account.admits(request.headers.get(hdrs.AUTHORIZATION)):
+            raise web.HTTPUnauthorized(headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="import files"'})
+        response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store"})
+        response.content_type, response.charset = "text/csv", "utf-8"
+        response.content_length = file.size_bytes
+        if request.method == hdrs.METH_HEAD:
+            await response.prepare(request)
+            return response
+        await self._registry.note_fetched(file.part, digest)
+        await response.prepare(request)
+        async for lines in self._registry.lines(file):
+            await response.write(lines.encode())
+        await response.write_eof()
+        self._fetched_at.setdefault(digest, time.monotonic())
+        log.info("import.fetched", account=file.account, size_bytes=file.size_bytes)
+        return response
+
+    @docs(
+        tags=_TAGS,
+        summary="Hear that an import's job is over",
+        description="For Cordial alone. What is sent is not read: it is a hint to ask for the job now.",
+        parameters=[_NAME],
+        responses={204: {"description": "taken"}, 404: {"description": "there is no such file, or no more"}},
+    )
+    async def status(self, request: web.Request) -> web.Response:
+        """Take the hint."""
+        file = await self._registry.file(digest_of(request.match_info["name"]))
+        account = self._account(file.account) if file else None
+        if account is None:
+            raise web.HTTPNotFound
+        account.hint()
+        return web.Response(status=204)
+
+    def _is_used_up(self, digest: bytes) -> bool:
+        now = time.monotonic()
+        return now - self._fetched_at.get(digest, now) > _REPEAT_SECONDS
+
+
+def add_routes(app: web.Application, files: ImportFiles) -> None:
+    """Add the paths under which Cordial finds files, and says that a job is over."""
+    app.router.add_get(_ROUTE, files.get)
+    app.router.add_post(_ROUTE + "/status", files.status)
+
+
+def admits(passwords: Sequence[SecretReference], authorization: str | None) -> bool:
+    """Tell whether `Authorization` holds one of the passwords, as HTTP Basic; anything does where there is none."""
+    if not passwords:
+        return True
+    given = (authorization or "").encode()
+    fits = [_is_same(given, password) for password in passwords]
+    return any(fits)
+
+
+def _is_same(given: bytes, password: SecretReference) -> bool:
+    try:
+        expected = base64.b64encode(f"{USER}:{password.read()}".encode())
+    except (OSError, LookupError) as error:
+        log.warning("import.password_unreadable", reason=str(error))
+        return False
+    return hmac.compare_digest(given, b"Basic " + expected)

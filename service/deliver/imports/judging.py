@@ -1,0 +1,140 @@
+"""What a job's answer means for the changes that travelled with it. Pure, no I/O.
+
+Cordial's contract counts the rows it updated, inserted, ignored (because of the strategy), rejected, and refused for a
+unique constraint (`error`), and names none of them.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from service.bulk import ImportPart, Strategy
+
+# Into how many parts one is cut whose job fell short of some rows.
+CUT_INTO = 16
+
+
+class JobStatus(StrEnum):
+    """What a job is doing, as far as that matters: a status we do not know is taken for `running`."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Job(NamedTuple):
+    """A job as Cordial describes it; a figure it does not give is None."""
+
+    status: JobStatus
+    said: str
+    completed: int | None = None
+    total: int | None = None
+    inserted: int | None = None
+    ignored: int | None = None
+    rejected: int | None = None
+    error: int | None = None
+
+    @property
+    def progress(self) -> tuple[str, int | None]:
+        """What changes while a job moves on."""
+        return self.said, self.completed
+
+
+class NextStep(StrEnum):
+    """What to do with a part whose job is over.
+
+    `settle`: its changes took effect. `create`: send it again for those contacts that Cordial did not know. `cut`: send
+    it again in smaller parts. `release`: leave it to single calls, which learn what is wrong with whom.
+    """
+
+    SETTLE = "settle"
+    CREATE = "create"
+    CUT = "cut"
+    RELEASE = "release"
+
+
+class Judgement(NamedTuple):
+    """The next step for a part; `missing` is how many contacts Cordial did not know, `reason` why it is not settled.
+
+    `count_decides` where the figures leave it open: if every list holds as many as it must, the part is settled.
+    """
+
+    step: NextStep
+    reason: str = ""
+    missing: int = 0
+    count_decides: bool = False
+
+
+def read_job(body: Any) -> Job:
+    """Read a job; whatever is not as the contract has it counts as not said."""
+    fields: Mapping[str, Any] = body if isinstance(body, dict) else {}
+    said = str(fields.get("status") or "")
+    result = fields.get("result")
+    figures: Mapping[str, Any] = result if isinstance(result, dict) else {}
+    status = {"done": JobStatus.DONE, "failed": JobStatus.FAILED}.get(said.lower(), JobStatus.RUNNING)
+    total = _figure(figures, "totalRecords")
+    return Job(
+        status,
+        said,
+        completed=_figure(fields, "completedItems"),
+        total=_figure(fields, "totalItems") if total is None else total,
+        inserted=_figure(figures, "inserted"),
+        ignored=_figure(figures, "ignored"),
+        rejected=_figure(figures, "rejected"),
+        error=_figure(figures, "error"),
+    )
+
+
+def read_job_id(body: Any) -> tuple[str, str]:
+    """Return the job's id, or an empty one and why there is none: Cordial's contract puts errors inside a 201, too."""
+    job_id = body.get("jobId") if isinstance(body, dict) else None
+    if isinstance(job_id, dict):
+        return "", str(job_id.get("message") or job_id.get("errorKey") or "it names no reason")
+    return (str(job_id), "") if job_id else ("", "its answer names no job")
+
+
+def judge(part: ImportPart, job: Job, *, creates_contacts: bool, threshold: int) -> Judgement:
+    """Judge a job that is done."""
+    rows = part.contacts if part.strategy is Strategy.UPDATE_ONLY else part.joining
+    if job.total is None or job.ignored is None:
+        return Judgement(NextStep.RELEASE, "Cordial gave no figures", count_decides=True)
+    refused = (job.rejected or 0) + (job.error or 0)
+    short = refused + max(0, rows - job.total)
+    if short:
+        reason = f"{refused} rows were refused and {short - refused} not counted, of {rows}; Cordial names none of them"
+        return _divide(part, short, reason, threshold)
+    if part.strategy is Strategy.UPDATE_ONLY:
+        return _judge_update(part, job.ignored, creates_contacts=creates_contacts, threshold=threshold)
+    # Contacts that only leave lists are not in this file: being unknown, they are on none.
+    not_created = part.missing - (job.total - job.ignored) - (part.contacts - part.joining)
+    if not_created > 0:
+        reason = f"{not_created} contacts were neither updated nor created"
+        # Unless "ignored" also meant that there was nothing to change.
+        return _divide(part, not_created, reason, threshold)._replace(count_decides=True)
+    return Judgement(NextStep.SETTLE)
+
+
+def shortfall(expected: int, counted: int, list_name: str) -> str:
+    """Say that a list holds fewer than it must; empty if it does not."""
+    if counted >= expected:
+        return ""
+    return f"Cordial counts {counted} contacts on {list_name}, where at least {expected} must be"
+
+
+def _judge_update(part: ImportPart, ignored: int, *, creates_contacts: bool, threshold: int) -> Judgement:
+    if not ignored or not part.joining:
+        return Judgement(NextStep.SETTLE)
+    if creates_contacts:
+        return Judgement(NextStep.CREATE, missing=ignored)
+    return _divide(part, ignored, f"Cordial does not know {ignored} of the contacts, and names none of them", threshold)
+
+
+def _divide(part: ImportPart, short: int, reason: str, threshold: int) -> Judgement:
+    """Cut where that leaves most parts whole, else leave it to calls."""
+    is_worth_it = part.contacts > threshold and short < CUT_INTO
+    return Judgement(NextStep.CUT if is_worth_it else NextStep.RELEASE, reason)
+
+
+def _figure(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

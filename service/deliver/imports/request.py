@@ -1,0 +1,42 @@
+"""The request for an import as Cordial's contract has it: where the file is, what its columns are. Pure, no I/O."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from service.bulk import NULL_MARKER, ImportPart, Strategy
+from service.deliver.requests import Request
+from service.settings import AccountSettings
+
+FILES_PATH = "/imports"
+USER = "cordial"
+
+
+def create_import(settings: AccountSettings, part: ImportPart, lists: Sequence[str], name: str) -> Request:
+    """Return what has Cordial fetch a part's file and set its memberships of `lists`.
+
+    `name` is the secret part of the file's URL; the account's password for files, if it has one, is asked for besides.
+    Contacts are only updated, or else created with the status `none`: an import subscribes whom it creates unless told
+    otherwise (R14). Raises `OSError` or `LookupError` when the password cannot be read.
+    """
+    password = settings.import_passwords[0].read() if settings.import_passwords else ""
+    status = ["channels.email.subscribeStatus"] if part.strategy is Strategy.INSERT_ONLY else []
+    url = urlsplit(settings.public_url)
+    login = f"{USER}:{quote(password, safe='')}@" if password else ""
+    body: dict[str, Any] = {
+        "importName": f"heap-cordial {part.import_id}-{part.id}",
+        "source": {"transport": url.scheme, "url": f"{url.scheme}://{login}{url.netloc}{url.path}{file_path(name)}"},
+        "hasHeader": False,
+        "columns": ["channels.email.address", *status, *lists],
+        "delimiter": ",",
+        "nullMarker": NULL_MARKER,
+        "strategy": part.strategy.value,
+        "suppressTriggers": settings.suppress_triggers,
+        "jobStatusWebhookUrl": f"{settings.public_url}{file_path(name)}/status",
+    }
+    return Request("POST", "/contactimports", "contactimports", body)
+
+
+def file_path(name: str) -> str:
+    """Return the path of a file of that name."""
+    return f"{FILES_PATH}/{name}.csv"
