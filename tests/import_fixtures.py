@@ -1,12 +1,12 @@
 """Contact imports as a client asks for them, and a real file server on loopback that the stand-in fetches from."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from aiohttp import BasicAuth, web
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from service.sandbox.options import SandboxOptions
@@ -22,17 +22,17 @@ class FileServer:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.login: BasicAuth | None = None
+        self.authorization: str | None = None
         self.requests: list[tuple[str, str]] = []
-        self.posts: list[Any] = []
+        self.posts: asyncio.Queue[Any] = asyncio.Queue()
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
         if request.method == "POST":
-            self.posts.append(msgspec.json.decode(await request.read()))
+            await self.posts.put(msgspec.json.decode(await request.read()))
             return web.Response(status=500)
-        if self.login is not None and request.headers.get("Authorization") != self.login.encode():
+        if self.authorization not in (None, request.headers.get("Authorization")):
             return web.Response(status=401)
         if request.path not in self.files:
             return web.Response(status=404)
@@ -70,14 +70,17 @@ class Importer:
     async def job(self, job_id: str) -> Any:
         return (await self.cordial.call("GET", f"/v2/jobs/{job_id}")).json
 
-    async def wait_for(self, job_id: str, *statuses: str) -> Any:
-        """Poll as a client would, until the job has one of the statuses."""
+    async def wait_until(self, job_id: str, reached: Callable[[Any], bool]) -> Any:
+        """Poll as a client would, until the job has come so far."""
         async with asyncio.timeout(30):
             while True:
                 job = await self.job(job_id)
-                if job["status"] in statuses:
+                if reached(job):
                     return job
                 await asyncio.sleep(0.01)
+
+    async def wait_for(self, job_id: str, *statuses: str) -> Any:
+        return await self.wait_until(job_id, lambda job: job["status"] in statuses)
 
     async def run(self, rows: Iterable[str] | bytes, **keys: Any) -> Any:
         return await self.wait_for(await self.start(rows, **keys), *ENDED)

@@ -1,6 +1,5 @@
 """What one row of an import does to its contact."""
 
-import time
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -41,8 +40,8 @@ class RowWriter:
         self._columns = columns
         self._for_all = for_all
 
-    def write(self, row: Sequence[str]) -> RowOutcome:
-        """Carry out one row, as a whole or not at all."""
+    def write(self, row: Sequence[str], joined_at: int) -> RowOutcome:
+        """Carry out one row, as a whole or not at all; `joined_at` is the Unix time in seconds."""
         try:
             values = read_row(self._columns, row, self._request.null_marker)
         except RowRejectedError:
@@ -53,11 +52,12 @@ class RowWriter:
         if self._clashes(values, contact):
             return RowOutcome.ERROR
         if contact is not None:
-            self._apply(values, contact, created=False)
+            self._apply(values, contact, joined_at, created=False)
             return RowOutcome.UPDATED
         if values.address is None:
             return RowOutcome.REJECTED
-        self._apply(values, self._state.create_contact(f"{EMAIL}:{values.address}", values.address), created=True)
+        contact = self._state.create_contact(f"{EMAIL}:{values.address}", values.address)
+        self._apply(values, contact, joined_at, created=True)
         return RowOutcome.INSERTED
 
     def _find(self, values: RowValues) -> Contact | None:
@@ -71,9 +71,8 @@ class RowWriter:
             for key, value in values.identifiers
         )
 
-    def _apply(self, values: RowValues, contact: Contact, *, created: bool) -> None:
+    def _apply(self, values: RowValues, contact: Contact, joined_at: int, *, created: bool) -> None:
         self._subscribe(contact, values.subscribe_status, created=created)
-        joined_at = int(time.time())
         for account_list, wanted in (*values.memberships, *self._for_all):
             if wanted:
                 account_list.members.setdefault(contact.cid, joined_at)

@@ -104,13 +104,14 @@ class ImportRun:
 
     def _carry_out(self, rows: list[list[str]], writer: RowWriter) -> None:
         fault, job = self._job.fault, self._job
+        joined_at = int(time.time())
         for row in rows:
             if fault.reject_share and self._draw.random() < fault.reject_share:
                 outcome = RowOutcome.REJECTED
             elif fault.lose_share and self._draw.random() < fault.lose_share:
                 outcome = RowOutcome.UPDATED
             else:
-                outcome = writer.write(row)
+                outcome = writer.write(row, joined_at)
             job.outcomes[outcome] += 1
         job.completed_items += len(rows)
 
