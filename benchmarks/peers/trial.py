@@ -14,6 +14,7 @@ from benchmarks.peers.contenders import Contender, Ending, make_settings
 from benchmarks.peers.processes import Processes
 from benchmarks.peers.programs.job import environment_of
 from benchmarks.peers.senders import SEGMENT_NAME, Senders, make_users
+from benchmarks.peers.stand_in import Progress, StandIn
 from benchmarks.service_process import HEAP_SECRET
 from benchmarks.stand_in import running_stand_in
 from service.sandbox.options import DEFAULT_API_KEY
@@ -51,37 +52,6 @@ class Killed(NamedTuple):
     users_at_kill: int
     lost: int
     repeated: int
-
-
-class StandIn:
-    """What the stand-in Cordial has seen."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
-
-    async def progress(self) -> "Progress":
-        """Return the counts now."""
-        async with self._session.get(f"{self._url}/sandbox/state") as response:
-            state = await response.json()
-        members = next((found["count"] for found in state["lists"] if found["name"] == SEGMENT_NAME), 0)
-        # Whether it creates the contact or finds it, the call for a contact is the one answered 201.
-        return Progress(members, state["calls_by_status"].get("201", 0), state["calls"])
-
-    async def members(self) -> set[str]:
-        """Return who is on the list."""
-        url = f"{self._url}/sandbox/lists/{SEGMENT_NAME}/contacts"
-        async with self._session.get(url, params={"all": "1"}) as response:
-            response.raise_for_status()
-            return set((await response.json())["contacts"])
-
-
-class Progress(NamedTuple):
-    """Who is on the list, calls carried out for contacts, and calls of all kinds."""
-
-    members: int
-    contact_calls: int
-    calls: int
 
 
 class _Trial:
@@ -152,6 +122,6 @@ async def _running(
             senders = Senders(url, HEAP_SECRET, users, page_size=job.page_size, number=_SENDERS)
             try:
                 await processes.start()
-                yield _Trial(contender, processes, StandIn(session, cordial_url), senders)
+                yield _Trial(contender, processes, StandIn(session, cordial_url, SEGMENT_NAME), senders)
             finally:
                 await processes.kill()
