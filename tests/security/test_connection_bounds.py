@@ -1,0 +1,220 @@
+"""Who keeps the service waiting loses the connection; whose request is at work never does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+from aiohttp import web
+
+from service.connections import GuardedRunner
+from service.settings import ServerSettings
+
+FEW = 16
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+PATIENCE_SECONDS = 20
+
+
+class Peer(NamedTuple):
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, head: bytes = HEAD) -> bytes:
+        """Send a request and return the body, which is `ok` from every handler here."""
+        self.writer.write(head)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await self.reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            return await self.reader.readexactly(2)
+
+    async def is_closed(self) -> bool:
+        """Wait until the service has closed the connection without a word."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            try:
+                return await self.reader.read(1) == b""
+            except ConnectionError:
+                return True
+
+
+class Guarded:
+    """A guarded application: `/` answers, `/held` answers once `release` is set, `/read` reads the body, `/much` writes."""
+
+    def __init__(self, port: int, release: asyncio.Event) -> None:
+        self.release = release
+        self.entered = 0
+        self._port = port
+        self._peers: list[Peer] = []
+
+    async def connect(self, address: str = "127.0.0.1") -> Peer:
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self._port, local_addr=(address, 0)))
+        self._peers.append(peer)
+        return peer
+
+    async def hold(self, path: str = "/held") -> Peer:
+        """Return a peer whose request is at work."""
+        peer = await self.connect()
+        before = self.entered
+        peer.writer.write(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+        await self.until_entered(before + 1)
+        return peer
+
+    async def until_entered(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.entered < count:  # noqa: ASYNC110  handlers count, nobody sets an event
+                await asyncio.sleep(0.01)
+
+    def leave(self) -> None:
+        for peer in self._peers:
+            peer.writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def guarded(**settings: float) -> AsyncIterator[Guarded]:
+    release = asyncio.Event()
+    app = web.Application()
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def held(_request: web.Request) -> web.Response:
+        running.entered += 1
+        await release.wait()
+        return web.Response(text="ok")
+
+    async def read(request: web.Request) -> web.Response:
+        running.entered += 1
+        await request.read()
+        return web.Response(text="ok")
+
+    async def much(request: web.Request) -> web.StreamResponse:
+        running.entered += 1
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65_536)
+
+    app.router.add_get("/", answer)
+    app.router.add_get("/held", held)
+    app.router.add_post("/read", read)
+    app.router.add_get("/much", much)
+    bounds = {"max_connections": FEW, "max_connections_per_address": FEW} | settings
+    runner = GuardedRunner(app, ServerSettings(**bounds), access_log=None, shutdown_timeout=0.1)  # type: ignore[arg-type]
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    running = Guarded(runner.addresses[0][1], release)
+    try:
+        yield running
+    finally:
+        release.set()
+        running.leave()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
+async def test_a_head_that_does_not_come_is_not_waited_for(sent):
+    async with guarded(header_timeout_seconds=0.1) as running:
+        peer = await running.connect()
+        peer.writer.write(sent)
+        assert await peer.is_closed()
+
+
+async def test_dripping_does_not_put_the_deadline_off():
+    async with guarded(header_timeout_seconds=1) as running:
+        peer = await running.connect()
+        closed = asyncio.create_task(peer.is_closed())
+        peer.writer.write(b"GET / HTTP/1.1\r\n")
+        while not closed.done():
+            peer.writer.write(b"X: y\r\n")
+            await asyncio.sleep(0.05)
+        assert closed.result()
+
+
+async def test_between_requests_a_connection_may_rest_longer_but_not_for_ever():
+    async with guarded(header_timeout_seconds=0.1, keepalive_timeout_seconds=60) as running:
+        peer = await running.connect()
+        assert await peer.ask() == b"ok"
+        await asyncio.sleep(1.5)
+        assert await peer.ask() == b"ok"
+    async with guarded(keepalive_timeout_seconds=0.1) as running:
+        peer = await running.connect()
+        assert await peer.ask() == b"ok"
+        assert await peer.is_closed()
+
+
+async def test_a_head_in_single_bytes_and_requests_in_one_piece_are_served():
+    async with guarded() as running:
+        peer = await running.connect()
+        for byte in HEAD[:-1]:
+            peer.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert await peer.ask(HEAD[-1:]) == b"ok"
+        assert await peer.ask(HEAD + HEAD) == b"ok"
+        assert await peer.ask(b"") == b"ok"
+
+
+async def test_a_head_without_end_is_cut_before_it_fills_the_memory():
+    async with guarded() as running:
+        peer = await running.connect()
+        peer.writer.write(b"GET / HTTP/1.1\r\n")
+        sent = 0
+        while sent < 10_000_000 and not peer.writer.transport.is_closing():
+            peer.writer.write(b"X: y\r\n" * 100)
+            sent += 600
+            with contextlib.suppress(ConnectionError):
+                await peer.writer.drain()
+        assert await peer.is_closed()
+        assert sent < 10_000_000
+
+
+async def test_the_longest_idle_connection_makes_room():
+    async with guarded() as running:
+        crowd = [await running.connect() for _ in range(FEW)]
+        for peer in crowd:
+            assert await peer.ask() == b"ok"
+        newcomer = await running.connect()
+        assert await newcomer.ask() == b"ok"
+        assert await crowd[0].is_closed()
+        assert await crowd[1].ask() == b"ok"
+
+
+async def test_a_body_that_does_not_come_makes_room():
+    async with guarded() as running:
+        stuck = await running.connect()
+        stuck.writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        await running.until_entered(1)
+        for _ in range(FEW - 1):
+            await running.hold()
+        assert await (await running.connect()).ask() == b"ok"
+        assert await stuck.is_closed()
+
+
+async def test_an_answer_that_is_not_read_makes_room():
+    async with guarded() as running:
+        deaf = await running.connect()
+        transport = deaf.writer.transport
+        transport.pause_reading()  # type: ignore[attr-defined]
+        deaf.writer.write(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+        await running.until_entered(1)
+        for _ in range(FEW - 1):
+            await running.hold()
+        assert await (await running.connect()).ask() == b"ok"
+
+
+async def test_requests_at_work_are_never_cut():
+    async with guarded() as running:
+        busy = [await running.hold() for _ in range(FEW)]
+        assert await (await running.connect()).is_closed()
+        running.release.set()
+        for peer in busy:
+            assert await peer.ask(b"") == b"ok"
+
+
+async def test_one_address_cannot_push_others_out():
+    async with guarded(max_connections_per_address=4) as running:
+        quiet = await running.connect("127.0.0.2")
+        assert await quiet.ask() == b"ok"
+        crowd = [await running.connect() for _ in range(FEW)]
+        assert await crowd[-1].ask() == b"ok"
+        assert await crowd[0].is_closed()
+        assert await quiet.ask() == b"ok"
