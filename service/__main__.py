@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ _MODULE_OF = {
     "retry": "service.commands.steering",
     "verify": "service.commands.steering",
     "rebuild": "service.commands.steering",
+    "backup": "service.commands.backup",
+    "restore": "service.commands.backup",
 }
 
 
@@ -32,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
     asked = _MODULE_OF.get(given[0]) if given else None
+    if given[:1] == ["serve"]:
+        # A reload asked for while it loads is what it is about to do: read the configuration.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for name in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
         importlib.import_module(name).register(subparsers)
     namespace = parser.parse_args(given)

@@ -122,6 +122,11 @@ async def open_reader(database: Path) -> Connection:
     return connection
 
 
+def connect_to_read(database: Path, patience_seconds: float) -> sqlite3.Connection:
+    """Open a file that must be there, for this thread, without writing to it; raises `sqlite3.Error`."""
+    return sqlite3.connect(_read_only_uri(database), uri=True, isolation_level=None, timeout=patience_seconds)
+
+
 def _create_private(database: Path) -> None:
     # The ledger is a list of people; SQLite would let everybody read it, and gives its other files the same rights.
     os.close(os.open(database, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))

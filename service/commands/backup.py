@@ -1,0 +1,65 @@
+"""The commands `backup` and `restore`: the store's file, copied while the service runs, and put back while it does not."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from service import config
+from service.commands.client import add_config_option
+from service.commands.terminal import say
+from service.errors import ConfigurationError
+from service.store.backup import BackupError, Contents, restore_backup, take_backup
+
+# Answers of the service on the same host come first.
+_NICENESS = 10
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the commands."""
+    backup = subparsers.add_parser("backup", help="copy the store to a file, also while the service runs")
+    add_config_option(backup)
+    backup.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to make; never written over")
+    backup.set_defaults(run=lambda arguments: _run(arguments, _backup))
+    restore = subparsers.add_parser("restore", help="put a backup in the store's place, while the service does not run")
+    add_config_option(restore)
+    restore.add_argument("--from", type=Path, required=True, dest="source", metavar="FILE", help="the backup")
+    restore.add_argument("--force", action="store_true", help="replace the store that is there; it is kept beside")
+    restore.set_defaults(run=lambda arguments: _run(arguments, _restore))
+
+
+def _run(arguments: argparse.Namespace, work: Callable[[Path, argparse.Namespace], None]) -> int:
+    try:
+        settings = config.load(arguments.config, os.environ)
+        work(Path(settings.store.path), arguments)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
+        return 2
+    except BackupError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _backup(database: Path, arguments: argparse.Namespace) -> None:
+    os.nice(_NICENESS)
+    contents = take_backup(database, arguments.to)
+    say(f"{arguments.to}: {_described(contents)}")
+
+
+def _restore(database: Path, arguments: argparse.Namespace) -> None:
+    restored = restore_backup(database, arguments.source, force=arguments.force)
+    say(f"{database}: {_described(restored.contents)}")
+    if restored.replaced is not None:
+        say(f"What was there before is kept as {restored.replaced}.")
+    say("Pages that came after that are not in it: press Sync now in Heap, and see docs/operations.md.")
+
+
+def _described(contents: Contents) -> str:
+    last = "never" if contents.last_page_at is None else f"{contents.last_page_at:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        f"{contents.size_bytes:,} bytes, {contents.members:,} members, {contents.unsettled:,} unsettled, "
+        f"last page {last}; its content was checked."
+    )
