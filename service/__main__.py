@@ -23,8 +23,6 @@ _MODULE_OF = {
     "retry": "service.commands.steering",
     "verify": "service.commands.steering",
     "rebuild": "service.commands.steering",
-    "backup": "service.commands.backup",
-    "restore": "service.commands.backup",
 }
 
 

@@ -45,6 +45,8 @@ class Installation:
         self.log = folder / "log"
         self.secret_file = _secret(folder / "heap-secret", WEBHOOK_SECRET)
         self.key_file = _secret(folder / "cordial-key", DEFAULT_API_KEY)
+        # The last one that `serving` began.
+        self.process: asyncio.subprocess.Process | None = None
         settings = {
             "SERVER__HOST": "127.0.0.1",
             "SERVER__PORT": str(self.port),
@@ -62,14 +64,15 @@ class Installation:
         return await run_command(*arguments, environment=self.environment)
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def serving(self, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run `serve` until the block ends; its log goes to `log`. Afterwards it must have ended with status 0."""
         with self.log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "service", "serve", env=self.environment, cwd=ROOT, stderr=log
+                sys.executable, "-m", "service", "serve", *options, env=self.environment, cwd=ROOT, stderr=log
             )
+        self.process = process
         try:
-            await _wait_until_it_answers(f"{self.url}/livez", process)
+            await wait_until_it_answers(f"{self.url}/livez", process)
             yield process
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -160,7 +163,8 @@ def _secret(path: Path, text: str) -> Path:
     return path
 
 
-async def _wait_until_it_answers(url: str, process: asyncio.subprocess.Process) -> None:
+async def wait_until_it_answers(url: str, process: asyncio.subprocess.Process) -> None:
+    """Return once something answers at the address; fail when the process ends instead."""
     async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as session:
         while process.returncode is None:
             with contextlib.suppress(aiohttp.ClientError):

@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from service import config, log
 from service.app import running_service
 from service.commands.client import add_config_option
+from service.commands.reloading import read_configuration, reload_when_asked, reloads_asked_by_sighup
 from service.errors import ConfigurationError
 from service.settings import Settings
 from service.store.sqlite import StoreOpenError
@@ -32,14 +34,12 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Before the configuration is read: whoever changes it and asks for a reload meanwhile is heard.
+    reload_asked = reloads_asked_by_sighup()
     try:
-        settings = config.load(arguments.config, os.environ)
-        faults = config.secret_faults(settings)
+        settings = read_configuration(arguments.config)
     except ConfigurationError as error:
-        faults = error.faults
-        settings = None
-    if settings is None or faults:
-        for fault in faults:
+        for fault in error.faults:
             print(fault, file=sys.stderr)  # noqa: T201  the log is not configured before the configuration is read
         return _CONFIGURATION_FAULT
     log.configure(settings.log)
@@ -47,14 +47,22 @@ def _run(arguments: argparse.Namespace) -> int:
         _log.warning("secret.exposed", warning=warning)
     _log.info("configuration", **config.describe(settings))
     try:
-        return asyncio.run(serve_until_signalled(settings))
+        return asyncio.run(serve_until_signalled(settings, lambda: read_configuration(arguments.config), reload_asked))
     except (StoreOpenError, OSError) as error:
         _log.error("service.not_started", reason=str(error))
         return _STARTUP_FAULT
+    finally:
+        # The interpreter, on its way out, gives signals back that functions of ours handle.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-async def serve_until_signalled(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; a second signal ends the process at once, which loses nothing (R6, R13)."""
+async def serve_until_signalled(
+    settings: Settings, read_settings: Callable[[], Settings], reload_asked: asyncio.Event
+) -> int:
+    """Run until SIGTERM or SIGINT; a second signal ends the process at once, which loses nothing (R6, R13).
+
+    Each time `reload_asked` is set, the settings are read anew.
+    """
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -65,6 +73,9 @@ async def serve_until_signalled(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    async with running_service(settings):
+    async with running_service(settings) as service:
+        reloading = asyncio.create_task(reload_when_asked(service, read_settings, reload_asked), name="reloading")
         await told.wait()
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
     return 0

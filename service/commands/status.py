@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from service.commands.terminal import one_line, say
 from service.errors import ConfigurationError
 from service.model import ListState
 from service.settings import ServerSettings, Settings
-from service.store.progress import FailureGroup, Overview, SyncProgress, read_overview
+from service.store.progress import AccountProgress, FailureGroup, Overview, SyncProgress, read_overview
 from service.store.sqlite import StoreOpenError
 
 _TIMEOUT_SECONDS = 3.0
@@ -57,14 +58,14 @@ def _run(arguments: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings))
     else:
-        say(*_lines(readiness, overview))
+        say(*_lines(readiness, overview, settings.accounts))
     return 0
 
 
 async def _watch(settings: Settings) -> None:
     while True:
         overview = await read_overview(Path(settings.store.path))
-        lines = _lines(await _ask_readiness(settings.server), overview)
+        lines = _lines(await _ask_readiness(settings.server), overview, settings.accounts)
         # One write, the cursor home first and the rest of the screen cleared after: no flicker.
         sys.stdout.write("\x1b[H" + "\x1b[K\n".join(map(one_line, lines)) + "\x1b[K\n\x1b[J")
         sys.stdout.flush()
@@ -82,12 +83,12 @@ async def _ask_readiness(server: ServerSettings) -> str:
     return "ready" if response.status == 200 else str(body.get("error", {}).get("message", "not ready"))  # noqa: PLR2004
 
 
-def _lines(readiness: str, overview: Overview) -> list[str]:
+def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> list[str]:
     lines = [f"service    {readiness}"]
     if overview.inbox_users:
         lines.append(f"inbox      {overview.inbox_users:,} users not looked at yet")
     lines += [
-        f"account    {account.name}: {account.state}{f', {account.reason}' if account.reason else ''}"
+        f"account    {account.name}: {_account_words(account) if account.name in configured else 'not in the configuration'}"
         for account in overview.accounts
     ]
     if not overview.segments:
@@ -110,6 +111,10 @@ def _lines(readiness: str, overview: Overview) -> list[str]:
     if overview.failures:
         lines += ["", "FAILURES", *(_failure_line(group) for group in overview.failures)]
     return lines
+
+
+def _account_words(account: AccountProgress) -> str:
+    return f"{account.state}, {account.reason}" if account.reason else account.state
 
 
 def _sync_line(sync: SyncProgress) -> str:
