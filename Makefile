@@ -9,7 +9,7 @@ MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system check format bench bench-peers soak crash lock clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format bench bench-peers soak crash lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,13 +41,24 @@ demo-exit: install ## the demo, ending by itself: status 0 only if the counts we
 serve: install ## the service, with CONFIG=config.toml
 	$(BIN)/python -m service serve --config $(CONFIG)
 
+# Takes programs that are called as the Debian packages they come in.
+define install_programs
+@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
+for program in $(1); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+if [ -n "$$missing" ]; then \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+  else echo "the tests need$$missing; install first, on Debian: sudo apt-get install$$missing"; exit 1; fi; fi
+endef
+
 test-system: ## install the system packages the tests need, or name them
-	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
-	for program in chromium openssl curl; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	  else echo "the tests need$$missing; install first, on Debian: sudo apt-get install$$missing"; exit 1; fi; fi
+	$(call install_programs,chromium openssl curl)
+
+container-system: ## the same for the tests of the image and of the set-ups, which are skipped without
+	$(call install_programs,mmdebstrap caddy)
+
+container-proof: install-dev container-system ## as root: build the image's steps in a clean root, run the service there
+	HOST_TOOLS=required $(BIN)/python -m pytest --numprocesses 0 tests/container $(PYTEST_ARGS)
 
 # Two workers: the suite waits more than it computes. A file's tests stay together, since some share a browser or ports.
 test: install-dev test-system ## the whole test suite
