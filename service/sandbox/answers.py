@@ -2,7 +2,7 @@
 
 import msgspec
 
-GENERIC = "GENERIC_ERROR_KEY"
+_GENERIC = "GENERIC_ERROR_KEY"
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -26,14 +26,19 @@ def json_answer(status: int, document: object) -> Answer:
     return Answer(status, msgspec.json.encode(document))
 
 
-def error(status: int, message: str, error_key: str = GENERIC) -> Answer:
+def error(status: int, message: str, error_key: str = _GENERIC) -> Answer:
     """Return the common error document: `error`, `errorKey`, `message`."""
     return json_answer(status, {"error": True, "errorKey": error_key, "message": message})
 
 
 def contact_error(field: str, message: str) -> Answer:
     """Return a 422 about one field of a contact write, in the form with `messages`."""
-    return json_answer(422, {"error": True, "errorKey": GENERIC, "messages": {field: [message]}})
+    return json_answer(422, {"error": True, "errorKey": _GENERIC, "messages": {field: [message]}})
+
+
+def import_error(message: str) -> Answer:
+    """Return the 201 of an import that cannot begin: an error in place of the job's id."""
+    return json_answer(201, {"jobId": {"error": True, "errorKey": _GENERIC, "message": message}})
 
 
 def validation_errors(errors: dict[str, list[str]]) -> Answer:

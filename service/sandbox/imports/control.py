@@ -51,7 +51,7 @@ def _shown(job: ImportJob) -> dict[str, object]:
         "id": job.id,
         "name": request.name,
         # Without the part that makes it unguessable: the page is open.
-        "server": "" if request.url is None else str(request.url.origin()),
+        "server": str(request.url.origin()),
         "strategy": request.strategy,
         "suppress_triggers": request.suppress_triggers,
         "status": job.status,

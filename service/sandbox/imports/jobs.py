@@ -4,11 +4,11 @@ import asyncio
 import random
 from collections.abc import Mapping
 
-from service.sandbox.answers import GENERIC, RECORD_NOT_FOUND, Answer, json_answer
+from service.sandbox.answers import RECORD_NOT_FOUND, Answer, RefusalError, import_error, json_answer
 from service.sandbox.imports.faults import ImportFaults
 from service.sandbox.imports.job import ImportJob
 from service.sandbox.imports.options import ImportOptions
-from service.sandbox.imports.request import ImportRequest, read_request
+from service.sandbox.imports.request import read_request
 from service.sandbox.imports.running import ImportRun
 from service.sandbox.imports.source import can_connect, has_size
 from service.sandbox.state import SandboxState
@@ -50,15 +50,17 @@ class ImportJobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def create(self, body: Mapping[str, object]) -> Answer:
-        """Answer `POST /v2/contactimports`: 201 with the new job's id, or with an error in its place.
+        """Answer `POST /v2/contactimports` with the new job's id.
 
-        Raises `RefusalError` (406) when the body is at fault.
+        Raises `RefusalError`: 406 when the body is at fault, 201 with an error in place of the id when the file's
+        server is.
         """
         request = read_request(body)
         fault = self.faults.take()
-        trouble = _cannot_connect(request) if fault.refused else await self._trouble(request)
-        if trouble:
-            return json_answer(201, {"jobId": {"error": True, "errorKey": GENERIC, "message": trouble}})
+        if fault.refused or not await can_connect(request.url):
+            raise RefusalError(import_error(f"Can't connect to the server ({request.url.host})"))
+        if self._options.asks_for_size and not await has_size(request.url):
+            raise RefusalError(import_error(f"Couldn't get the size of the file ({request.url.path})"))
         job = ImportJob(f"{_FIRST_JOB_NUMBER + self.created:024x}", request, fault)
         self.created += 1
         self._keep(job)
@@ -76,13 +78,6 @@ class ImportJobs:
         wanted = [name for name in fields.split(",") if name]
         return json_answer(200, {name: document[name] for name in wanted if name in document} if wanted else document)
 
-    async def _trouble(self, request: ImportRequest) -> str:
-        if request.url is None or not await can_connect(request.url):
-            return _cannot_connect(request)
-        if self._options.asks_for_size and not await has_size(request.url):
-            return f"Couldn't get the size of the file ({request.url.path})"
-        return ""
-
     def _keep(self, job: ImportJob) -> None:
         self.jobs[job.id] = job
         if len(self.jobs) > _MOST_JOBS:
@@ -92,8 +87,3 @@ class ImportJobs:
 
     def _draw(self) -> random.Random:
         return random.Random(self._random.random())  # noqa: S311  as above; a run must not depend on its neighbours
-
-
-def _cannot_connect(request: ImportRequest) -> str:
-    server = request.transport if request.url is None else request.url.host
-    return f"Can't connect to the server ({server})"

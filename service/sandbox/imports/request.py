@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from yarl import URL
 
-from service.sandbox.answers import RefusalError, error
+from service.sandbox.answers import RefusalError, error, import_error
 from service.sandbox.schema import valid_address
 
 _TRANSPORTS = frozenset({"HTTP", "HTTPS", "FTP", "SFTP", "S3", "GCS", "AZUREBLOB", "SNOWFLAKE"})
@@ -17,14 +17,12 @@ _NO_DELIMITERS = frozenset('\r\n"')
 class ImportRequest(msgspec.Struct, frozen=True):
     """A job that may be created.
 
-    `url` is `None` for the transports that the stand-in does not offer: all but HTTP and HTTPS. `columns` are the names
-    from left to right; without any, the file's header names them. `strategy` is `insertOnly`, `updateOnly` or, for
-    both, `None`. A cell equal to `null_marker` is skipped.
+    `columns` are the names from left to right; without any, the file's header names them. `strategy` is `insertOnly`,
+    `updateOnly` or, for both, `None`. A cell equal to `null_marker` is skipped.
     """
 
     name: str
-    transport: str
-    url: URL | None
+    url: URL
     has_header: bool
     columns: tuple[str, ...] | None
     delimiter: str
@@ -39,12 +37,13 @@ class ImportRequest(msgspec.Struct, frozen=True):
 def read_request(body: Mapping[str, object]) -> ImportRequest:
     """Return what the body asks for; keys that the contract does not name have no effect.
 
-    Raises `RefusalError` with the contract's 406.
+    Raises `RefusalError`: the contract's 406, or for a transport that the stand-in does not offer the error in place of
+    the job's id. It offers HTTP and HTTPS.
     """
     source = body.get("source")
     if not isinstance(source, dict):
         raise _refusal("The source field is required.")
-    transport, url = _location(source)
+    url = _location(source)
     has_header = _flag(body, "hasHeader", default=False)
     columns = _texts(body, "columns", "columns")
     if not columns and not has_header:
@@ -61,7 +60,6 @@ def read_request(body: Mapping[str, object]) -> ImportRequest:
     status_webhook_url = _text(body, "jobStatusWebhookUrl")
     return ImportRequest(
         name=_text(body, "importName") or "",
-        transport=transport,
         url=url,
         has_header=has_header,
         columns=columns or None,
@@ -75,7 +73,7 @@ def read_request(body: Mapping[str, object]) -> ImportRequest:
     )
 
 
-def _location(source: Mapping[str, object]) -> tuple[str, URL | None]:
+def _location(source: Mapping[str, object]) -> URL:
     transport = source.get("transport")
     if transport is None:
         raise _refusal("The source.transport field is required.")
@@ -85,7 +83,7 @@ def _location(source: Mapping[str, object]) -> tuple[str, URL | None]:
     if transport in _WITH_PATH and not source.get("path"):
         raise _refusal("The source.path field is required.")
     if transport not in ("HTTP", "HTTPS"):
-        return transport, None
+        raise RefusalError(import_error(f"Can't connect to the server ({transport})"))
     text = source.get("url")
     if not text:
         raise _refusal("The source.url field is required.")
@@ -93,7 +91,7 @@ def _location(source: Mapping[str, object]) -> tuple[str, URL | None]:
     # The contract does not say that both must agree; a client for which they do is right either way.
     if url.scheme != transport.lower():
         raise _refusal("The source.url format is invalid.")
-    return transport, url
+    return url
 
 
 def _url(text: object, field: str) -> URL:

@@ -52,8 +52,6 @@ class ImportRun:
 
     async def _process(self) -> None:
         request = self._job.request
-        if request.url is None:
-            raise ImportFailedError(f"the stand-in does not offer {request.transport}")
         with tempfile.TemporaryFile() as file:
             splitter = Splitter(_RECORDS_PER_PART, has_header=request.has_header)
             await download(request.url, file, splitter)
@@ -70,14 +68,18 @@ class ImportRun:
             *((self._list(name), True) for name in request.add_to),
             *((self._list(name), False) for name in request.remove_from),
         ]
-        names = request.columns
-        if names is None:
-            if splitter.header is None:
-                raise ImportFailedError("the file has no header")
-            (names,) = map(tuple, _read(file, splitter.header, request.delimiter))
-        overridden = [account_list for account_list, _ in for_all]
-        columns = resolve_columns(self._state, names, overridden, by_secondary_key=self._options.by_secondary_key)
+        columns = resolve_columns(
+            self._state,
+            request.columns or self._header(file, splitter),
+            [account_list for account_list, _ in for_all],
+            by_secondary_key=self._options.by_secondary_key,
+        )
         return RowWriter(self._state, request, self._options, columns, for_all)
+
+    def _header(self, file: IO[bytes], splitter: Splitter) -> list[str]:
+        if splitter.header is None:
+            raise ImportFailedError("the file has no header")
+        return _read(file, splitter.header, self._job.request.delimiter)[0]
 
     def _list(self, name: str) -> AccountList:
         account_list = find_list(self._state, name)

@@ -1,6 +1,7 @@
 """Where an import's file comes from: whether its server can be reached, and the file itself, over real HTTP."""
 
 import asyncio
+from http import HTTPStatus
 from typing import IO
 
 import aiohttp
@@ -30,8 +31,8 @@ async def has_size(url: URL) -> bool:
     """Whether HEAD is answered 200; credentials in the URL are sent."""
     try:
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.head(url) as answer:
-            return answer.status == 200  # noqa: PLR2004  the status that means it
-    except (aiohttp.ClientError, TimeoutError):
+            return answer.status == HTTPStatus.OK
+    except (aiohttp.ClientError, OSError):
         return False
 
 
@@ -45,7 +46,7 @@ async def download(url: URL, into: IO[bytes], splitter: Splitter) -> None:
             aiohttp.ClientSession(timeout=_TIMEOUT) as session,
             session.get(url, allow_redirects=False) as answer,
         ):
-            if answer.status != 200:  # noqa: PLR2004  the status that means it
+            if answer.status != HTTPStatus.OK:
                 raise ImportFailedError(f"the file's server answered {answer.status}")
             async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
                 into.write(chunk)
@@ -60,5 +61,6 @@ async def tell(url: URL, document: object) -> None:
     try:
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.post(url, json=document):
             pass
-    except (aiohttp.ClientError, TimeoutError):
+    except (aiohttp.ClientError, OSError, UnicodeError):
+        # A host that no name server could be asked for is a UnicodeError.
         pass
