@@ -74,7 +74,7 @@ def secret_faults(settings: Settings) -> list[str]:
 
 
 def secret_warnings(settings: Settings) -> list[str]:
-    """Return one line for each secret file that every user of this machine may read."""
+    """Return one line for each secret file that others than its owner may read."""
     warnings = []
     for label, reference in _secrets(settings):
         if reference.file is None:
@@ -84,7 +84,9 @@ def secret_warnings(settings: Settings) -> list[str]:
         except OSError:
             continue  # one of the faults, then
         if mode & stat.S_IROTH:
-            warnings.append(f"{label}: {reference.place} may be read by every user of this machine; chmod o-r it")
+            warnings.append(f"{label}: {reference.place} may be read by every user of this machine; chmod 600 it")
+        elif mode & stat.S_IRGRP:
+            warnings.append(f"{label}: {reference.place} may be read by its group; chmod 600 it")
     return warnings
 
 

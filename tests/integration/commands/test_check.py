@@ -1,7 +1,12 @@
+import re
 import sqlite3
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from aiohttp import web
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.server import running_sandbox
@@ -17,7 +22,18 @@ async def test_check_is_content_and_changes_nothing(installation, cordial):
     before = files_below(installation.folder)
     ended = await installation.run("check")
     assert (ended.status, ended.errors) == (0, "")
-    assert ended.output == "All is well: configuration, store, and Cordial's answer for acme.\n"
+    store, granted, unknown, service, last = ended.output.splitlines()
+    assert store.startswith(f"store: {installation.database} can be written, ")
+    assert granted == (
+        "accounts.acme: Cordial accepts the key and this host's address; granted: Get a single contact, "
+        "Get a single list, Get lists"
+    )
+    assert unknown == (
+        "accounts.acme: cannot be told without writing, look at the key in Cordial: Add a contact, Add a list, "
+        "Update a contact"
+    )
+    assert service.startswith(f"service: not running at {installation.url}; start it with `heap-cordial serve`, then")
+    assert last == "All is well: configuration, store, and Cordial's answer for acme."
     assert files_below(installation.folder) == before
     assert not installation.database.parent.exists()
     assert (cordial.state.lists, cordial.state.contacts) == ({}, {})
@@ -96,3 +112,110 @@ async def test_check_and_status_tell_faults_of_the_configuration(installation):
         ended = await installation.run(command)
         assert ended.status == 2
         assert "server.port (set by HEAP_CORDIAL__SERVER__PORT)" in ended.errors
+
+
+async def checked(installation: Installation, *arguments: str) -> dict[str, list[str]]:
+    """Return what a check found, as a program asks for it."""
+    document: dict[str, list[str]] = msgspec.json.decode((await installation.run("check", "--json", *arguments)).output)
+    return document
+
+
+async def test_a_signed_page_travels_through_the_running_service_and_is_kept_nowhere(installation, cordial):
+    async with installation.serving():
+        found = await checked(installation)
+        syncs = await installation.run("syncs")
+    assert found["faults"] == []
+    assert (
+        "accounts.acme: a signed sample page went through the service, kept nowhere; it would make: "
+        "POST /v2/accountlists; POST /v2/contacts"
+    ) in found["notes"]
+    assert syncs.output == "No sync yet: no delivery has come.\n"
+    assert {call.method for call in cordial.journal.recent} == {"GET"}
+
+
+async def test_a_service_with_another_secret_is_found_out(installation):
+    async with installation.serving():
+        other = installation.folder / "other-secret"
+        other.write_text("whsec elsewhere")
+        other.chmod(0o600)
+        installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__HEAP_SECRET_FILE"] = str(other)
+        [fault] = (await checked(installation))["faults"]
+    assert fault.startswith(
+        f"accounts.acme: the service at {installation.url} does not take a page signed with the secret of file "
+        f"{other}: 403 the delivery is not authentic"
+    )
+    assert "whsec elsewhere" not in fault
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "permission"),
+    [
+        ("/v2/accountlists", "Get lists"),
+        ("/v2/accountlists/{id}", "Get a single list"),
+        ("/v2/contacts/{key}", "Get a single contact"),
+    ],
+)
+async def test_a_permission_that_is_missing_is_named(installation, cordial, endpoint, permission):
+    cordial.faults.add(Fault(FaultKind.ANSWER, method="GET", endpoint=endpoint, status=403, times=None))
+    [fault] = (await checked(installation))["faults"]
+    assert fault == (f"accounts.acme.cordial_api_key: Cordial answers 403; the key lacks the permission “{permission}”")
+
+
+async def test_names_are_told_before_the_first_call(installation, cordial):
+    cordial.state.create_list("PowerUsers")
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__LIST_NAMES__7"] = "PowerUsers"
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__LIST_NAMES__8"] = "Readers"
+    found = await checked(installation)
+    [fault] = found["faults"]
+    assert fault.startswith(
+        "accounts.acme: Cordial has a list PowerUsers that segment 7 would need; set adopt_existing"
+    )
+    assert "accounts.acme: segment 8 would get a new list Readers" in found["notes"]
+
+
+async def test_the_lists_of_segments_are_looked_for_in_cordial(installation, cordial):
+    async with installation.serving():
+        await installation.deliver("Active Users", ("jane@example.com",), task="task-1")
+        await eventually(lambda: installation.figures("settled"), [1])
+        assert (
+            "accounts.acme: segment “Active Users” has the list ActiveUsers" in (await checked(installation))["notes"]
+        )
+        cordial.state.delete_list(cordial.state.lists_by_name["ActiveUsers"])
+        [fault] = (await checked(installation))["faults"]
+    assert fault.startswith("accounts.acme: the list ActiveUsers of segment “Active Users” is not in Cordial any more")
+
+
+async def test_a_wrong_clock_is_told_at_half_of_what_heaps_signatures_allow(installation, aiohttp_server):
+    async def late(_request):
+        response = web.json_response([])
+        response.headers["Date"] = format_datetime(datetime.now(UTC) - timedelta(seconds=100), usegmt=True)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", late)
+    server = await aiohttp_server(app)
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__CORDIAL_BASE_URL"] = str(server.make_url(""))
+    assert (await checked(installation))["faults"] == []
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__TIMESTAMP_TOLERANCE_SECONDS"] = "150"
+    [fault] = (await checked(installation))["faults"]
+    assert re.match(r"clock: this host is (99|10\d) s ahead of Cordial's; set it \(NTP\)", fault)
+
+
+async def test_whoever_is_to_fetch_from_outside_must_reach_the_service(installation):
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__PUBLIC_URL"] = f"http://127.0.0.1:{installation.port}"
+    [fault] = (await checked(installation))["faults"]
+    assert fault.startswith("accounts.acme.public_url: the service does not answer at http://127.0.0.1:")
+    async with installation.serving():
+        found = await checked(installation, "--url", f"{installation.url}/")
+    assert found["faults"] == []
+    assert any(note.startswith("accounts.acme.public_url: the service answers at ") for note in found["notes"])
+
+
+async def test_secrets_that_others_may_read_are_warned_of(installation):
+    installation.secret_file.chmod(0o640)
+    ended = await installation.run("check")
+    assert ended.status == 0
+    assert ended.errors == (
+        f"warning: accounts.acme.heap_secret_file: file {installation.secret_file} may be read by its group; "
+        "chmod 600 it\n"
+    )

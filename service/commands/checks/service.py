@@ -1,0 +1,127 @@
+"""The running service: is it there, can the world reach it, and does a signed page travel through it."""
+
+import time
+import uuid
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from service.commands.checks.findings import Findings
+from service.model import Action
+from service.receive.signature import HEADER_NAME, sign
+from service.settings import AccountSettings, Settings
+
+_TIMEOUT_SECONDS = 10.0
+_OK = 200
+_FORBIDDEN = 403
+# Reserved for examples (RFC 2606): nobody has it, and nothing of the page is kept.
+_SAMPLE_USER = "heap-cordial-sample@example.com"
+_SAMPLE_SEGMENT_ID = "heap-cordial-check"
+_SAMPLE_SEGMENT = "heap-cordial check"
+
+
+async def check_service(settings: Settings, url: str) -> Findings:
+    """Send a signed sample page of each account through the service at `url`, as a dry run, and look for it from outside."""
+    findings = Findings()
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        if await _is_alive(session, url):
+            for account in settings.accounts.values():
+                findings.add(await _check_sample(session, url, account))
+        else:
+            findings.notes.append(
+                f"service: not running at {url}; start it with `heap-cordial serve`, then `check` tries a signed page "
+                "through it"
+            )
+        for account in settings.accounts.values():
+            if account.public_url:
+                findings.add(await _check_public_url(session, account))
+    return findings
+
+
+async def _check_sample(session: aiohttp.ClientSession, url: str, account: AccountSettings) -> Findings:
+    where = f"accounts.{account.name}"
+    webhook = f"{url}/webhooks/heap/{account.name}"
+    findings = Findings()
+    for reference in account.heap_secrets:
+        try:
+            secret = reference.read()
+        except (OSError, LookupError):
+            continue  # one of the faults of secrets, then
+        status, document = await _try_page(session, webhook, secret, _sample_page(account))
+        if status == _OK and document.get("status") == "dry_run":
+            if not findings.notes:
+                findings.notes += _sample_notes(where, document)
+            continue
+        message = document.get("error", {}).get("message", "")
+        hint = "; it has another secret or another account, or its clock is wrong" if status == _FORBIDDEN else ""
+        findings.faults.append(
+            f"{where}: the service at {url} does not take a page signed with the secret of {reference.place}: "
+            f"{status or 'no answer'} {message}{hint}"
+        )
+    return findings
+
+
+async def _try_page(
+    session: aiohttp.ClientSession, webhook: str, secret: str, page: bytes
+) -> tuple[int, dict[str, Any]]:
+    """Sign a page and post it as a dry run; return the status and the document answered, 0 and nothing without answer."""
+    signature = sign(secret, str(int(time.time() * 1000)), page)
+    headers = {"Content-Type": "application/json", HEADER_NAME: signature}
+    try:
+        async with session.post(webhook, params={"dry_run": "true"}, data=page, headers=headers) as answer:
+            return answer.status, _decode(await answer.text(errors="replace"))
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, {}
+
+
+def _sample_page(account: AccountSettings) -> bytes:
+    """Return a page as Heap's spec has it, with one made-up user."""
+    identity = {"field_type": "identity_mapping", "value": {"id": next(iter(account.identities), "email")}}
+    page = {
+        "action_type": Action.SYNC.value,
+        "customer_config": {"fields": [identity]},
+        "data": {
+            "segment": {"id": _SAMPLE_SEGMENT_ID, "name": _SAMPLE_SEGMENT},
+            "sync_info": {"page_number": 1, "total_pages": 1, "sync_task_id": f"check-{uuid.uuid4()}"},
+            "add": [{"id": _SAMPLE_USER}],
+        },
+    }
+    return msgspec.json.encode(page | ({"id_token": account.heap_id_token} if account.heap_id_token else {}))
+
+
+def _sample_notes(where: str, document: dict[str, Any]) -> list[str]:
+    preview = document["preview"]
+    calls = "; ".join(f"{call['method']} {call['path']}" for call in preview["calls"]) or "no call"
+    dry_run = " (dry_run is on: nothing is sent until it is off)" if preview["dry_run"] else ""
+    return [f"{where}: a signed sample page went through the service, kept nowhere; it would make: {calls}{dry_run}"]
+
+
+async def _check_public_url(session: aiohttp.ClientSession, account: AccountSettings) -> Findings:
+    where = f"accounts.{account.name}.public_url"
+    started = time.monotonic()
+    if await _is_alive(session, account.public_url):
+        took_ms = (time.monotonic() - started) * 1000
+        return Findings(notes=[f"{where}: the service answers at {account.public_url} within {took_ms:.0f} ms"])
+    fault = (
+        f"{where}: the service does not answer at {account.public_url}/livez, as seen from this host; it must run, and the "
+        "proxy before it must pass requests on"
+    )
+    return Findings(faults=[fault])
+
+
+async def _is_alive(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/livez", allow_redirects=False) as answer:
+            return answer.status == _OK and _decode(await answer.text()).get("status") == "alive"
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
+        return False
+
+
+def _decode(text: str) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
