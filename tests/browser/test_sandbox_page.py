@@ -1,8 +1,11 @@
+import re
+
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from service.sandbox.faults import Fault, FaultKind
+from tests.import_fixtures import ADDRESS, Importer, file_server
 from tests.sandbox_fixtures import calling
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -76,6 +79,24 @@ async def test_many_contacts_are_paged_and_searched(page, cordial):
     await expect(page.get_by_role("listitem").first).to_have_text("user10@example.com")
     await page.get_by_label("Search").fill("nobody")
     await expect(page.get_by_text("Nobody matches")).to_be_visible()
+
+
+async def test_imports_are_followed(page, cordial):
+    await expect(page.get_by_role("heading", name="Imports")).to_be_hidden()
+    await cordial.create_list("Readers")
+    async with file_server() as files:
+        importer = Importer(cordial, files)
+        await importer.run(["jane@example.com,1", "<b>joe</b>,1"], columns=[ADDRESS, "Readers"], importName="first")
+        row = page.get_by_role("row", name="first")
+        await expect(row.locator("td")).to_have_text(
+            ["Done", "first", files.url, "2 of 2", re.compile("1 inserted *1 rejected")]
+        )
+        await importer.run(["jane@example.com"], columns=["<b>name</b>"], importName="second")
+        row = page.locator("#import-rows tr").first
+        await expect(row.locator("td").first).to_have_text("Failed")
+        await expect(row.locator("td").last).to_have_text("column <b>name</b> is not part of the schema")
+    await expect(figure(page, "Subscriptions changed")).to_have_text("1")
+    assert await page.locator("td b").count() == 0
 
 
 async def test_what_comes_from_outside_is_shown_as_text(page, cordial):
