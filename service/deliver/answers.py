@@ -40,11 +40,15 @@ class AnswerKind(StrEnum):
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
-    """What the headers say of the rate limit; seconds from now, None where nothing was said."""
+    """What the headers say of the rate limit; seconds from now, None where nothing was said.
+
+    `limit`: the most calls in a period, of which `remaining` are left until `reset_seconds` have passed.
+    """
 
     retry_after_seconds: float | None = None
     remaining: int | None = None
     reset_seconds: float | None = None
+    limit: int | None = None
 
 
 NO_LIMITS = Limits()
@@ -110,11 +114,14 @@ def read_limits(headers: Mapping[str, str], now_ms: int) -> Limits:
     retry_after = _retry_after(headers.get("Retry-After"), now_ms)
     remaining = _number(headers.get("X-Rate-Limit-Remaining"))
     reset = _number(headers.get("X-Rate-Limit-Reset"))
-    if retry_after is None and remaining is None and reset is None:
+    limit = _number(headers.get("X-Rate-Limit-Limit"))
+    if retry_after is None and remaining is None and reset is None and limit is None:
         return NO_LIMITS
     if reset is not None and reset > 1_000_000_000:  # noqa: PLR2004  an epoch after all
         reset = max(0.0, reset - now_ms / 1000)
-    return Limits(retry_after, None if remaining is None else int(remaining), reset)
+    return Limits(
+        retry_after, None if remaining is None else int(remaining), reset, None if limit is None else int(limit)
+    )
 
 
 def _is_success(body: Any) -> bool:
