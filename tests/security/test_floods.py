@@ -1,0 +1,94 @@
+"""What thousands of connections and heavy bodies do to the whole service, as a process with few file descriptors."""
+
+import asyncio
+import contextlib
+import gzip
+import itertools
+import resource
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from service.sandbox.server import running_sandbox
+from tests.command_fixtures import ROOT, Installation, wait_until_it_answers
+
+FILES = 1_024
+FLOOD = 2_000
+MEBIBYTE = 1_048_576
+_HEAD = b"POST /webhooks/heap/acme HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+# Nothing, half a head, and a head whose body never comes.
+HALF_REQUESTS = (b"", _HEAD, _HEAD + b"Heap-Hash: ts:1,hmac:" + b"0" * 64 + b"\r\nContent-Length: 9\r\n\r\n")
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let the flood itself hold more files than the service may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def serving_with_few_files(folder: Path) -> AsyncIterator[tuple[Installation, psutil.Process]]:
+    async with running_sandbox() as cordial:
+        installation = Installation(folder, cordial.url, SERVER__MAX_BODY_BYTES=str(MEBIBYTE))
+        command = ("sh", "-c", f'ulimit -n {FILES} && exec "$0" -m service serve', sys.executable)
+        with installation.log.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(*command, env=installation.environment, cwd=ROOT, stderr=log)
+        try:
+            await wait_until_it_answers(f"{installation.url}/livez", process)
+            yield installation, psutil.Process(process.pid)
+            process.terminate()
+            async with asyncio.timeout(60):
+                assert await process.wait() == 0, installation.log.read_text()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_signed_deliveries_are_served_amid_a_flood(tmp_path):
+    async with serving_with_few_files(tmp_path) as (installation, process):
+        memory_bytes = process.memory_info().rss
+        writers = []
+        try:
+            for _, sent in zip(range(FLOOD), itertools.cycle(HALF_REQUESTS)):
+                _, writer = await asyncio.open_connection("127.0.0.1", installation.port)
+                writer.write(sent)
+                writers.append(writer)
+            answers = [await installation.deliver("S", ("a@x.com",), task=f"t{number}") for number in range(10)]
+            grown_bytes = process.memory_info().rss - memory_bytes
+            open_files = process.num_fds()
+        finally:
+            for writer in writers:
+                writer.transport.abort()
+    assert [answer.status for answer in answers] == [200] * 10
+    assert open_files < FILES
+    assert grown_bytes < 64 * MEBIBYTE
+    assert "out of system resource" not in installation.log.read_text()
+
+
+async def test_bodies_that_unfold_without_end_take_no_memory(tmp_path):
+    bomb = gzip.compress(b" " * 50 * MEBIBYTE)
+    async with serving_with_few_files(tmp_path) as (installation, process):
+        memory_bytes = process.memory_info().rss
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Heap-Hash": f"ts:1,hmac:{'0' * 64}"}
+
+        async def send(session: aiohttp.ClientSession) -> int:
+            async with session.post(installation.webhook, data=bomb, headers=headers) as answer:
+                return answer.status
+
+        async with aiohttp.ClientSession() as session:
+            statuses = await asyncio.gather(*(send(session) for _ in range(8)))
+        grown_bytes = process.memory_info().rss - memory_bytes
+        delivered = await installation.deliver("S", ("a@x.com",), task="t")
+    assert set(statuses) <= {403, 413, 503}
+    assert 413 in statuses
+    assert grown_bytes < 40 * MEBIBYTE
+    assert delivered.status == 200
