@@ -12,6 +12,7 @@ until the part is settled or released. Whatever a file cannot do ends with singl
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -104,6 +105,8 @@ class BulkPath:
         self._resting_until = float("-inf")
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
         self._open: OpenImport | None = None
+        # What an import left to calls in each segment, so that it is not tried in a file again.
+        self._released: Counter[int] = Counter()
         self._left: frozenset[int] = frozenset()
         self._due: tuple[int, ...] = ()
         self._wake = asyncio.Event()
@@ -128,7 +131,11 @@ class BulkPath:
             self._left, self._due = frozenset(), ()
         else:
             choice = self._chooser.choose(
-                {segment_id: pending[segment_id] for segment_id in segment_ids if segment_id not in busy},
+                {
+                    segment_id: pending[segment_id] - self._still_released(segment_id, pending[segment_id])
+                    for segment_id in segment_ids
+                    if segment_id not in busy
+                },
                 self._registry.arriving_users,
                 self._registry.inbox_users(),
             )
@@ -144,6 +151,10 @@ class BulkPath:
     def hint(self) -> None:
         """Look at the job under way: somebody says that it is over."""
         self._runner.hint()
+
+    def _still_released(self, segment_id: int, pending: int) -> int:
+        self._released[segment_id] = min(self._released[segment_id], pending)
+        return self._released[segment_id]
 
     @property
     def _is_resting(self) -> bool:
@@ -197,7 +208,7 @@ class BulkPath:
         if part.state is PartState.SETTLING:
             await self._registry.settle(name, part)
         elif part.state is PartState.RELEASING or (self._is_resting and part.state is not PartState.RUNNING):
-            await self._registry.release(name, part)
+            await self._release(part)
         else:
             columns = columns_of(current.segment_ids, self._lists.ready_names())
             if columns is None:
@@ -234,7 +245,7 @@ class BulkPath:
             if step is NextStep.CUT:
                 await self._registry.cut(name, part, -(-part.contacts // CUT_INTO))
             else:
-                await self._registry.release(name, part)
+                await self._release(part)
 
     async def _give_up(self, part: ImportPart, unserved: Unserved) -> None:
         """Try a part once more where that may help, else leave it, and for a time all else, to single calls."""
@@ -245,7 +256,12 @@ class BulkPath:
             return
         self._fall_back(unserved.reason)
         await self._registry.note_reason(part, unserved.reason)
+        await self._release(part)
+
+    async def _release(self, part: ImportPart) -> None:
         await self._registry.release(self._settings.name, part)
+        for segment_id in self._open.segment_ids if self._open else ():
+            self._released[segment_id] += part.contacts
 
     def _fall_back(self, reason: str) -> None:
         self._resting_until = asyncio.get_running_loop().time() + _REST_SECONDS

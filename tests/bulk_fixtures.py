@@ -1,0 +1,42 @@
+"""The whole service where the stand-in reaches its files; lists with more than 50 changes travel as imports."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+from service.sandbox.imports.options import ImportOptions
+from service.sandbox.options import SandboxOptions
+from tests.service_fixtures import World, delivering
+
+POST_IMPORT = "POST /v2/contactimports"
+GET_JOB = "GET /v2/jobs/{id}"
+
+
+@contextlib.asynccontextmanager
+async def importing(directory: Path, imports: ImportOptions | None = None, **account: Any) -> AsyncIterator[World]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with delivering(directory, SandboxOptions(imports=imports or ImportOptions())) as world:
+        await world.stop()
+        world.port = port
+        await world.start(**{"public_url": f"http://127.0.0.1:{port}", "bulk_threshold": 50} | account)
+        yield world
+
+
+def add_contacts(world: World, addresses: Iterable[str], status: str = "none") -> None:
+    """Let Cordial know contacts already; how they are subscribed is not counted as a change."""
+    state = world.cordial.state
+    for address in addresses:
+        state.create_contact(f"email:{address}", address).subscribe_status = status
+
+
+def statuses(world: World) -> dict[str, str]:
+    """Return how every contact is subscribed."""
+    return {contact.email: contact.subscribe_status for contact in world.cordial.state.contacts.values()}
+
+
+def imports_of(world: World) -> list[Any]:
+    """Return (contacts, jobs, settled, released, reason) of every import, in order."""
+    return world.rows("SELECT contacts, jobs, settled, released, reason FROM bulk_import ORDER BY id")

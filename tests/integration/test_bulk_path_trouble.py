@@ -1,0 +1,211 @@
+"""What a file cannot do is done by calls, which name who failed; an account whose imports fail goes on without them."""
+
+import asyncio
+import base64
+
+import aiohttp
+import pytest
+
+from service.deliver.imports import bulk_path, files
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.imports.faults import ImportFault
+from service.sandbox.imports.options import ImportOptions
+from service.settings import SecretReference
+from tests.bulk_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of
+from tests.service_fixtures import World, users
+
+SLOW = ImportOptions(delay_seconds=0.5)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(bulk_path, "_RECOUNT_AFTER_SECONDS", (0.0, 0.1))
+
+
+async def test_contacts_that_cordial_does_not_know_get_names_where_none_are_created(tmp_path):
+    async with importing(tmp_path, create_contacts=False, max_attempts=1) as world:
+        add_contacts(world, users(100))
+        await world.deliver("Active Users", users(120))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(100))
+        assert sorted(letter.contact for letter in world.dead_letters()) == sorted(
+            f"email:{user}" for user in users(120)[100:]
+        )
+        assert imports_of(world) == [
+            (120, 1, 0, 120, "Cordial does not know 20 of the contacts, and names none of them")
+        ]
+
+
+async def test_few_unknown_among_many_are_found_by_smaller_files(tmp_path):
+    """One unknown contact among 1,600: sixteen files of 100, of which one is left to smaller ones and then to calls."""
+    async with importing(tmp_path, create_contacts=False, max_attempts=1) as world:
+        add_contacts(world, users(1599))
+        await world.deliver("Active Users", users(1600))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(1599))
+        assert [letter.contact for letter in world.dead_letters()] == [f"email:{users(1600)[-1]}"]
+        assert len(world.contact_calls()) <= 100
+        assert imports_of(world)[0][2] >= 1500
+
+
+@pytest.mark.parametrize("share", [0.002, 0.3])
+async def test_rows_that_cordial_rejects_are_sent_by_calls(tmp_path, share):
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(1000))
+        world.cordial.imports.faults.add(ImportFault(reject_share=share))
+        await world.deliver("Active Users", users(1000))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(1000))
+        assert world.dead_letters() == []
+
+
+async def test_rows_that_are_lost_though_counted_are_missed_by_the_lists_count(tmp_path):
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(500))
+        world.cordial.imports.faults.add(ImportFault(lose_share=0.1))
+        await world.deliver("Active Users", users(500))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(500))
+        assert len(world.calls(POST_IMPORT)) == 2
+        assert world.contact_calls() == []
+
+
+async def test_rows_that_are_lost_again_and_again_are_sent_by_calls(tmp_path):
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(300))
+        world.cordial.imports.faults.add(ImportFault(times=None, lose_share=0.1))
+        await world.deliver("Active Users", users(300))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(300))
+        assert len(world.contact_calls()) == 300
+        assert "Cordial counts" in imports_of(world)[0][4]
+
+
+@pytest.mark.parametrize("fault", [ImportFault(ends="failed", after_share=0.5), ImportFault(refused=True)])
+async def test_an_import_that_fails_once_is_repeated(tmp_path, fault):
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(300))
+        world.cordial.imports.faults.add(fault)
+        await world.deliver("Active Users", users(300))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(300))
+        assert world.contact_calls() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (ImportFault(times=None, ends="failed", after_share=0.5), "Cordial says the job failed"),
+        (ImportFault(times=None, refused=True), "Cordial did not take the import: "),
+    ],
+)
+async def test_an_account_whose_imports_fail_goes_on_by_calls(tmp_path, fault, reason):
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(300))
+        world.cordial.imports.faults.add(fault)
+        await world.deliver("Active Users", users(300))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(300))
+        assert imports_of(world)[0][4].startswith(reason)
+        calls = len(world.calls(POST_IMPORT))
+        await world.deliver("Active Users", users(400)[300:])
+        await world.settled()
+        assert len(world.calls(POST_IMPORT)) == calls, "files are not tried again at once"
+
+
+@pytest.mark.parametrize("status", [403, 406])
+async def test_a_refused_import_leaves_the_account_sending(tmp_path, status):
+    """403: the key lacks the permission. The account is not paused for it."""
+    async with importing(tmp_path) as world:
+        world.cordial.faults.add(
+            Fault(FaultKind.ANSWER, endpoint="/v2/contactimports", times=None, status=status, body='{"error": true}')
+        )
+        await world.deliver("Active Users", users(200))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(200))
+        assert world.service.deliverer.pauses() == {"acme": 0}
+        assert len(world.calls(POST_IMPORT)) == 1
+
+
+async def test_an_outage_while_a_job_runs_is_waited_out(tmp_path):
+    async with importing(tmp_path, SLOW) as world:
+        add_contacts(world, users(200))
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, endpoint="/v2/jobs/{id}", times=2, status=503))
+        await world.deliver("Active Users", users(200))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(200))
+        assert len(world.calls(POST_IMPORT)) == 1
+        assert len(world.calls(GET_JOB)) >= 3
+
+
+async def test_public_url_taken_away_leaves_a_running_job_to_its_end(tmp_path):
+    async with importing(tmp_path, SLOW) as world:
+        add_contacts(world, users(200))
+        await world.deliver("Active Users", users(200))
+        await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE fetched_at_ms IS NOT NULL"))
+        await world.restart(public_url="")
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(200))
+        assert world.contact_calls() == []
+
+
+async def file_url(world: World) -> str:
+    """Return the file's URL as Cordial was told, as soon as it was."""
+    await world.until(lambda: world.calls(POST_IMPORT))
+    url: str = str(list(world.cordial.imports.jobs.values())[-1].request.url)
+    return url
+
+
+async def test_a_file_is_there_for_its_job_alone(tmp_path, monkeypatch):
+    async with importing(tmp_path, SLOW) as world, aiohttp.ClientSession() as session:
+        add_contacts(world, users(60))
+        await world.deliver("Active Users", users(60))
+        url = await file_url(world)
+        async with session.head(url) as head:
+            size = head.content_length
+        async with session.get(url) as answer:
+            body = await answer.read()
+        assert len(body) == size
+        assert body.decode().split() == sorted(f"{user},1" for user in users(60))
+        assert answer.headers["Cache-Control"] == "no-store"
+        monkeypatch.setattr(files, "_REPEAT_SECONDS", 0.0)
+        await asyncio.sleep(0.01)
+        async with session.get(url) as answer:
+            assert answer.status == 404, "it was fetched"
+        async with session.get(url.replace("/imports/", "/imports/X")) as answer:
+            assert answer.status == 404
+        monkeypatch.setattr(files, "_REPEAT_SECONDS", 3600.0)
+        await world.settled()
+        async with session.get(url) as answer:
+            assert answer.status == 404, "its job is over"
+
+
+async def test_a_file_may_ask_for_a_password(tmp_path):
+    password = tmp_path / "import-password"
+    password.write_text("pass:word/1")
+    async with (
+        importing(tmp_path, SLOW, import_passwords=(SecretReference(file=str(password)),)) as world,
+        aiohttp.ClientSession() as session,
+    ):
+        add_contacts(world, users(60))
+        await world.deliver("Active Users", users(60))
+        url = await file_url(world)
+        bare = url.split("://")[0] + "://" + url.split("@")[1]
+        async with session.get(bare) as answer:
+            assert answer.status == 401
+        wrong = base64.b64encode(b"cordial:wrong").decode()
+        async with session.get(bare, headers={"Authorization": f"Basic {wrong}"}) as answer:
+            assert answer.status == 401
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(60))
+
+
+async def test_the_store_does_not_know_the_files_name(tmp_path):
+    async with importing(tmp_path, SLOW) as world:
+        await world.deliver("Active Users", users(60))
+        name = (await file_url(world)).rsplit("/", 1)[1].removesuffix(".csv")
+        directory = tmp_path / "store"
+        content = b"".join(path.read_bytes() for path in directory.iterdir())
+        assert name.encode() not in content
+        await world.settled()

@@ -1,0 +1,135 @@
+"""What a job's figures mean for the changes that travelled with it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.bulk import ImportPart, PartState, Strategy
+from service.deliver.imports.judging import JobStatus, Judgement, NextStep, judge, read_job, read_job_id, shortfall
+
+THRESHOLD = 1_000
+
+
+def part(strategy=Strategy.UPDATE_ONLY, contacts=10_000, joining=10_000, missing=0):
+    return ImportPart(1, 1, PartState.RUNNING, strategy, "", "z", contacts, joining, missing)
+
+
+def job(total, **figures):
+    return read_job({"status": "Done", "result": {"totalRecords": total, "ignored": 0} | figures})
+
+
+def judged(part, job, *, creates=True):
+    return judge(part, job, creates_contacts=creates, threshold=THRESHOLD)
+
+
+def test_all_updated_is_settled():
+    assert judged(part(), job(10_000, updated=10_000)) == Judgement(NextStep.SETTLE)
+
+
+def test_unknown_contacts_are_created_where_the_account_wants_it():
+    assert judged(part(), job(10_000, ignored=40)) == Judgement(NextStep.CREATE, missing=40)
+
+
+@pytest.mark.parametrize(("ignored", "step"), [(1, NextStep.CUT), (15, NextStep.CUT), (16, NextStep.RELEASE)])
+def test_unknown_contacts_are_looked_for_where_none_are_created(ignored, step):
+    assert judged(part(), job(10_000, ignored=ignored), creates=False).step is step
+
+
+def test_unknown_contacts_who_only_leave_are_settled_they_are_on_no_list():
+    assert judged(part(joining=0), job(10_000, ignored=4_000), creates=False).step is NextStep.SETTLE
+
+
+@pytest.mark.parametrize("figures", [{"rejected": 3}, {"error": 3}])
+def test_refused_rows_are_looked_for(figures):
+    assert judged(part(), job(10_000, **figures)).step is NextStep.CUT
+    assert judged(part(contacts=1_000, joining=1_000), job(1_000, **figures)).step is NextStep.RELEASE
+
+
+def test_rows_that_were_not_counted_are_looked_for():
+    judgement = judged(part(), job(9_990))
+    assert (judgement.step, judgement.reason.startswith("0 rows were refused and 10 not counted")) == (
+        NextStep.CUT,
+        True,
+    )
+
+
+def test_created_ones_and_those_updated_before_are_settled():
+    insert = part(Strategy.INSERT_ONLY, contacts=100, joining=90, missing=40)
+    # 40 unknown, of whom 8 only leave: 32 created, the other 58 who join exist.
+    assert judged(insert, job(90, ignored=58)).step is NextStep.SETTLE
+    # Not even those who leave explain this.
+    short = judged(insert, job(90, ignored=65))
+    assert (short.step, short.count_decides) == (NextStep.RELEASE, True)
+
+
+def test_without_figures_only_the_lists_count_can_tell():
+    judgement = judged(part(), read_job({"status": "Done"}))
+    assert (judgement.step, judgement.count_decides) == (NextStep.RELEASE, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("Done", JobStatus.DONE),
+        ("Failed", JobStatus.FAILED),
+        ("Throttled", JobStatus.RUNNING),
+        ("Odd", JobStatus.RUNNING),
+    ],
+)
+def test_a_status_nobody_knows_is_taken_for_running(said, status):
+    assert read_job({"status": said}).status is status
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["status", "result", "jobId", "totalRecords", "completedItems", "message"]), inner
+            )
+        ),
+    )
+)
+def test_no_answer_is_too_odd_to_be_read(body):
+    read_job(body)
+    read_job_id(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        ({"jobId": "5f6b"}, ("5f6b", "")),
+        ({"jobId": {"error": True, "message": "Can't connect to the server"}}, ("", "Can't connect to the server")),
+        ({"jobId": {"error": True}}, ("", "it names no reason")),
+        ({}, ("", "its answer names no job")),
+    ],
+)
+def test_an_error_may_stand_where_the_jobs_id_should(body, read):
+    assert read_job_id(body) == read
+
+
+def test_a_list_that_holds_more_than_it_must_is_no_shortfall():
+    assert shortfall(10, 12, "ActiveUsers") == shortfall(10, 10, "ActiveUsers") == ""
+    assert shortfall(10, 9, "ActiveUsers") == "Cordial counts 9 contacts on ActiveUsers, where at least 10 must be"
+
+
+@given(
+    contacts=st.integers(1, 5_000),
+    data=st.data(),
+    creates=st.booleans(),
+    strategy=st.sampled_from(Strategy),
+)
+def test_a_job_is_settled_only_if_every_row_is_accounted_for(contacts, data, creates, strategy):
+    joining = data.draw(st.integers(0, contacts))
+    missing = data.draw(st.integers(0, contacts)) if strategy is Strategy.INSERT_ONLY else 0
+    rows = contacts if strategy is Strategy.UPDATE_ONLY else joining
+    total, ignored = data.draw(st.integers(0, rows)), data.draw(st.integers(0, rows))
+    rejected = data.draw(st.integers(0, 3))
+    judgement = judged(
+        part(strategy, contacts, joining, missing), job(total, ignored=ignored, rejected=rejected), creates=creates
+    )
+    if judgement.step in {NextStep.SETTLE, NextStep.CREATE}:
+        assert (total, rejected) == (rows, 0)
+    else:
+        assert judgement.reason

@@ -1,0 +1,52 @@
+"""How many users of syncs under way are still to come."""
+
+from service.model import Action, Delivery
+from service.store.arrivals import Arrivals
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def page(total_pages: int, users: int, task: str = "t1") -> Delivery:
+    return Delivery(
+        "acme", Action.SYNC, "1", "Active Users", task, 1, total_pages, b"", "email", ["x"] * users, [], [], 0, 0
+    )
+
+
+def test_the_pages_to_come_are_taken_to_be_like_those_that_came():
+    arrivals = Arrivals(Clock())
+    assert arrivals.users_to_come(1) == 0
+    arrivals.note(1, page(10, 100))
+    assert arrivals.users_to_come(1) == 900
+    arrivals.note(1, page(10, 50))
+    assert arrivals.users_to_come(1) == 75 * 8
+    assert arrivals.users_to_come(2) == 0
+
+
+def test_a_whole_sync_has_nothing_to_come():
+    arrivals = Arrivals(Clock())
+    for _ in range(3):
+        arrivals.note(1, page(3, 100))
+    assert arrivals.users_to_come(1) == 0
+
+
+def test_several_syncs_of_a_segment_are_added():
+    arrivals = Arrivals(Clock())
+    arrivals.note(1, page(2, 100, "t1"))
+    arrivals.note(1, page(3, 10, "t2"))
+    assert arrivals.users_to_come(1) == 100 + 20
+
+
+def test_pages_that_never_come_are_waited_for_a_minute():
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    arrivals.note(1, page(2, 100))
+    clock.now = 60
+    assert arrivals.users_to_come(1) == 100
+    clock.now = 61
+    assert arrivals.users_to_come(1) == 0
