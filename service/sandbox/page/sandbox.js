@@ -57,6 +57,7 @@ function showFigures(state) {
   setText(byId("figure-successes"), count(successes));
   setText(byId("figure-failures"), count(state.calls - successes));
   setText(byId("figure-subscriptions"), count(state.subscription_changes));
+  byId("figure-subscriptions").dataset.alarm = String(state.subscription_changes > 0);
   setText(byId("figure-in-flight"), count(state.max_in_flight_per_contact));
   byId("figure-in-flight").dataset.alarm = String(state.max_in_flight_per_contact > 1);
 }
