@@ -7,6 +7,7 @@ client that has its request ready is in and served before its turn would come.
 """
 
 import asyncio
+import logging
 import resource
 import time
 from collections import Counter, OrderedDict
@@ -15,6 +16,7 @@ from typing import Any
 
 import structlog
 from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from service.addresses import origin_of
@@ -232,13 +234,25 @@ class ConnectionGuard:
         self._told_at = now
 
 
+class _WithoutGarbage(logging.Filter):
+    """Leaves out the traceback that aiohttp logs for every request that it cannot read and answers 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_WITHOUT_GARBAGE = _WithoutGarbage()
+
+
 class GuardedRunner(web.AppRunner):
     """Runs an application whose connections are guarded."""
 
     __slots__ = ("_guard",)
 
     def __init__(self, app: web.Application, settings: ServerSettings, **options: Any) -> None:
-        super().__init__(app, **options)
+        logger = logging.getLogger(__name__)
+        logger.addFilter(_WITHOUT_GARBAGE)
+        super().__init__(app, logger=logger, **options)
         self._guard = ConnectionGuard(settings)
         app.middlewares.insert(0, self._guard.note_request)
         app.cleanup_ctx.append(self._guard.run)

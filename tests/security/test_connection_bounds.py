@@ -94,7 +94,11 @@ async def guarded(**settings: float) -> AsyncIterator[Guarded]:
         while True:
             await response.write(b"x" * 65_536)
 
+    async def broken(_request: web.Request) -> web.Response:
+        raise RuntimeError("a fault of our own")
+
     app.router.add_get("/", answer)
+    app.router.add_get("/broken", broken)
     app.router.add_get("/held", held)
     app.router.add_post("/read", read)
     app.router.add_get("/much", much)
@@ -218,3 +222,16 @@ async def test_one_address_cannot_push_others_out():
         assert await crowd[-1].ask() == b"ok"
         assert await crowd[0].is_closed()
         assert await quiet.ask() == b"ok"
+
+
+async def test_requests_that_cannot_be_read_do_not_fill_the_log_and_faults_of_our_own_do_show(caplog):
+    async with guarded() as running:
+        for garbage in (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"\x16\x03\x01\r\n\r\n"):
+            peer = await running.connect()
+            peer.writer.write(garbage)
+            assert (await peer.reader.read(12)).endswith(b" 400")
+        assert caplog.records == []
+        peer = await running.connect()
+        peer.writer.write(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await peer.reader.read(12)).endswith(b" 500")
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
