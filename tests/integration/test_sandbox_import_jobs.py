@@ -231,6 +231,19 @@ async def test_a_reset_stops_and_forgets_imports(importer):
     assert (await importer.run(addresses(1), columns=[ADDRESS]))["status"] == "Done"
 
 
+async def test_only_the_latest_thousand_jobs_are_kept(importer):
+    first = await importer.start([], columns=[ADDRESS])
+    await importer.wait_for(first, "Done")
+    second = await importer.start([], columns=[ADDRESS])
+    # Not by HTTP: a thousand connections would be most of the work.
+    source = {"transport": "HTTP", "url": f"{importer.files.url}/contacts.csv"}
+    for _ in range(999):
+        await importer.cordial.sandbox.imports.create({"source": source, "columns": [ADDRESS]})
+    assert (await importer.cordial.call("GET", f"/v2/jobs/{first}")).status == 404
+    assert (await importer.cordial.call("GET", f"/v2/jobs/{second}")).status == 200
+    assert (await importer.cordial.call("GET", "/sandbox/state")).json["imports"] == 1001
+
+
 async def test_imports_are_shown_newest_first(importer):
     for name in ("first", "second"):
         await importer.run(addresses(3), columns=[ADDRESS], importName=name, strategy="insertOnly")
