@@ -12,6 +12,7 @@ _MODULE_OF = {
     "demo": "service.sandbox.demo",
     "sandbox": "service.sandbox.command",
     "send": "service.sandbox.sender",
+    "init": "service.commands.init",
     "check": "service.commands.check",
     "status": "service.commands.status",
     "lists": "service.commands.looking",
