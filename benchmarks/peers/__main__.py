@@ -1,8 +1,8 @@
 """Have the same job done by each contender, undisturbed and with a kill -9; progress on standard error, tables at the end.
 
 The users of one segment come as signed pages from 8 senders at once, and are put on a list of the stand-in Cordial by
-single calls, at most 16 at a time, as fast as the contender can. A contender too slow for the whole job is given as many
-users as it manages in about --seconds, judged by a short run first.
+single calls, at most 16 at a time, as fast as the contender can. A contender that needs more than twice --seconds for the
+whole job, judged by a short run first, is given as many users as it manages in --seconds.
 """
 
 import argparse
@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=100_000, help="users of the segment")
     parser.add_argument("--page-size", type=int, default=1_000, help="users of a page")
     parser.add_argument("--latency-ms", type=float, default=0, help="how long the stand-in takes for a call, at least")
-    parser.add_argument("--seconds", type=float, default=60, help="about the most that a run may take")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="about as long as a slow contender may take for a run"
+    )
     parser.add_argument(
         "--python", default=str(_ROOT / ".venv-peers/bin/python"), help="the interpreter with the peers' packages"
     )
@@ -55,10 +57,10 @@ def _missing_for(contenders: Sequence[Contender], python: str) -> list[str]:
     return sorted(program for program in needed if shutil.which(program) is None)
 
 
-async def _run(contenders: Sequence[Contender], whole_job: Job, most_seconds: float) -> list[Result]:
+async def _run(contenders: Sequence[Contender], whole_job: Job, seconds: float) -> list[Result]:
     results = []
     for contender in contenders:
-        job = whole_job._replace(users=await _affordable_users(contender, whole_job, most_seconds))
+        job = whole_job._replace(users=await _affordable_users(contender, whole_job, seconds))
         done = await measure(contender, job)
         progress(f"{contender.name}: {job.users:,} users in {done.seconds:.1f} s, {done.calls:,} calls")
         killed = {}
@@ -71,13 +73,16 @@ async def _run(contenders: Sequence[Contender], whole_job: Job, most_seconds: fl
     return results
 
 
-async def _affordable_users(contender: Contender, job: Job, most_seconds: float) -> int:
-    """Return the job's users or, in whole pages, as many as fit into the time by the speed of a short run."""
+async def _affordable_users(contender: Contender, job: Job, seconds: float) -> int:
+    """Return the job's users or, in whole pages, as many as fit into the time by the speed of a short run.
+
+    All of them up to twice that time: a whole job compares better, and a short run is slower by what a start costs.
+    """
     if job.users <= _SHORT_RUN_USERS:
         return job.users
     short = await measure(contender, job._replace(users=_SHORT_RUN_USERS))
-    affordable = int(_SHORT_RUN_USERS / short.seconds * most_seconds) // job.page_size * job.page_size
-    return min(job.users, max(affordable, _SHORT_RUN_USERS))
+    affordable = int(_SHORT_RUN_USERS / short.seconds * seconds) // job.page_size * job.page_size
+    return job.users if job.users <= 2 * affordable else max(affordable, _SHORT_RUN_USERS)
 
 
 if __name__ == "__main__":

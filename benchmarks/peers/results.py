@@ -28,15 +28,15 @@ class Result(NamedTuple):
     killed: dict[str, Killed]
 
 
-def tables(results: Sequence[Result], users: int, most_seconds: float) -> str:
-    """Return the tables; who was given fewer than `users`, as a run would have taken longer than that, is marked."""
+def tables(results: Sequence[Result], users: int, seconds: float) -> str:
+    """Return the tables; who was given fewer than `users`, for whom a run would have taken twice `seconds`, is marked."""
     done = markdown(_DONE_HEADINGS, [_done_row(result, users) for result in results])
     killed = markdown(
         _KILLED_HEADINGS,
         [_killed_row(result, label, outcome) for result in results for label, outcome in result.killed.items()],
     )
     slow = any(result.users < users for result in results)
-    note = f"\n\n\\* Fewer than {users:,}, which would have taken longer than {most_seconds:.0f} s." if slow else ""
+    note = f"\n\n\\* Fewer than {users:,}, which would have taken longer than {2 * seconds:.0f} s." if slow else ""
     return f"{done}{note}\n\n{killed}"
 
 
