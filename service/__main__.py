@@ -24,6 +24,10 @@ _MODULE_OF = {
     "retry": "service.commands.steering",
     "verify": "service.commands.steering",
     "rebuild": "service.commands.steering",
+    "approve": "service.commands.steering",
+    "backup": "service.commands.backup",
+    "restore": "service.commands.backup",
+    "forget": "service.commands.forgetting",
 }
 
 

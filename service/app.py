@@ -1,5 +1,6 @@
 """The composition root: builds every stage, connects them, starts and stops them in order."""
 
+import asyncio
 import contextlib
 import functools
 import time
@@ -35,10 +36,12 @@ from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
 from service.receive.answers import Answered
 from service.settings import AccountSettings, Settings
+from service.store.eraser import Eraser
 from service.store.figures import FiguresReader
 from service.store.folder import Folder
 from service.store.reading import Reader
 from service.store.store import SqliteStore
+from service.tls import ServedCertificate, TlsFiles, load_certificate
 
 log = structlog.get_logger()
 
@@ -70,6 +73,7 @@ class Service:
         reader: Reader,
         figures: FiguresReader,
         metrics: Metrics,
+        tls: ServedCertificate | None,
     ) -> None:
         self.settings = settings
         # Those being served at the moment: changed in place, for several parts look at it.
@@ -78,6 +82,7 @@ class Service:
         self.reader = reader
         self.figures = figures
         self.metrics = metrics
+        self.tls = tls
         self.deliverer = deliverer
         self.folder = Folder(store, deliverer.wake)
         self.keys = ApiKeys(settings.server.api_keys)
@@ -95,6 +100,7 @@ class Service:
             reader=reader,
             ledger=store.steering,
             sending=deliverer,
+            erasures=store.erasures,
             backlog=lambda: store.backlog.total,
             is_stopping=lambda: self.is_stopping,
         )
@@ -117,10 +123,15 @@ class Service:
         """Go on with other settings; they must differ from the present ones in nothing that needs a restart.
 
         All of them hold at once for whoever asks. Where sending changes for an account, this returns when its calls on
-        their way are done (see `Deliverer.apply`). Raises `StoreUnavailableError`, and then nothing has changed.
+        their way are done (see `Deliverer.apply`). Raises `StoreUnavailableError`, or `ConfigurationError` for a
+        certificate that cannot serve, and then nothing has changed.
         """
+        tls_files = TlsFiles.of(settings.server)
+        certificate = load_certificate(tls_files) if tls_files else None
         await self.store.add_accounts(settings.accounts)
         paused = await self.store.steering.paused_accounts()
+        if self.tls is not None and tls_files is not None and certificate is not None:
+            self.tls.use(tls_files, certificate)
         if settings.log != self.settings.log:
             configure_log(settings.log)
         self.settings = settings
@@ -217,8 +228,11 @@ def _for_watchers(answered: Answered) -> AnsweredDelivery:
 async def running_service(settings: Settings) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
 
-    Raises `StoreOpenError` when the store cannot be opened and `OSError` when the address is in use.
+    Raises `ConfigurationError` for a certificate that cannot serve, `StoreOpenError` when the store cannot be opened and
+    `OSError` when the address is in use.
     """
+    tls_files = TlsFiles.of(settings.server)
+    tls = ServedCertificate(tls_files) if tls_files else None
     clock = SteadyClock()
     store = await SqliteStore.open(
         Path(settings.store.path),
@@ -231,12 +245,16 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(store.close)
         reader = await Reader.open(Path(settings.store.path))
         stack.push_async_callback(reader.close)
+        eraser = await Eraser.open(Path(settings.store.path), store.erasures)
+        stack.push_async_callback(eraser.stop)
         accounts = dict(settings.accounts)
         figures = await FiguresReader.open(Path(settings.store.path), accounts)
         stack.push_async_callback(figures.close)
         metrics = Metrics(settings.accounts)
         deliverer = Deliverer(settings.accounts, store, settings.store, clock, metrics.counting)
-        service = Service(settings, accounts, store, deliverer, reader=reader, figures=figures, metrics=metrics)
+        service = Service(
+            settings, accounts, store, deliverer, reader=reader, figures=figures, metrics=metrics, tls=tls
+        )
         metrics.loop_lag.start()
         stack.push_async_callback(metrics.loop_lag.stop)
         runner = GuardedRunner(
@@ -249,10 +267,15 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.callback(_begin_stop, service)
         await deliverer.start(await store.steering.paused_accounts())
         await runner.setup()
-        site = web.TCPSite(runner, settings.server.host, settings.server.port, reuse_address=True)
+        ssl_context = tls.context if tls else None
+        site = web.TCPSite(
+            runner, settings.server.host, settings.server.port, reuse_address=True, ssl_context=ssl_context
+        )
         await site.start()
+        if tls is not None:
+            stack.callback(asyncio.create_task(tls.watch(), name="certificate").cancel)
         host, port = runner.addresses[0][:2]
-        service.url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
+        service.url = f"{'https' if tls else 'http'}://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
         log.info("service.started", url=service.url, accounts=sorted(settings.accounts), backlog=store.backlog.total)
         yield service
     log.info("service.stopped")

@@ -60,7 +60,7 @@ class SyncView(msgspec.Struct, frozen=True):
 class SegmentView(msgspec.Struct, frozen=True):
     """A segment and its list, with the counters that the ledger keeps.
 
-    `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
+    `awaits_approval`: held only because the segment is new. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
     """
 
     id: int
@@ -71,6 +71,7 @@ class SegmentView(msgspec.Struct, frozen=True):
     cordial_list_id: str
     state: ListState
     reason: str
+    awaits_approval: bool
     wanted: Count
     on_list: Count
     pending: Count
@@ -191,6 +192,23 @@ class AuditView(msgspec.Struct, frozen=True):
     action: str
     target: str
     changes: Count
+
+
+class AskedErasure(msgspec.Struct, frozen=True):
+    """How many memberships are to be erased, and the ids of the erasures: one for each contact that the user may be."""
+
+    memberships: int
+    ids: list[int]
+
+
+class ErasureView(msgspec.Struct, frozen=True):
+    """A person's data that is being erased; `user` is masked, `left` the memberships that Cordial is still to confirm."""
+
+    id: int
+    account: str
+    user: str
+    kept_on_lists: bool
+    left: Count
 
 
 class AccountFigures(msgspec.Struct, frozen=True):

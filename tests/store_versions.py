@@ -63,6 +63,9 @@ INSERT INTO import_part (
 ) VALUES (1, 1, 'running', 'updateOnly', '', 'email:anna', 1, 1, 4, 4, 'job-1');
 INSERT INTO import_change (account_id, contact, segment_id, wanted) VALUES (2, 'email:anna', 2, 1);
 """,
+    5: """
+INSERT INTO erasure (id, account_id, contact, keep_on_lists, actor, requested_at_ms) VALUES (1, 2, 'email:hans', 0, 'key 1', AT);
+""",
 }
 
 

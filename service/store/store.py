@@ -25,6 +25,7 @@ from service.model import (
 from service.store import accepting, claiming, folding, loading, queries, settling, sqlite
 from service.store.backlog import Backlog
 from service.store.checkpointer import Checkpointer
+from service.store.erasure import Erasures
 from service.store.folding import Delta
 from service.store.imports import Imports
 from service.store.retention import Retention
@@ -63,6 +64,7 @@ class SqliteStore:
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
         self.steering = Steering(self._writer, clock, self._apply, self.inbox_grew.set)
+        self.erasures = Erasures(self._writer, clock, self._apply, self.inbox_grew.set, self.backlog)
         self.imports = Imports(
             self._writer, clock, self._account_ids, read=self._read, apply=self._apply, backlog=self.backlog
         )

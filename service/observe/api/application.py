@@ -9,6 +9,7 @@ from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
 from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
+from service.observe.api.forgetting import Erasures, Forgetting
 from service.observe.api.meter import Meter
 from service.observe.api.ports import Ledger, Reader, Sending
 from service.observe.api.preview import Previews
@@ -29,6 +30,7 @@ class Api:
         reader: Reader,
         ledger: Ledger,
         sending: Sending,
+        erasures: Erasures,
         backlog: Callable[[], int],
         is_stopping: Callable[[], bool],
     ) -> None:
@@ -37,6 +39,7 @@ class Api:
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, ledger, sending, is_stopping)
+        self._forgetting = Forgetting(accounts, erasures, is_stopping)
         self.events = Events(reader, self._meter, self._questions.account_documents)
 
     def add_to(self, app: web.Application) -> None:
@@ -45,6 +48,7 @@ class Api:
         self._questions.add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
+        self._forgetting.add_routes(api)
         self.events.add_routes(api)
         api.on_response_prepare.append(_keep_out_of_caches)
         api.on_shutdown.append(self._end_watching)

@@ -10,6 +10,7 @@ ACCOUNT: dict[str, Any] = {
     "since": "2026-03-02T09:14:05Z",
     "next_call_at": "2026-03-02T09:14:07Z",
     "calls_per_second": 24.7,
+    "found_rates": {"POST contacts": 24.9, "PUT contacts": 10.0},
     "lists": 1,
     "pending": 0,
     "waiting": 0,
@@ -24,6 +25,7 @@ LIST: dict[str, Any] = {
     "cordial_list_id": "8712",
     "state": "ready",
     "reason": "",
+    "awaits_approval": False,
     "wanted": 3,
     "on_list": 2,
     "pending": 0,
@@ -172,3 +174,5 @@ EVENTS = (
     "id: 18c3f2a91b4d0000-8\nevent: progress\n"
     'data: {"at":"2026-03-02T09:14:02Z","backlog":3,"accounts":[…],"lists":[…],"syncs":[…]}\n\n'
 )
+
+ERASURE = {"id": 1, "account": "acme", "user": "j***@e***.com", "kept_on_lists": False, "left": 1}

@@ -1,0 +1,34 @@
+"""The command `forget`: erasing a person's data."""
+
+import argparse
+import asyncio
+from typing import Any
+
+from service.commands.client import ApiClient, add_api_command
+from service.commands.terminal import say
+
+_LOOK_SECONDS = 0.5
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command."""
+    forget = add_api_command(subparsers, "forget", "take a user off all lists, then erase every trace of them", _forget)
+    forget.add_argument("user", help="the user's id as Heap sends it")
+    forget.add_argument("--account", help="only in this account")
+    forget.add_argument("--keep-on-lists", action="store_true", help="erase here at once, and tell Cordial nothing")
+    forget.add_argument("--wait", action="store_true", help="wait until all is erased")
+
+
+async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
+    asked: dict[str, Any] = {"user": arguments.user, "keep_on_lists": arguments.keep_on_lists}
+    if arguments.account:
+        asked["account"] = arguments.account
+    done = await client.post("forget", asked)
+    for account, number in done["memberships"].items():
+        say(f"{account}: {number:,} memberships are erased.")
+    ours = set(done["erasures"])
+    while arguments.wait and ours & {item["id"] for item in (await client.get("erasures"))["items"]}:  # noqa: ASYNC110  the service tells by being asked
+        await asyncio.sleep(_LOOK_SECONDS)
+    say("Erased here." if arguments.wait else "Under way; --wait waits for its end.")
+    say("Backups, copies beside the store and replicas made so far still hold the user: remove them when they are due.")
+    return 0

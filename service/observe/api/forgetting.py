@@ -1,0 +1,123 @@
+"""Erasing a person's data. The user's id stands in the body of the request, and in no address, log, answer or audit."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Protocol
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp_apispec import docs
+from msgspec import UNSET, Meta, UnsetType
+
+from service.errors import ErrorCode, ServiceError, StoppingError
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.authentication import ACTOR
+from service.observe.api.members import possible_contacts
+from service.observe.api.requests import Filter, NoQuery, read_body, read_query
+from service.settings import AccountSettings
+from service.views import AskedErasure, Count, ErasureView
+
+log = structlog.get_logger()
+
+
+class Erasures(Protocol):
+    """What erasing needs of the store."""
+
+    async def request(self, account: str, contacts: list[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
+        """Have the contacts of an account erased, durably."""
+
+    async def open(self) -> list[ErasureView]:
+        """Return the erasures that are not over."""
+
+
+class ForgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to forget: a user's id as Heap sends it; in one account, or without it in all that are configured."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    account: Filter | UnsetType = UNSET
+    keep_on_lists: Annotated[
+        bool, Meta(description="`true`: erase here at once, and leave the contact on Cordial's lists")
+    ] = False
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """How many memberships of the user each account has at the moment, and the ids of the erasures to look for."""
+
+    memberships: dict[str, Count]
+    erasures: list[int]
+
+
+class OpenErasures(msgspec.Struct, frozen=True):
+    """The erasures that are not over, without the users' ids."""
+
+    items: list[ErasureView]
+
+
+class Forgetting:
+    """Erases on behalf of the holder of an API key."""
+
+    def __init__(
+        self, accounts: Mapping[str, AccountSettings], erasures: Erasures, is_stopping: Callable[[], bool]
+    ) -> None:
+        self._accounts = accounts
+        self._erasures = erasures
+        self._is_stopping = is_stopping
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the erasures."""
+        app.router.add_post("/forget", self.forget)
+        app.router.add_get("/erasures", self.erasures)
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Forget a user",
+            "Takes the user off every list that this service put them on, then erases every trace of them here, by itself "
+            "and over restarts; `GET /api/v1/erasures` shows what is left to do. Erase the user in Heap first: whom Heap "
+            "sends again is a member again.",
+            answer=Forgotten,
+            example={"memberships": {"acme": 2}, "erasures": [1]},
+            body=ForgetRequest,
+            body_examples={
+                "everywhere": {"value": {"user": "jane@example.com"}},
+                "one account": {"value": {"user": "jane@example.com", "account": "acme", "keep_on_lists": True}},
+            },
+        )
+    )
+    async def forget(self, request: web.Request) -> web.Response:
+        """Answer `POST /forget`."""
+        if self._is_stopping():
+            raise StoppingError
+        read_query(request, NoQuery)
+        asked = await read_body(request, ForgetRequest)
+        try:
+            asked.user.encode()
+        except UnicodeEncodeError:
+            raise ServiceError(ErrorCode.INVALID_REQUEST, "the user id is not Unicode text") from None
+        names = list(self._accounts) if asked.account is UNSET else [asked.account]
+        memberships: dict[str, int] = {}
+        erasures: list[int] = []
+        for name in names:
+            if name not in self._accounts:
+                raise ServiceError(ErrorCode.INVALID_REQUEST, "there is no account of this name", path="$.account")
+            contacts = possible_contacts(self._accounts[name], asked.user)
+            made = await self._erasures.request(name, contacts, keep_on_lists=asked.keep_on_lists, actor=request[ACTOR])
+            memberships[name] = made.memberships
+            erasures += made.ids
+        log.info("action.done", action="user.forget", actor=request[ACTOR], memberships=memberships)
+        return described.json_response(Forgotten(memberships, erasures))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Erasures under way",
+            "Whose data is still being erased, masked, and how many memberships Cordial is still to confirm.",
+            answer=OpenErasures,
+            example={"items": [examples.ERASURE]},
+        )
+    )
+    async def erasures(self, request: web.Request) -> web.Response:
+        """Answer `GET /erasures`."""
+        read_query(request, NoQuery)
+        return described.json_response(OpenErasures(await self._erasures.open()))

@@ -1,0 +1,106 @@
+-- name: request
+INSERT INTO erasure (account_id, contact, keep_on_lists, actor, requested_at_ms)
+SELECT account.id, :contact, :keep_on_lists, :actor, :now_ms FROM account WHERE account.name = :account
+ON CONFLICT DO UPDATE SET keep_on_lists = max(keep_on_lists, excluded.keep_on_lists)
+RETURNING id, account_id;
+
+-- name: open
+SELECT erasure.id, erasure.account_id, account.name, contact, keep_on_lists, erasure.actor,
+    (SELECT count(*) FROM member
+        WHERE member.account_id = erasure.account_id AND member.contact = erasure.contact
+            AND (member.wanted = 1 OR member.state <> 0))
+FROM erasure JOIN account ON account.id = erasure.account_id
+ORDER BY erasure.id;
+
+-- name: memberships
+SELECT member.segment_id, member.wanted, member.state, member.sync_id, segment.list_id <> ''
+FROM member JOIN segment ON segment.id = member.segment_id
+WHERE member.account_id = :account_id AND member.contact = :contact;
+
+-- name: take_off
+UPDATE member SET wanted = 0, state = 1
+WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id;
+
+-- name: remove_member
+DELETE FROM member WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id;
+
+-- name: remove_failure
+DELETE FROM failure WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id;
+
+-- name: is_in_use
+-- By an import under way, or as the place that a drain or an import has come to.
+SELECT EXISTS (SELECT 1 FROM import_change WHERE account_id = :account_id AND contact = :contact)
+    OR EXISTS (SELECT 1 FROM import_part WHERE :contact IN (after_contact, last_contact))
+    OR EXISTS (SELECT 1 FROM bulk_import WHERE state <> 'ended' AND gathered_to = :contact)
+    OR EXISTS (SELECT 1 FROM fold_position WHERE drained_to = :contact);
+
+-- name: pieces
+-- The next pieces of the account: whether they are in the ledger, or only to be sent; and whether they name the contact.
+SELECT piece.id, piece.id <= fold_position.piece_id OR piece.wanted IS NULL,
+    EXISTS (
+        SELECT 1 FROM json_each(piece.contacts) AS entry
+        WHERE iif(piece.identity = '', '', piece.identity || ':') || entry.value = :contact
+    )
+FROM fold_position
+CROSS JOIN piece
+JOIN segment ON segment.id = piece.segment_id AND segment.account_id = :account_id
+WHERE piece.id > :after
+ORDER BY piece.id
+LIMIT :limit;
+
+-- name: blank_in_piece
+-- The place stays: whoever is working through the piece counts places.
+UPDATE piece SET contacts = (
+    SELECT json_group_array(
+        iif(iif(piece.identity = '', '', piece.identity || ':') || entry.value = :contact, '', entry.value)
+    )
+    FROM json_each(piece.contacts) AS entry
+)
+WHERE id = :id;
+
+-- name: take_out_of_piece
+UPDATE piece SET users = users - 1, contacts = (
+    SELECT json_group_array(entry.value) FROM json_each(piece.contacts) AS entry
+    WHERE piece.identity || ':' || entry.value <> :contact
+)
+WHERE id = :id;
+
+-- name: deliveries
+SELECT delivery.id, rejected_users FROM delivery
+JOIN sync ON sync.id = delivery.sync_id
+JOIN segment ON segment.id = sync.segment_id
+WHERE delivery.id > :after AND rejected_users <> '[]' AND segment.account_id = :account_id
+ORDER BY delivery.id
+LIMIT :limit;
+
+-- name: set_rejected_users
+UPDATE delivery SET rejected_users = :rejected_users WHERE id = :id;
+
+-- name: last_failure
+SELECT max(id) FROM (SELECT id FROM failure WHERE id > :after ORDER BY id LIMIT :limit);
+
+-- name: blank_failures
+UPDATE failure SET message = '(erased)'
+WHERE id > :after AND id <= :last AND account_id = :account_id
+    AND (instr(lower(message), lower(:user)) OR instr(lower(message), lower(:encoded)));
+
+-- name: blank_account
+UPDATE account SET state_reason = '(erased)'
+WHERE id = :account_id AND (instr(lower(state_reason), lower(:user)) OR instr(lower(state_reason), lower(:encoded)));
+
+-- name: blank_lists
+UPDATE segment SET list_reason = '(erased)'
+WHERE account_id = :account_id
+    AND (instr(lower(list_reason), lower(:user)) OR instr(lower(list_reason), lower(:encoded)));
+
+-- name: blank_imports
+UPDATE bulk_import SET
+    gathered_to = iif(gathered_to = :contact, '', gathered_to),
+    reason = iif(instr(lower(reason), lower(:user)) OR instr(lower(reason), lower(:encoded)), '(erased)', reason)
+WHERE account_id = :account_id AND state = 'ended';
+
+-- name: blank_audit
+UPDATE audit SET target = '(erased)' WHERE instr(lower(target), lower(:user));
+
+-- name: finish
+DELETE FROM erasure WHERE id = :id;

@@ -1,0 +1,52 @@
+"""Erasing through the API: what it takes, answers, and never shows."""
+
+import msgspec
+
+from service.sandbox.faults import Fault, FaultKind
+from tests.service_fixtures import users
+
+JANE = "jane.roe@example.com"
+
+
+async def test_a_user_is_taken_off_all_lists_and_erased(world):
+    await world.deliver("One", [JANE, *users(2)], segment_id=1)
+    await world.deliver("Two", [JANE], segment_id=2)
+    await world.settled()
+    answer = await world.post("forget", {"user": f" {JANE.upper()} "})
+    assert (answer.status, answer.document) == (200, {"memberships": {"acme": 2}, "erasures": [1]})
+    await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+    assert (world.members("One"), world.members("Two")) == (users(2), [])
+    assert await world.get("erasures") == {"items": []}
+    assert (await world.post("lists/1/verify")).document == {"counted": 2, "expected": 2, "differs": False}
+
+
+async def test_an_erasure_waits_for_cordial_and_shows_nobodys_id(world):
+    await world.deliver("One", [JANE])
+    await world.settled()
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{JANE}", status=422, times=None))
+    await world.post("forget", {"user": JANE, "account": "acme"})
+    await world.until(lambda: world.rows("SELECT 1 FROM failure"))
+    shown = await world.get("erasures")
+    assert shown == {
+        "items": [{"id": 1, "account": "acme", "user": "j***@e***.com", "kept_on_lists": False, "left": 1}]
+    }
+    audit = await world.get("audit")
+    assert JANE not in msgspec.json.encode(audit).decode()
+    world.cordial.faults.clear()
+    await world.post("failures/retry", {})
+    await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+    assert world.members("One") == []
+
+
+async def test_an_erasure_is_asked_for_in_full(world):
+    for body, place in (
+        ({}, "$"),
+        ({"user": ""}, "$.user"),
+        ({"user": JANE, "account": "other"}, "$.account"),
+        ({"user": JANE, "keep_on_lists": 1}, "$.keep_on_lists"),
+        ({"user": JANE, "lists": []}, "$"),
+    ):
+        answer = await world.post("forget", body)
+        assert (answer.status, answer.document["error"]["path"]) == (422, place), body
+        assert JANE not in answer.document["error"]["message"]
+    assert world.rows("SELECT 1 FROM erasure") == []
