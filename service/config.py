@@ -32,6 +32,8 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         section: read_fields(settings, document.tables.get(section, {}), (section,), faults)
         for section, settings in SECTIONS.items()
     }
+    if bool(fields["server"].get("tls_certificate_file")) != bool(fields["server"].get("tls_key_file")):
+        faults.add(("server", "tls_key_file"), "belongs to tls_certificate_file; set both of them or none")
     tables = document.tables.get(ACCOUNTS, {})
     accounts = {}
     if not isinstance(tables, dict):

@@ -91,6 +91,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
     host: HostName = "0.0.0.0"  # noqa: S104  a container listens on all of its addresses
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
+    tls_certificate_file: Text = ""
+    tls_key_file: Text = ""
     max_body_bytes: Annotated[int, Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
     shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 20
     api_keys: tuple[SecretReference, ...] = ()

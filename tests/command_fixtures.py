@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,6 +46,8 @@ class Installation:
         self.log = folder / "log"
         self.secret_file = _secret(folder / "heap-secret", WEBHOOK_SECRET)
         self.key_file = _secret(folder / "cordial-key", DEFAULT_API_KEY)
+        # Set to speak TLS with the service.
+        self.ssl_context: ssl.SSLContext | None = None
         # The last one that `serving` began.
         self.process: asyncio.subprocess.Process | None = None
         settings = {
@@ -72,7 +75,7 @@ class Installation:
             )
         self.process = process
         try:
-            await wait_until_it_answers(f"{self.url}/livez", process)
+            await wait_until_it_answers(f"{self.url}/livez", process, self.connector())
             yield process
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -82,9 +85,13 @@ class Installation:
                 process.kill()
                 await process.wait()
 
+    def connector(self) -> aiohttp.TCPConnector:
+        """Return what connects to the service."""
+        return aiohttp.TCPConnector(ssl=self.ssl_context or True)
+
     async def get(self, path: str) -> tuple[int, str]:
         """Return the status and the body that the service answers."""
-        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+        async with aiohttp.ClientSession(connector=self.connector()) as session, session.get(self.url + path) as answer:
             return answer.status, await answer.text()
 
     async def deliver(
@@ -163,9 +170,11 @@ def _secret(path: Path, text: str) -> Path:
     return path
 
 
-async def wait_until_it_answers(url: str, process: asyncio.subprocess.Process) -> None:
+async def wait_until_it_answers(
+    url: str, process: asyncio.subprocess.Process, connector: aiohttp.TCPConnector | None = None
+) -> None:
     """Return once something answers at the address; fail when the process ends instead."""
-    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession(connector=connector) as session:
         while process.returncode is None:
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.get(url):

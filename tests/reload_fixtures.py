@@ -102,14 +102,14 @@ class Reloadable(Installation):
         """Post one signed page to an account."""
         segment_id = sum(segment.encode())
         [page] = build_pages(segment_id, segment, add, remove, task_id=task)
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(connector=self.connector()) as session:
             return await post_page(session, f"{self.url}/webhooks/heap/{account}", secret, page)
 
     async def ask(self, path: str, key: str = API_KEY) -> tuple[int, Any]:
         """Return the status and the document with which the API answers."""
         headers = {"Authorization": aiohttp.encode_basic_auth(key)}
         async with (
-            aiohttp.ClientSession(headers=headers) as session,
+            aiohttp.ClientSession(headers=headers, connector=self.connector()) as session,
             session.get(f"{self.url}/api/v1/{path}") as answer,
         ):
             return answer.status, await answer.json()

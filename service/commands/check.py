@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from service import config
+from service.commands.checks.certificate import check_certificate
 from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
 from service.commands.checks.host import check_secrets, check_store
@@ -62,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 async def check(settings: Settings, url: str) -> Findings:
     """Return what is found; `url` is where the service runs, if it does. Writes nothing anywhere."""
     findings = check_secrets(settings)
+    findings.add(check_certificate(settings.server))
     store = Path(settings.store.path)
     findings.add(await check_store(store))
     segments = await _known_segments(store)

@@ -16,6 +16,7 @@ from service import config
 from service.commands.terminal import one_line
 from service.errors import ConfigurationError
 from service.settings import ServerSettings, Settings
+from service.tls import TlsFiles, fingerprint
 
 _TIMEOUT_SECONDS = 60.0
 _MOST_ROWS = 200
@@ -75,6 +76,11 @@ class ApiClient:
                 method, f"{self._root}/{path}", headers=self._headers, **options
             ) as answer:
                 body = msgspec.json.decode(await answer.read())
+        except aiohttp.ServerFingerprintMismatch as error:
+            raise ClientError(
+                f"what answers at {self._root} shows another certificate than tls_certificate_file holds; a service takes "
+                "a new one up within seconds, or refuses it in its log"
+            ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
         except msgspec.DecodeError as error:
@@ -87,7 +93,18 @@ class ApiClient:
 def local_url(server: ServerSettings) -> str:
     """Return the address at which this host reaches the service."""
     host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    scheme = "https" if server.tls_certificate_file else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
+
+
+def local_connector(server: ServerSettings) -> aiohttp.TCPConnector:
+    """Return what connects to `local_url`: over TLS, to the holder of the very certificate that is configured.
+
+    Its name is not looked at, for it is not for a loopback address, nor its issuer. Raises `ConfigurationError` when the
+    certificate cannot be read.
+    """
+    files = TlsFiles.of(server)
+    return aiohttp.TCPConnector(ssl=True if files is None else aiohttp.Fingerprint(fingerprint(files.certificate)))
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +142,7 @@ def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], A
 
 async def _run(settings: Settings, work: Callable[[ApiClient], Awaitable[int]]) -> int:
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=local_connector(settings.server)) as session:
         return await work(ApiClient(session, settings))
 
 

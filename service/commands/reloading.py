@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from service import config
+from service import config, tls
 from service.app import Service
 from service.configuration.changes import plan_reload
 from service.errors import ConfigurationError, StoreUnavailableError
@@ -23,7 +23,7 @@ def read_configuration(path: Path | None) -> Settings:
     Raises `ConfigurationError` with every fault there is.
     """
     settings = config.load(path, os.environ)
-    if faults := config.secret_faults(settings):
+    if faults := config.secret_faults(settings) + tls.faults(settings.server):
         raise ConfigurationError(faults)
     return settings
 

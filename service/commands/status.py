@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from service import config
-from service.commands.client import add_config_option, local_url
+from service.commands.client import add_config_option, local_connector, local_url
 from service.commands.terminal import one_line, say
 from service.errors import ConfigurationError
 from service.model import ListState
@@ -76,8 +76,11 @@ async def _ask_readiness(server: ServerSettings) -> str:
     url = f"{local_url(server)}/readyz"
     try:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        connector = local_connector(server)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session, session.get(url) as response:
             body = msgspec.json.decode(await response.read())
+    except ConfigurationError as error:
+        return str(error)
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
         return f"not reachable at port {server.port}"
     return "ready" if response.status == 200 else str(body.get("error", {}).get("message", "not ready"))  # noqa: PLR2004

@@ -7,9 +7,10 @@ import msgspec
 from service.configuration.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of
 from service.settings import Settings
 
+_TLS = {"tls_certificate_file", "tls_key_file"}
 # Every other key of these sections was read once, when the service was put together. All keys of accounts can change.
 _CHANGEABLE = {
-    "server": {"max_body_bytes", "shutdown_grace_seconds", "api_key_file", "api_key_env"},
+    "server": {"max_body_bytes", "shutdown_grace_seconds", "api_key_file", "api_key_env", *_TLS},
     "store": {"max_backlog", "retention_days", "settle_batch_results", "settle_interval_seconds"},
     "log": {"level", "format"},
 }
@@ -32,6 +33,8 @@ class Reload(msgspec.Struct, frozen=True):
 
 def plan_reload(running: Settings, wanted: Settings) -> Reload:
     """Return what `wanted` changes in a service that runs with `running`."""
+    # A listening socket speaks TLS or does not.
+    switches_tls = bool(running.server.tls_certificate_file) != bool(wanted.server.tls_certificate_file)
     changed: list[str] = []
     needs_restart: list[str] = []
     sections: dict[str, Any] = {}
@@ -39,7 +42,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         before, after = getattr(running, section), getattr(wanted, section)
         kept: dict[str, Any] = {}
         for key in _different_keys(before, after):
-            if key.name in _CHANGEABLE.get(section, ()):
+            if key.name in _CHANGEABLE.get(section, ()) and not (key.name in _TLS and switches_tls):
                 changed.append(f"{section}.{key.name}")
             else:
                 needs_restart.append(f"{section}.{key.name}")

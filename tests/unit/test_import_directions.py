@@ -24,6 +24,7 @@ FOUNDATION = [
     "http_errors",
     "settings",
     "secrets",
+    "tls",
     "connections",
     "configuration",
     "config",

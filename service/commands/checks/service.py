@@ -8,6 +8,8 @@ import aiohttp
 import msgspec
 
 from service.commands.checks.findings import Findings
+from service.commands.client import local_connector, local_url
+from service.errors import ConfigurationError
 from service.model import Action
 from service.receive.signature import HEADER_NAME, sign
 from service.settings import AccountSettings, Settings
@@ -25,10 +27,18 @@ async def check_service(settings: Settings, url: str) -> Findings:
     """Send a signed sample page of each account through the service at `url`, as a dry run, and look for it from outside."""
     findings = Findings()
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        if await _is_alive(session, url):
+    try:
+        # Elsewhere than here, the service is known as everybody knows it: by a certificate for its name.
+        connector = local_connector(settings.server) if url == local_url(settings.server) else None
+    except ConfigurationError:
+        return findings  # one of the faults of the certificate, then
+    async with (
+        aiohttp.ClientSession(timeout=timeout, connector=connector) as local,
+        aiohttp.ClientSession(timeout=timeout) as session,
+    ):
+        if await _is_alive(local, url):
             for account in settings.accounts.values():
-                findings.add(await _check_sample(session, url, account))
+                findings.add(await _check_sample(local, url, account))
         else:
             findings.notes.append(
                 f"service: not running at {url}; start it with `heap-cordial serve`, then `check` tries a signed page "
