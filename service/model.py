@@ -206,13 +206,15 @@ class AccountState(StrEnum):
 class AccountStatus(msgspec.Struct, frozen=True):
     """What an account's sending is doing, why, and for how many seconds more, as far as that is known.
 
-    `hint` says what an operator may do about it, where that is known too.
+    `hint` says what an operator may do about it, where that is known too. `found_rates`: the calls a second that each
+    (method, endpoint) is allowed now, where Cordial's limit is being found.
     """
 
     state: AccountState
     reason: str = ""
     seconds: float = 0.0
     hint: str = ""
+    found_rates: dict[str, float] = {}
 
 
 class VerifyResult(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ Identification = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z0-9_.-]+\Z", description='"email", the name of a Cordial secondary key, or "auto"'),
 ]
+CallRate = Annotated[float, Meta(gt=0, le=10_000)]
 # Cordial's contract: list names hold letters, numbers and dashes (its own examples also underscores), at most 128.
 ListName = Annotated[
     str,
@@ -142,8 +143,8 @@ class AccountSettings(msgspec.Struct, frozen=True):
     public_url: Text = ""
     bulk_threshold: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000
     import_passwords: tuple[SecretReference, ...] = ()
-    requests_per_second: Annotated[float, Meta(gt=0, le=10_000)] = 25
-    max_concurrency: Annotated[int, Meta(ge=1, le=1_024)] = 16
+    requests_per_second: CallRate | Literal["auto"] = 25
+    max_concurrency: Annotated[int, Meta(ge=1, le=1_024)] = 64
     request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30
     max_attempts: Annotated[int, Meta(ge=1, le=1_000)] = 5
 

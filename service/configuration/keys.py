@@ -106,6 +106,8 @@ def _expectation(described: inspect.Type) -> str:
             words = f"a number above {least} and at most {most}"
         case inspect.LiteralType(values=values):
             words = " or ".join(f'"{value}"' for value in values)
+        case inspect.UnionType(types=types):
+            words = " or ".join(map(_expectation, types))
         case inspect.DictType(value_type=value_type):
             words = f"a table whose values are each {_expectation(value_type)}"
         case _:

@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from service.deliver.answers import Answer, AnswerKind
 from service.deliver.cordial import CordialClient
-from service.deliver.limiter import RateLimiter
+from service.deliver.limiter import Limiter
 from service.deliver.retry import Circuit, Suspicion
 from service.model import AccountState, AccountStatus
 
@@ -31,7 +32,7 @@ class AccountLine:
         self,
         name: str,
         client: CordialClient,
-        limiter: RateLimiter,
+        limiter: Limiter,
         on_resume: Callable[[], Awaitable[None]],
     ) -> None:
         self.name = name
@@ -87,7 +88,10 @@ class AccountLine:
         return not self._allowed.is_set()
 
     def status(self) -> AccountStatus:
-        """Return what the account's sending is doing now."""
+        """Return what the account's sending is doing now, and the rates found for it."""
+        return msgspec.structs.replace(self._doing(), found_rates=self._limiter.found_rates)
+
+    def _doing(self) -> AccountStatus:
         if self.is_paused_by_operator:
             return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
         wait = self._seconds_to_probe()

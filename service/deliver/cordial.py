@@ -16,7 +16,7 @@ from yarl import URL
 from service.clock import wall_ms
 from service.deliver import requests
 from service.deliver.answers import WITHHELD, Answer, AnswerKind, classify, no_answer
-from service.deliver.limiter import RateLimiter, Ticket
+from service.deliver.limiter import Limiter, Ticket
 from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.requests import Request
 from service.secrets import CachedSecret
@@ -26,7 +26,7 @@ _MOST_ANSWER_BYTES = 16_777_216
 _encode = msgspec.json.Encoder().encode
 
 
-_allowed_by: ContextVar[tuple[RateLimiter, Ticket]] = ContextVar("allowed_by")
+_allowed_by: ContextVar[tuple[Limiter, Ticket]] = ContextVar("allowed_by")
 
 
 class _CountedBody(aiohttp.BytesPayload):
@@ -80,7 +80,7 @@ class CordialClient:
         *,
         base_url: str,
         api_key: CachedSecret,
-        limiter: RateLimiter,
+        limiter: Limiter,
         timeout_seconds: float,
         dry_run: bool = False,
         observer: CallObserver = NOT_OBSERVED,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from service.deliver.answers import Limits
 
@@ -22,6 +23,27 @@ class Ticket:
     def __init__(self, operation: str) -> None:
         self.operation = operation
         self.counts_from: float | None = None
+
+
+class Limiter(Protocol):
+    """Hands out leave to call, to whoever asks first."""
+
+    @property
+    def slowed_seconds(self) -> float:
+        """For how much longer Cordial's word keeps some endpoint from being called; 0 if none."""
+
+    @property
+    def found_rates(self) -> dict[str, float]:
+        """The calls a second found for each operation; empty where the rate is given."""
+
+    async def acquire(self, operation: str) -> Ticket:
+        """Wait for leave to make one call of `operation`, a (method, endpoint) such as `PUT contacts`."""
+
+    def written(self, ticket: Ticket) -> None:
+        """Note that the call's request has been written to the network."""
+
+    def answered(self, ticket: Ticket, limits: Limits, *, throttled: bool) -> None:
+        """Note that the call is over, and what the answer said of the limit."""
 
 
 class _Endpoint:
@@ -64,6 +86,11 @@ class RateLimiter:
         """For how much longer Cordial's word keeps some endpoint from being called; 0 if none."""
         now = self._clock()
         return max((endpoint.free_at(now) - now for endpoint in self._endpoints.values()), default=0.0)
+
+    @property
+    def found_rates(self) -> dict[str, float]:
+        """Empty: the rate is given, and shared by all operations."""
+        return {}
 
     async def acquire(self, operation: str) -> Ticket:
         """Wait for leave to make one call of `operation`, a (method, endpoint) such as `PUT contacts`."""

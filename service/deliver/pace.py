@@ -34,6 +34,7 @@ _SOON_SECONDS = 10.0
 
 # A 429 that names no time still means "slower": a second is Cordial's shortest period.
 _SHORTEST_PERIOD_SECONDS = 1.0
+_ROUNDED_SECONDS = 2.0
 _LONGEST_BLIND_WAIT_SECONDS = 8.0
 # Calls that stay refused for longer than this were counted in a period of minutes, not of seconds.
 _LONG_REFUSAL_SECONDS = 3.0
@@ -74,7 +75,7 @@ class Pace:
 
     def __init__(self, now: float) -> None:
         self._began_at = now
-        self._next_at = now
+        self._next_at = now - _CATCH_UP_SECONDS
         self._in_flight = 0
         # What the pace was when calls were last refused; None until they are. `_grown_seconds` of held-back calls since.
         self._level: float | None = None
@@ -188,7 +189,9 @@ class Pace:
         if limits.limit:
             # A reset counts down from the period's length: the longest one seen is nearest to it.
             self._limit = limits.limit
-            self._period_seconds = max(self._period_seconds, reset_seconds, _SHORTEST_PERIOD_SECONDS)
+            # Of a second, too, up to two may be said: whole seconds are rounded up.
+            seen = reset_seconds if reset_seconds > _ROUNDED_SECONDS else _SHORTEST_PERIOD_SECONDS
+            self._period_seconds = max(self._period_seconds, seen)
             if not throttled:
                 self._promised = _SHARE_OF_PROMISED * limits.limit / self._period_seconds
         # In a period of one second a reset in whole seconds is always one second away, however soon there is room again:

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 _CLAIM_LIMIT = 250
 _MOST_READY = 1_000
+# Where the rate is yet to be found: as if it were among the highest that Cordial may allow.
+_CALLS_PER_SECOND_TO_FIND = 500
 _IDLE_SECONDS = 1.0
 _STOP_LOOK_SECONDS = 0.1
 
@@ -64,7 +66,8 @@ class AccountPool:
         self._sender = Sender(settings, line, now_ms)
         self._concurrency = settings.max_concurrency
         # About two seconds of work: enough to keep the workers busy, little enough to be fair and fresh.
-        self._most_ready = int(min(_MOST_READY, max(4 * settings.max_concurrency, 2 * settings.requests_per_second)))
+        rate = _CALLS_PER_SECOND_TO_FIND if settings.requests_per_second == "auto" else settings.requests_per_second
+        self._most_ready = int(min(_MOST_READY, max(4 * settings.max_concurrency, 2 * rate)))
         self._share = self._most_ready
         self._rotation = Rotation()
         self._held: set[str] = set()

@@ -10,10 +10,10 @@ import aiohttp
 from service.clock import SteadyClock
 from service.deliver import lists, pool, settler, verifier
 from service.deliver.account import SLOWED_BY_LIMIT, AccountLine
+from service.deliver.adaptive import make_limiter
 from service.deliver.cordial import CordialClient
 from service.deliver.imports import bulk_path
 from service.deliver.imports.bulk_path import BulkPath
-from service.deliver.limiter import RateLimiter
 from service.deliver.observing import CallObserver
 from service.deliver.verifier import ListVerifier
 from service.errors import StoreUnavailableError
@@ -56,7 +56,7 @@ class SendingAccount:
         *,
         observer: CallObserver,
     ) -> None:
-        limiter = RateLimiter(settings.requests_per_second)
+        limiter = make_limiter(settings.requests_per_second)
         client = CordialClient(
             session,
             base_url=settings.cordial_base_url,

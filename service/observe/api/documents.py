@@ -45,6 +45,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
 
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
+    `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
     """
 
     name: str
@@ -54,6 +55,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     since: datetime | None
     next_call_at: datetime | None
     calls_per_second: float
+    found_rates: dict[str, float]
     lists: Count
     pending: Count
     waiting: Count
@@ -177,6 +179,7 @@ def account_document(
         since=account.state_since if same_state else None,
         next_call_at=next_call_at,
         calls_per_second=calls_per_second,
+        found_rates=status.found_rates if status is not None else {},
         lists=account.lists,
         pending=account.pending,
         waiting=account.waiting,

@@ -75,6 +75,15 @@ def _accounts(moment: Moment) -> Iterator[Metric]:
     for account, number in moment.pauses.items():
         pauses.add_metric([account], number)
     yield pauses
+    rates = GaugeMetricFamily(
+        "heap_cordial_found_rate",
+        "The calls a second that an operation is allowed now, where the rate is found and not configured.",
+        labels=["account", "operation"],
+    )
+    for account, status in moment.statuses.items():
+        for operation, calls_per_second in status.found_rates.items():
+            rates.add_metric([account, operation], calls_per_second)
+    yield rates
 
 
 def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:

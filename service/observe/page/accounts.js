@@ -50,6 +50,7 @@ function makeRow(account) {
     plural(account.lists, "list"),
     owed ? `${plural(owed, "change")} to send` : "nothing to send",
     `${account.calls_per_second.toFixed(account.calls_per_second < 10 ? 1 : 0)} calls a second`,
+    ...Object.entries(account.found_rates).map(([operation, rate]) => `${operation} at most ${rate.toFixed(1)} a second`),
   ];
   const next = account.next_call_at ? ` Next call in ${duration(secondsUntil(account.next_call_at))}.` : "";
   const said = account.state === "sending" || isPausedByOperator(account) ? "" : account.reason + "." + next;

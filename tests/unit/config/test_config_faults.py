@@ -75,7 +75,7 @@ def test_a_fault_says_what_would_be_right(faults, text, expected, acme):
     ("setting", "expected"),
     [
         ("max_concurrency = 0", "max_concurrency: must be a whole number from 1 to 1024, not 0"),
-        ("requests_per_second = inf", "requests_per_second: must be a number above 0 and at most 10000"),
+        ("requests_per_second = inf", 'requests_per_second: must be a number above 0 and at most 10000 or "auto"'),
         ("request_timeout_seconds = -1", "request_timeout_seconds: must be a number above 0 and at most 600, not -1"),
         ("create_contacts = 1", "create_contacts: must be true or false, not 1"),
         ('list_prefix = "a b"', "list_prefix: must be at most 64 letters"),
