@@ -140,6 +140,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
     on_segment_rename: Literal["keep", "rename"] = "keep"
     allow_drain: bool = False
     dry_run: bool = False
+    hold_new_segments: bool = False
     public_url: Text = ""
     bulk_threshold: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000
     import_passwords: tuple[SecretReference, ...] = ()

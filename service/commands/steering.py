@@ -1,4 +1,4 @@
-"""The commands `pause`, `resume`, `retry`, `verify` and `rebuild`: steering the running service."""
+"""The commands `pause`, `resume`, `retry`, `verify`, `approve` and `rebuild`: steering the running service."""
 
 import argparse
 import asyncio
@@ -25,6 +25,8 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         subparsers, "verify", "compare a list with Cordial's own count; status 1 if they differ", _verify
     )
     verify.add_argument("list", help="the list, by name or id")
+    approve = add_api_command(subparsers, "approve", "let a new segment through that is held until then", _approve)
+    approve.add_argument("list", help="the list, by name or id, or its segment's name")
     rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
     rebuild.add_argument("list", help="the list, by name or id")
     rebuild.add_argument("--include-removed", action="store_true", help="also take off again who has left")
@@ -65,6 +67,14 @@ async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
         )
         return 1
     say(f"{found['list_name']} is exact: Cordial counts {result['counted']:,}.")
+    return 0
+
+
+async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
+    found = await client.find_list(arguments.list)
+    done = await client.post(f"lists/{found['id']}/approve")
+    name = found["list_name"] or found["segment_name"]
+    say(f"{name} is approved and will be sent." if done["approved"] else f"{name} did not wait for approval.")
     return 0
 
 

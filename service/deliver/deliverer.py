@@ -192,6 +192,13 @@ class Deliverer:
         found = self._accounts.get(account)
         return found.bulk_path if found else None
 
+    async def approve_list(self, account: str, segment_id: int) -> bool:
+        """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` NOT_FOUND."""
+        found = self._account(account)
+        approved = await found.lists.approvals.give(segment_id)
+        found.lists.retry_held()
+        return approved
+
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""
         await self._account(account).lists.recreate(segment_id)

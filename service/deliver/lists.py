@@ -18,6 +18,7 @@ import structlog
 from service.deliver import naming, reasons
 from service.deliver.account import AccountLine
 from service.deliver.answers import Answer, AnswerKind
+from service.deliver.approval import Approvals
 from service.deliver.naming import ListNamer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model import ListState, Segment
@@ -57,6 +58,7 @@ class ListKeeper:
         self._lost: dict[int, str] = {}
         self._to_recreate: set[int] = set()
         self._namer = ListNamer(settings, registry, line)
+        self.approvals = Approvals(settings, registry)
         self._follow_at = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -188,12 +190,15 @@ class ListKeeper:
         if segment.list_id:
             return await self._find_by_id(segment)
         self._to_recreate.discard(segment.id)
+        if self.approvals.is_awaited(segment):
+            await self._record(segment, ListState.HELD, name="", reason=reasons.awaits_approval())
+            return _RETRY_SECONDS
         if segment.list_state is ListState.CREATING:
             return await self._find_or_create(segment, segment.list_name, "")
         wanted = await self._namer.choose(segment)
         if wanted is None:
             return _SOON_SECONDS
-        await self._record(segment, ListState.UNRESOLVED, name=wanted.name, reason=wanted.note)
+        segment = await self._record(segment, ListState.UNRESOLVED, name=wanted.name, reason=wanted.note)
         return await self._find_or_create(segment, wanted.name, wanted.note)
 
     async def _find_by_id(self, segment: Segment) -> float:
@@ -221,7 +226,7 @@ class ListKeeper:
 
     async def _find_or_create(self, segment: Segment, name: str, note: str) -> float:
         answer = await self._line.call(lambda: self._line.client.find_lists(name))
-        existing = matching(answer, name)
+        existing = naming.list_named(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)
         if answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
@@ -243,7 +248,7 @@ class ListKeeper:
     async def _creation_refused(self, segment: Segment, name: str, refusal: Answer) -> float:
         # Somebody was faster, or the answer to an earlier try was lost: then the list is there now.
         answer = await self._line.call(lambda: self._line.client.find_lists(name))
-        existing = matching(answer, name)
+        existing = naming.list_named(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)
         reason = reasons.name_refused(segment, name, refusal.message)
@@ -284,13 +289,3 @@ class ListKeeper:
         elif state is ListState.HELD:
             log.warning("list.held", account=segment.account, segment=segment.name, reason=reason)
         return updated
-
-
-def matching(answer: Answer, name: str) -> dict[str, Any] | None:
-    """Return the list of that name, exactly or but for letter case: whether Cordial tells these apart is unknown."""
-    rows = answer.body if answer.kind is AnswerKind.DONE else None
-    if isinstance(rows, dict):
-        rows = [rows]
-    found = [row for row in rows or [] if isinstance(row, dict) and str(row.get("name", "")).lower() == name.lower()]
-    exact = [row for row in found if row.get("name") == name]
-    return next(iter(exact or found), None)

@@ -1,10 +1,10 @@
 """Choosing the name of a segment's list: the rule of `names.py`, and what of Cordial and the store stands in its way."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.deliver import names
 from service.deliver.account import AccountLine
-from service.deliver.answers import AnswerKind
+from service.deliver.answers import Answer, AnswerKind
 from service.model import Segment
 from service.settings import AccountSettings
 
@@ -57,3 +57,13 @@ class ListNamer:
             return self._attributes
         is_temporary = answer.kind in {AnswerKind.THROTTLED, AnswerKind.UNAVAILABLE} and answer.status not in {403, 404}
         return None if is_temporary else set()
+
+
+def list_named(answer: Answer, name: str) -> dict[str, Any] | None:
+    """Return the list of that name, exactly or but for letter case: whether Cordial tells these apart is unknown."""
+    rows = answer.body if answer.kind is AnswerKind.DONE else None
+    if isinstance(rows, dict):
+        rows = [rows]
+    found = [row for row in rows or [] if isinstance(row, dict) and str(row.get("name", "")).lower() == name.lower()]
+    exact = [row for row in found if row.get("name") == name]
+    return next(iter(exact or found), None)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from service.deliver import lists, names, naming, reasons, requests
+from service.deliver import names, naming, reasons, requests
 from service.deliver.account import AccountLine
 from service.deliver.answers import AnswerKind
 from service.deliver.naming import ListNamer
@@ -145,7 +145,7 @@ class Previewer:
             is_taken = segment.id == _UNSEEN and found.name.lower() in taken
             chosen = names.beside_other_segment(found.name, segment.heap_id) if is_taken else found
         answer = await self._line.call(lambda: self._line.client.find_lists(chosen.name))
-        existing = lists.matching(answer, chosen.name)
+        existing = naming.list_named(answer, chosen.name)
         if existing is not None:
             exact = str(existing.get("name") or chosen.name)
             if segment.list_state is ListState.CREATING:

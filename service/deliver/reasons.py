@@ -31,6 +31,11 @@ def rename_refused(name: str, words: str) -> str:
     return f"Cordial refuses to rename the list to {name}: {words}; it keeps its name"
 
 
+def awaits_approval() -> str:
+    """Say that the segment is new, and the account holds new ones."""
+    return "a new segment, held until you approve it (hold_new_segments = true); nobody of it is sent before"
+
+
 def would_create(note: str) -> str:
     """Say that a dry run keeps the list from being created; `note` is why its name is as it is, if that needs saying."""
     return "dry run: the list would be created" + (f"; {note}" if note else "")

@@ -41,8 +41,12 @@ def advice(answers: Answers, files: InitialFiles, own_address: str | None) -> li
         f"  heap-cordial check --config {files.config}",
         f"  heap-cordial serve --config {files.config}",
     ]
+    lines += [
+        f"  heap-cordial preview SEGMENT --config {files.config}    what would be sent of a new segment, which is held",
+        f"  heap-cordial approve SEGMENT --config {files.config}    let it through; never Heap's sample segment",
+    ]
     if answers.dry_run:
-        lines.append(f"  heap-cordial preview SEGMENT --config {files.config}    before dry_run = false")
+        lines.append("Until dry_run = false stands in the configuration, nothing is written to Cordial.")
     return lines
 
 

@@ -82,6 +82,8 @@ cordial_base_url = {_quoted(answers.cordial_base_url)}
 identify_by = {_quoted(answers.identify_by)}
 # true: nothing is written to Cordial; `heap-cordial preview` shows what would be. false: it is sent.
 dry_run = {"true" if answers.dry_run else "false"}
+# true: a segment that comes for the first time waits for `heap-cordial approve`, Heap's sample segment among them.
+hold_new_segments = true
 """
 
 

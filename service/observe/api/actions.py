@@ -39,6 +39,12 @@ class Rebuilt(msgspec.Struct, frozen=True):
     sent_again: int
 
 
+class Approved(msgspec.Struct, frozen=True):
+    """Whether the list waited for approval; one that did not goes on as before."""
+
+    approved: bool
+
+
 class Verification(msgspec.Struct, frozen=True):
     """Cordial's own count of a list, beside what the service put there."""
 
@@ -69,6 +75,7 @@ class Actions:
         app.router.add_post("/failures/retry", self.retry)
         app.router.add_post("/lists/{id}/verify", self.verify)
         app.router.add_post("/lists/{id}/rebuild", self.rebuild)
+        app.router.add_post("/lists/{id}/approve", self.approve)
         app.router.add_post("/accounts/{name}/pause", self.pause)
         app.router.add_post("/accounts/{name}/resume", self.resume)
 
@@ -143,6 +150,26 @@ class Actions:
             await self._sending.recreate_list(segment.account, list_id)
         sent = await self._ledger.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
         return _answer(request, "list.rebuild", Rebuilt(sent))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Approve a new segment",
+            "Lets a segment through that is held for being new (`hold_new_segments`), for good.",
+            answer=Approved,
+            example={"approved": True},
+            body=NoOptions,
+            path=[described.LIST_ID],
+        )
+    )
+    async def approve(self, request: web.Request) -> web.Response:
+        """Answer `POST /lists/{id}/approve`."""
+        await self._read(request, NoOptions)
+        list_id = path_id(request)
+        segment = await find_list(self._reader, list_id)
+        result = Approved(await self._sending.approve_list(segment.account, list_id))
+        await self._ledger.record(request[ACTOR], "list.approve", str(list_id), int(result.approved))
+        return _answer(request, "list.approve", result)
 
     @docs(
         **described.operation(

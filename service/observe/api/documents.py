@@ -201,6 +201,8 @@ def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Se
 
 
 def _advice(segment: SegmentView, differs: bool | None) -> str:
+    if segment.awaits_approval:
+        return "Look at its preview, then approve it; or switch the segment off in Heap."
     if segment.state is ListState.HELD:
         return "Follow the reason; the service looks again every minute."
     if segment.failed:

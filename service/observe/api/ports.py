@@ -132,6 +132,9 @@ class Sending(Protocol):
     async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""
 
+    async def approve_list(self, account: str, segment_id: int) -> bool:
+        """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` (`NOT_FOUND`)."""
+
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""
 

@@ -3,7 +3,7 @@
 import { isDryRun, isPausedByOperator, tryNow } from "./accounts.js";
 import { badge, byId, element, showItems } from "./dom.js";
 import { retry } from "./failures.js";
-import { rebuild, verify } from "./lists.js";
+import { approve, rebuild, verify } from "./lists.js";
 import { plural } from "./words.js";
 
 function ofAccounts(accounts) {
@@ -33,14 +33,26 @@ function ofDryRuns(accounts) {
   }));
 }
 
+const LIST_TITLES = {
+  new: (list) => `The segment “${list.segment_name}” is new`,
+  held: (list) => `The list of “${list.segment_name}” is held`,
+  differs: (list) => `${list.list_name} differs from Cordial`,
+};
+
+function troubleOf(list) {
+  if (list.awaits_approval) return "new";
+  return list.state === "held" ? "held" : "differs";
+}
+
 function ofLists(lists) {
   return lists
     .filter((list) => list.state === "held" || list.differs)
     .map((list) => ({
       key: `list ${list.id}`,
-      kind: list.state === "held" ? "held" : "differs",
-      tone: "bad",
-      title: list.state === "held" ? `The list of “${list.segment_name}” is held` : `${list.list_name} differs from Cordial`,
+      kind: troubleOf(list),
+      tone: list.awaits_approval ? "warn" : "bad",
+      label: list.awaits_approval ? "New" : undefined,
+      title: LIST_TITLES[troubleOf(list)](list),
       text:
         list.state === "held"
           ? list.reason
@@ -72,6 +84,7 @@ const WAYS_OUT = {
   differs: (list) => [verify(list), rebuild(list)],
   failure: (group) => [retry(group)],
   dry_run: () => [],
+  new: (list) => [approve(list)],
 };
 
 function makeRow(trouble) {

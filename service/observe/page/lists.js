@@ -6,6 +6,7 @@ import { count, moment, plural } from "./words.js";
 import { act } from "./toast.js";
 
 function stateOf(list) {
+  if (list.awaits_approval) return ["To be approved", "warn"];
   if (list.state === "held") return ["Held", "bad"];
   if (list.state === "unresolved") return ["Not created yet", "warn"];
   if (list.state !== "ready") return ["Being created", "warn"];
@@ -37,6 +38,11 @@ export const rebuild = (list, text = "Rebuild") =>
     ),
     { label: `${text}: ${list.list_name}` },
   );
+
+export const approve = (list) =>
+  button("Approve", () => act(() => post(`lists/${list.id}/approve`), `${list.list_name} is approved and will be sent.`), {
+    label: `Approve ${list.list_name}`,
+  });
 
 function makeRow(list) {
   const [text, tone] = stateOf(list);

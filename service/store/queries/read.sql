@@ -30,6 +30,7 @@ LIMIT :limit;
 -- name: lists
 SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
     segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
+    segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
     segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
     segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
 FROM segment JOIN account ON account.id = segment.account_id
