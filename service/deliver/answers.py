@@ -83,7 +83,7 @@ def classify(status: int, headers: Mapping[str, str], raw: bytes, now_ms: int) -
     limits = read_limits(headers, now_ms)
     try:
         body = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     if 200 <= status < 300 and _is_success(body):  # noqa: PLR2004
         # Nearly every answer; nobody asks what it says.

@@ -1,0 +1,3 @@
+from tests.integration.conftest import quick_retries
+
+__all__ = ["quick_retries"]
