@@ -15,6 +15,8 @@ _ROWS_AT_ONCE = 1_000
 # A rejected value is kept cut to this length.
 _CUT_AT = 64
 _ERASED = "(erased)"
+# A shorter id is part of many a word that is not about the user.
+_SHORTEST_IN_TEXT = 6
 
 
 class Named(NamedTuple):
@@ -71,6 +73,8 @@ def clean_rejected(connection: sqlite3.Connection, named: Named, after: int) -> 
 
 def clean_failures(connection: sqlite3.Connection, named: Named, after: int) -> Step:
     """Blank the words of Cordial's that name the user in the next failures, of whichever contact."""
+    if len(named.user) < _SHORTEST_IN_TEXT:
+        return Step(0)
     last = connection.execute(_SQL["last_failure"], {"after": after, "limit": _ROWS_AT_ONCE}).fetchone()[0]
     if last is None:
         return Step(0)
@@ -80,8 +84,10 @@ def clean_failures(connection: sqlite3.Connection, named: Named, after: int) -> 
 
 def clean_remarks(connection: sqlite3.Connection, named: Named) -> None:
     """Blank what names the user among the few remarks about accounts, lists, imports and people's actions."""
-    for statement in ("blank_account", "blank_lists", "blank_imports", "blank_audit"):
-        connection.execute(_SQL[statement], _texts(named))
+    connection.execute(_SQL["blank_import_position"], named._asdict())
+    if len(named.user) >= _SHORTEST_IN_TEXT:
+        for statement in ("blank_account", "blank_lists", "blank_imports", "blank_audit"):
+            connection.execute(_SQL[statement], _texts(named))
 
 
 def is_in_use(connection: sqlite3.Connection, named: Named) -> bool:
@@ -98,6 +104,8 @@ def _pieces(connection: sqlite3.Connection, named: Named, after: int) -> tuple[l
 
 
 def _is_meant(value: str, user: str) -> bool:
+    if len(user) < _SHORTEST_IN_TEXT:
+        return value.strip() == user
     return user in value or (len(value) >= _CUT_AT and user.startswith(value))
 
 

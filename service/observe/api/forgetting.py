@@ -83,6 +83,7 @@ class Forgetting:
                 "everywhere": {"value": {"user": "jane@example.com"}},
                 "one account": {"value": {"user": "jane@example.com", "account": "acme", "keep_on_lists": True}},
             },
+            conflict="The configuration has no such account, so nobody can be taken off its lists.",
         )
     )
     async def forget(self, request: web.Request) -> web.Response:
@@ -100,7 +101,7 @@ class Forgetting:
         erasures: list[int] = []
         for name in names:
             if name not in self._accounts:
-                raise ServiceError(ErrorCode.INVALID_REQUEST, "there is no account of this name", path="$.account")
+                raise ServiceError(ErrorCode.CONFLICT, "there is no account of this name", path="$.account")
             contacts = possible_contacts(self._accounts[name], asked.user)
             made = await self._erasures.request(name, contacts, keep_on_lists=asked.keep_on_lists, actor=request[ACTOR])
             memberships[name] = made.memberships

@@ -93,11 +93,12 @@ UPDATE segment SET list_reason = '(erased)'
 WHERE account_id = :account_id
     AND (instr(lower(list_reason), lower(:user)) OR instr(lower(list_reason), lower(:encoded)));
 
+-- name: blank_import_position
+UPDATE bulk_import SET gathered_to = '' WHERE account_id = :account_id AND state = 'ended' AND gathered_to = :contact;
+
 -- name: blank_imports
-UPDATE bulk_import SET
-    gathered_to = iif(gathered_to = :contact, '', gathered_to),
-    reason = iif(instr(lower(reason), lower(:user)) OR instr(lower(reason), lower(:encoded)), '(erased)', reason)
-WHERE account_id = :account_id AND state = 'ended';
+UPDATE bulk_import SET reason = '(erased)'
+WHERE account_id = :account_id AND (instr(lower(reason), lower(:user)) OR instr(lower(reason), lower(:encoded)));
 
 -- name: blank_audit
 UPDATE audit SET target = '(erased)' WHERE instr(lower(target), lower(:user));

@@ -213,3 +213,51 @@ async def test_the_audit_names_nobody(store, maker):
         ("key 1", "user.forget", "acme j***@e***.com", 1),
         ("key 1", "user.erased", "acme j***@e***.com", 1),
     ]
+
+
+async def test_a_short_id_is_not_looked_for_within_words(store, maker):
+    await put_on_list(store, "12", "john")
+    rejected = [Rejected("$.data.add[0].id", "object", value) for value in ("12", "112", "customer 12")]
+    named = msgspec.structs.replace(page("t2", add=["june"]), rejected=rejected, rejected_count=3)
+    await store.accept(named)
+    await fold_all(store)
+    await send_all(store, lambda work, change: failed(work, change, retry_at_ms=None))
+    await forget(store, "12")
+    await send_and_finish(store)
+    assert await store.erasures.open() == []
+    with maker.connection() as connection:
+        (text,) = connection.execute("SELECT rejected_users FROM delivery WHERE rejected = 3").fetchone()
+        assert connection.execute("SELECT message FROM failure").fetchall() == [("Cordial's own words",)]
+    assert [entry["value"] for entry in msgspec.json.decode(text)] == ["(erased)", "112", "customer 12"]
+
+
+async def test_an_import_under_way_is_waited_for(store, maker):
+    await put_on_list(store, JANE)
+    await forget(store)
+    with maker.connection() as connection:
+        connection.execute("INSERT INTO import_change VALUES (1, ?, 1, 1)", [f"email:{JANE}"])
+        connection.execute(
+            "INSERT INTO bulk_import (id, account_id, state, segments, gathered_to, started_at_ms)"
+            " VALUES (1, 1, 'ended', '[1]', ?, 1)",
+            [f"email:{JANE}"],
+        )
+        await fold_all(store)
+        await store.erasures.advance()
+        assert len(await store.erasures.open()) == 1
+        connection.execute("DELETE FROM import_change")
+    assert await send_and_finish(store) == [f"email:{JANE}"]
+    assert await store.erasures.open() == []
+    assert JANE.encode() not in await bytes_of(store, maker)
+
+
+async def test_what_is_older_than_the_retention_is_out_of_the_bytes_too(store, maker):
+    await put_on_list(store, "john")
+    rejected = [Rejected("$.data.add[0].id", "too_long", JANE)]
+    await store.accept(msgspec.structs.replace(page("t2", add=["june"]), rejected=rejected, rejected_count=1))
+    await fold_all(store)
+    await send_all(store)
+    assert JANE.encode() in await bytes_of(store, maker)
+    maker.clock.ms += 91 * 86_400_000
+    assert store._retention is not None
+    assert await store._retention.forget_old() > 0
+    assert JANE.encode() not in await bytes_of(store, maker)
