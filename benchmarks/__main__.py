@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from benchmarks import accept, drain, fold, memory
+from benchmarks import accept, bulk, drain, fold, memory
 from benchmarks.report import Figure, machine, progress, table
 
 _Measure = Callable[[argparse.Namespace], Coroutine[None, None, list[Figure]]]
@@ -13,6 +13,7 @@ _PARTS: dict[str, _Measure] = {
     "accept": lambda options: accept.measure(pages=options.pages, rounds=options.rounds, seconds=options.seconds),
     "drain": lambda options: drain.measure(users=options.calls, concurrency=options.concurrency, rounds=options.rounds),
     "fold": lambda options: fold.measure(users=options.fold),
+    "bulk": lambda options: bulk.measure(users=options.bulk),
     "memory": lambda options: memory.measure(pending=options.pending),
 }
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=_positive, default=16, help="drain: calls at a time")
     parser.add_argument("--fold", type=_positive, default=300_000, help="fold: users")
     parser.add_argument("--pending", type=_positive, default=1_000_000, help="memory: pending changes")
+    parser.add_argument("--bulk", type=_positive, default=1_000_000, help="bulk: users, in pages of 1,000")
     options = parser.parse_args()
     unknown = set(options.parts) - set(_PARTS)
     if unknown:

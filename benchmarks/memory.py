@@ -21,7 +21,7 @@ _MEMORY_TARGET_MIB = 128.0
 _START_TARGET_SECONDS = 1.0
 
 
-class _Resident(NamedTuple):
+class Resident(NamedTuple):
     """Memory of a process, in MiB: now, and the most it ever had."""
 
     now_mib: float
@@ -39,8 +39,8 @@ async def measure(*, pending: int) -> list[Figure]:
     """Fill a service whose account allows one call a second, look at it, and start it once more."""
     async with running_stand_in() as url:
         with tempfile.TemporaryDirectory() as directory:
-            resident = await _fill(Path(directory), url, pending)
-            progress(f"memory: {resident.now_mib:.0f} MiB resident with {pending:,} pending")
+            filled = await _fill(Path(directory), url, pending)
+            progress(f"memory: {filled.now_mib:.0f} MiB resident with {pending:,} pending")
             start = await _start(Path(directory), url)
     progress(
         f"start: listening after {start.listening_seconds:.2f} s, first call after {start.first_call_seconds:.2f} s"
@@ -48,8 +48,8 @@ async def measure(*, pending: int) -> list[Figure]:
     return [
         Figure(
             f"memory: resident, {pending:,} pending",
-            f"{resident.now_mib:.0f} MiB, once {resident.most_mib:.0f}",
-            measured=resident.now_mib,
+            f"{filled.now_mib:.0f} MiB, once {filled.most_mib:.0f}",
+            measured=filled.now_mib,
             target=("≤", _MEMORY_TARGET_MIB),
             unit="MiB",
         ),
@@ -64,7 +64,7 @@ async def measure(*, pending: int) -> list[Figure]:
     ]
 
 
-async def _fill(directory: Path, cordial_url: str, pending: int) -> _Resident:
+async def _fill(directory: Path, cordial_url: str, pending: int) -> Resident:
     """Post and fold that many users as fast as may be; return what this leaves the service with."""
     async with (
         running_service(directory, cordial_url, requests_per_second=1) as service,
@@ -73,14 +73,15 @@ async def _fill(directory: Path, cordial_url: str, pending: int) -> _Resident:
         pages = pending // _USERS_PER_PAGE
         await generate(service.webhook_url, HEAP_SECRET, pages=pages, users_per_page=_USERS_PER_PAGE)
         await store.until_folded(pages * _USERS_PER_PAGE)
-        return _resident(service.process_id)
+        return resident(service.process_id)
 
 
-def _resident(process_id: int) -> _Resident:
+def resident(process_id: int) -> Resident:
+    """Return how much memory a process has."""
     lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     now_kib, most_kib = (int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM"))
-    return _Resident(now_kib / 1024, most_kib / 1024)
+    return Resident(now_kib / 1024, most_kib / 1024)
 
 
 async def _start(directory: Path, cordial_url: str) -> _Start:

@@ -31,6 +31,7 @@ cordial_api_key_file = "{directory}/cordial-key"
 cordial_base_url = "{cordial_url}"
 requests_per_second = {requests_per_second}
 max_concurrency = {max_concurrency}
+public_url = "{public_url}"
 """
 _LISTENING_PORTS = range(20_000, 32_000)
 _START_SECONDS = 60.0
@@ -53,15 +54,21 @@ async def running_service(
     *,
     requests_per_second: float = 10_000,
     max_concurrency: int = 16,
+    port: int | None = None,
+    imports: bool = False,
 ) -> AsyncIterator[ServiceUnderTest]:
-    """Run `serve` on a store in `directory` while the block lasts; yields once it listens."""
-    port = free_port()
+    """Run `serve` on a store in `directory` while the block lasts; yields once it listens.
+
+    `imports` lets large backlogs travel as files that the stand-in fetches.
+    """
+    port = port or free_port()
     configuration = write_configuration(
         directory,
         cordial_url,
         port=port,
         requests_per_second=requests_per_second,
         max_concurrency=max_concurrency,
+        public_url=f"http://127.0.0.1:{port}" if imports else "",
     )
     log = directory / "service.log"
     arguments = ["serve", "--config", str(configuration)]
@@ -71,7 +78,13 @@ async def running_service(
 
 
 def write_configuration(
-    directory: Path, cordial_url: str, *, port: int, requests_per_second: float, max_concurrency: int
+    directory: Path,
+    cordial_url: str,
+    *,
+    port: int,
+    requests_per_second: float,
+    max_concurrency: int,
+    public_url: str = "",
 ) -> Path:
     """Write a configuration with a store in `directory`, and its secrets; return the configuration's path."""
     (directory / "heap-secret").write_text(HEAP_SECRET)
@@ -85,6 +98,7 @@ def write_configuration(
             cordial_url=cordial_url,
             requests_per_second=requests_per_second,
             max_concurrency=max_concurrency,
+            public_url=public_url,
         )
     )
     return configuration

@@ -19,7 +19,7 @@ class _Arrival:
 
 
 class Arrivals:
-    """What has come of each sync since the start, in memory only; forgotten once it is whole or silent for a minute."""
+    """What has come of each sync since the start, in memory only; forgotten once it is folded, or silent for a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,19 +32,23 @@ class Arrivals:
         arrival.pages += 1
         arrival.users += len(page.add) + len(page.remove)
         arrival.at = self._clock()
-        arrival.pages_to_come = page.total_pages - arrival.pages
-        if arrival.pages_to_come <= 0:
-            self._forget(segment_id, page.task_id)
+        arrival.pages_to_come = max(0, page.total_pages - arrival.pages)
 
-    def users_to_come(self, segment_id: int) -> int:
-        """Return about how many users the missing pages hold, taking them to be like those that came."""
-        now, to_come = self._clock(), 0
+    def users_to_come(self, segment_id: int, unfolded_users: int) -> int:
+        """Return about how many users are not in the ledger yet, taking the missing pages to be like those that came.
+
+        `unfolded_users` of all segments wait to be folded: at most what has come of this one is among them.
+        """
+        now, came, missing = self._clock(), 0, 0
         for task_id, arrival in list(self._arrivals.get(segment_id, {}).items()):
-            if now - arrival.at > _SILENCE_SECONDS:
+            is_whole = not arrival.pages_to_come
+            if not unfolded_users and (is_whole or now - arrival.at > _SILENCE_SECONDS):
                 self._forget(segment_id, task_id)
-            else:
-                to_come += max(1, arrival.users * arrival.pages_to_come // arrival.pages)
-        return to_come
+                continue
+            came += arrival.users
+            if now - arrival.at <= _SILENCE_SECONDS:
+                missing += arrival.users * arrival.pages_to_come // arrival.pages
+        return min(came, unfolded_users) + missing
 
     def _forget(self, segment_id: int, task_id: str) -> None:
         del self._arrivals[segment_id][task_id]

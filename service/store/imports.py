@@ -44,8 +44,8 @@ class Imports:
         self.arrivals = Arrivals()
 
     def arriving_users(self, segment_id: int) -> int:
-        """Return about how many users are still to come of syncs whose pages are arriving."""
-        return self.arrivals.users_to_come(segment_id)
+        """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
+        return self.arrivals.users_to_come(segment_id, self._backlog.unfolded_users)
 
     def inbox_users(self) -> int:
         """Return how many users wait to be folded."""

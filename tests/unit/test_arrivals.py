@@ -20,26 +20,36 @@ def page(total_pages: int, users: int, task: str = "t1") -> Delivery:
 
 def test_the_pages_to_come_are_taken_to_be_like_those_that_came():
     arrivals = Arrivals(Clock())
-    assert arrivals.users_to_come(1) == 0
+    assert arrivals.users_to_come(1, 0) == 0
     arrivals.note(1, page(10, 100))
-    assert arrivals.users_to_come(1) == 900
+    assert arrivals.users_to_come(1, 0) == 900
     arrivals.note(1, page(10, 50))
-    assert arrivals.users_to_come(1) == 75 * 8
-    assert arrivals.users_to_come(2) == 0
+    assert arrivals.users_to_come(1, 0) == 75 * 8
+    assert arrivals.users_to_come(2, 0) == 0
 
 
 def test_a_whole_sync_has_nothing_to_come():
     arrivals = Arrivals(Clock())
     for _ in range(3):
         arrivals.note(1, page(3, 100))
-    assert arrivals.users_to_come(1) == 0
+    assert arrivals.users_to_come(1, 0) == 0
+
+
+def test_what_came_and_is_not_folded_is_still_to_come():
+    arrivals = Arrivals(Clock())
+    for _ in range(3):
+        arrivals.note(1, page(3, 100))
+    assert arrivals.users_to_come(1, 1_000) == 300
+    assert arrivals.users_to_come(1, 120) == 120
+    assert arrivals.users_to_come(1, 0) == 0
+    assert arrivals.users_to_come(1, 1_000) == 0, "it was folded"
 
 
 def test_several_syncs_of_a_segment_are_added():
     arrivals = Arrivals(Clock())
     arrivals.note(1, page(2, 100, "t1"))
     arrivals.note(1, page(3, 10, "t2"))
-    assert arrivals.users_to_come(1) == 100 + 20
+    assert arrivals.users_to_come(1, 0) == 100 + 20
 
 
 def test_pages_that_never_come_are_waited_for_a_minute():
@@ -47,6 +57,6 @@ def test_pages_that_never_come_are_waited_for_a_minute():
     arrivals = Arrivals(clock)
     arrivals.note(1, page(2, 100))
     clock.now = 60
-    assert arrivals.users_to_come(1) == 100
+    assert arrivals.users_to_come(1, 0) == 100
     clock.now = 61
-    assert arrivals.users_to_come(1) == 0
+    assert arrivals.users_to_come(1, 0) == 0

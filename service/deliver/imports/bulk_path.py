@@ -51,7 +51,7 @@ class Registry(jobs.Registry, Protocol):
     """What the bulk path needs of the store's imports."""
 
     def arriving_users(self, segment_id: int) -> int:
-        """Return about how many users are still to come of syncs whose pages are arriving."""
+        """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
 
     def inbox_users(self) -> int:
         """Return how many users wait to be folded."""
