@@ -34,7 +34,7 @@ class Preview(msgspec.Struct, frozen=True):
     """What would be done for one segment: its list, and the first calls.
 
     `reason` says why the list is called or held as it is, empty where there is nothing to say. `more_calls`: not all
-    calls are shown. `dry_run`: none of it is sent until the account's dry run ends.
+    calls are shown. `as_import`: so much is owed that it travels as a file, and `calls` is what the file stands for. `dry_run`: none of it is sent until the account's dry run ends.
     """
 
     account: str
@@ -44,4 +44,5 @@ class Preview(msgspec.Struct, frozen=True):
     reason: str
     calls: list[PlannedCall]
     more_calls: bool
+    as_import: bool
     dry_run: bool

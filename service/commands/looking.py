@@ -138,6 +138,8 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
     if preview["unread_pages"]:
         say("           more pages have come and are being looked at")
     say(f"dry run    {'yes, nothing of this is sent' if preview['dry_run'] else 'no, this may be on its way already'}")
+    if preview["as_import"]:
+        say("sent as    a file that Cordial fetches, standing for these calls:")
     for call in preview["calls"]:
         body = "" if call["body"] is None else msgspec.json.encode(call["body"]).decode()
         condition = f"    if {call['condition']}" if call["condition"] else ""

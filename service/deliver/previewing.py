@@ -110,6 +110,7 @@ class Previewer:
             reason=forecast.reason,
             calls=calls[:most_calls],
             more_calls=len(calls) > most_calls,
+            as_import=bool(self._settings.public_url) and segment.pending > self._settings.bulk_threshold,
             dry_run=self._settings.dry_run,
         )
 

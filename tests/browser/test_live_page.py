@@ -131,3 +131,23 @@ async def test_it_fits_a_phone_and_works_by_keyboard(live: Watched, world: World
     await page.locator("#list-rows").get_by_role("button", name="Verify").focus()
     await page.keyboard.press("Enter")
     await expect(page.locator("#toast")).to_contain_text("is exact")
+
+
+async def test_a_new_segment_waits_for_its_button_and_a_dry_run_is_told(live: Watched, world: World) -> None:
+    page = live.page
+    await page.goto("about:blank")
+    await world.restart(hold_new_segments=True, dry_run=True)
+    await page.goto(world.service.url)
+    await world.deliver("Active Users", users(3))
+    await expect(page.locator("#account-rows li")).to_contain_text("Dry run")
+    await expect(page.locator("#attention-rows li", has_text="acme is in a dry run")).to_be_visible()
+    trouble = page.locator("#attention-rows li", has_text="The segment “Active Users” is new")
+    row = page.locator("#list-rows tr", has_text="Active Users")
+    await expect(row).to_contain_text("To be approved")
+    await trouble.get_by_role("button", name="Approve Active Users").click()
+    await expect(page.locator("#toast")).to_contain_text("Active Users is approved and will be sent.")
+    await expect(trouble).to_be_hidden()
+    await expect(row).to_contain_text("Not created yet")
+    await expect(row).to_contain_text("dry run: the list would be created")
+    assert {call.method for call in world.calls()} <= {"GET"}
+    assert live.errors == []

@@ -7,6 +7,7 @@ import pytest
 from service.deliver.answers import AnswerKind
 from service.model import AccountState, ListState
 from service.sandbox.options import DEFAULT_API_KEY
+from tests.bulk_fixtures import POST_IMPORT, importing, imports_of
 from tests.service_fixtures import ACCOUNT, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -99,6 +100,26 @@ async def test_a_refused_key_shows_in_a_dry_run_too_and_mends_itself(tmp_path):
         world.key_file.write_text(DEFAULT_API_KEY)
         await until_reason(world, "would be created")
         assert world.service.deliverer.statuses()[ACCOUNT].state is AccountState.DRY_RUN
+
+
+async def test_a_large_backlog_is_not_given_to_cordial_as_a_file_either(tmp_path):
+    async with importing(tmp_path) as world:
+        await world.deliver("Readers", ["jane@example.com"], segment_id=1)
+        await world.settled()
+        await world.restart(dry_run=True)
+        world.cordial.journal.reset()
+        await world.deliver("Readers", users(200), segment_id=1)
+        await world.deliver("Writers", users(200), segment_id=2)
+        await until_reason(world, "would be created", 2)
+        preview = await world.service.deliverer.preview(ACCOUNT, 1, 10)
+        assert (preview.as_import, len(preview.calls), preview.more_calls) == (True, 10, True)
+        assert methods(world) == {"GET"}
+        assert imports_of(world) == []
+        await world.restart(dry_run=False)
+        await world.settled()
+        assert world.members("Readers") == sorted([*users(200), "jane@example.com"])
+        assert world.members("Writers") == sorted(users(200))
+        assert len(world.calls(POST_IMPORT)) > 0
 
 
 async def test_whatever_writes_is_held_on_the_line_itself_and_what_reads_goes_on(tmp_path):

@@ -62,6 +62,7 @@ PREVIEW: dict[str, Any] = {
         },
     ],
     "more_calls": False,
+    "as_import": False,
     "dry_run": True,
     "additions": 1,
     "removals": 0,

@@ -72,3 +72,18 @@ async def test_without_the_service_they_say_so(installation):
     ended = await installation.run("lists")
     assert ended.status == 1
     assert ended.errors.startswith(f"the service does not answer at {installation.url}/api/v1; is it running? (")
+
+
+async def test_a_new_segment_is_held_until_it_is_approved(installation, cordial):
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_NEW_SEGMENTS"] = "true"
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(installation.list_states, ["held"])
+        status = await installation.run("status")
+        approved = await installation.run("approve", "Active Users")
+        await eventually(lambda: installation.figures("settled"), [3])
+        again = await installation.run("approve", "ActiveUsers")
+    assert "held: a new segment, held until you approve it" in status.output
+    assert (approved.status, approved.output) == (0, "Active Users is approved and will be sent.\n")
+    assert again.output == "ActiveUsers did not wait for approval.\n"
+    assert cordial.state.members("ActiveUsers") == sorted(USERS)
