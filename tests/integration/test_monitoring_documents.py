@@ -17,7 +17,8 @@ HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scraped(tmp_path_factory) -> Scrape:
     """A scrape of a service that has taken deliveries, settled changes and given one up."""
-    async with delivering(tmp_path_factory.mktemp("service"), create_contacts=False) as world:
+    directory = tmp_path_factory.mktemp("service")
+    async with delivering(directory, create_contacts=False, requests_per_second="auto") as world:
         world.cordial.state.create_contact("email:known@example.com", "known@example.com")
         await world.deliver("Readers", ["known@example.com", *users(1, "unknown")])
         await world.settled()
