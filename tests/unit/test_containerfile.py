@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from service.config import load
 from service.settings import ServerSettings
 from tests.container.builder import BuildError, build
 from tests.container.containerfile import parse_command, parse_health_check, read_containerfile
+from tests.tls_fixtures import make_pair
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,12 +128,32 @@ async def test_the_health_check_asks_the_port_that_is_configured(status, healthy
     assert await _is_healthy(server.port) is False
 
 
-async def _is_healthy(port: int | None) -> bool:
+async def test_the_health_check_speaks_tls_where_the_service_does(tmp_path):
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response()
+
+    pair = make_pair(tmp_path, "served")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    server = TestServer(app, scheme="https")
+    await server.start_server(ssl=context)
+    try:
+        variable = {"HEAP_CORDIAL__SERVER__TLS_CERTIFICATE_FILE": str(pair.certificate)}
+        assert await _is_healthy(server.port, **variable) is True
+        assert await _is_healthy(server.port) is False
+    finally:
+        await server.close()
+
+
+async def _is_healthy(port: int | None, **more_variables: str) -> bool:
     program, *rest = HEALTH_CHECK
     assert program == "python"
     variables = os.environ | {
         "HEAP_CORDIAL__SERVER__PORT": str(port),
         "http_proxy": "http://127.0.0.1:9",
+        **more_variables,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, *rest, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

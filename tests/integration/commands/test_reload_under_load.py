@@ -96,4 +96,5 @@ async def _owed(service: Reloadable) -> int:
     documents = await service.account_documents()
     _, page = await service.ask("syncs?limit=200")
     owed: int = sum(each["pending"] + each["waiting"] for each in documents.values())
-    return owed + sum(sync["unfolded_pieces"] for sync in page["items"])
+    unfolded: int = sum(sync["unfolded_pieces"] for sync in page["items"])
+    return owed + unfolded
