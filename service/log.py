@@ -24,8 +24,9 @@ _SECRET_KEY = re.compile(
 _PLACE_KEY = re.compile(r"_(file|env)\Z", re.IGNORECASE)
 _DEEPEST = 8
 
-# DEL, the C1 controls and Unicode's line breaks are lawful in JSON, yet terminals obey them and viewers break lines there.
-_UNSAFE = (*range(0x7F, 0xA0), 0x2028, 0x2029)
+# DEL, the C1 controls, Unicode's line breaks and its marks that turn text around are lawful in JSON, yet terminals obey
+# them and viewers break lines there.
+_UNSAFE = (*range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _ESCAPES_FOR_JSON = {code: f"\\u{code:04x}" for code in _UNSAFE}
 _ESCAPES_FOR_CONSOLE = {code: f"\\u{code:04x}" for code in (*range(0x20), *_UNSAFE)}
 _ESCAPES_FOR_TRACEBACK = {code: text for code, text in _ESCAPES_FOR_CONSOLE.items() if code != ord("\n")}
