@@ -47,10 +47,10 @@ async def test_what_was_acknowledged_before_a_backup_is_delivered_after_the_rest
 
     async with killed_at_the_end(installation):
         sending = asyncio.create_task(send_pages())
-        await come_to(30)
+        await come_to(15)
         before = set(acknowledged)
         taken = await installation.run("backup", "--to", str(backup))
-        await come_to(len(acknowledged) + 10)
+        await come_to(len(acknowledged) + 5)
         is_over.set()
         await sending
     assert taken.status == 0, taken.errors
