@@ -1,23 +1,24 @@
 """A dry run: everything but writing to Cordial, whatever happens, and nothing is lost by it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.deliver.answers import AnswerKind
+from service.deliver.answers import Answer, AnswerKind
 from service.model import AccountState, ListState
 from service.sandbox.options import DEFAULT_API_KEY
 from tests.bulk_fixtures import POST_IMPORT, importing, imports_of
-from tests.service_fixtures import ACCOUNT, delivering, users
+from tests.service_fixtures import ACCOUNT, World, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
-def methods(world):
+def methods(world: World) -> set[str]:
     return {call.method for call in world.calls()}
 
 
-async def until_reason(world, words, heap_id=1):
+async def until_reason(world: World, words: str, heap_id: int = 1) -> None:
     sought = f"SELECT 1 FROM segment WHERE heap_id = '{heap_id}' AND list_reason LIKE '%{words}%'"  # noqa: S608  ours
     await world.until(lambda: world.rows(sought))
 
@@ -125,7 +126,7 @@ async def test_a_large_backlog_is_not_given_to_cordial_as_a_file_either(tmp_path
 async def test_whatever_writes_is_held_on_the_line_itself_and_what_reads_goes_on(tmp_path):
     async with delivering(tmp_path, dry_run=True) as world:
         line = world.service.deliverer._accounts[ACCOUNT].line
-        writes = [
+        writes: list[Callable[[], Awaitable[Answer]]] = [
             lambda: line.client.create_list("Readers"),
             lambda: line.client.rename_list("1", "Readers"),
             lambda: line.client._call("POST", "/contactimports", "contactimports", {}),

@@ -3,12 +3,12 @@
 import pytest
 
 from service.model import ListState
-from tests.api_fixtures import asking
+from tests.api_fixtures import ApiWorld, asking
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
-async def held(world, heap_id=1):
+async def held(world: ApiWorld, heap_id: int = 1) -> None:
     condition = f"list_state = 'held' AND heap_id = '{heap_id}'"
     await world.until(lambda: world.rows(f"SELECT 1 FROM segment WHERE {condition}"))  # noqa: S608  ours
 

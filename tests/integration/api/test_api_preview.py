@@ -1,22 +1,24 @@
 """What would be sent, as the API tells it: exactly what goes out once the dry run ends."""
 
+from typing import Any
+
 import pytest
 
-from tests.api_fixtures import asking
+from tests.api_fixtures import ApiWorld, asking
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
-async def owed(world, changes):
+async def owed(world: ApiWorld, changes: int) -> None:
     await world.until(lambda: world.service.store.backlog.pending_total == changes)
 
 
-def sent(world):
+def sent(world: ApiWorld) -> list[tuple[str, Any]]:
     """The writes that Cordial saw, as a preview has them."""
     return [(call.method, call.body) for call in world.calls() if call.method != "GET"]
 
 
-def shown(preview):
+def shown(preview: Any) -> list[tuple[str, Any]]:
     return [(call["method"], call["body"]) for call in preview["calls"]]
 
 
