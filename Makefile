@@ -9,7 +9,7 @@ MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format bench bench-peers soak crash lock clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format bench bench-peers soak crash lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -100,6 +100,10 @@ lock: install-dev ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
 	echo setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links - -o requirements/build.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links requirements/peers.in -c requirements/runtime.lock -o requirements/peers.lock
+
+audit: ## look the locked packages up among known vulnerabilities (needs pip-audit, and its data at hand)
+	@command -v pip-audit >/dev/null || { echo "pip-audit is missing; install it, for example: pipx install pip-audit"; exit 1; }
+	pip-audit --strict --disable-pip --require-hashes -r requirements/runtime.lock
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(VENV_PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
