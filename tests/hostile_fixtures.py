@@ -44,7 +44,7 @@ class HostileWorld(World):
 
     def settings(self) -> Settings:
         return Settings(
-            server=ServerSettings(host="127.0.0.1", port=0, shutdown_grace_seconds=5),
+            server=ServerSettings(host="127.0.0.1", port=self.port, shutdown_grace_seconds=5),
             store=self.store_settings,
             log=LogSettings(),
             accounts={ACCOUNT: self.account},

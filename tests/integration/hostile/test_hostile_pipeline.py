@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages
+from service.sandbox.imports.faults import ImportFault
 from tests.hostile_fixtures import (
     LONG,
     HostileWorld,
@@ -68,7 +69,7 @@ class Repeat(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    fault: Fault
+    fault: Fault | ImportFault
 
 
 class Restart(NamedTuple):
@@ -156,8 +157,10 @@ async def carry_out(world: HostileWorld, model: Model, plan: Sequence[Step]) -> 
             case Drain():
                 await world.accepted(drain_page(f"Segment {step.segment}", step.segment))
                 model.drain(step.segment)
-            case Trouble():
-                world.cordial.faults.add(step.fault)
+            case Trouble(ImportFault() as fault):
+                world.cordial.imports.faults.add(fault)
+            case Trouble(Fault() as fault):
+                world.cordial.faults.add(fault)
             case Restart():
                 await world.stop()
                 check_calls(world)

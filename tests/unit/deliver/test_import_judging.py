@@ -5,20 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.bulk import ImportPart, PartState, Strategy
-from service.deliver.imports.judging import JobStatus, Judgement, NextStep, judge, read_job, read_job_id, shortfall
+from service.deliver.imports.judging import Job, JobStatus, Judgement, NextStep, judge, read_job, read_job_id, shortfall
 
 THRESHOLD = 1_000
 
 
-def part(strategy=Strategy.UPDATE_ONLY, contacts=10_000, joining=10_000, missing=0):
+def part(
+    strategy: Strategy = Strategy.UPDATE_ONLY, contacts: int = 10_000, joining: int = 10_000, missing: int = 0
+) -> ImportPart:
     return ImportPart(1, 1, PartState.RUNNING, strategy, "", "z", contacts, joining, missing)
 
 
-def job(total, **figures):
+def job(total: int, **figures: int) -> Job:
     return read_job({"status": "Done", "result": {"totalRecords": total, "ignored": 0} | figures})
 
 
-def judged(part, job, *, creates=True):
+def judged(part: ImportPart, job: Job, *, creates: bool = True) -> Judgement:
     return judge(part, job, creates_contacts=creates, threshold=THRESHOLD)
 
 

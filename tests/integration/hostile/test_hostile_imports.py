@@ -1,0 +1,196 @@
+"""Any deliveries, by calls and by imports at once, with jobs that fail, reject and lose rows: the lists come out exact."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from service.deliver.imports import bulk_path, jobs
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.imports.faults import ImportFault
+from service.sandbox.imports.options import ImportOptions
+from service.sandbox.imports.running import ImportRun
+from service.sandbox.journal import CallRecord
+from service.sandbox.options import SandboxOptions
+from tests.hostile_fixtures import LONG, HostileWorld, hostile_world
+from tests.integration.hostile.test_hostile_pipeline import (
+    SEGMENTS,
+    Breath,
+    Drain,
+    Model,
+    Repeat,
+    Restart,
+    Step,
+    Sync,
+    Trouble,
+    carry_out,
+)
+
+THRESHOLD = 12
+USERS = [f"user{number}@example.com" for number in range(60)]
+POST_IMPORT = "/v2/contactimports"
+FAULTS = (
+    Fault(FaultKind.ANSWER, status=503, times=2),
+    Fault(FaultKind.ANSWER, endpoint=POST_IMPORT, status=503),
+    Fault(FaultKind.ANSWER, endpoint=POST_IMPORT, status=406, body='{"error": true, "message": "not today"}'),
+    Fault(FaultKind.APPLY_THEN_RESET, endpoint=POST_IMPORT),
+    Fault(FaultKind.APPLY_THEN_RESET, times=2),
+    Fault(FaultKind.RESET, endpoint="/v2/jobs/{id}", times=2),
+)
+IMPORT_FAULTS = (
+    ImportFault(refused=True),
+    ImportFault(ends="failed"),
+    ImportFault(ends="failed", after_share=0.5),
+    ImportFault(reject_share=0.1),
+    ImportFault(reject_share=0.5),
+    ImportFault(lose_share=0.2),
+    ImportFault(throttled_seconds=0.1),
+)
+
+
+class Span(NamedTuple):
+    """From when to when a job held contacts, on the clock of the journal."""
+
+    began_at_seconds: float
+    ended_at_seconds: float
+    contacts: frozenset[str]
+
+
+many_users = st.frozensets(st.sampled_from(USERS), max_size=40)
+syncs = st.builds(
+    Sync,
+    segment=st.sampled_from(SEGMENTS),
+    task=st.integers(0, 3),
+    number=st.integers(1, 3),
+    renamed=st.just(value=False),
+    add=many_users,
+    remove=many_users,
+)
+steps = st.one_of(
+    syncs,
+    syncs,
+    syncs,
+    st.builds(Repeat, st.integers(0, 30)),
+    st.builds(Drain, st.sampled_from(SEGMENTS)),
+    st.builds(Trouble, st.sampled_from(FAULTS)),
+    st.builds(Trouble, st.sampled_from(IMPORT_FAULTS)),
+    st.builds(Trouble, st.sampled_from(IMPORT_FAULTS)),
+    st.just(Breath()),
+    st.just(Breath()),
+    st.just(Restart()),
+)
+
+
+@contextlib.contextmanager
+def job_spans() -> Iterator[list[Span]]:
+    """Note for how long each job of the stand-in that got its file held which contacts."""
+    spans: list[Span] = []
+    process = ImportRun._carry_out_parts
+
+    async def watched(run: ImportRun, file: Any, parts: Any, writer: Any) -> None:
+        file.seek(0)
+        contacts = frozenset("email:" + line.split(",")[0] for line in file.read().decode().split())
+        began_at = time.monotonic()
+        try:
+            await process(run, file, parts, writer)
+        finally:
+            spans.append(Span(began_at, time.monotonic(), contacts))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImportRun, "_carry_out_parts", watched)
+        yield spans
+
+
+def calls_inside(spans: Sequence[Span], calls: Sequence[CallRecord]) -> list[CallRecord]:
+    """Return the calls made for a contact while a job held it (R5)."""
+    return [
+        call
+        for call in calls
+        for span in spans
+        if call.contact in span.contacts
+        and call.arrived_at_seconds < span.ended_at_seconds
+        and call.finished_at_seconds > span.began_at_seconds
+    ]
+
+
+@contextlib.asynccontextmanager
+async def importing_world(directory: Path) -> AsyncIterator[HostileWorld]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with hostile_world(
+        directory,
+        SandboxOptions(imports=ImportOptions(delay_seconds=0.02, rows_per_second=500)),
+        start=False,
+        allow_drain=True,
+        request_timeout_seconds=2,
+        public_url=f"http://127.0.0.1:{port}",
+        bulk_threshold=THRESHOLD,
+    ) as world:
+        world.port = port
+        await world.start()
+        yield world
+
+
+async def run(plan: Sequence[Step], directory: Path) -> int:
+    """Carry a plan out and compare; return how many jobs that took."""
+    with job_spans() as spans:
+        async with importing_world(directory) as world:
+            model = Model()
+            for is_restart, part in itertools.groupby(plan, lambda step: isinstance(step, Restart)):
+                if is_restart:
+                    await world.restart()
+                else:
+                    await carry_out(world, model, list(part))
+            await world.settled()
+            assert world.dead_letters() == []
+            assert world.rows("SELECT count(*) FROM import_change") == [(0,)]
+            assert world.cordial.journal.max_in_flight_per_contact <= 1
+            assert calls_inside(spans, world.calls()) == []
+            for segment in await world.service.store.segments():
+                expected = model.members(int(segment.heap_id))
+                found = world.members(segment.list_name) if segment.list_id else []
+                assert found == expected
+                assert (segment.members, segment.settled) == (len(expected), len(expected))
+            assert world.cordial.state.subscription_changes == 0
+            return len(spans)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch, quick_retries):  # noqa: ARG001  a fixture
+    monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.05)
+    monkeypatch.setattr(bulk_path, "_REST_SECONDS", 0.3)
+    monkeypatch.setattr(bulk_path, "_RECOUNT_AFTER_SECONDS", (0.0, 0.05))
+    monkeypatch.setattr(jobs, "_FIRST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "_LONGEST_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(jobs, "_SHORTEST_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "_REPOST_CAP_SECONDS", 0.05)
+
+
+jobs_taken = [0]
+
+
+@settings(
+    max_examples=300 if LONG else 8,
+    deadline=None,
+    derandomize=not LONG,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(plan=st.lists(steps, min_size=10, max_size=30))
+def test_whatever_travels_how_and_whatever_fails_the_lists_are_exact(plan):
+    with tempfile.TemporaryDirectory() as directory:
+        jobs_taken[0] += asyncio.run(run(plan, Path(directory)))
+
+
+def test_the_plans_did_take_imports():
+    """Else the test above would say nothing of them."""
+    assert jobs_taken[0] > 10
