@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -66,7 +67,9 @@ class Reloadable(Installation):
 
     def send_signal(self, number: signal.Signals = signal.SIGHUP) -> None:
         assert self.process is not None
-        self.process.send_signal(number)
+        # Past asyncio, whose own way may take the exit status away from whoever waits for it.
+        if self.process.returncode is None:
+            os.kill(self.process.pid, number)
 
     async def reload(self, *, outcome: str = RELOADED) -> list[dict[str, Any]]:
         """Write the file, send SIGHUP, and return what the log says of the configuration up to the outcome."""
