@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from service.deliver.imports import bulk_path, jobs
@@ -65,20 +65,25 @@ class Span(NamedTuple):
     contacts: frozenset[str]
 
 
-many_users = st.frozensets(st.sampled_from(USERS), max_size=40)
-syncs = st.builds(
-    Sync,
-    segment=st.sampled_from(SEGMENTS),
-    task=st.integers(0, 3),
-    number=st.integers(1, 3),
-    renamed=st.just(value=False),
-    add=many_users,
-    remove=many_users,
-)
+def syncs_of(users: st.SearchStrategy[frozenset[str]]) -> st.SearchStrategy[Sync]:
+    return st.builds(
+        Sync,
+        segment=st.sampled_from(SEGMENTS),
+        task=st.integers(0, 3),
+        number=st.integers(1, 3),
+        renamed=st.just(value=False),
+        add=users,
+        remove=users,
+    )
+
+
+large_syncs = syncs_of(st.frozensets(st.sampled_from(USERS), min_size=20))
+small_syncs = syncs_of(st.frozensets(st.sampled_from(USERS), max_size=5))
 steps = st.one_of(
-    syncs,
-    syncs,
-    syncs,
+    large_syncs,
+    small_syncs,
+    small_syncs,
+    small_syncs,
     st.builds(Repeat, st.integers(0, 30)),
     st.builds(Drain, st.sampled_from(SEGMENTS)),
     st.builds(Trouble, st.sampled_from(FAULTS)),
@@ -128,7 +133,7 @@ async def importing_world(directory: Path) -> AsyncIterator[HostileWorld]:
         port = free.getsockname()[1]
     async with hostile_world(
         directory,
-        SandboxOptions(imports=ImportOptions(delay_seconds=0.02, rows_per_second=500)),
+        SandboxOptions(imports=ImportOptions(delay_seconds=0.02, rows_per_second=200)),
         start=False,
         allow_drain=True,
         request_timeout_seconds=2,
@@ -177,6 +182,16 @@ def _soon(monkeypatch, quick_retries):  # noqa: ARG001  a fixture
 
 jobs_taken = [0]
 
+# All are in a file that Cordial is working on when some of them join other lists.
+OVERLAPPING = [
+    Sync(1, 0, 1, renamed=False, add=frozenset(USERS), remove=frozenset()),
+    *[Breath()] * 5,
+    Sync(2, 0, 1, renamed=False, add=frozenset(USERS[:4]), remove=frozenset()),
+    *[Breath()] * 3,
+    Sync(3, 0, 1, renamed=False, add=frozenset(USERS[2:8]), remove=frozenset()),
+    Sync(1, 1, 1, renamed=False, add=frozenset(), remove=frozenset(USERS[:3])),
+]
+
 
 @settings(
     max_examples=300 if LONG else 8,
@@ -185,6 +200,7 @@ jobs_taken = [0]
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@example(plan=OVERLAPPING)
 @given(plan=st.lists(steps, min_size=10, max_size=30))
 def test_whatever_travels_how_and_whatever_fails_the_lists_are_exact(plan):
     with tempfile.TemporaryDirectory() as directory:
