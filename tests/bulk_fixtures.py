@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
-from tests.service_fixtures import World, delivering
+from tests.service_fixtures import API_KEY, World, delivering
 
 POST_IMPORT = "POST /v2/contactimports"
 GET_JOB = "GET /v2/jobs/{id}"
@@ -40,3 +42,14 @@ def statuses(world: World) -> dict[str, str]:
 def imports_of(world: World) -> list[Any]:
     """Return (contacts, jobs, settled, released, reason) of every import, in order."""
     return world.rows("SELECT contacts, jobs, settled, released, reason FROM bulk_import ORDER BY id")
+
+
+async def ask(world: World, path: str, body: Any = None) -> Any:
+    """Return what the API answers at a path, to a POST where there is a body."""
+    headers = {"Authorization": aiohttp.encode_basic_auth(API_KEY, "")}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request("POST" if body else "GET", f"{world.service.url}/api/v1/{path}", json=body) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        return await answer.json()

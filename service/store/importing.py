@@ -86,7 +86,7 @@ def cut_whole(connection: sqlite3.Connection, account_id: int, most_contacts: in
     if _cut(connection, account_id, import_id, (_BEFORE_FIRST, _BEHIND_LAST), most_contacts):
         connection.execute(_SQL["start_sending"], {"id": import_id})
     else:
-        connection.execute(_SQL["end_import"], {"id": import_id, "now_ms": now_ms})
+        _end_unsent(connection, import_id, "none of the contacts suits a file", now_ms)
 
 
 def cut_part(connection: sqlite3.Connection, account_id: int, part: ImportPart, most_contacts: int) -> None:
@@ -190,7 +190,7 @@ def take_back(connection: sqlite3.Connection, account_id: int, now_ms: int) -> N
     if row is not None:
         whole = {"account_id": account_id, "after": _BEFORE_FIRST, "last": _BEHIND_LAST}
         connection.execute(_SQL["remove_changes"], whole)
-        connection.execute(_SQL["end_import"], {"id": row[0], "now_ms": now_ms})
+        _end_unsent(connection, row[0], "the service stopped while its changes were gathered", now_ms)
 
 
 def expected_counts(connection: sqlite3.Connection, account_id: int) -> list[Expected]:
@@ -228,6 +228,11 @@ def _remove_changes(
     if left is None:
         connection.execute(_SQL["remove_part"], {"id": part.id})
     return left is not None
+
+
+def _end_unsent(connection: sqlite3.Connection, import_id: int, reason: str, now_ms: int) -> None:
+    connection.execute(_SQL["note_reason"], {"import_id": import_id, "reason": reason})
+    connection.execute(_SQL["end_import"], {"id": import_id, "now_ms": now_ms})
 
 
 def _end_if_over(connection: sqlite3.Connection, part: ImportPart, now_ms: int, *, more: bool) -> None:

@@ -6,16 +6,18 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from service.errors import ErrorCode, ServiceError
+from service.import_views import ImportState, ImportView, Journey
 from service.model import ListState, MemberState
 from service.store import queries, sqlite
 from service.store.folding import DEAD, PENDING, SETTLED, WAITING
+from service.store.import_reading import read_imports, read_journey
+from service.store.rows import View, as_views, named_rows
 from service.store.settling import NEVER_MS
 from service.store.sqlite import Connection
 from service.views import (
@@ -31,7 +33,6 @@ from service.views import (
     SyncView,
 )
 
-View = TypeVar("View", bound=msgspec.Struct)
 Result = TypeVar("Result")
 
 _SQL = queries.load("read")
@@ -174,6 +175,23 @@ class Reader:
         values = {"list_id": list_id}
         return await self._run(lambda connection: bool(connection.execute(_SQL["has_unfolded"], values).fetchone()[0]))
 
+    async def imports(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: ImportState | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[ImportView]:
+        """Return imports, the newest first."""
+        values = {"account": account, "list_id": list_id, "state": state and state.value}
+        return await self._run(lambda connection: read_imports(connection, _newest(after, limit) | values))
+
+    async def journey(self, list_id: int, contact: str) -> Journey | None:
+        """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
+        return await self._run(lambda connection: read_journey(connection, {"list_id": list_id, "contact": contact}))
+
     async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
         """Return what people did, the latest first."""
         return await self._run(lambda connection: _views(connection, "audit", AuditView, _newest(after, limit)))
@@ -238,21 +256,11 @@ def _one(views: list[View]) -> View | None:
 
 
 def _rows(connection: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows by the names of their columns; a column `…_at`, `since` or `at` becomes a moment in UTC."""
-    cursor = connection.execute(_SQL[statement], values)
-    names = [column[0] for column in cursor.description]
-    return [{name: _value(name, value) for name, value in zip(names, row, strict=True)} for row in cursor]
-
-
-def _value(name: str, value: Any) -> Any:
-    if value is not None and (name == "at" or name.endswith(("_at", "_since"))):
-        return datetime.fromtimestamp(value / 1000, UTC)
-    return value
+    return named_rows(connection.execute(_SQL[statement], values))
 
 
 def _views(connection: sqlite3.Connection, statement: str, view: type[View], values: Mapping[str, Any]) -> list[View]:
-    # Not strict: SQLite has no booleans, only 0 and 1.
-    return msgspec.convert(_rows(connection, statement, values), list[view], strict=False)  # type: ignore[valid-type]
+    return as_views(_rows(connection, statement, values), view)
 
 
 def _failures(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[FailureView]:

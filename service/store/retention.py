@@ -1,4 +1,4 @@
-"""Forgetting what is old: deliveries, syncs and audit rows; never the ledger, never what is still worked on.
+"""Forgetting what is old: deliveries, syncs, imports and audit rows; never the ledger, never what is still worked on.
 
 A sync's precedence is forgotten with it. That is safe because a page of it cannot come again: its signature has long
 been stale (`timestamp_tolerance_seconds` against `retention_days`).
@@ -40,9 +40,9 @@ class Retention:
         """Forget all that is older than the retention; return how many rows."""
         values = {"before_ms": self._clock.now_ms() - self.retention_days * _DAY_MS, "limit": _ROWS_AT_ONCE}
         total = 0
-        for statement in (_SQL["forget_deliveries"], _SQL["forget_syncs"], _SQL["forget_audit"]):
+        for name in ("forget_deliveries", "forget_syncs", "forget_imports", "forget_audit"):
 
-            def forget(connection: sqlite3.Connection, statement: str = statement) -> int:
+            def forget(connection: sqlite3.Connection, statement: str = _SQL[name]) -> int:
                 return connection.execute(statement, values).rowcount
 
             while forgotten := await self._writer.run(forget):

@@ -10,6 +10,7 @@ from service.observe.api.authentication import ApiKeys, require_api_key
 from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
 from service.observe.api.forgetting import Erasures, Forgetting
+from service.observe.api.imports import ImportQuestions
 from service.observe.api.meter import Meter
 from service.observe.api.ports import Ledger, Reader, Sending
 from service.observe.api.preview import Previews
@@ -37,6 +38,7 @@ class Api:
         self._keys = keys
         self._meter = Meter(sending.calls, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
+        self._imports = ImportQuestions(reader)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, ledger, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, is_stopping)
@@ -46,6 +48,7 @@ class Api:
         """Serve the API under `/api/v1` of `app`."""
         api = web.Application(middlewares=[require_api_key(self._keys), refuse_other_sites])
         self._questions.add_routes(api)
+        self._imports.add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
         self._forgetting.add_routes(api)

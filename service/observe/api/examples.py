@@ -93,6 +93,30 @@ SYNC: dict[str, Any] = {
     "last_received_at": "2026-03-02T09:14:01Z",
     "drained_at": "2026-03-02T09:14:05Z",
 }
+IMPORT: dict[str, Any] = {
+    "id": 7,
+    "account": "acme",
+    "lists": [{"id": 2, "list_name": "ActiveUsers"}],
+    "state": "sending",
+    "contacts": 250000,
+    "jobs": 1,
+    "settled": 0,
+    "released": 0,
+    "reason": "",
+    "started_at": "2026-03-02T09:14:01Z",
+    "ended_at": None,
+    "parts": [
+        {
+            "id": 9,
+            "state": "running",
+            "strategy": "updateOnly",
+            "job_id": "65e2f0a1b2c3d4e5f6a7b8c9",
+            "contacts": 250000,
+            "tries": 0,
+            "fetched_at": "2026-03-02T09:14:04Z",
+        }
+    ],
+}
 DELIVERY: dict[str, Any] = {
     "id": 77,
     "sync_id": 42,

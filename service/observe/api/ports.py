@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from service.import_views import ImportState, ImportView, Journey
 from service.model import AccountStatus, FailureSelection, ListState, VerifyResult
 from service.preview import Preview
 from service.views import (
@@ -90,6 +91,20 @@ class Reader(Protocol):
 
     async def has_unfolded(self, list_id: int) -> bool:
         """Tell whether pages of the list were accepted that are not in the ledger yet."""
+
+    async def imports(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: ImportState | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[ImportView]:
+        """Return imports, the newest first."""
+
+    async def journey(self, list_id: int, contact: str) -> Journey | None:
+        """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
 
     async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
         """Return what people did, the latest first."""

@@ -15,6 +15,13 @@ DELETE FROM sync WHERE id IN (
         AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.sync_id = oldest.id)
 );
 
+-- name: forget_imports
+-- One that is over has no parts any more.
+DELETE FROM bulk_import WHERE id IN (
+    SELECT id FROM (SELECT id, state, ended_at_ms FROM bulk_import ORDER BY id LIMIT :limit)
+    WHERE state = 'ended' AND ended_at_ms < :before_ms
+);
+
 -- name: forget_audit
 DELETE FROM audit WHERE id IN (
     SELECT id FROM (SELECT id, at_ms FROM audit ORDER BY id LIMIT :limit) WHERE at_ms < :before_ms

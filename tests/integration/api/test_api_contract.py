@@ -7,6 +7,7 @@ import sys
 import msgspec
 import pytest
 
+from service.import_views import ImportView
 from service.observe.api import authentication, documents, events, examples, meter, preview
 from service.sandbox.faults import Fault, FaultKind
 from service.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
@@ -44,6 +45,7 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
         (examples.LIST, documents.ListDocument),
         (examples.PREVIEW, preview.PreviewDocument),
         (examples.SYNC, SyncView),
+        (examples.IMPORT, ImportView),
         (examples.DELIVERY, DeliveryView),
         (examples.FAILURE, FailureView),
         (examples.FAILURE_GROUP, FailureGroupView),

@@ -1,0 +1,57 @@
+"""`GET /imports`: the changes that travel to Cordial as files, how far they are, and why some were left to calls."""
+
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from aiohttp_apispec import docs
+from msgspec import UNSET, Meta, UnsetType
+
+from service.import_views import ImportState, ImportView
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.paging import read_page
+from service.observe.api.ports import Reader
+from service.observe.api.requests import AccountFilter, ListFilter, PageQuery, read_query
+
+
+class ImportQuery(PageQuery, frozen=True):
+    """Which imports."""
+
+    account: AccountFilter | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
+    state: Annotated[ImportState, Meta(description="only in this state")] | UnsetType = UNSET
+
+
+class ImportPage(msgspec.Struct, frozen=True):
+    """Some imports; `next` is the `after` of the next page, null on the last."""
+
+    items: list[ImportView]
+    next: str | None
+
+
+class ImportQuestions:
+    """Answers which imports there are and were."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the question."""
+        app.router.add_get("/imports", self.imports)
+
+    @docs(
+        **described.operation(
+            "imports",
+            "Imports",
+            "Changes that travel to Cordial as files, the newest first: of which lists, how many contacts took effect, "
+            "how many were left to single calls and why. One that is not over has its parts, each a job of Cordial's.",
+            answer=ImportPage,
+            example={"items": [examples.IMPORT], "next": None},
+            query=ImportQuery,
+        )
+    )
+    async def imports(self, request: web.Request) -> web.Response:
+        """Answer `GET /imports`."""
+        found = await read_page(self._reader.imports, read_query(request, ImportQuery))
+        return described.json_response(ImportPage(*found))
