@@ -68,7 +68,8 @@ class Reloadable(Installation):
     def send_signal(self, number: signal.Signals = signal.SIGHUP) -> None:
         assert self.process is not None
         # Past asyncio, whose own way may take the exit status away from whoever waits for it.
-        if self.process.returncode is None:
+        # It may have ended and that not be known here yet.
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
     async def reload(self, *, outcome: str = RELOADED) -> list[dict[str, Any]]:

@@ -91,11 +91,15 @@ class SendingAccount:
     async def start(self, hold_seconds: float = 0.0) -> None:
         """Take up whatever is pending, with the first call after `hold_seconds`.
 
-        Raises `StoreUnavailableError` when the lists cannot be read; it can then be called again.
+        Raises `StoreUnavailableError` when lists or imports cannot be read; it can then be called again.
         """
         self.line.hold(min(hold_seconds, _LONGEST_HOLD_SECONDS))
         await self.lists.start()
-        await self.bulk_path.start(self.pool.between_claims)
+        try:
+            await self.bulk_path.start(self.pool.between_claims)
+        except StoreUnavailableError:
+            await self.lists.stop()
+            raise
         self.pool.start()
         self._is_started = True
 
