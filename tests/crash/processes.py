@@ -43,17 +43,21 @@ cordial_api_key_file = "{directory}/cordial-api-key"
 cordial_base_url = "{cordial_url}"
 requests_per_second = {options.requests_per_second}
 max_concurrency = {options.max_concurrency}
+public_url = "{public_url}"
+bulk_threshold = {options.bulk_threshold}
 """
 
 
 class ServiceOptions(NamedTuple):
-    """What differs between the uses of the service here."""
+    """What differs between the uses of the service here; `imports` lets large backlogs travel as files."""
 
     requests_per_second: float = 10_000
     max_concurrency: int = 32
     settle_batch_results: int = 500
     grace_seconds: float = 30
     log_level: str = "info"
+    imports: bool = False
+    bulk_threshold: int = 5_000
 
 
 class ServiceProcess:
@@ -73,7 +77,12 @@ class ServiceProcess:
         (directory / "cordial-api-key").write_text(DEFAULT_API_KEY)
         self._configuration.write_text(
             _CONFIGURATION.format(
-                port=port, options=options, directory=directory, account=ACCOUNT, cordial_url=cordial_url
+                port=port,
+                options=options,
+                directory=directory,
+                account=ACCOUNT,
+                cordial_url=cordial_url,
+                public_url=self.url if options.imports else "",
             )
         )
 
