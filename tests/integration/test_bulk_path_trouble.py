@@ -6,7 +6,7 @@ import base64
 import aiohttp
 import pytest
 
-from service.deliver.imports import bulk_path, files
+from service.deliver.imports import bulk_path, files, jobs
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
@@ -126,6 +126,34 @@ async def test_a_refused_import_leaves_the_account_sending(tmp_path, status):
         assert world.members("ActiveUsers") == sorted(users(200))
         assert world.service.deliverer.pauses() == {"acme": 0}
         assert len(world.calls(POST_IMPORT)) == 1
+
+
+async def test_an_account_whose_imports_are_throttled_goes_on_by_calls(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "_THROTTLE_PATIENCE_SECONDS", 1.0)
+    async with importing(tmp_path) as world:
+        world.cordial.faults.add(
+            Fault(
+                FaultKind.ANSWER, endpoint="/v2/contactimports", times=None, status=429, headers={"Retry-After": "600"}
+            )
+        )
+        await world.deliver("Active Users", users(100))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(100))
+        assert len(world.calls(POST_IMPORT)) == 1
+        assert imports_of(world)[0][4] == "Cordial's rate limit leaves no room for an import"
+
+
+async def test_a_job_that_never_moves_is_given_up_without_its_file(tmp_path, monkeypatch):
+    """Throttled for ever before it has fetched anything: what it was to do is done by calls, and it can do nothing more."""
+    monkeypatch.setattr(jobs, "_PATIENCE_UNFETCHED_SECONDS", 1.0)
+    async with importing(tmp_path) as world, aiohttp.ClientSession() as session:
+        world.cordial.imports.faults.add(ImportFault(times=None, throttled_seconds=600))
+        await world.deliver("Active Users", users(100))
+        url = await file_url(world)
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(100))
+        async with session.get(url) as answer:
+            assert answer.status == 404
 
 
 async def test_an_outage_while_a_job_runs_is_waited_out(tmp_path):
