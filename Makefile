@@ -9,7 +9,7 @@ MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format bench bench-peers soak crash lock audit clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers soak crash lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ check: install-dev ## ruff, mypy strict, import directions
 format: install-dev ## let ruff order and format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+docs: install ## renew docs/configuration.md from the settings and config.toml
+	$(BIN)/python -m tools.configuration_reference
 
 bench: install-dev ## benchmarks: each figure as a ratio to a baseline of the same run
 	$(BIN)/python -m benchmarks $(ARGS)

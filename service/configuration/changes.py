@@ -16,6 +16,14 @@ _CHANGEABLE = {
 }
 
 
+def takes_effect_by_reload(section: str, key: str) -> bool:
+    """Tell whether a running service can take up another value of a key; `section` is the first part of its table.
+
+    Switching TLS on or off cannot, although other files for it can.
+    """
+    return section == ACCOUNTS or key in _CHANGEABLE[section]
+
+
 class Reload(msgspec.Struct, frozen=True):
     """What a running service can make of another configuration.
 
@@ -42,7 +50,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         before, after = getattr(running, section), getattr(wanted, section)
         kept: dict[str, Any] = {}
         for key in _different_keys(before, after):
-            if key.name in _CHANGEABLE.get(section, ()) and not (key.name in _TLS and switches_tls):
+            if takes_effect_by_reload(section, key.name) and not (key.name in _TLS and switches_tls):
                 changed.append(f"{section}.{key.name}")
             else:
                 needs_restart.append(f"{section}.{key.name}")
