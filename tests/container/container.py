@@ -48,12 +48,18 @@ class Container:
         self._environment = environment
         self._process = process
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the first process has not ended yet."""
+        return self._process.returncode is None
+
     async def find_first_process(self) -> None:
         """Wait until the service's own process is there: `unshare` stays outside as its parent."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (children := _children(self._process.pid)):  # noqa: ASYNC110  the kernel tells nobody
+            while self.is_running and not _children(self._process.pid):  # noqa: ASYNC110  the kernel tells nobody
                 await asyncio.sleep(0.01)
-        [self.pid] = children
+        if self.is_running:
+            [self.pid] = _children(self._process.pid)
 
     async def run(self, command: Sequence[str], *, user: str | None = None) -> Ended:
         """Run one more command inside, as the image's user or another one."""
@@ -143,4 +149,7 @@ def _write_secrets(folder: Path, secrets: Mapping[str, str], *, owner_id: int) -
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except FileNotFoundError:
+        return []

@@ -1,4 +1,7 @@
-"""What a build may copy from the repository: the files that git knows, as far as .containerignore lets them through."""
+"""What a build may copy: the files of the repository, as far as .containerignore lets them through.
+
+As for an engine, files that are new and not committed yet belong to it; a fresh checkout has none of those.
+"""
 
 import subprocess
 from pathlib import Path
@@ -20,7 +23,7 @@ def context_files() -> list[Path]:
     others = [rule for rule in rules if not rule.startswith("!") and rule not in _WITHOUT_EFFECT]
     if rules[0] != "*" or others != ["*"] or any("/" in name or "*" in name for name in taken):
         raise ValueError("a rule of .containerignore is not understood here")
-    listing = ["git", "ls-files", "-z"]
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     paths = [Path(name) for name in listed.split("\0") if name]
     # A file that was deleted and not yet committed is listed and not there.

@@ -93,6 +93,7 @@ class Running(NamedTuple):
     url: str
 
     async def status_of(self, path: str) -> int:
+        assert self.container.is_running
         try:
             async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
                 return answer.status
