@@ -110,21 +110,12 @@ async def running_container(
     to. Without namespaces (`refused_namespaces`) it is only another root: writable, in the outer process tree.
     """
     environment = {**image.environment, **variables}
-    [volume] = image.volumes
-    inside = image.root / volume.lstrip("/")
-    data, kept_secrets = folder / "data", folder / "secrets"
-    # As an engine does with a new volume: it begins as the image's directory, with its owner and mode.
-    shutil.copytree(inside, data)
-    os.chown(data, inside.stat().st_uid, inside.stat().st_gid)
-    _write_secrets(kept_secrets, secrets, owner_id=int(image.user.partition(":")[0]))
     limit = [] if data_bytes is None else ["prlimit", f"--data={data_bytes}"]
     command = [*image.entrypoint, *image.command]
     service = [*limit, *enter(image.root, command, environment, directory=image.directory, user=image.user)]
-    if not refused_namespaces():
-        prepare = [str(image.root), str(data), volume, str(kept_secrets)]
-        service = [*OWN_MOUNTS_AND_PROCESSES, "sh", "-euc", _PREPARE, "sh", *prepare, *service]
-    else:
-        shutil.copytree(kept_secrets, image.root / SECRETS.lstrip("/"), dirs_exist_ok=True)
+    make = _copied_into_the_root if refused_namespaces() else _to_be_mounted
+    to_empty, preparation = make(image, folder, secrets)
+    service = [*preparation, *service]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*service, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     container = Container(image, environment, process)
@@ -137,10 +128,48 @@ async def running_container(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(container.pid, signal.SIGKILL)
             await process.wait()
+        for path in to_empty:
+            _empty(path)
+
+
+def _to_be_mounted(image: Image, folder: Path, secrets: Mapping[str, str]) -> tuple[list[Path], list[str]]:
+    """Make volume and secrets in `folder`; return no folder to be emptied, and the words that mount them."""
+    [volume] = image.volumes
+    _copy_volume(image, folder / "data")
+    _write_secrets(folder / "secrets", secrets, owner_id=_user_id(image))
+    prepare = [str(image.root), str(folder / "data"), volume, str(folder / "secrets")]
+    return [], [*OWN_MOUNTS_AND_PROCESSES, "sh", "-euc", _PREPARE, "sh", *prepare]
+
+
+def _copied_into_the_root(image: Image, folder: Path, secrets: Mapping[str, str]) -> tuple[list[Path], list[str]]:
+    """Make volume and secrets in the root itself; return the folders to be emptied, and no words."""
+    kept = image.root / SECRETS.lstrip("/")
+    _write_secrets(kept, secrets, owner_id=_user_id(image))
+    [volume] = image.volumes
+    inside = image.root / volume.lstrip("/")
+    (folder / "data").symlink_to(inside)
+    return [kept, inside], []
+
+
+def _copy_volume(image: Image, place: Path) -> None:
+    """As an engine does with a new volume: it begins as the image's directory, with its owner and mode."""
+    [volume] = image.volumes
+    inside = image.root / volume.lstrip("/")
+    shutil.copytree(inside, place)
+    os.chown(place, inside.stat().st_uid, inside.stat().st_gid)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _user_id(image: Image) -> int:
+    return int(image.user.partition(":")[0])
 
 
 def _write_secrets(folder: Path, secrets: Mapping[str, str], *, owner_id: int) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, text in secrets.items():
         file = folder / name
         file.write_text(text, encoding="utf-8")
