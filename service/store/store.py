@@ -165,13 +165,13 @@ class SqliteStore:
                 self.imports.arrivals.note(receipt.segment_id, delivery)
                 self.inbox_grew.set()
 
-        request = self._writer.run(
-            lambda connection: accepting.append_delivery(connection, account_id, delivery),
-            size_bytes=users * _BYTES_PER_USER,
-            on_commit=on_commit,
-        )
         try:
-            return await asyncio.wait_for(request, _ACCEPT_TIMEOUT_SECONDS)
+            async with asyncio.timeout(_ACCEPT_TIMEOUT_SECONDS):
+                return await self._writer.run(
+                    lambda connection: accepting.append_delivery(connection, account_id, delivery),
+                    size_bytes=users * _BYTES_PER_USER,
+                    on_commit=on_commit,
+                )
         except TimeoutError:
             raise StoreUnavailableError("it did not answer in time") from None
 

@@ -1,5 +1,11 @@
--- name: find_segment
-SELECT id, name FROM segment WHERE account_id = :account_id AND heap_id = :heap_id;
+-- name: find
+-- What is known of a delivery: its segment, its sync, the delivery itself, and whether its page has come in any form.
+SELECT segment.id, segment.name, sync.id, delivery.id,
+    EXISTS (SELECT 1 FROM delivery AS any_form WHERE any_form.sync_id = sync.id AND any_form.page_number = :page_number)
+FROM segment
+LEFT JOIN sync ON sync.segment_id = segment.id AND sync.task_id = :task_id
+LEFT JOIN delivery ON delivery.sync_id = sync.id AND delivery.page_number = :page_number AND delivery.digest = :digest
+WHERE segment.account_id = :account_id AND segment.heap_id = :heap_id;
 
 -- name: add_segment
 INSERT INTO segment (account_id, heap_id, name, created_at_ms) VALUES (:account_id, :heap_id, :name, :now_ms);
@@ -7,21 +13,12 @@ INSERT INTO segment (account_id, heap_id, name, created_at_ms) VALUES (:account_
 -- name: rename_segment
 UPDATE segment SET name = :name WHERE id = :segment_id;
 
--- name: find_sync
-SELECT id FROM sync WHERE segment_id = :segment_id AND task_id = :task_id;
-
 -- name: find_newer_sync
 SELECT 1 FROM sync WHERE segment_id = :segment_id AND id > :sync_id LIMIT 1;
 
 -- name: add_sync
 INSERT INTO sync (segment_id, task_id, action, total_pages, first_received_at_ms, last_received_at_ms)
 VALUES (:segment_id, :task_id, :action, :total_pages, :now_ms, :now_ms);
-
--- name: find_delivery
-SELECT id FROM delivery WHERE sync_id = :sync_id AND page_number = :page_number AND digest = :digest;
-
--- name: find_page
-SELECT 1 FROM delivery WHERE sync_id = :sync_id AND page_number = :page_number LIMIT 1;
 
 -- name: count_duplicate
 UPDATE sync SET duplicates = duplicates + 1 WHERE id = :sync_id;

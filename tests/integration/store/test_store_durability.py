@@ -86,7 +86,7 @@ async def test_those_who_come_together_share_a_commit(store):
 
 async def test_one_that_fails_does_not_take_the_others_of_its_commit_along(store, maker):
     def fail_half_way(connection):
-        connection.execute("DELETE FROM sync")
+        connection.execute("DELETE FROM delivery")
         raise ZeroDivisionError
 
     results = await asyncio.gather(
@@ -97,6 +97,7 @@ async def test_one_that_fails_does_not_take_the_others_of_its_commit_along(store
     )
     assert isinstance(results[1], ZeroDivisionError)
     assert [sync.task_id for sync in maker.facts().syncs] == ["t1", "t2"]
+    assert maker.facts().deliveries == 2
 
 
 async def test_a_fault_after_the_commit_does_not_stop_the_writer(store, maker):
