@@ -1,5 +1,6 @@
 """What the stages speak of when changes travel as a file: an import, the parts it is sent in, and their files. No I/O."""
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -56,11 +57,15 @@ class ImportPart(msgspec.Struct, frozen=True):
 
 
 class OpenImport(msgspec.Struct, frozen=True):
-    """An import that is not over. `segment_ids` are its list columns from left to right; `parts` are in order."""
+    """An import that is not over. `segment_ids` are its list columns from left to right; `parts` are in order.
+
+    `released` are the contacts left to single calls so far.
+    """
 
     id: int
     segment_ids: list[int]
     contacts: int
+    released: int
     parts: list[ImportPart]
 
 
@@ -79,3 +84,24 @@ class Expected(msgspec.Struct, frozen=True):
     segment_id: int
     list_id: str
     count: int
+
+
+class ListTravel(StrEnum):
+    """That a list's changes are kept from single calls: they wait to become a file, or an import is under way."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """Until when an account tries no import, and why the last one came to nothing."""
+
+    until: datetime
+    reason: str
+
+
+class BulkStatus(msgspec.Struct, frozen=True):
+    """What an account's bulk path is doing: the lists it keeps from single calls, and whether it rests."""
+
+    lists: dict[int, ListTravel]
+    rest: Rest | None

@@ -215,10 +215,12 @@ class AccountFigures(msgspec.Struct, frozen=True):
     """What is kept of one account, in numbers.
 
     `oldest_open_ms`: when the first page came of the oldest sync that is not settled, as Unix time in milliseconds; None
-    when every sync is. `dead`: changes given up. `lists`: how many segments have a list in each state.
+    when every sync is. `dead`: changes given up. `lists`: how many segments have a list in each state. `travelling`: the
+    contacts of an import under way whose changes are neither settled nor left to single calls yet.
     """
 
     account: str
     oldest_open_ms: int | None
     dead: int
     lists: dict[str, int]
+    travelling: int

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from service.bulk import BulkStatus
 from service.clock import SteadyClock
 from service.deliver import cordial, previewing, sending_account, settler
 from service.deliver.imports.bulk_path import BulkPath
@@ -139,8 +140,15 @@ class Deliverer:
                 return
 
     def _make(self, settings: AccountSettings) -> SendingAccount:
-        observer = self._observer.for_account(settings.name)
-        return SendingAccount(settings, self._store, self._session, self._settler, self._clock, observer=observer)
+        return SendingAccount(
+            settings,
+            self._store,
+            self._session,
+            self._settler,
+            self._clock,
+            observer=self._observer.for_account(settings.name),
+            import_observer=self._observer.for_imports(settings.name),
+        )
 
     async def _recorded_hold_seconds(self, name: str) -> float:
         return ((await self._store.next_calls()).get(name, 0) - self._clock.now_ms()) / 1000
@@ -211,6 +219,10 @@ class Deliverer:
     def statuses(self) -> dict[str, AccountStatus]:
         """Return what each account's sending is doing."""
         return {name: account.line.status() for name, account in self._accounts.items()}
+
+    def bulk_statuses(self) -> dict[str, BulkStatus]:
+        """Return what each account's bulk path is doing."""
+        return {name: account.bulk_path.status() for name, account in self._accounts.items()}
 
     def calls(self) -> dict[str, int]:
         """Return how many calls each account has made since the start."""

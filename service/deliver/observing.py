@@ -20,14 +20,43 @@ class CallObserver(Protocol):
         """
 
 
+class ImportObserver(Protocol):
+    """Watches one account's imports."""
+
+    def settled(self, changes: int) -> None:
+        """Note how many changes that travelled in a file have become settled, durably."""
+
+    def ended(self, *, is_complete: bool) -> None:
+        """Note that an import is over; `is_complete` unless some of it was left to single calls."""
+
+    def fell_back(self) -> None:
+        """Note that the account tries no import for a time, because one came to nothing."""
+
+
 class Observer(Protocol):
     """Watches all accounts."""
 
     def for_account(self, name: str) -> CallObserver:
         """Return what watches an account's calls."""
 
+    def for_imports(self, name: str) -> ImportObserver:
+        """Return what watches an account's imports."""
+
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Note a batch of results that has become durable."""
+
+
+class ImportsNotObserved:
+    """Nobody watches imports."""
+
+    def settled(self, changes: int) -> None:
+        """Note nothing."""
+
+    def ended(self, *, is_complete: bool) -> None:
+        """Note nothing."""
+
+    def fell_back(self) -> None:
+        """Note nothing."""
 
 
 class NotObserved:
@@ -36,6 +65,10 @@ class NotObserved:
     def for_account(self, _name: str) -> "NotObserved":
         """Return nobody."""
         return self
+
+    def for_imports(self, _name: str) -> ImportsNotObserved:
+        """Return nobody."""
+        return ImportsNotObserved()
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Note nothing."""

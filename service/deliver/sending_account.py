@@ -14,7 +14,7 @@ from service.deliver.adaptive import make_limiter
 from service.deliver.cordial import CordialClient
 from service.deliver.imports import bulk_path
 from service.deliver.imports.bulk_path import BulkPath
-from service.deliver.observing import CallObserver
+from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.verifier import ListVerifier
 from service.errors import StoreUnavailableError
 from service.model import AccountState, AccountStatus
@@ -55,6 +55,7 @@ class SendingAccount:
         clock: SteadyClock,
         *,
         observer: CallObserver,
+        import_observer: ImportObserver,
     ) -> None:
         limiter = make_limiter(settings.requests_per_second)
         client = CordialClient(
@@ -73,7 +74,9 @@ class SendingAccount:
         self.line = AccountLine(settings.name, client, limiter, self._resumed)
         self.lists = lists.ListKeeper(settings, store, self.line, self._list_ready)
         self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
-        self.bulk_path = BulkPath(settings, store.imports, self.line, self.lists, on_ended=self._imported)
+        self.bulk_path = BulkPath(
+            settings, store.imports, self.line, self.lists, on_ended=self._imported, observer=import_observer
+        )
         self.pool = pool.AccountPool(
             settings,
             store,

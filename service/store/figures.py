@@ -66,7 +66,8 @@ def _read(connection: sqlite3.Connection) -> list[AccountFigures]:
     for account_id, state, number, dead_letters in connection.execute(_SQL["lists"]):
         dead[account_id] += dead_letters
         lists[account_id][state] = number
+    travelling = dict(connection.execute(_SQL["travelling"]).fetchall())
     return [
-        AccountFigures(name, oldest.get(account_id), dead[account_id], lists[account_id])
+        AccountFigures(name, oldest.get(account_id), dead[account_id], lists[account_id], travelling.get(account_id, 0))
         for account_id, name in connection.execute(_SQL["accounts"])
     ]

@@ -30,9 +30,10 @@ _PART_FIELDS = ImportPart.__struct_fields__
 
 
 class Stepped(NamedTuple):
-    """What a step of settling or releasing did; `tally` holds what it changed in the counters."""
+    """What a step of settling or releasing did to how many changes; `tally` holds what it changed in the counters."""
 
     more: bool
+    changes: int
     tally: Tally
 
 
@@ -41,9 +42,9 @@ def read_open(connection: sqlite3.Connection, account_id: int) -> OpenImport | N
     row = connection.execute(_SQL["open_import"], {"account_id": account_id}).fetchone()
     if row is None:
         return None
-    import_id, segments, _, contacts = row
+    import_id, segments, _, contacts, released = row
     parts = [_part(values) for values in connection.execute(_SQL["parts"], {"import_id": import_id})]
-    return OpenImport(import_id, json.loads(segments), contacts, parts)
+    return OpenImport(import_id, json.loads(segments), contacts, released, parts)
 
 
 def begin(connection: sqlite3.Connection, account_id: int, segment_ids: Sequence[int], now_ms: int) -> None:
@@ -62,7 +63,7 @@ def gather(connection: sqlite3.Connection, account_id: int, held: Collection[str
 
     Return whether there are more members to look at.
     """
-    import_id, segments, after, _ = connection.execute(_SQL["open_import"], {"account_id": account_id}).fetchone()
+    import_id, segments, after, *_ = connection.execute(_SQL["open_import"], {"account_id": account_id}).fetchone()
     values = {
         "account_id": account_id,
         "after": after,
@@ -171,7 +172,7 @@ def settle_some(connection: sqlite3.Connection, account_id: int, part: ImportPar
     connection.execute(_SQL["count_settled"], counted)
     tally.write(connection, now_ms)
     _end_if_over(connection, part, now_ms, more=more)
-    return Stepped(more, tally)
+    return Stepped(more, len(rows), tally)
 
 
 def release_some(connection: sqlite3.Connection, account_id: int, part: ImportPart, now_ms: int) -> Stepped:
@@ -181,7 +182,7 @@ def release_some(connection: sqlite3.Connection, account_id: int, part: ImportPa
     counted = {"settled": 0, "released": len({row[0] for row in rows}), "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
     _end_if_over(connection, part, now_ms, more=more)
-    return Stepped(more, Tally())
+    return Stepped(more, len(rows), Tally())
 
 
 def take_back(connection: sqlite3.Connection, account_id: int, now_ms: int) -> None:

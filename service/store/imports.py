@@ -117,13 +117,13 @@ class Imports:
         """Note why contacts of the import are left to single calls."""
         await self._write("note_reason", import_id=part.import_id, reason=reason)
 
-    async def settle(self, account: str, part: ImportPart) -> None:
-        """Settle a part's changes, where still wanted as they were sent (R5)."""
-        await self._end(account, part, PartState.SETTLING, importing.settle_some)
+    async def settle(self, account: str, part: ImportPart, on_settled: Callable[[int], None]) -> None:
+        """Settle a part's changes, where still wanted as they were sent (R5); say after each step how many."""
+        await self._end(account, part, PartState.SETTLING, importing.settle_some, on_settled)
 
     async def release(self, account: str, part: ImportPart) -> None:
         """Leave a part's changes to single calls."""
-        await self._end(account, part, PartState.RELEASING, importing.release_some)
+        await self._end(account, part, PartState.RELEASING, importing.release_some, lambda _changes: None)
 
     async def expected_counts(self, account: str) -> list[Expected]:
         """Return what each list of the account's import must hold at least once all of it took effect."""
@@ -159,6 +159,7 @@ class Imports:
         part: ImportPart,
         state: PartState,
         step: Callable[[sqlite3.Connection, int, ImportPart, int], Stepped],
+        on_step: Callable[[int], None],
     ) -> None:
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()
         await self._write("end_part", id=part.id, state=state.value)
@@ -169,6 +170,7 @@ class Imports:
                 alone=True,
                 on_commit=lambda stepped: self._apply(stepped.tally.segments),
             )
+            on_step(stepped.changes)
             more = stepped.more
 
     async def _write(self, statement: str, **values: Any) -> None:

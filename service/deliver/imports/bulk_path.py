@@ -15,18 +15,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 
-from service.bulk import Expected, ImportPart, OpenImport, PartState, Strategy
+from service.bulk import BulkStatus, ImportPart, ListTravel, OpenImport, PartState, Rest, Strategy
 from service.deliver.account import AccountLine
-from service.deliver.answers import AnswerKind
-from service.deliver.imports import files, jobs
+from service.deliver.imports import counting, files, jobs
 from service.deliver.imports.choosing import Chooser
+from service.deliver.imports.counting import ListCounter
 from service.deliver.imports.jobs import JobRunner, Unserved, columns_of
-from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge, shortfall
+from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge
 from service.deliver.lists import ListKeeper
+from service.deliver.observing import ImportObserver
 from service.errors import StoreUnavailableError
 from service.model import AccountState
 from service.settings import AccountSettings
@@ -40,14 +42,13 @@ _REPEAT_SECONDS = 10.0
 _REST_SECONDS = 3_600.0
 # Cordial may count a little behind its writes: a shortfall is believed once it has lasted.
 _RECOUNT_AFTER_SECONDS = (0.0, 3.0, 15.0)
-
 # Of one file, so that whatever is wrong with some of its rows leaves other files alone.
 _MOST_CONTACTS = 1_000_000
 
 BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
 
 
-class Registry(jobs.Registry, Protocol):
+class Registry(jobs.Registry, counting.Registry, Protocol):
     """What the bulk path needs of the store's imports."""
 
     def arriving_users(self, segment_id: int) -> int:
@@ -73,14 +74,11 @@ class Registry(jobs.Registry, Protocol):
     async def note_reason(self, part: ImportPart, reason: str) -> None:
         """Note why contacts of the import are left to single calls."""
 
-    async def settle(self, account: str, part: ImportPart) -> None:
-        """Settle a part's changes, where still wanted as they were sent."""
+    async def settle(self, account: str, part: ImportPart, on_settled: Callable[[int], None]) -> None:
+        """Settle a part's changes, where still wanted as they were sent; say after each step how many."""
 
     async def release(self, account: str, part: ImportPart) -> None:
         """Leave a part's changes to single calls."""
-
-    async def expected_counts(self, account: str) -> list[Expected]:
-        """Return what each list of the account's import must hold at least once all of it took effect."""
 
 
 class BulkPath:
@@ -94,17 +92,23 @@ class BulkPath:
         lists: ListKeeper,
         *,
         on_ended: Callable[[Collection[int]], None],
+        observer: ImportObserver,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._line = line
         self._lists = lists
+        self._counter = ListCounter(settings.name, registry, line, lists)
         self._on_ended = on_ended
+        self._observer = observer
         self._runner = JobRunner(settings, registry, line)
         self._is_on = bool(settings.public_url) and not settings.dry_run
         self._resting_until = float("-inf")
+        self._rest: Rest | None = None
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
         self._open: OpenImport | None = None
+        # Whether all of the import under way took effect, so far.
+        self._is_complete = True
         # What an import left to calls in each segment, so that it is not tried in a file again.
         self._released: Counter[int] = Counter()
         self._left: frozenset[int] = frozenset()
@@ -143,6 +147,13 @@ class BulkPath:
         if self._due and self._open is None:
             self._wake.set()
         return [segment_id for segment_id in segment_ids if segment_id not in busy and segment_id not in self._left]
+
+    def status(self) -> BulkStatus:
+        """Return which segments' changes travel as files or wait to, and whether the account rests from imports."""
+        lists = dict.fromkeys(self._left, ListTravel.WAITING)
+        if self._open is not None:
+            lists |= dict.fromkeys(self._open.segment_ids, ListTravel.SENDING)
+        return BulkStatus(lists, self._rest if self._is_resting else None)
 
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
@@ -184,8 +195,9 @@ class BulkPath:
 
     async def _begin(self, between_claims: BetweenClaims) -> None:
         segment_ids, self._due = self._due, ()
+        self._left -= frozenset(segment_ids)
         # From here on, so that single calls of these segments end while what they leave is gathered.
-        self._open = OpenImport(0, list(segment_ids), 0, [])
+        self._open = OpenImport(0, list(segment_ids), 0, 0, [])
         try:
             self._open = await self._registry.gather(self._settings.name, segment_ids, between_claims, _MOST_CONTACTS)
         except BaseException:
@@ -193,20 +205,24 @@ class BulkPath:
             raise
         if self._open is None:
             self._fall_back("none of the contacts suits a file")
+            self._observer.ended(is_complete=False)
         else:
             log.info("import.begun", account=self._settings.name, contacts=self._open.contacts, lists=len(segment_ids))
 
     async def _finish(self, begun: OpenImport) -> None:
         while (current := await self._registry.current(self._settings.name)) is not None:
+            self._is_complete &= not current.released
             await self._take_part(current, current.parts[0])
         self._open = None
-        log.info("import.ended", account=self._settings.name, contacts=begun.contacts)
+        is_complete, self._is_complete = self._is_complete, True
+        log.info("import.ended", account=self._settings.name, contacts=begun.contacts, is_complete=is_complete)
+        self._observer.ended(is_complete=is_complete)
         self._on_ended(begun.segment_ids)
 
     async def _take_part(self, current: OpenImport, part: ImportPart) -> None:
         name = self._settings.name
         if part.state is PartState.SETTLING:
-            await self._registry.settle(name, part)
+            await self._registry.settle(name, part, self._observer.settled)
         elif part.state is PartState.RELEASING or (self._is_resting and part.state is not PartState.RUNNING):
             await self._release(part)
         else:
@@ -229,14 +245,14 @@ class BulkPath:
     async def _follow_up(self, part: ImportPart, judgement: Judgement, *, is_last: bool) -> None:
         name, step, reason = self._settings.name, judgement.step, judgement.reason
         if is_last and (step is NextStep.SETTLE or judgement.count_decides):
-            missed = await self._shortfall()
+            missed = await self._counter.shortfall(_RECOUNT_AFTER_SECONDS)
             if not missed:
                 step = NextStep.SETTLE
             elif step is NextStep.SETTLE:
                 await self._give_up(part, Unserved(missed, may_repeat=True))
                 return
         if step is NextStep.SETTLE:
-            await self._registry.settle(name, part)
+            await self._registry.settle(name, part, self._observer.settled)
         elif step is NextStep.CREATE:
             await self._registry.send_again(part, Strategy.INSERT_ONLY, missing=judgement.missing)
         else:
@@ -259,33 +275,13 @@ class BulkPath:
         await self._release(part)
 
     async def _release(self, part: ImportPart) -> None:
+        self._is_complete = False
         await self._registry.release(self._settings.name, part)
         for segment_id in self._open.segment_ids if self._open else ():
             self._released[segment_id] += part.contacts
 
     def _fall_back(self, reason: str) -> None:
         self._resting_until = asyncio.get_running_loop().time() + _REST_SECONDS
+        self._rest = Rest(datetime.now(UTC) + timedelta(seconds=_REST_SECONDS), reason)
+        self._observer.fell_back()
         log.error("import.fell_back", account=self._settings.name, reason=reason, hint="single calls do the work")
-
-    async def _shortfall(self) -> str:
-        """Return which list holds fewer than it must now, by Cordial's count; empty if none does, or none can be told."""
-        missed = ""
-        for wait in _RECOUNT_AFTER_SECONDS:
-            await asyncio.sleep(wait)
-            missed = await self._find_shortfall()
-            if not missed:
-                break
-        return missed
-
-    async def _find_shortfall(self) -> str:
-        for expected in await self._registry.expected_counts(self._settings.name):
-            counted = await self._count(expected.list_id)
-            list_name = self._lists.ready_names().get(expected.segment_id, "the list")
-            if counted is not None and (missed := shortfall(expected.count, counted, list_name)):
-                return missed
-        return ""
-
-    async def _count(self, list_id: str) -> int | None:
-        answer = await self._line.call(lambda: self._line.client.count_list(list_id))
-        counted = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
-        return counted if isinstance(counted, int) else None

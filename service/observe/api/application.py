@@ -42,7 +42,7 @@ class Api:
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, ledger, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, is_stopping)
-        self.events = Events(reader, self._meter, self._questions.account_documents)
+        self.events = Events(reader, sending, self._meter, self._questions.account_documents)
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""

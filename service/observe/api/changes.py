@@ -1,53 +1,71 @@
-"""What has changed since it was last told: the lists and syncs that are not as they were."""
+"""What has changed since it was last told: the lists, syncs and imports that are not as they were."""
 
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from service.import_views import ImportView
 from service.observe.api.documents import AccountDocument, ListDocument, list_document
-from service.observe.api.ports import Reader
+from service.observe.api.ports import Reader, Sending
 from service.views import SyncView
 
 _MOST_LISTS = 2_000
 _MOST_SYNCS = 50
+_MOST_IMPORTS = 20
 # A bound for one event; what is left comes with the next.
 _MOST_TOLD = 100
 
-Thing = TypeVar("Thing", ListDocument, SyncView)
+Thing = TypeVar("Thing", ListDocument, SyncView, ImportView)
+
+
+class Changed(NamedTuple):
+    """The things that are not as they were told."""
+
+    lists: list[ListDocument]
+    syncs: list[SyncView]
+    imports: list[ImportView]
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What is going on: all accounts, and those lists and syncs that changed; each replaces the one of its id."""
+    """What is going on: all accounts, and what changed of lists, syncs, imports; each replaces the one of its id."""
 
     at: datetime
     backlog: int
     accounts: list[AccountDocument]
     lists: list[ListDocument]
     syncs: list[SyncView]
+    imports: list[ImportView]
 
 
 class Changes:
     """Compares the store with what was told of it, reading only when something was written."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, sending: Sending) -> None:
         self._reader = reader
-        self._version: int | None = None
+        self._sending = sending
+        self._seen: object = None
         self._lists: dict[int, ListDocument] = {}
         self._syncs: dict[int, SyncView] = {}
+        self._imports: dict[int, ImportView] = {}
 
-    async def take(self) -> tuple[list[ListDocument], list[SyncView]]:
-        """Return the lists and syncs to tell of now, at most 100 of each, of the oldest 2,000 and the newest 50."""
-        version = await self._reader.version()
-        if version == self._version:
-            return [], []
+    async def take(self) -> Changed:
+        """Return what to tell of now, at most 100 of each, of the oldest 2,000 lists, the newest 50 syncs and 20 imports."""
+        bulk = self._sending.bulk_statuses()
+        # How a list travels is not written into the store at the same moment as the import.
+        seen = await self._reader.version(), bulk
+        if seen == self._seen:
+            return Changed([], [], [])
         segments = await self._reader.segments(limit=_MOST_LISTS)
         syncs = await self._reader.syncs(limit=_MOST_SYNCS)
-        lists, more_lists = _take(self._lists, [list_document(segment) for segment in segments])
+        imports = await self._reader.imports(limit=_MOST_IMPORTS)
+        lists, more_lists = _take(self._lists, [list_document(segment, bulk) for segment in segments])
         told_syncs, more_syncs = _take(self._syncs, syncs)
-        self._version = None if more_lists or more_syncs else version
+        told_imports, _ = _take(self._imports, imports)
+        self._seen = None if more_lists or more_syncs else seen
         self._syncs = {sync.id: self._syncs[sync.id] for sync in syncs if sync.id in self._syncs}
-        return lists, told_syncs
+        self._imports = {each.id: each for each in imports}
+        return Changed(lists, told_syncs, told_imports)
 
 
 def _take(told: dict[int, Thing], things: list[Thing]) -> tuple[list[Thing], bool]:

@@ -1,10 +1,13 @@
 """What the API answers: the store's views, joined with what the service knows of the moment."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
+from service.bulk import BulkStatus, ListTravel, Rest
+from service.import_views import Journey
 from service.model import AccountState, AccountStatus, ListState, MemberState
 from service.views import (
     AuditView,
@@ -22,10 +25,12 @@ class ListDocument(SegmentView, frozen=True):
     """A segment and its list.
 
     `differs` tells whether Cordial's count is another one than `on_list`; null while that cannot be said, because it was
-    never counted or changes are under way. `what_to_do` is advice for the operator, empty if there is nothing to do.
+    never counted or changes are under way. `import_state`: its changes wait to travel as a file, or are sending in an
+    import; null while single calls send them. `what_to_do` is advice for the operator, empty if there is nothing to do.
     """
 
     differs: bool | None
+    import_state: ListTravel | None
     what_to_do: str
 
 
@@ -46,6 +51,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
     `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
+    `imports_rest`: until when no import is tried, and why the last one came to nothing; null while nothing keeps them off.
     """
 
     name: str
@@ -56,6 +62,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     next_call_at: datetime | None
     calls_per_second: float
     found_rates: dict[str, float]
+    imports_rest: Rest | None
     lists: Count
     pending: Count
     waiting: Count
@@ -93,7 +100,7 @@ class MemberDocument(msgspec.Struct, frozen=True):
     """Why a user is, or is not, on a list.
 
     `on_list` is what Cordial last confirmed; null while a change is owed. `heap` is what Heap last said; `failure` what
-    Cordial answered when it refused or could not be reached.
+    Cordial answered when it refused or could not be reached; `journey` the import in which the contact travels now.
     """
 
     user: str
@@ -104,6 +111,7 @@ class MemberDocument(msgspec.Struct, frozen=True):
     on_list: bool | None
     heap: HeapWord | None
     failure: FailureView | None
+    journey: Journey | None
     next: NextStep
     explanation: str
 
@@ -155,17 +163,33 @@ class AuditPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def list_document(segment: SegmentView) -> ListDocument:
-    """Add to a segment what follows from its figures."""
+def list_document(segment: SegmentView, bulk: Mapping[str, BulkStatus]) -> ListDocument:
+    """Add to a segment what follows from its figures, and how it travels by what `bulk` says of each account."""
     owed = segment.pending or segment.waiting
     differs = None if segment.counted is None or owed else segment.counted != segment.on_list
-    return ListDocument(**msgspec.structs.asdict(segment), differs=differs, what_to_do=_advice(segment, differs))
+    return ListDocument(
+        **msgspec.structs.asdict(segment),
+        differs=differs,
+        import_state=import_state(segment, bulk),
+        what_to_do=_advice(segment, differs),
+    )
+
+
+def import_state(segment: SegmentView, bulk: Mapping[str, BulkStatus]) -> ListTravel | None:
+    """Return how a list's changes travel as a file; None where single calls send them."""
+    status = bulk.get(segment.account)
+    return status.lists.get(segment.id) if status is not None else None
 
 
 def account_document(
-    account: RecordedAccount, status: AccountStatus | None, *, calls_per_second: float, now: datetime
+    account: RecordedAccount,
+    status: AccountStatus | None,
+    bulk: BulkStatus | None,
+    *,
+    calls_per_second: float,
+    now: datetime,
 ) -> AccountDocument:
-    """Join an account of the store with what its sending is doing now; `status` is None if it is not configured."""
+    """Join an account of the store with what its sending is doing now; `status` and `bulk` are None if it is not configured."""
     state = _sending_state(account, status)
     same_state = status is not None and status.state.recorded.value == account.state
     next_call_at = None
@@ -180,6 +204,7 @@ def account_document(
         next_call_at=next_call_at,
         calls_per_second=calls_per_second,
         found_rates=status.found_rates if status is not None else {},
+        imports_rest=bulk.rest if bulk is not None else None,
         lists=account.lists,
         pending=account.pending,
         waiting=account.waiting,

@@ -17,7 +17,7 @@ from service.observe.api import examples
 from service.observe.api.changes import Changes, Progress
 from service.observe.api.documents import AccountDocument
 from service.observe.api.meter import Meter
-from service.observe.api.ports import Reader
+from service.observe.api.ports import Reader, Sending
 from service.observe.api.requests import NoQuery, read_query
 from service.observe.api.stream import Stream
 
@@ -61,11 +61,15 @@ class Events:
     """Tells all who watch what is going on; `run` is to run as long as the service does."""
 
     def __init__(
-        self, reader: Reader, meter: Meter, account_documents: Callable[[], Awaitable[list[AccountDocument]]]
+        self,
+        reader: Reader,
+        sending: Sending,
+        meter: Meter,
+        account_documents: Callable[[], Awaitable[list[AccountDocument]]],
     ) -> None:
         self._meter = meter
         self._account_documents = account_documents
-        self._changes = Changes(reader)
+        self._changes = Changes(reader, sending)
         self._stream = Stream(run=f"{time.time_ns():x}")
         self._deliveries: deque[AnsweredDelivery] = deque(maxlen=_MOST_DELIVERIES)
         self._delivered = 0
@@ -102,8 +106,8 @@ class Events:
         **described.operation(
             "events",
             "Progress as it happens",
-            "Server-Sent Events, at most two a second however much happens. `progress`: all accounts, and the lists and "
-            "syncs that changed, each of which replaces the one with its `id`. `delivery`: requests to the webhook that "
+            "Server-Sent Events, at most two a second however much happens. `progress`: all accounts, and the lists, "
+            "syncs and imports that changed, each of which replaces the one with its `id`. `delivery`: requests to the webhook that "
             "were answered. `reset`, always the first for who comes without `Last-Event-ID`: load everything anew, after "
             "this event. With `Last-Event-ID`, which browsers send by themselves, what was missed comes first, or "
             "`reset` if that is too much.",
@@ -146,10 +150,10 @@ class Events:
             self._delivered = 0
 
     async def _tell_progress(self) -> None:
-        lists, syncs = await self._changes.take()
+        changed = await self._changes.take()
         accounts = await self._account_documents()
         # The time of the next call is counted from now, and so is a little another each time.
         steady = [msgspec.structs.replace(account, next_call_at=None) for account in accounts], self._meter.backlog
-        if lists or syncs or steady != self._told:
+        if any(changed) or steady != self._told:
             self._told = steady
-            self._stream.emit("progress", Progress(datetime.now(UTC), self._meter.backlog, accounts, lists, syncs))
+            self._stream.emit("progress", Progress(datetime.now(UTC), self._meter.backlog, accounts, *changed))

@@ -11,6 +11,7 @@ ACCOUNT: dict[str, Any] = {
     "next_call_at": "2026-03-02T09:14:07Z",
     "calls_per_second": 24.7,
     "found_rates": {"POST contacts": 24.9, "PUT contacts": 10.0},
+    "imports_rest": {"until": "2026-03-02T10:02:11Z", "reason": "Cordial says the job failed"},
     "lists": 1,
     "pending": 0,
     "waiting": 0,
@@ -35,6 +36,7 @@ LIST: dict[str, Any] = {
     "counted_at": "2026-03-02T09:14:06Z",
     "created_at": "2026-03-02T09:14:01Z",
     "differs": False,
+    "import_state": None,
     "what_to_do": "Look at the list's failures, put right what they name, then retry them.",
 }
 PREVIEW: dict[str, Any] = {
@@ -175,6 +177,7 @@ MEMBER: dict[str, Any] = {
         "page_number": 1,
     },
     "failure": FAILURE,
+    "journey": None,
     "next": {"what": "Nothing, until someone retries the failure.", "at": None},
     "explanation": "Heap wants the user on the list, but Cordial did not take it after 5 calls, and it was given up: "
     "Invalid email address. Nothing, until someone retries the failure.",
@@ -197,7 +200,7 @@ EVENTS = (
     '"segment_name":"Heap Test Segment","task_id":"ce011f7a-0000-4000-8000-000000000000","page_number":1,'
     '"total_pages":1,"added":3,"removed":0,"rejected":1}],"left_out":0}\n\n'
     "id: 18c3f2a91b4d0000-8\nevent: progress\n"
-    'data: {"at":"2026-03-02T09:14:02Z","backlog":3,"accounts":[…],"lists":[…],"syncs":[…]}\n\n'
+    'data: {"at":"2026-03-02T09:14:02Z","backlog":3,"accounts":[…],"lists":[…],"syncs":[…],"imports":[…]}\n\n'
 )
 
 ERASURE = {"id": 1, "account": "acme", "user": "j***@e***.com", "kept_on_lists": False, "left": 1}

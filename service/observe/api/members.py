@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+from service.bulk import ListTravel
 from service.errors import ErrorCode, ServiceError
+from service.import_views import Journey
 from service.model import AccountState, AccountStatus, ListState, MemberState
-from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing
+from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
 from service.observe.api.ports import Reader, Sending
 from service.settings import AccountSettings
 from service.views import MemberView, SegmentView
@@ -41,7 +43,11 @@ async def find_member(
         return await _never_named(reader, segment, user)
     member = max(members, key=lambda each: each.sync_id)
     status = sending.statuses().get(segment.account)
-    next_step = _next_step(member, segment, status)
+    journey = None
+    if member.state in {MemberState.PENDING, MemberState.WAITING}:
+        journey = await reader.journey(segment.id, member.contact)
+    travel = import_state(segment, sending.bulk_statuses())
+    next_step = _next_step_in(journey) if journey is not None else _next_step(member, segment, status, travel)
     return MemberDocument(
         user=user,
         list_id=segment.id,
@@ -51,6 +57,7 @@ async def find_member(
         on_list=member.wanted if member.state is MemberState.SETTLED else None,
         heap=HeapWord(member.wanted, member.said_at, member.sync_id, member.task_id, member.page_number),
         failure=member.failure,
+        journey=journey,
         next=next_step,
         explanation=f"{_what_happened(member)} {next_step.what}",
     )
@@ -70,6 +77,7 @@ async def _never_named(reader: Reader, segment: SegmentView, user: str) -> Membe
         on_list=None,
         heap=None,
         failure=None,
+        journey=None,
         next=next_step,
         explanation=(
             "Heap has not named this user in any page of this segment that is known here, or named it in a way that "
@@ -102,15 +110,30 @@ def _calls(number: int) -> str:
     return "call" if number == 1 else "calls"
 
 
-def _next_step(member: MemberView, segment: SegmentView, status: AccountStatus | None) -> NextStep:
+def _next_step_in(journey: Journey) -> NextStep:
+    job = f"Cordial's job {journey.job_id}" if journey.job_id else "which is not a job of Cordial's yet"
+    since = f"{journey.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    if journey.carries_change:
+        return NextStep(f"It travels in import {journey.import_id}, {job}, since {since}.")
+    return NextStep(
+        f"It is sent once import {journey.import_id} is over, {job}: something else about the contact travels in it "
+        f"since {since}."
+    )
+
+
+def _next_step(
+    member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
+) -> NextStep:
     if member.state is MemberState.SETTLED:
         return NextStep("Nothing is owed.")
     if member.state is MemberState.DEAD:
         return NextStep("Nothing, until someone retries the failure.")
-    return _next_call(member, segment, status)
+    return _next_call(member, segment, status, travel)
 
 
-def _next_call(member: MemberView, segment: SegmentView, status: AccountStatus | None) -> NextStep:
+def _next_call(
+    member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
+) -> NextStep:
     if segment.state is ListState.HELD:
         return NextStep(f"It is sent once the list can be used: {segment.reason}.")
     if status is None:
@@ -122,4 +145,12 @@ def _next_call(member: MemberView, segment: SegmentView, status: AccountStatus |
         return NextStep(f"Nothing is sent now; {status.reason}.")
     if member.failure is not None and member.failure.next_attempt_at is not None:
         return NextStep("It is sent again by itself.", member.failure.next_attempt_at)
+    return _in_its_turn(segment, travel)
+
+
+def _in_its_turn(segment: SegmentView, travel: ListTravel | None) -> NextStep:
+    if travel is ListTravel.WAITING:
+        return NextStep(f"It waits to travel as a file with the list's {segment.pending} changes.")
+    if travel is ListTravel.SENDING:
+        return NextStep("It is sent once the import of this list is over, in which it does not travel.")
     return NextStep(f"It is sent in its turn; {segment.pending} changes of this list are to be sent.")

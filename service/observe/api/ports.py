@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from service.bulk import BulkStatus
 from service.import_views import ImportState, ImportView, Journey
 from service.model import AccountStatus, FailureSelection, ListState, VerifyResult
 from service.preview import Preview
@@ -134,6 +135,9 @@ class Sending(Protocol):
 
     def statuses(self) -> Mapping[str, AccountStatus]:
         """Return what each account's sending is doing."""
+
+    def bulk_statuses(self) -> Mapping[str, BulkStatus]:
+        """Return which lists of each account travel as files, and whether it rests from imports."""
 
     def calls(self) -> Mapping[str, int]:
         """Return how many calls each account has made since the start."""

@@ -74,11 +74,12 @@ class Questions:
 
     async def account_documents(self) -> list[AccountDocument]:
         """Return every account with what its sending is doing now."""
-        statuses, now = self._sending.statuses(), datetime.now(UTC)
+        statuses, bulk, now = self._sending.statuses(), self._sending.bulk_statuses(), datetime.now(UTC)
         return [
             account_document(
                 account,
                 statuses.get(account.name),
+                bulk.get(account.name),
                 calls_per_second=self._meter.rates.get(account.name, 0.0),
                 now=now,
             )
@@ -114,7 +115,8 @@ class Questions:
     async def lists(self, request: web.Request) -> web.Response:
         """Answer `GET /lists`."""
         segments, following = await read_page(self._reader.segments, read_query(request, ListQuery))
-        return json_response(ListPage([list_document(segment) for segment in segments], following))
+        bulk = self._sending.bulk_statuses()
+        return json_response(ListPage([list_document(segment, bulk) for segment in segments], following))
 
     @docs(
         **described.operation(
@@ -130,7 +132,8 @@ class Questions:
     async def one_list(self, request: web.Request) -> web.Response:
         """Answer `GET /lists/{id}`."""
         read_query(request, NoQuery)
-        return json_response(list_document(await find_list(self._reader, path_id(request))))
+        segment = await find_list(self._reader, path_id(request))
+        return json_response(list_document(segment, self._sending.bulk_statuses()))
 
     @docs(
         **described.operation(

@@ -1,4 +1,4 @@
-"""What is counted as it happens: deliveries and their users, calls, results."""
+"""What is counted as it happens: deliveries and their users, calls, imports, results."""
 
 from collections import Counter as Tally
 from collections.abc import Collection, Sequence
@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.model import Delivery, Outcome, OutcomeKind
 from service.observe.metrics.calls import AccountCalls, Calls
+from service.observe.metrics.imports import AccountImports, ImportCounting
 
 _ACCEPTED = "accepted"
 _DURABLE = (_ACCEPTED, "duplicate")
@@ -69,6 +70,7 @@ class Counting:
             ["account", "result"],
             registry=registry,
         )
+        self._imports = ImportCounting(registry, self._results)
         self._calls = Calls(())
         registry.register(self._calls)
         self.add(accounts)
@@ -76,6 +78,7 @@ class Counting:
     def add(self, accounts: Collection[str]) -> None:
         """Count for these accounts as well; one that was counted before goes on from there."""
         self._calls.add(accounts)
+        self._imports.add(accounts)
         for name in accounts:
             self._ack_seconds.labels(name)
             for answer in _DURABLE:
@@ -88,6 +91,10 @@ class Counting:
     def for_account(self, name: str) -> AccountCalls:
         """Return what counts an account's calls."""
         return self._calls.of[name]
+
+    def for_imports(self, name: str) -> AccountImports:
+        """Return what counts an account's imports."""
+        return self._imports.for_account(name)
 
     def answered(self, answered: Answered) -> None:
         """Note a request to the webhook."""

@@ -108,6 +108,8 @@ def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:
         for state, number in each.lists.items():
             lists.add_metric([each.account, state], number)
     yield lists
+    travelling = {each.account: each.travelling for each in figures}
+    yield _gauge("import_contacts", "Contacts whose changes travel in an import just now.", "account", travelling)
 
 
 def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -11,3 +11,6 @@ SELECT account_id, list_state, count(*), sum(dead) FROM segment GROUP BY account
 
 -- name: accounts
 SELECT id, name FROM account;
+
+-- name: travelling
+SELECT account_id, contacts - settled - released FROM bulk_import WHERE state <> 'ended';

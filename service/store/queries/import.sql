@@ -1,5 +1,5 @@
 -- name: open_import
-SELECT id, segments, gathered_to, contacts FROM bulk_import WHERE account_id = :account_id AND state <> 'ended';
+SELECT id, segments, gathered_to, contacts, released FROM bulk_import WHERE account_id = :account_id AND state <> 'ended';
 
 -- name: cut_short
 SELECT id FROM bulk_import WHERE account_id = :account_id AND state = 'gathering';

@@ -1,48 +1,60 @@
 """What the API says of changes that travel as files."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import aiohttp
+import msgspec
 import pytest
 
+from service.bulk import ListTravel
 from service.deliver.imports import bulk_path
+from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
-from service.sandbox.imports.options import ImportOptions
 from tests.bulk_fixtures import add_contacts, ask, importing, imports_of
-from tests.service_fixtures import World, users
+from tests.service_fixtures import ACCOUNT, API_KEY, HEAP_SECRET, World, users
 
-# Long enough to look at a job that runs.
-SLOW = ImportOptions(delay_seconds=1.0)
+# A job that can be looked at for as long as it takes.
+ENDLESS = ImportFault(ends="never", after_share=0.5)
 BROKEN = ImportFault(times=None, ends="failed", after_share=0.5)
 
 
 @pytest.fixture
 async def world(tmp_path, monkeypatch) -> AsyncIterator[World]:
     monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.1)
-    async with importing(tmp_path, SLOW) as running:
+    async with importing(tmp_path) as running:
         add_contacts(running, users(300))
         yield running
 
 
-async def job_runs(world: World) -> None:
+async def sending_without_end(world: World, segment: str) -> None:
+    """Return while an import with one hundred contacts of the segment runs at Cordial."""
+    world.cordial.imports.faults.add(ENDLESS)
+    await world.deliver(segment, users(100), segment_id=1)
     await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'running' AND fetched_at_ms > 0"))
 
 
 async def test_a_running_import_shows_its_lists_and_parts(world):
-    await world.deliver("One", users(200), segment_id=1)
-    await job_runs(world)
+    await sending_without_end(world, "One")
     [running] = (await ask(world, "imports"))["items"]
     [found] = (await ask(world, "lists"))["items"]
-    assert (running["account"], running["state"], running["contacts"], running["jobs"]) == ("acme", "sending", 200, 1)
+    assert (running["account"], running["state"], running["contacts"], running["jobs"]) == ("acme", "sending", 100, 1)
     assert running["lists"] == [{"id": found["id"], "list_name": "One"}]
     assert (running["settled"], running["released"], running["ended_at"]) == (0, 0, None)
     [part] = running["parts"]
-    assert (part["state"], part["strategy"], part["contacts"], part["tries"]) == ("running", "updateOnly", 200, 0)
+    assert (part["state"], part["strategy"], part["contacts"], part["tries"]) == ("running", "updateOnly", 100, 0)
     assert part["job_id"] in world.cordial.imports.jobs
     assert datetime.fromisoformat(part["fetched_at"]) >= datetime.fromisoformat(running["started_at"])
+    assert (await ask(world, "imports?state=sending"))["items"] == [running]
+
+
+async def test_an_import_that_is_over_shows_what_came_of_it(world):
+    await world.deliver("One", users(100), segment_id=1)
     await world.settled()
     [ended] = (await ask(world, "imports?state=ended"))["items"]
-    assert (ended["id"], ended["settled"], ended["released"], ended["parts"]) == (running["id"], 200, 0, [])
+    assert (ended["contacts"], ended["settled"], ended["released"], ended["parts"]) == (100, 100, 0, [])
     assert datetime.fromisoformat(ended["ended_at"]) >= datetime.fromisoformat(ended["started_at"])
 
 
@@ -82,3 +94,80 @@ async def test_an_import_of_which_nothing_suits_a_file_tells_so(world):
     assert imports_of(world) == [(0, 0, 0, 0, "none of the contacts suits a file")]
     [ended] = (await ask(world, "imports"))["items"]
     assert (ended["state"], ended["reason"]) == ("ended", "none of the contacts suits a file")
+
+
+async def test_a_user_whose_change_travels_is_told_in_which_import_and_job(world):
+    await sending_without_end(world, "One")
+    [running] = (await ask(world, "imports"))["items"]
+    [found] = (await ask(world, "lists"))["items"]
+    member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})
+    assert (found["import_state"], member["state"]) == ("sending", "pending")
+    assert member["journey"]["carries_change"]
+    job = running["parts"][0]["job_id"]
+    assert f"It travels in import {running['id']}, Cordial's job {job}, since 20" in member["explanation"]
+
+
+async def test_a_user_whose_import_is_over_is_on_the_list(world):
+    await world.deliver("One", users(100), segment_id=1)
+    await world.settled()
+    await world.until(lambda: not world.service.deliverer.bulk_statuses()["acme"].lists)
+    [found] = (await ask(world, "lists"))["items"]
+    member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})
+    assert (member["journey"], member["on_list"], found["import_state"]) == (None, True, None)
+
+
+async def test_a_user_with_another_change_is_told_to_wait_for_the_import(world):
+    await sending_without_end(world, "Large")
+    await world.deliver("Small", users(1), segment_id=2)
+    await world.deliver("Large", [], users(2)[1:], segment_id=1)
+    await world.deliver("Large", ["late@example.com"], segment_id=1)
+    await world.until(lambda: world.service.store.backlog.pending_total == 102)
+    large, small = (await ask(world, "lists"))["items"]
+    for list_id, user in [(small["id"], users(1)[0]), (large["id"], users(2)[1])]:
+        member = await ask(world, f"lists/{list_id}/members/find", {"user": user})
+        assert not member["journey"]["carries_change"]
+        assert member["next"]["what"].startswith(f"It is sent once import {member['journey']['import_id']} is over")
+    late = await ask(world, f"lists/{large['id']}/members/find", {"user": "late@example.com"})
+    assert late["journey"] is None
+    assert "once the import of this list is over" in late["next"]["what"]
+
+
+async def test_changes_that_wait_for_the_rest_of_their_sync_say_so(world):
+    [page, _] = build_pages(1, "One", users(120), [], task_id="in two pages", page_size=60)
+    async with aiohttp.ClientSession() as session:
+        await post_page(session, f"{world.service.url}/webhooks/heap/{ACCOUNT}", HEAP_SECRET, page)
+    await world.until(lambda: ListTravel.WAITING in world.service.deliverer.bulk_statuses()["acme"].lists.values())
+    [found] = (await ask(world, "lists"))["items"]
+    assert (found["import_state"], found["pending"]) == ("waiting", 60)
+    member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})
+    assert member["next"]["what"] == "It waits to travel as a file with the list's 60 changes."
+
+
+async def test_an_account_that_fell_back_says_until_when_and_why(world):
+    assert (await ask(world, "accounts"))["items"][0]["imports_rest"] is None
+    world.cordial.imports.faults.add(BROKEN)
+    before = datetime.now(UTC)
+    await world.deliver("One", users(100), segment_id=1)
+    await world.settled()
+    rest = (await ask(world, "accounts"))["items"][0]["imports_rest"]
+    assert rest["reason"] == "Cordial says the job failed"
+    assert timedelta(minutes=59) < datetime.fromisoformat(rest["until"]) - before < timedelta(minutes=61)
+
+
+@pytest.mark.parametrize(("fault", "state"), [(ENDLESS, "sending"), (ImportFault(), "ended")])
+async def test_watchers_are_told_of_an_import_that_runs_and_of_one_that_is_over(world, fault, state):
+    world.cordial.imports.faults.add(fault)
+    headers = {"Authorization": aiohttp.encode_basic_auth(API_KEY, "")}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(f"{world.service.url}/api/v1/events") as events,
+        asyncio.timeout(20),
+    ):
+        await world.deliver("One", users(100), segment_id=1)
+        told: dict[str, Any] = {}
+        while told.get("state") != state:
+            line = await events.content.readline()
+            if line.startswith(b"data: "):
+                imports = msgspec.json.decode(line.removeprefix(b"data: ")).get("imports")
+                told = imports[-1] if imports else told
+    assert (told["contacts"], told["lists"][0]["list_name"]) == (100, "One")

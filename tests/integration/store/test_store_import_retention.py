@@ -3,13 +3,11 @@
 import pytest
 
 from service.clock import SteadyClock
-from service.sandbox.imports.options import ImportOptions
+from service.sandbox.imports.faults import ImportFault
 from tests.bulk_fixtures import importing
 from tests.service_fixtures import World, users
 
 DAY_MS = 86_400_000
-# Longer than the test looks at it.
-SLOW = ImportOptions(delay_seconds=1.0)
 
 
 class Calendar(SteadyClock):
@@ -34,18 +32,23 @@ async def forget_old(world: World) -> None:
 
 
 async def test_an_import_is_forgotten_once_it_has_been_over_for_long_enough(tmp_path):
-    async with importing(tmp_path, SLOW) as world:
+    async with importing(tmp_path) as world:
+        await world.deliver("Active Users", users(60))
+        await world.until(lambda: world.rows("SELECT 1 FROM bulk_import WHERE state = 'ended'"))
+        Calendar.ahead_ms = 89 * DAY_MS
+        await forget_old(world)
+        assert len(world.rows("SELECT 1 FROM bulk_import")) == 1
+        Calendar.ahead_ms = 91 * DAY_MS
+        await forget_old(world)
+        assert world.rows("SELECT 1 FROM bulk_import") == []
+        assert world.members("ActiveUsers") == sorted(users(60))
+
+
+async def test_an_import_that_is_not_over_is_kept_however_old_it_is(tmp_path):
+    async with importing(tmp_path) as world:
+        world.cordial.imports.faults.add(ImportFault(ends="never"))
         await world.deliver("Active Users", users(60))
         await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'running'"))
         Calendar.ahead_ms = 91 * DAY_MS
         await forget_old(world)
         assert world.rows("SELECT state FROM bulk_import") == [("sending",)]
-        await world.settled()
-        await world.until(lambda: world.rows("SELECT 1 FROM bulk_import WHERE state = 'ended'"))
-        Calendar.ahead_ms = 180 * DAY_MS
-        await forget_old(world)
-        assert len(world.rows("SELECT 1 FROM bulk_import")) == 1
-        Calendar.ahead_ms = 182 * DAY_MS
-        await forget_old(world)
-        assert world.rows("SELECT 1 FROM bulk_import") == []
-        assert world.members("ActiveUsers") == sorted(users(60))

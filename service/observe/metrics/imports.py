@@ -1,0 +1,66 @@
+"""Imports, counted: how each ended, how often an account fell back to calls, and the changes that files settled."""
+
+from collections.abc import Collection
+
+from prometheus_client import CollectorRegistry, Counter
+
+from service.model import OutcomeKind
+
+_COMPLETE, _INCOMPLETE = "complete", "incomplete"
+
+
+class ImportCounting:
+    """Counts the imports of all accounts; what files settle is counted in `results`, where that of calls is."""
+
+    def __init__(self, registry: CollectorRegistry, results: Counter) -> None:
+        self._results = results
+        self._imports = Counter(
+            "heap_cordial_imports",
+            "Imports that are over: complete, or incomplete where contacts were left to single calls.",
+            ["account", "outcome"],
+            registry=registry,
+        )
+        self._fall_backs = Counter(
+            "heap_cordial_import_fall_backs",
+            "How often an account went back to single calls for a time, because an import came to nothing.",
+            ["account"],
+            registry=registry,
+        )
+
+    def add(self, accounts: Collection[str]) -> None:
+        """Count for these accounts as well; one that was counted before goes on from there."""
+        for name in accounts:
+            self._fall_backs.labels(name)
+            for outcome in (_COMPLETE, _INCOMPLETE):
+                self._imports.labels(name, outcome)
+
+    def for_account(self, name: str) -> "AccountImports":
+        """Return what counts an account's imports."""
+        return AccountImports(
+            settled=self._results.labels(name, OutcomeKind.SETTLED.value),
+            complete=self._imports.labels(name, _COMPLETE),
+            incomplete=self._imports.labels(name, _INCOMPLETE),
+            fall_backs=self._fall_backs.labels(name),
+        )
+
+
+class AccountImports:
+    """One account's imports."""
+
+    def __init__(self, *, settled: Counter, complete: Counter, incomplete: Counter, fall_backs: Counter) -> None:
+        self._settled = settled
+        self._complete = complete
+        self._incomplete = incomplete
+        self._fall_backs = fall_backs
+
+    def settled(self, changes: int) -> None:
+        """Note how many changes that travelled in a file have become settled, durably."""
+        self._settled.inc(changes)
+
+    def ended(self, *, is_complete: bool) -> None:
+        """Note that an import is over."""
+        (self._complete if is_complete else self._incomplete).inc()
+
+    def fell_back(self) -> None:
+        """Note that the account tries no import for a time."""
+        self._fall_backs.inc()
