@@ -1,0 +1,1 @@
+"""A newcomer's first hour, carried out on a bare machine."""
