@@ -17,6 +17,7 @@ _MODULE_OF = {
     "status": "service.commands.status",
     "lists": "service.commands.looking",
     "syncs": "service.commands.looking",
+    "imports": "service.commands.looking",
     "failures": "service.commands.looking",
     "preview": "service.commands.looking",
     "pause": "service.commands.steering",

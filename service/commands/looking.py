@@ -1,4 +1,4 @@
-"""The commands `lists`, `syncs`, `failures` and `preview`: what the running service knows."""
+"""The commands `lists`, `syncs`, `imports`, `failures` and `preview`: what the running service knows."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -29,6 +29,11 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     syncs = _add(subparsers, "syncs", "show syncs and how far they have come", _syncs)
     syncs.add_argument("--list", help="only of this list, by name or id")
     syncs.add_argument("--state", choices=("receiving", "sending", "done", "failed"), help="only in this state")
+    imports = _add(
+        subparsers, "imports", "show changes that travel to Cordial as files, and what came of them", _imports
+    )
+    imports.add_argument("--list", help="only of this list, by name or id")
+    imports.add_argument("--state", choices=("gathering", "sending", "ended"), help="only in this state")
     failures = _add(subparsers, "failures", "show changes that did not go through, and why", _failures)
     failures.add_argument("--list", help="only of this list, by name or id")
     failures.add_argument("--reason", help="only with this reason")
@@ -101,6 +106,38 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
     ]
     headings = ("RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
     _show(headings, cells, "No sync yet: no delivery has come.")
+    return 0
+
+
+async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
+    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
+    rows = await client.items(
+        "imports", arguments.limit, account=arguments.account, list=list_id, state=arguments.state
+    )
+    if _show_json(rows, arguments):
+        return 0
+    cells = [
+        (
+            row["id"],
+            row["started_at"],
+            row["account"],
+            ", ".join(each["list_name"] for each in row["lists"]),
+            row["state"],
+            row["contacts"],
+            row["settled"],
+            row["released"],
+            row["jobs"],
+        )
+        for row in rows
+    ]
+    headings = ("ID", "STARTED", "ACCOUNT", "LISTS", "STATE", "CONTACTS", "SETTLED", "LEFT TO CALLS", "JOBS")
+    _show(headings, cells, "No import: single calls do all the work.")
+    for row in rows:
+        for part in row["parts"]:
+            job = f"job {part['job_id']}" if part["job_id"] else "no job yet"
+            say(f"import {row['id']}: {part['contacts']:,} contacts {part['state']}, {job}")
+        if row["reason"]:
+            say(f"import {row['id']}: {row['reason']}")
     return 0
 
 

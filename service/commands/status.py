@@ -19,7 +19,7 @@ from service.commands.terminal import one_line, say
 from service.errors import ConfigurationError
 from service.model import ListState
 from service.settings import ServerSettings, Settings
-from service.store.progress import AccountProgress, FailureGroup, Overview, SyncProgress, read_overview
+from service.store.progress import AccountProgress, FailureGroup, ImportProgress, Overview, SyncProgress, read_overview
 from service.store.sqlite import StoreOpenError
 
 _TIMEOUT_SECONDS = 3.0
@@ -94,6 +94,7 @@ def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> l
         f"account    {account.name}: {_account_words(account) if account.name in configured else 'not in the configuration'}"
         for account in overview.accounts
     ]
+    lines += [f"import     {_import_words(each)}" for each in overview.imports]
     if not overview.segments:
         return [
             *lines,
@@ -118,6 +119,15 @@ def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> l
 
 def _account_words(account: AccountProgress) -> str:
     return f"{account.state}, {account.reason}" if account.reason else account.state
+
+
+def _import_words(running: ImportProgress) -> str:
+    done = running.settled + running.released
+    job = f", Cordial's job {running.job_id}" if running.job_id else ""
+    return (
+        f"{running.account}: {running.state} {running.contacts:,} contacts of {running.list_names}{job}, "
+        f"{done:,} done, since {_time(running.started_at_ms)}"
+    )
 
 
 def _sync_line(sync: SyncProgress) -> str:

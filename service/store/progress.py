@@ -64,6 +64,19 @@ class FailureGroup(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class ImportProgress(msgspec.Struct, frozen=True):
+    """An import that is not over; `job_id` is empty while Cordial has no job of it."""
+
+    account: str
+    state: str
+    contacts: int
+    settled: int
+    released: int
+    list_names: str
+    job_id: str
+    started_at_ms: int
+
+
 class Overview(msgspec.Struct, frozen=True):
     """Everything the status shows."""
 
@@ -72,6 +85,7 @@ class Overview(msgspec.Struct, frozen=True):
     syncs: list[SyncProgress]
     failures: list[FailureGroup]
     inbox_users: int
+    imports: list[ImportProgress]
 
 
 async def read_overview(database: Path) -> Overview:
@@ -102,6 +116,7 @@ def _overview(connection: sqlite3.Connection) -> Overview:
         syncs=[SyncProgress(*row) for row in syncs],
         failures=[_failure_group(*row) for row in failures],
         inbox_users=connection.execute(_LISTS["unfolded_users"]).fetchone()[0],
+        imports=[ImportProgress(*row) for row in connection.execute(_PROGRESS["open_imports"])],
     )
     connection.execute("COMMIT")
     return overview

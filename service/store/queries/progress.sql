@@ -18,3 +18,16 @@ JOIN segment ON segment.id = failure.segment_id
 GROUP BY account.name, segment.id, failure.reason, failure.dead
 ORDER BY count(*) DESC
 LIMIT :limit;
+
+-- name: open_imports
+-- Parts are sent in order, so the first one's job is the one that runs.
+SELECT account.name, bulk_import.state, bulk_import.contacts, bulk_import.settled, bulk_import.released,
+    (
+        SELECT group_concat(segment.list_name, ', ')
+        FROM json_each(bulk_import.segments) AS entry JOIN segment ON segment.id = entry.value
+    ),
+    coalesce((SELECT job_id FROM import_part WHERE import_id = bulk_import.id ORDER BY id LIMIT 1), ''),
+    bulk_import.started_at_ms
+FROM bulk_import JOIN account ON account.id = bulk_import.account_id
+WHERE bulk_import.state <> 'ended'
+ORDER BY account.name;

@@ -1,0 +1,52 @@
+"""What the terminal says of changes that travel as files."""
+
+import pytest
+
+from service.sandbox.imports.faults import ImportFault
+from service.store.progress import read_overview
+from tests.command_fixtures import Installation, eventually
+
+USERS = tuple(f"user{number}@example.com" for number in range(20))
+
+
+@pytest.fixture
+def by_file(installation: Installation) -> Installation:
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__PUBLIC_URL"] = installation.url
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__BULK_THRESHOLD"] = "10"
+    return installation
+
+
+async def has_a_job(installation: Installation) -> bool:
+    return any(each.job_id for each in (await read_overview(installation.database)).imports)
+
+
+async def test_a_running_import_is_shown_by_imports_and_status(by_file, cordial):
+    cordial.imports.faults.add(ImportFault(ends="never"))
+    async with by_file.serving():
+        assert (await by_file.run("imports")).output == "No import: single calls do all the work.\n"
+        await by_file.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: has_a_job(by_file), expected=True)
+        shown = await by_file.run("imports")
+        status = await by_file.run("status")
+    [job_id] = cordial.imports.jobs
+    row, part = shown.output.splitlines()[1:]
+    assert row.split()[2:] == ["acme", "ActiveUsers", "sending", "20", "0", "0", "1"]
+    assert part == f"import 1: 20 contacts running, job {job_id}"
+    assert (
+        f"import     acme: sending 20 contacts of ActiveUsers, Cordial's job {job_id}, 0 done, since 20"
+        in status.output
+    )
+
+
+async def test_an_import_that_failed_is_shown_with_its_reason(by_file, cordial):
+    cordial.imports.faults.add(ImportFault(times=None, reject_share=1.0))
+    async with by_file.serving():
+        await by_file.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: by_file.figures("settled"), [20])
+        shown = await by_file.run("imports", "--list", "ActiveUsers")
+        none = await by_file.run("imports", "--state", "sending")
+        status = await by_file.run("status")
+    assert shown.output.splitlines()[1].split()[4:] == ["ended", "20", "0", "20", "1"]
+    assert "20 rows were refused" in shown.output
+    assert none.output.startswith("No import")
+    assert "\nimport " not in status.output
