@@ -9,7 +9,7 @@ MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers soak crash lock audit clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ bench-peers: install-dev $(VENV_PEERS)/installed ## the same job done by the ser
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
 	  else echo "one of the peers needs redis-server; install it first, on Debian: sudo apt-get install redis-server"; exit 1; fi; fi
 	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+scale: install-dev ## 100 accounts, 1,000 segments, 10 million members at once, about an hour; less with ARGS="--accounts 10 …"
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the middle, every list compared; MINUTES=120 goes on with faults
 	$(BIN)/python -m tests.crash.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)

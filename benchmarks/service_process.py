@@ -70,11 +70,16 @@ async def running_service(
         max_concurrency=max_concurrency,
         public_url=f"http://127.0.0.1:{port}" if imports else "",
     )
-    log = directory / "service.log"
-    arguments = ["serve", "--config", str(configuration)]
-    async with running("service", arguments, log=log) as process:
-        await _until_started(process, log)
+    async with serving(configuration, directory / "service.log") as process:
         yield ServiceUnderTest(f"http://127.0.0.1:{port}/webhooks/heap/{ACCOUNT}", process.pid, directory / "store.db")
+
+
+@contextlib.asynccontextmanager
+async def serving(configuration: Path, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `serve` with any configuration while the block lasts; yields once it listens."""
+    async with running("service", ["serve", "--config", str(configuration)], log=log) as process:
+        await _until_started(process, log)
+        yield process
 
 
 def write_configuration(

@@ -47,7 +47,10 @@ class _Control:
         self._sandbox = sandbox
 
     async def state(self, _request: web.Request) -> web.Response:
-        """Answer the counts: lists, contacts, imports, calls by status (`cut` for connections cut instead of answers)."""
+        """Answer the counts: lists, contacts, imports, calls by status and by operation.
+
+        The status is `cut` for connections cut instead of answers.
+        """
         sandbox, state, journal = self._sandbox, self._sandbox.state, self._sandbox.journal
         return _json(
             {
@@ -61,6 +64,7 @@ class _Control:
                 "calls_by_status": {
                     "cut" if status is None else str(status): count for status, count in journal.by_status.items()
                 },
+                "calls_by_operation": journal.by_operation,
                 "max_in_flight_per_contact": journal.max_in_flight_per_contact,
                 "faults": sandbox.faults.script,
             }

@@ -1,7 +1,7 @@
 """Pages as Heap sends them: compact JSON in raw UTF-8, signed, posted, and told apart by their answers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import aiohttp
 import msgspec
@@ -35,9 +35,35 @@ def build_pages(
     Without users it is one empty page, which is what Heap sends for a segment nobody entered or left. The page where
     adding ends and removing begins carries both.
     """
+    return list(
+        each_page(
+            segment_id,
+            segment_name,
+            add,
+            remove,
+            task_id=task_id,
+            page_size=page_size,
+            id_token=id_token,
+            identity_property=identity_property,
+        )
+    )
+
+
+def each_page(
+    segment_id: int | str,
+    segment_name: str,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    *,
+    task_id: str,
+    page_size: int = 1000,
+    id_token: str | None = None,
+    identity_property: str = "email",
+) -> Iterator[bytes]:
+    """Yield what `build_pages` returns, each page made when it is asked for: a sync need not fit into memory."""
     total_pages = max(1, -(-(len(add) + len(remove)) // page_size))
-    return [
-        _encode(
+    for number in range(total_pages):
+        yield _encode(
             ({} if id_token is None else {"id_token": id_token})
             | {
                 "action_type": "segment.users.sync",
@@ -53,8 +79,6 @@ def build_pages(
                 },
             }
         )
-        for number in range(total_pages)
-    ]
 
 
 def _users_of_page(

@@ -25,7 +25,7 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Journal:
-    """Calls and counts since the start or the last reset.
+    """Calls and counts since the start or the last reset; an operation reads `POST /v2/contacts`.
 
     `max_in_flight_per_contact` is the most calls for one contact that were ever being served at the same time.
     """
@@ -41,6 +41,7 @@ class Journal:
         self.recent: deque[CallRecord] = deque(maxlen=_RECENT_CALLS)
         self.total = 0
         self.by_status: dict[int | None, int] = {}
+        self.by_operation: dict[str, int] = {}
         self.max_in_flight_per_contact = 0
 
     def enter(self, contact: str) -> None:
@@ -65,6 +66,8 @@ class Journal:
         """Note a call that has ended."""
         self.total += 1
         self.by_status[call.status] = self.by_status.get(call.status, 0) + 1
+        operation = f"{call.method} {call.endpoint}"
+        self.by_operation[operation] = self.by_operation.get(operation, 0) + 1
         self.recent.append(call)
         if self._keep_all:
             self.calls.append(call)

@@ -25,6 +25,7 @@ async def test_the_state_is_open_to_everybody(cordial):
         "imports": 0,
         "calls": 0,
         "calls_by_status": {},
+        "calls_by_operation": {},
         "max_in_flight_per_contact": 0,
         "faults": [],
     }
@@ -36,6 +37,7 @@ async def test_the_state_is_open_to_everybody(cordial):
     assert state["lists"] == [{"id": list_id, "name": "Readers", "count": 1}]
     assert state["contacts"] == 2
     assert (state["calls"], state["calls_by_status"]) == (4, {"200": 1, "201": 2, "422": 1})
+    assert state["calls_by_operation"] == {"POST /v2/accountlists": 1, "POST /v2/contacts": 3}
     assert state["max_in_flight_per_contact"] == 1
 
 
