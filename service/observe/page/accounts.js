@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { badge, button, byId, element, showItems } from "./dom.js";
-import { plural, secondsUntil, duration } from "./words.js";
+import { duration, moment, plural, secondsUntil } from "./words.js";
 import { act } from "./toast.js";
 
 const STATES = {
@@ -43,6 +43,9 @@ export function tryNow(account) {
   });
 }
 
+const describeRest = (rest) =>
+  `Resting from imports until ${moment(rest.until)}, single calls do the work: ${rest.reason}.`;
+
 function makeRow(account) {
   const [text, tone] = STATES[account.state];
   const owed = account.pending + account.waiting;
@@ -60,6 +63,7 @@ function makeRow(account) {
     element("div", { className: "row-head" }, element("strong", { text: account.name }), badge(text, tone)),
     element("p", { className: "hint", text: figures.join(" · ") }),
     said ? element("p", { text: said }) : null,
+    account.imports_rest ? element("p", { className: "wrap", text: describeRest(account.imports_rest) }) : null,
     account.hint ? element("p", { text: account.hint }) : null,
     steer(account),
   );

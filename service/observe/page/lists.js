@@ -12,6 +12,8 @@ function stateOf(list) {
   if (list.state !== "ready") return ["Being created", "warn"];
   if (list.differs) return ["Differs", "bad"];
   if (list.failed) return ["Incomplete", "bad"];
+  if (list.import_state === "sending") return ["In an import", "warn"];
+  if (list.import_state === "waiting") return ["Waits for an import", "warn"];
   if (list.pending + list.waiting) return ["Catching up", "warn"];
   return ["Exact", "good"];
 }

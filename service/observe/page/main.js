@@ -6,6 +6,7 @@ import { showAttention } from "./attention.js";
 import { noteAnswers, showDeliveries } from "./deliveries.js";
 import { byId, setText } from "./dom.js";
 import { showFailures } from "./failures.js";
+import { showImports } from "./imports.js";
 import { isExact, showLists } from "./lists.js";
 import { setUpLookup, showChoices } from "./member.js";
 import { showPlot } from "./plot.js";
@@ -29,10 +30,12 @@ function showConnection(state, text) {
 function showFigures(accounts, lists) {
   const sum = (key) => accounts.reduce((total, account) => total + account[key], 0);
   const backlog = sum("pending") + sum("waiting");
+  const byFile = lists.filter((list) => list.import_state).reduce((total, list) => total + list.pending, 0);
+  const byCalls = Math.max(0, backlog - byFile);
   const rate = sum("calls_per_second");
   setText(byId("figure-backlog"), count(backlog));
   setText(byId("figure-rate"), rate.toFixed(rate < 10 ? 1 : 0));
-  setText(byId("figure-left"), backlog ? (rate > 0 ? duration(backlog / rate) : "–") : "none");
+  setText(byId("figure-left"), backlog ? (byCalls && rate > 0 ? duration(byCalls / rate) : "–") : "none");
   setText(byId("figure-exact"), lists.length ? `${count(lists.filter(isExact).length)} of ${count(lists.length)}` : "–");
   setText(byId("figure-failed"), count(sum("failed")));
   byId("figure-failed").dataset.alarm = String(sum("failed") > 0);
@@ -49,10 +52,11 @@ function showEmpty(accounts, deliveries) {
 }
 
 async function refresh() {
-  const [accounts, lists, syncs, groups, deliveries, history] = await Promise.all([
+  const [accounts, lists, syncs, imports, groups, deliveries, history] = await Promise.all([
     get("accounts"),
     get("lists?limit=200"),
     get("syncs?limit=10"),
+    get("imports?limit=5"),
     get("failures/groups"),
     get("deliveries?limit=10"),
     get("history"),
@@ -61,7 +65,8 @@ async function refresh() {
   showFigures(accounts.items, lists.items);
   showEmpty(accounts.items, deliveries.items);
   showAccounts(accounts.items);
-  showSyncs(syncs.items, accounts.items);
+  showSyncs(syncs.items, accounts.items, lists.items);
+  showImports(imports.items);
   showLists(lists.items);
   showChoices(lists.items);
   showFailures(groups.items);

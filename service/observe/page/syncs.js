@@ -47,11 +47,13 @@ function makeRow({ sync, left }) {
   );
 }
 
-export function showSyncs(syncs, accounts) {
+export function showSyncs(syncs, accounts, lists) {
   byId("syncs-card").hidden = syncs.length === 0;
   const rates = new Map(accounts.map((account) => [account.name, account.calls_per_second]));
+  // What travels as a file does not go at the pace of calls.
+  const travelling = new Set(lists.filter((list) => list.import_state).map((list) => list.id));
   const items = syncs.map((sync) => {
-    const rate = rates.get(sync.account) ?? 0;
+    const rate = travelling.has(sync.list_id) ? 0 : (rates.get(sync.account) ?? 0);
     return { sync, left: rate > 0 ? sync.pending / rate : null };
   });
   showItems(byId("sync-rows"), items, (item) => item.sync.id, makeRow);
