@@ -7,6 +7,7 @@ that costs a fifth of doing it in Python and leaves the interpreter to those who
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -74,16 +75,18 @@ def fold_next(connection: sqlite3.Connection, most_users: int, now_ms: int) -> F
     users = taken_users = 0
     more = True
     while users < most_users:
-        row = connection.execute(_SQL["next_pieces"], {"after": position, "limit": 1}).fetchone()
-        if row is None:
+        pieces = _next_alike(connection, position, most_users - users)
+        if not pieces:
             more = False
             break
-        piece = _Piece(*row)
-        looked_at, drained_to = _fold_piece(connection, piece, drained_to, tally)
+        if pieces[0].is_plain:
+            looked_at = _fold_alike(connection, pieces, tally)
+        else:
+            looked_at, drained_to = _fold_special(connection, pieces[0], drained_to, tally)
         users += looked_at
         if not drained_to:
-            position = piece.id
-            taken_users += piece.users
+            position = pieces[-1].id
+            taken_users += sum(piece.users for piece in pieces)
     connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": drained_to})
     tally.write(connection, now_ms)
     return Folded(FoldProgress(users=users, more=more), taken_users, tally.segments)
@@ -103,9 +106,49 @@ class _Piece(NamedTuple):
     account_id: int
     drained_by: int
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it names contacts that enter or leave; otherwise it is a drain, or only to be sent (again)."""
+        return self.wanted is not None and self.contacts is not None
 
-def _fold_piece(connection: sqlite3.Connection, piece: _Piece, drained_to: str, tally: Tally) -> tuple[int, str]:
-    """Fold one piece, or the next part of a drain.
+    def is_like(self, other: "_Piece") -> bool:
+        """Whether folding both at once comes to the same as one after the other: they say the same of their contacts."""
+        mine = (self.sync_id, self.identity, self.wanted, self.is_plain)
+        return mine == (other.sync_id, other.identity, other.wanted, other.is_plain)
+
+
+def _next_alike(connection: sqlite3.Connection, after: int, most_users: int) -> list[_Piece]:
+    """Return the next pieces that can be folded together, up to about so many users; none at the end of the inbox."""
+    pieces: list[_Piece] = []
+    users = 0
+    for row in connection.execute(_SQL["next_pieces"], {"after": after}):
+        piece = _Piece(*row)
+        if pieces and not piece.is_like(pieces[0]):
+            break
+        pieces.append(piece)
+        users += piece.users
+        if users >= most_users or not piece.is_plain:
+            break
+    return pieces
+
+
+def _fold_alike(connection: sqlite3.Connection, pieces: Sequence[_Piece], tally: Tally) -> int:
+    """Fold pieces that say the same of their contacts; return how many users were looked at.
+
+    Together, because the ledger is then written in the order of its key: most pages are met once, not once a contact.
+    """
+    connection.execute(_SQL["clear_staged"])
+    for piece in pieces:
+        is_void = piece.sync_id <= piece.drained_by
+        if is_void or not connection.execute(_SQL["stage_contacts"], piece._asdict()).rowcount:
+            connection.execute(_SQL["remove_piece"], {"id": piece.id})
+    _write_staged(connection, pieces[0], tally)
+    tally.syncs[pieces[0].sync_id].add("unfolded", -len(pieces))
+    return sum(piece.users for piece in pieces)
+
+
+def _fold_special(connection: sqlite3.Connection, piece: _Piece, drained_to: str, tally: Tally) -> tuple[int, str]:
+    """Fold the next part of a drain, or pass over a piece that is only to be sent.
 
     Return how many users were looked at, and the contact a drain got to; empty once the piece is done.
     """
@@ -114,22 +157,20 @@ def _fold_piece(connection: sqlite3.Connection, piece: _Piece, drained_to: str, 
         tally.segments[piece.segment_id].add("pending", 0)
         return 1, ""
     connection.execute(_SQL["clear_staged"])
-    if piece.contacts is None:
-        users, drained_to = _stage_drain(connection, piece, drained_to)
-    else:
-        users, drained_to = piece.users, ""
-        if piece.sync_id > piece.drained_by:
-            connection.execute(_SQL["stage_contacts"], piece._asdict())
-    staged = _count_staged(connection, piece, tally)
-    if staged:
+    users, drained_to = _stage_drain(connection, piece, drained_to)
+    _write_staged(connection, piece, tally)
+    if not drained_to:
+        tally.syncs[piece.sync_id].add("unfolded", -1)
+        connection.execute(_SQL["remove_piece"], {"id": piece.id})
+    return users, drained_to
+
+
+def _write_staged(connection: sqlite3.Connection, piece: _Piece, tally: Tally) -> None:
+    """Bring what is staged into the ledger and the tally, in the name of a piece that says the same."""
+    if _count_staged(connection, piece, tally):
         if connection.execute(_SQL["any_failure"]).fetchone():
             connection.execute(_SQL["forget_staged_failures"], piece._asdict())
         connection.execute(_SQL["write_staged"], piece._asdict())
-    if not drained_to:
-        tally.syncs[piece.sync_id].add("unfolded", -1)
-        if piece.contacts is None or not staged:
-            connection.execute(_SQL["remove_piece"], {"id": piece.id})
-    return users, drained_to
 
 
 def _stage_drain(connection: sqlite3.Connection, piece: _Piece, drained_to: str) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 -- name: create_staged
 CREATE TEMP TABLE IF NOT EXISTS staged (
     contact TEXT NOT NULL PRIMARY KEY,
+    delivery_id INTEGER NOT NULL,
     old_wanted INTEGER,
     old_state INTEGER,
     old_sync_id INTEGER
@@ -19,8 +20,7 @@ FROM piece
 JOIN segment ON segment.id = piece.segment_id
 LEFT JOIN delivery ON delivery.id = piece.delivery_id
 WHERE piece.id > :after
-ORDER BY piece.id
-LIMIT :limit;
+ORDER BY piece.id;
 
 -- name: clear_staged
 DELETE FROM staged;
@@ -28,8 +28,8 @@ DELETE FROM staged;
 -- name: stage_contacts
 -- The rule of ordering (R4), stated here alone: a change replaces what a member wants unless the member already
 -- carries a newer sync's; within one sync the later received wins. The same sync saying the same again is no change.
-INSERT OR IGNORE INTO staged (contact, old_wanted, old_state, old_sync_id)
-SELECT :identity || ':' || piece.value, member.wanted, member.state, member.sync_id
+INSERT OR IGNORE INTO staged (contact, delivery_id, old_wanted, old_state, old_sync_id)
+SELECT :identity || ':' || piece.value, :delivery_id, member.wanted, member.state, member.sync_id
 FROM json_each(:contacts) AS piece
 LEFT JOIN member ON member.account_id = :account_id
     AND member.contact = :identity || ':' || piece.value
@@ -57,8 +57,8 @@ UPDATE segment SET drained_by = :sync_id WHERE id = :segment_id;
 
 -- name: stage_members
 -- CROSS JOIN keeps the order: the other way about, each step would read the account's whole ledger.
-INSERT OR IGNORE INTO staged (contact, old_wanted, old_state, old_sync_id)
-SELECT member.contact, member.wanted, member.state, member.sync_id
+INSERT OR IGNORE INTO staged (contact, delivery_id, old_wanted, old_state, old_sync_id)
+SELECT member.contact, :delivery_id, member.wanted, member.state, member.sync_id
 FROM json_each(:contacts) AS piece
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
 WHERE member.sync_id < :sync_id OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
@@ -68,7 +68,7 @@ SELECT old_sync_id, old_state, old_wanted, count(*) FROM staged GROUP BY old_syn
 
 -- name: write_staged
 INSERT INTO member (account_id, contact, segment_id, wanted, state, sync_id, delivery_id)
-SELECT :account_id, contact, :segment_id, :wanted, 1, :sync_id, :delivery_id FROM staged WHERE true
+SELECT :account_id, contact, :segment_id, :wanted, 1, :sync_id, delivery_id FROM staged WHERE true
 ON CONFLICT DO UPDATE SET
     wanted = excluded.wanted,
     state = excluded.state,

@@ -105,6 +105,25 @@ async def test_order_holds_across_pieces_and_folds(store, maker):
     assert maker.facts().wanted() == set(users[1::2])
 
 
+async def test_pages_folded_together_repeat_each_other_without_effect(store, maker):
+    """Of pages that say the same of a user the first counts; one that says nothing new leaves nothing to send."""
+    await accept_and_fold(
+        store,
+        page("t", add=["a", "b"], number=1, of=3),
+        page("t", add=["b", "c"], number=2, of=3),
+        page("t", add=["c", "a"], number=3, of=3),
+    )
+    assert maker.facts().wanted() == {"a", "b", "c"}
+    assert maker.facts().sync("t").changes == 3
+    assert sorted(work.contact for work in await send_all(store)) == ["email:a", "email:b", "email:c"]
+    with maker.connection() as connection:
+        said_by = dict(
+            connection.execute("SELECT contact, page_number FROM member JOIN delivery ON delivery.id = delivery_id")
+        )
+    assert said_by == {"email:a": 1, "email:b": 1, "email:c": 2}
+    check_invariants(maker.facts(), store)
+
+
 async def test_thousands_of_users_in_a_page(store, maker):
     users = [f"user{number}@example.com" for number in range(5_500)]
     await accept_and_fold(store, page("t1", add=users[:4_000], remove=users[4_000:]))
