@@ -218,12 +218,13 @@ class AccountStatus(msgspec.Struct, frozen=True):
 
 
 class VerifyResult(msgspec.Struct, frozen=True):
-    """What Cordial counts on a list, and how many members the ledger has there, settled."""
+    """What Cordial counts on a list, how many members the ledger has there, settled, and how many changes are owed."""
 
     segment_id: int
     list_name: str
     counted: int
     expected: int
+    owed: int
 
     @property
     def differs(self) -> bool:

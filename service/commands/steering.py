@@ -22,7 +22,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     retry.add_argument("--list", help="all of this list, by name or id")
     retry.add_argument("--reason", help="all with this reason")
     verify = add_api_command(
-        subparsers, "verify", "compare a list with Cordial's own count; status 1 if they differ", _verify
+        subparsers, "verify", "compare a list with Cordial's own count; status 1 unless it is exact", _verify
     )
     verify.add_argument("list", help="the list, by name or id")
     approve = add_api_command(subparsers, "approve", "let a new segment through that is held until then", _approve)
@@ -60,6 +60,12 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     result = await client.post(f"lists/{found['id']}/verify")
+    if result["owed"]:
+        say(
+            f"{found['list_name']} is not done: {result['owed']:,} changes are still to be sent; Cordial counts "
+            f"{result['counted']:,}, {result['expected']:,} members are confirmed."
+        )
+        return 1
     if result["differs"]:
         say(
             f"{found['list_name']} differs: Cordial counts {result['counted']:,}, "

@@ -69,7 +69,7 @@ class ListVerifier:
                 ErrorCode.CONFLICT, f"Cordial gave no count of the list: {answer.message or answer.reason}"
             )
         await self._registry.set_list_count(segment_id, count)
-        return VerifyResult(segment_id, segment.list_name, counted=count, expected=segment.settled)
+        return VerifyResult(segment_id, segment.list_name, count, segment.settled, segment.pending + segment.waiting)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -46,10 +46,11 @@ class Approved(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Cordial's own count of a list, beside what the service put there."""
+    """Cordial's own count of a list, beside what the service put there; while changes are owed the two may well differ."""
 
     counted: int
     expected: int
+    owed: int
     differs: bool
 
 
@@ -109,7 +110,7 @@ class Actions:
             "Compare a list with Cordial's own count of it",
             "Asks Cordial how many contacts are on the list and keeps the answer beside the list.",
             answer=Verification,
-            example={"counted": 10_000, "expected": 10_000, "differs": False},
+            example={"counted": 10_000, "expected": 10_000, "owed": 0, "differs": False},
             body=NoOptions,
             path=[described.LIST_ID],
             conflict="Cordial cannot be asked now: the list is not ready, or the account cannot be served.",
@@ -121,7 +122,7 @@ class Actions:
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
         verified = await self._sending.verify(segment.account, list_id)
-        result = Verification(verified.counted, verified.expected, verified.differs)
+        result = Verification(verified.counted, verified.expected, verified.owed, verified.differs)
         await self._ledger.record(request[ACTOR], "list.verify", str(list_id), 0)
         return _answer(request, "list.verify", result)
 

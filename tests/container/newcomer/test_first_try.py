@@ -22,15 +22,9 @@ from tests.container.package_access import package_access
 
 SCRIPT = Path(__file__).with_name("first_try.sh")
 USER_ID = 1000
-ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/home/newcomer",
-    "LANG": "C.UTF-8",
-    # The checkout is lent by somebody else, which git asks about.
-    "GIT_CONFIG_COUNT": "1",
-    "GIT_CONFIG_KEY_0": "safe.directory",
-    "GIT_CONFIG_VALUE_0": "*",
-}
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/newcomer", "LANG": "C.UTF-8"}
+# The checkout is lent by somebody else, which git asks about.
+GIT_CONFIGURATION = "[safe]\n    directory = *\n"
 
 
 @pytest.fixture
@@ -47,6 +41,7 @@ def bare_machine() -> Iterator[Path]:
             raise UnprovableError(f"git and make could not be installed: {ended.stdout[-500:]}")
         home = root / "home/newcomer"
         home.mkdir()
+        (home / ".gitconfig").write_text(GIT_CONFIGURATION)
         os.chown(home, USER_ID, USER_ID)
         yield root
 

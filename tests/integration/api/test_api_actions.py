@@ -51,9 +51,9 @@ async def test_only_the_failures_chosen_are_retried(world, choose, retried):
 async def test_verifying_shows_that_somebody_else_changed_the_list(world):
     await world.deliver("Heap Test", users(3))
     await world.settled()
-    assert (await world.post("lists/1/verify")).document == {"counted": 3, "expected": 3, "differs": False}
+    assert (await world.post("lists/1/verify")).document == {"counted": 3, "expected": 3, "owed": 0, "differs": False}
     world.cordial.state.delete_contact(world.cordial.state.find("email", "user0@example.com"))
-    assert (await world.post("lists/1/verify")).document == {"counted": 2, "expected": 3, "differs": True}
+    assert (await world.post("lists/1/verify")).document == {"counted": 2, "expected": 3, "owed": 0, "differs": True}
     found = await world.get("lists/1")
     assert (found["counted"], found["differs"]) == (2, True)
     assert "Rebuild" in found["what_to_do"]
