@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 import yaml
 
@@ -104,7 +105,7 @@ async def test_the_description_lists_every_metric_with_its_labels_and_no_other(s
     assert described == shown
 
 
-async def test_every_metric_that_the_description_mentions_exists(scraped):
-    text = (DOCS / "monitoring.md").read_text()
+@pytest.mark.parametrize("path", [*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda path: path.name)
+async def test_every_metric_that_a_document_mentions_exists(scraped, path):
     names = scraped.names | {name.removesuffix(end) for name in scraped.names for end in HISTOGRAM_SUFFIXES}
-    assert {reference.metric for reference in references(text)} <= names
+    assert {reference.metric for reference in references(path.read_text())} <= names

@@ -1,13 +1,7 @@
 """What the README and the documents say is tried out, or compared with what runs."""
 
-import asyncio
-import contextlib
 import re
-import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import aiohttp
 import pytest
 
 from service import config
@@ -15,91 +9,23 @@ from service.configuration.keys import SECTIONS, keys_of
 from service.deliver.names import beside_attribute, beside_other_segment, list_name
 from service.receive.authentication import Refusal
 from service.settings import AccountSettings
-from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment, eventually, free_port
+from tests.command_fixtures import ROOT, eventually
+from tests.document_fixtures import CORDIAL, README, SERVICE, answers, blocks, inline_code, section, tried_by_hand
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 NAMES = (ROOT / "docs/names.md").read_text(encoding="utf-8")
 KEYS = {key for table in (*SECTIONS.values(), AccountSettings) for key in keys_of(table)}
+KEYS |= {f"{section}.{key}" for section, table in SECTIONS.items() for key in keys_of(table)}
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "service").rglob("*.py")))
-
-
-def section(markdown: str, title: str) -> str:
-    return re.split(r"(?m)^## ", markdown.split(f"\n## {title}\n")[1])[0]
-
-
-def blocks(markdown: str, language: str) -> list[str]:
-    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", markdown)
-
-
-def inline_code(markdown: str) -> set[str]:
-    return set(re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```$", "", markdown)))
-
-
-class Terminal:
-    """A folder that looks like the checkout, on ports of its own, and bash in it."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / ".venv").symlink_to(sys.prefix)
-        self._folder = folder
-        self._ports = {"8080": str(free_port()), "8081": str(free_port())}
-        self._environment = clean_environment() | {"HEAP_CORDIAL__SERVER__PORT": self._ports["8080"]}
-
-    def own(self, text: str) -> str:
-        """Return the text with this terminal's ports."""
-        return re.sub("|".join(self._ports), lambda found: self._ports[found.group()], text)
-
-    async def run(self, block: str) -> str:
-        """Run a block to its end and return what it printed; it must succeed."""
-        process = await self._start(block)
-        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
-        assert process.returncode == 0, output.decode()
-        return output.decode()
-
-    @contextlib.asynccontextmanager
-    async def running(self, block: str, url: str) -> AsyncIterator[None]:
-        """Run a block that goes on, until the end of the context; begins when `url` answers."""
-        process = await self._start(f"exec {block}")
-        try:
-            await eventually(lambda: _answers(self.own(url)), expected=True)
-            yield
-        finally:
-            process.terminate()
-            await process.communicate()
-        assert process.returncode == 0
-
-    async def _start(self, block: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            "bash",
-            "-euo",
-            "pipefail",
-            "-c",
-            self.own(block),
-            cwd=self._folder,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-
-
-async def _answers(url: str) -> bool:
-    try:
-        headers = {"Authorization": aiohttp.encode_basic_auth("my-api-key")}
-        async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
+# What stands in quotes, and what an event of the log calls its values.
+WORDS = {*re.findall(r'"([\w.]+)"', SOURCE), *re.findall(r"\b(\w+)=", SOURCE)}
 
 
 async def test_a_page_can_be_tried_by_hand_as_written(tmp_path):
-    prepare, sandbox, serve, post, look, send = blocks(section(README, "Try a page by hand"), "sh")
-    terminal = Terminal(tmp_path)
-    await terminal.run(prepare)
-    service, cordial = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
-    async with terminal.running(sandbox, cordial), terminal.running(serve, f"{service}/readyz"):
+    async with tried_by_hand(tmp_path) as (terminal, post, look, send):
         assert '"status":"accepted"' in await terminal.run(post)
         assert '"status":"duplicate"' in await terminal.run(post)
-        listing = f"curl --silent '{cordial}/sandbox/lists/HeapTestSegment/contacts'"
+        listing = f"curl --silent '{CORDIAL}/sandbox/lists/HeapTestSegment/contacts'"
         await eventually(
             lambda: terminal.run(listing),
             '{"name":"HeapTestSegment","total":2,"contacts":["jane@example.com","john@example.com"]}',
@@ -115,7 +41,7 @@ async def test_a_page_can_be_tried_by_hand_as_written(tmp_path):
         addresses = {code for code in inline_code(README) if re.fullmatch(r"/[a-z]+(\.json)?", code)} - {"/data"}
         assert {"/livez", "/readyz", "/metrics"} <= addresses
         for address in sorted(addresses):
-            assert await _answers(terminal.own(service) + address), address
+            assert await answers(terminal.own(SERVICE) + address), address
 
 
 def test_the_configuration_that_the_readme_shows_can_be_used(tmp_path):
@@ -145,12 +71,16 @@ def test_the_variables_that_the_readme_names_are_understood():
     assert (settings.server.port, settings.accounts["acme"].requests_per_second) == (9090, 50)
 
 
-@pytest.mark.parametrize("document", [README, OPERATIONS, NAMES], ids=["README", "operations", "names"])
-def test_every_setting_and_every_word_of_the_service_exists(document):
-    words = {code.split(" = ")[0] for code in inline_code(document)}
+@pytest.mark.parametrize(
+    "path", ["README.md", "CHANGELOG.md", *(f"docs/{name}.md" for name in ("operations", "names", "api"))]
+)
+def test_every_setting_and_every_word_of_the_service_exists(path):
+    words = {code.split(" = ")[0] for code in inline_code((ROOT / path).read_text(encoding="utf-8"))}
+    # Metrics are compared with a scrape, in test_monitoring_documents.py.
+    words = {word for word in words if not word.startswith("heap_cordial_")}
     words = {word for word in words if re.fullmatch(r"[a-z]+(?:[_.][a-z]+)+", word) and not (ROOT / word).exists()}
     assert words
-    assert sorted(word for word in words if word not in KEYS and f'"{word}"' not in SOURCE) == []
+    assert sorted(words - KEYS - WORDS) == []
 
 
 def test_the_readme_explains_only_settings_that_exist():
