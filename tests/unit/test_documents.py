@@ -31,7 +31,7 @@ def text_of(path: Path) -> str:
 
 
 def without_code(markdown: str) -> str:
-    """The document without its fenced code and its comments, so that nothing in them passes for a heading or a link."""
+    """The document without its fenced code, so that nothing in it passes for a heading or a link."""
     return re.sub(r"(?ms)^(> )?```.*?^(> )?```$", "", markdown)
 
 
@@ -151,6 +151,7 @@ def test_every_event_that_warns_is_explained():
 
 
 def test_every_event_that_is_named_is_logged():
+    # Of a delivery the level depends on the answer, so that no call of `logged` finds it.
     every = logged("debug", "info", "warning", "error", "exception", "critical") | {"delivery.answered"}
     families = {event.split(".")[0] for event in every}
     for document in DOCUMENTS:
@@ -190,7 +191,7 @@ def test_every_reason_for_holding_a_list_is_explained():
         reasons.deleted("NAME"),
         reasons.not_accepted("NAME"),
     ]
+    plain = [words.replace(" NAME", "") for words in given]
     explained = rows_of("A list is held")
-    assert [words.replace(" NAME", "").startswith(cell) for words, cell in zip(given, explained, strict=True)] == [
-        True
-    ] * 5
+    assert len(explained) == len(plain)
+    assert [words for words, cell in zip(plain, explained, strict=True) if not words.startswith(cell)] == []
