@@ -1,5 +1,6 @@
 """Imports as the sender sees them: begun, gathered, cut into parts, followed and ended; durable at every step."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -42,6 +43,9 @@ class Imports:
         self._apply = apply
         self._backlog = backlog
         self.arrivals = Arrivals()
+        # Of all accounts one step of an import waits for the writer at a time: a hundred of them would be before each
+        # page that is to be answered and before each fold.
+        self._turn = asyncio.Lock()
 
     def arriving_users(self, segment_id: int) -> int:
         """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
@@ -79,7 +83,7 @@ class Imports:
         await self._writer.run(lambda connection: importing.begin(connection, account_id, segment_ids, now_ms))
         more = True
         while more:
-            async with between_claims() as held:
+            async with self._turn, between_claims() as held:
                 more = await self._gather_some(account_id, held)
         await self._writer.run(lambda connection: importing.cut_whole(connection, account_id, most_contacts, now_ms))
         return await self.current(account)
@@ -165,11 +169,12 @@ class Imports:
         await self._write("end_part", id=part.id, state=state.value)
         more = True
         while more:
-            stepped = await self._writer.run(
-                lambda connection: step(connection, account_id, part, now_ms),
-                alone=True,
-                on_commit=lambda stepped: self._apply(stepped.tally.segments),
-            )
+            async with self._turn:
+                stepped = await self._writer.run(
+                    lambda connection: step(connection, account_id, part, now_ms),
+                    alone=True,
+                    on_commit=lambda stepped: self._apply(stepped.tally.segments),
+                )
             on_step(stepped.changes)
             more = stepped.more
 
