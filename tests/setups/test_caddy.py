@@ -126,11 +126,14 @@ async def members(cordial: RunningSandbox) -> list[str]:
     return []
 
 
-async def test_only_the_webhook_is_public(proxied):
+async def test_only_the_webhook_and_import_files_are_public(proxied):
     paths = ["/", "/api/v1/syncs", "/metrics", "/docs", "/livez", "/webhooks/heap/../../metrics", "/webhooks/heaps"]
     assert {path: await proxied.status_of("GET", path) for path in paths} == dict.fromkeys(paths, 404)
     assert await proxied.status_of("GET", "/webhooks/heap/acme") == 404
     assert await proxied.status_of("POST", "/api/v1/failures/retry") == 404
+    # Whoever asks for a file without knowing its name is answered by the service, too.
+    unknown = await proxied.ask("GET", f"/imports/{'x' * 43}.csv")
+    assert (unknown.status, unknown.body.startswith(b'{"error":')) == (404, True)
     # An unsigned page gets as far as the service, which knows both addresses.
     unsigned = [await proxied.ask("POST", path, b"{}") for path in ("/webhooks/heap", "/webhooks/heap/acme")]
     assert [answer.status for answer in unsigned] == [400, 400]
