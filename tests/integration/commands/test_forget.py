@@ -12,7 +12,7 @@ async def test_a_user_is_off_the_list_and_out_of_the_files(installation, cordial
         done = await installation.run("forget", JANE, "--wait")
         again = await installation.run("forget", JANE, "--wait")
         assert cordial.state.members("ActiveUsers") == [JOHN]
-        await eventually(lambda: in_files(installation, JANE), [])
+        await eventually(lambda: in_files(installation, JANE), list[str]())
         assert await in_files(installation, JOHN) != []
     assert (done.status, again.status) == (0, 0)
     assert done.output.startswith("acme: 1 memberships are erased.\nErased here.\n")
@@ -26,7 +26,7 @@ async def test_a_user_can_be_forgotten_here_alone(installation, cordial):
         await installation.deliver("Active Users", (JANE, JOHN), task="task-1")
         await eventually(lambda: installation.figures("settled"), [2])
         done = await installation.run("forget", JANE, "--keep-on-lists", "--account", "acme", "--wait")
-        await eventually(lambda: in_files(installation, JANE), [])
+        await eventually(lambda: in_files(installation, JANE), list[str]())
     assert done.status == 0
     assert cordial.state.members("ActiveUsers") == sorted([JANE.lower(), JOHN])
 
