@@ -23,7 +23,7 @@ from tests.container.package_access import package_access
 SCRIPT = Path(__file__).with_name("first_try.sh")
 USER_ID = 1000
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/newcomer", "LANG": "C.UTF-8"}
-# The checkout is lent by somebody else, which git asks about.
+# The repository is somebody else's, which git asks about.
 GIT_CONFIGURATION = "[safe]\n    directory = *\n"
 
 
@@ -41,7 +41,11 @@ def bare_machine() -> Iterator[Path]:
             raise UnprovableError(f"git and make could not be installed: {ended.stdout[-500:]}")
         home = root / "home/newcomer"
         home.mkdir()
-        (home / ".gitconfig").write_text(GIT_CONFIGURATION)
+        configuration = home / ".gitconfig"
+        configuration.write_text(GIT_CONFIGURATION)
+        # A checkout may be a worktree, whose repository is elsewhere.
+        copy = ["git", "clone", "--quiet", "--bare", "--depth", "1", f"file://{ROOT}", str(home / "repository")]
+        subprocess.run(copy, env={**os.environ, "GIT_CONFIG_GLOBAL": str(configuration)}, check=True)
         os.chown(home, USER_ID, USER_ID)
         yield root
 
@@ -62,11 +66,11 @@ def test_somebody_new_comes_from_a_clone_to_a_synced_segment(capfd, request):
     shutil.copy(SCRIPT, root / "home/newcomer/first_try.sh")
     ended = run_in(
         root,
-        ["sh", "first_try.sh", str(ROOT), str(free_port()), str(free_port())],
+        ["sh", "first_try.sh", "/home/newcomer/repository", str(free_port()), str(free_port())],
         ENVIRONMENT | access.variables,
         directory="/home/newcomer",
         user=f"{USER_ID}:{USER_ID}",
-        lend=[*access.paths, ROOT],
+        lend=access.paths,
     )
     assert ended.returncode == 0, ended.stdout[-3_000:]
     assert "All is well: configuration, store, and Cordial's answer for acme." in ended.stdout
