@@ -6,6 +6,7 @@ are compared user by user. Prints a table; progress goes to standard error.
 
 import argparse
 import asyncio
+import signal
 
 from benchmarks.report import Figure, machine, progress, table
 from benchmarks.scaling.population import plan
@@ -55,8 +56,16 @@ def main() -> None:
     before = machine()
     members = sum(segment.members for segment in segments)
     progress(f"{options.accounts:,} accounts, {len(segments):,} segments, {members:,} members")
-    trial = asyncio.run(run(scale))
+    trial = asyncio.run(_run_until_told(scale))
     print(f"\nBefore: {before}\nAfter: {machine()}\n\n{table(figures(trial, members))}")
+
+
+async def _run_until_told(scale: Scale) -> Trial:
+    """Run it, or end it with its processes and files when somebody ends this process."""
+    running = asyncio.ensure_future(run(scale))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    return await running
 
 
 def figures(trial: Trial, members: int) -> list[Figure]:

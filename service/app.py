@@ -265,7 +265,6 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(service.stop_delivering)
         stack.push_async_callback(service.folder.stop)
         stack.callback(_begin_stop, service)
-        await deliverer.start(await store.steering.paused_accounts())
         await runner.setup()
         ssl_context = tls.context if tls else None
         site = web.TCPSite(
@@ -274,6 +273,8 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         await site.start()
         if tls is not None:
             stack.callback(asyncio.create_task(tls.watch(), name="certificate").cancel)
+        # Listening comes first: Cordial fetches the files of imports here, and with many accounts this takes a while.
+        await deliverer.start(await store.steering.paused_accounts())
         host, port = runner.addresses[0][:2]
         service.url = f"{'https' if tls else 'http'}://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
         log.info("service.started", url=service.url, accounts=sorted(settings.accounts), backlog=store.backlog.total)

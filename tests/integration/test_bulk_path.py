@@ -1,9 +1,11 @@
 """Large backlogs travel as files that Cordial fetches: few calls, the same lists, nobody subscribed (R14)."""
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
+from service.deliver.deliverer import Deliverer
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.options import ImportOptions
 from tests.bulk_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, statuses
@@ -131,6 +133,23 @@ async def test_an_import_survives_a_restart(tmp_path, moment):
         assert world.members("ActiveUsers") == sorted(users(3000))
         assert len(world.calls(POST_IMPORT)) == 1
         assert world.contact_calls() == []
+
+
+async def test_files_can_be_fetched_while_other_accounts_are_still_being_started(tmp_path, monkeypatch):
+    start = Deliverer.start
+
+    async def start_many(deliverer: Deliverer, paused: Collection[str]) -> None:
+        await start(deliverer, paused)
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(Deliverer, "start", start_many)
+    async with importing(tmp_path, dry_run=True) as world:
+        add_contacts(world, users(500))
+        await world.deliver("Active Users", users(500))
+        await world.restart(dry_run=False)
+        await world.settled()
+        assert imports_of(world) == [(500, 1, 500, 0, "")]
+        assert len(world.calls(POST_IMPORT)) == 1
 
 
 async def test_an_import_whose_answer_was_lost_is_given_again_under_another_name(tmp_path):
