@@ -56,7 +56,10 @@ def main() -> None:
     before = machine()
     members = sum(segment.members for segment in segments)
     progress(f"{options.accounts:,} accounts, {len(segments):,} segments, {members:,} members")
-    trial = asyncio.run(_run_until_told(scale))
+    try:
+        trial = asyncio.run(_run_until_told(scale))
+    except asyncio.CancelledError:
+        raise SystemExit("stopped") from None
     print(f"\nBefore: {before}\nAfter: {machine()}\n\n{table(figures(trial, members))}")
 
 

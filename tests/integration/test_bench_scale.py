@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.scale import main
@@ -51,6 +52,21 @@ def test_the_first_call_comes_after_the_kill(printed):
     assert owed is not None
     assert 0 < int(owed[1].replace(",", "")) <= MEMBERS
     assert float(printed[line].removesuffix(" s")) > 0
+
+
+def test_told_to_stop_it_takes_its_processes_with_it():
+    command = [sys.executable, "-m", "benchmarks.scale", *ARGUMENTS.split()]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            while "pages" not in process.stderr.readline():
+                assert process.poll() is None
+            children = psutil.Process(process.pid).children(recursive=True)
+            assert len(children) == 2
+        finally:
+            process.terminate()
+        assert process.wait(timeout=60) != 0
+    assert not any(child.is_running() for child in children)
 
 
 def test_members_are_divided_as_asked_and_nobody_is_in_two_accounts():
