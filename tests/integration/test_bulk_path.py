@@ -181,6 +181,18 @@ async def test_addresses_that_are_not_beyond_doubt_go_by_calls(tmp_path):
         assert set(world.members("ActiveUsers")) | dead == {*users(100), *odd}
 
 
+async def test_a_list_of_which_nothing_suits_a_file_goes_by_calls_and_others_go_on_by_file(tmp_path):
+    odd = [f"o'neil{number}@example.com" for number in range(60)]
+    async with importing(tmp_path) as world:
+        await world.deliver("Odd", odd, segment_id=1)
+        await world.until(world.contact_calls)
+        await world.deliver("Plain", users(100), segment_id=2)
+        await world.settled()
+        assert world.members("Odd") == sorted(odd)
+        assert world.members("Plain") == sorted(users(100))
+        assert len(world.contact_calls()) == len(odd)
+
+
 async def test_a_paused_account_begins_no_import(tmp_path):
     async with importing(tmp_path) as world:
         world.service.deliverer.pause("acme")

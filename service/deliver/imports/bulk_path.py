@@ -11,6 +11,7 @@ until the part is settled or released. Whatever a file cannot do ends with singl
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -109,7 +110,7 @@ class BulkPath:
         self._open: OpenImport | None = None
         # Whether all of the import under way took effect, so far.
         self._is_complete = True
-        # What an import left to calls in each segment, so that it is not tried in a file again.
+        # At most what imports left to calls in each segment, so that it is not tried in a file again.
         self._released: Counter[int] = Counter()
         self._left: frozenset[int] = frozenset()
         self._due: tuple[int, ...] = ()
@@ -204,8 +205,9 @@ class BulkPath:
             self._open = None
             raise
         if self._open is None:
-            self._fall_back("none of the contacts suits a file")
-            self._observer.ended(is_complete=False)
+            log.info("import.not_begun", account=self._settings.name, reason="none of the contacts suits a file")
+            for segment_id in segment_ids:
+                self._released[segment_id] = sys.maxsize
         else:
             log.info("import.begun", account=self._settings.name, contacts=self._open.contacts, lists=len(segment_ids))
 
