@@ -79,11 +79,16 @@ class ImportFile(msgspec.Struct, frozen=True):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """How many contacts a list must hold at least once an import took effect; `list_id` is Cordial's."""
+    """How many contacts a list must hold, at `least` and at `most`, once an import took effect; `list_id` is Cordial's.
+
+    `leaving`: how many the import takes off it.
+    """
 
     segment_id: int
     list_id: str
-    count: int
+    least: int
+    most: int
+    leaving: int
 
 
 class ListTravel(StrEnum):

@@ -12,7 +12,7 @@ from service.deliver import lists, pool, settler, verifier
 from service.deliver.account import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.adaptive import make_limiter
 from service.deliver.cordial import CordialClient
-from service.deliver.imports import bulk_path
+from service.deliver.imports import registry
 from service.deliver.imports.bulk_path import BulkPath
 from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.verifier import ListVerifier
@@ -30,7 +30,7 @@ class Store(pool.Backlog, lists.Registry, verifier.Registry, Protocol):
     """What sending for one account needs of the store."""
 
     @property
-    def imports(self) -> bulk_path.Registry:
+    def imports(self) -> registry.Registry:
         """The imports of the store."""
 
     def is_drained(self, segment_id: int) -> bool:

@@ -185,6 +185,20 @@ def release_some(connection: sqlite3.Connection, account_id: int, part: ImportPa
     return Stepped(more, len(rows), Tally())
 
 
+def release_leaving(connection: sqlite3.Connection, account_id: int, part: ImportPart) -> int:
+    """Leave the next of a part's changes that take contacts off lists to single calls; return how many."""
+    values = {
+        "account_id": account_id,
+        "after": part.after_contact,
+        "last": part.last_contact,
+        "limit": _CHANGES_PER_STEP,
+    }
+    released = connection.execute(_SQL["remove_leaving"], values).rowcount
+    counted = {"settled": 0, "released": released, "import_id": part.import_id}
+    connection.execute(_SQL["count_settled"], counted)
+    return released
+
+
 def take_back(connection: sqlite3.Connection, account_id: int, now_ms: int) -> None:
     """Take back an import whose gathering was cut short: nothing of it was sent."""
     row = connection.execute(_SQL["cut_short"], {"account_id": account_id}).fetchone()

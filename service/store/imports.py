@@ -129,6 +129,16 @@ class Imports:
         """Leave a part's changes to single calls."""
         await self._end(account, part, PartState.RELEASING, importing.release_some, lambda _changes: None)
 
+    async def release_leaving(self, account: str, part: ImportPart) -> None:
+        """Leave those of a part's changes to single calls that take contacts off lists."""
+        account_id = self._account_ids[account]
+        released = 1
+        while released:
+            async with self._turn:
+                released = await self._writer.run(
+                    lambda connection: importing.release_leaving(connection, account_id, part), alone=True
+                )
+
     async def expected_counts(self, account: str) -> list[Expected]:
         """Return what each list of the account's import must hold at least once all of it took effect."""
         account_id = self._account_ids[account]

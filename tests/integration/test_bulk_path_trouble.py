@@ -82,6 +82,20 @@ async def test_rows_that_are_lost_again_and_again_are_sent_by_calls(tmp_path):
         assert "Cordial counts" in imports_of(world)[0][4]
 
 
+@pytest.mark.parametrize(("times", "calls"), [(1, 0), (None, 300)])
+async def test_removals_that_are_lost_though_counted_are_missed_too(tmp_path, times, calls):
+    """Once: the job is repeated. Again and again: calls take off whom the jobs did not."""
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(400))
+        await world.deliver("Active Users", users(400))
+        await world.settled()
+        world.cordial.imports.faults.add(ImportFault(times=times, lose_share=0.3))
+        await world.deliver("Active Users", [], users(300))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(400)[300:])
+        assert len(world.contact_calls()) == calls
+
+
 @pytest.mark.parametrize("fault", [ImportFault(ends="failed", after_share=0.5), ImportFault(refused=True)])
 async def test_an_import_that_fails_once_is_repeated(tmp_path, fault):
     async with importing(tmp_path) as world:

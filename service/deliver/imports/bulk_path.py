@@ -15,19 +15,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from service.bulk import BulkStatus, ImportPart, ListTravel, OpenImport, PartState, Rest, Strategy
 from service.deliver.account import AccountLine
-from service.deliver.imports import counting, files, jobs
+from service.deliver.imports import files
 from service.deliver.imports.choosing import Chooser
 from service.deliver.imports.counting import ListCounter
 from service.deliver.imports.jobs import JobRunner, Unserved, columns_of
 from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge
+from service.deliver.imports.registry import BetweenClaims, Registry
 from service.deliver.lists import ListKeeper
 from service.deliver.observing import ImportObserver
 from service.errors import StoreUnavailableError
@@ -45,41 +44,6 @@ _REST_SECONDS = 3_600.0
 _RECOUNT_AFTER_SECONDS = (0.0, 3.0, 15.0)
 # Of one file, so that whatever is wrong with some of its rows leaves other files alone.
 _MOST_CONTACTS = 1_000_000
-
-BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
-
-
-class Registry(jobs.Registry, counting.Registry, Protocol):
-    """What the bulk path needs of the store's imports."""
-
-    def arriving_users(self, segment_id: int) -> int:
-        """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
-
-    def inbox_users(self) -> int:
-        """Return how many users wait to be folded."""
-
-    async def open(self, account: str) -> OpenImport | None:
-        """Return the account's import after a start; one whose gathering was cut short is taken back."""
-
-    async def gather(
-        self, account: str, segment_ids: Sequence[int], between_claims: BetweenClaims, most_contacts: int
-    ) -> OpenImport | None:
-        """Take all pending changes of the segments into an import; None when nothing suits a file."""
-
-    async def cut(self, account: str, part: ImportPart, most_contacts: int) -> None:
-        """Cut a part into smaller ones."""
-
-    async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
-        """Have the part sent (again) as a job of that strategy."""
-
-    async def note_reason(self, part: ImportPart, reason: str) -> None:
-        """Note why contacts of the import are left to single calls."""
-
-    async def settle(self, account: str, part: ImportPart, on_settled: Callable[[int], None]) -> None:
-        """Settle a part's changes, where still wanted as they were sent; say after each step how many."""
-
-    async def release(self, account: str, part: ImportPart) -> None:
-        """Leave a part's changes to single calls."""
 
 
 class BulkPath:
@@ -247,12 +211,15 @@ class BulkPath:
     async def _follow_up(self, part: ImportPart, judgement: Judgement, *, is_last: bool) -> None:
         name, step, reason = self._settings.name, judgement.step, judgement.reason
         if is_last and (step is NextStep.SETTLE or judgement.count_decides):
-            missed = await self._counter.shortfall(_RECOUNT_AFTER_SECONDS)
-            if not missed:
-                step = NextStep.SETTLE
-            elif step is NextStep.SETTLE:
-                await self._give_up(part, Unserved(missed, may_repeat=True))
+            found = await self._counter.compare(_RECOUNT_AFTER_SECONDS)
+            excess = "" if self._settings.adopt_existing_lists else found.excess
+            if step is NextStep.SETTLE and (found.shortfall or (excess and not part.tries)):
+                await self._give_up(part, Unserved(found.shortfall or excess, may_repeat=True))
                 return
+            if not found.shortfall:
+                step = NextStep.SETTLE
+                if excess:
+                    await self._release_leaving(part, excess)
         if step is NextStep.SETTLE:
             await self._registry.settle(name, part, self._observer.settled)
         elif step is NextStep.CREATE:
@@ -276,9 +243,21 @@ class BulkPath:
         await self._registry.note_reason(part, unserved.reason)
         await self._release(part)
 
+    async def _release_leaving(self, part: ImportPart, reason: str) -> None:
+        """Have calls take contacts off lists that two jobs did not take off: unless others put them there, they can."""
+        log.warning(
+            "import.fell_short", account=self._settings.name, contacts=part.contacts, reason=reason, then="calls"
+        )
+        await self._registry.note_reason(part, reason)
+        await self._registry.release_leaving(self._settings.name, part)
+        self._note_released(part)
+
     async def _release(self, part: ImportPart) -> None:
-        self._is_complete = False
         await self._registry.release(self._settings.name, part)
+        self._note_released(part)
+
+    def _note_released(self, part: ImportPart) -> None:
+        self._is_complete = False
         for segment_id in self._open.segment_ids if self._open else ():
             self._released[segment_id] += part.contacts
 

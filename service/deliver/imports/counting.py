@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.bulk import Expected
 from service.deliver.account import AccountLine
 from service.deliver.answers import AnswerKind
-from service.deliver.imports.judging import shortfall
+from service.deliver.imports.judging import excess, shortfall
 from service.deliver.lists import ListKeeper
 
 
@@ -15,7 +15,14 @@ class Registry(Protocol):
     """What counting needs of the store's imports."""
 
     async def expected_counts(self, account: str) -> list[Expected]:
-        """Return what each list of the account's import must hold at least once all of it took effect."""
+        """Return what each list of the account's import must hold once all of it took effect."""
+
+
+class Difference(NamedTuple):
+    """What is wrong with a list, in words: it holds fewer than it must, or more than it may; empty where it does not."""
+
+    shortfall: str = ""
+    excess: str = ""
 
 
 class ListCounter:
@@ -27,26 +34,30 @@ class ListCounter:
         self._line = line
         self._lists = lists
 
-    async def shortfall(self, waits_seconds: Sequence[float]) -> str:
-        """Return which list holds fewer than it must, by Cordial's count; empty if none does, or none can be told.
+    async def compare(self, waits_seconds: Sequence[float]) -> Difference:
+        """Return how a list differs from what it must hold, by Cordial's count; nothing if none does, or none can be told.
 
-        Each of the waits is followed by a count; a shortfall that one of them no longer finds is none.
+        Each of the waits is followed by a count; a difference that one of them no longer finds is none.
         """
-        missed = ""
+        found = Difference()
         for wait in waits_seconds:
             await asyncio.sleep(wait)
-            missed = await self._find_shortfall()
-            if not missed:
+            found = await self._find_difference()
+            if found == Difference():
                 break
-        return missed
+        return found
 
-    async def _find_shortfall(self) -> str:
+    async def _find_difference(self) -> Difference:
+        found = Difference()
         for expected in await self._registry.expected_counts(self._account):
             counted = await self._count(expected.list_id)
+            if counted is None:
+                continue
             list_name = self._lists.ready_names().get(expected.segment_id, "the list")
-            if counted is not None and (missed := shortfall(expected.count, counted, list_name)):
-                return missed
-        return ""
+            if missed := shortfall(expected, counted, list_name):
+                return Difference(shortfall=missed)
+            found = Difference(excess=found.excess or excess(expected, counted, list_name))
+        return found
 
     async def _count(self, list_id: str) -> int | None:
         answer = await self._line.call(lambda: self._line.client.count_list(list_id))

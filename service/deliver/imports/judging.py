@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from service.bulk import ImportPart, Strategy
+from service.bulk import Expected, ImportPart, Strategy
 
 # Into how many parts one is cut whose job fell short of some rows.
 CUT_INTO = 16
@@ -114,11 +114,18 @@ def judge(part: ImportPart, job: Job, *, creates_contacts: bool, threshold: int)
     return Judgement(NextStep.SETTLE)
 
 
-def shortfall(expected: int, counted: int, list_name: str) -> str:
+def shortfall(expected: Expected, counted: int, list_name: str) -> str:
     """Say that a list holds fewer than it must; empty if it does not."""
-    if counted >= expected:
+    if counted >= expected.least:
         return ""
-    return f"Cordial counts {counted} contacts on {list_name}, where at least {expected} must be"
+    return f"Cordial counts {counted} contacts on {list_name}, where at least {expected.least} must be"
+
+
+def excess(expected: Expected, counted: int, list_name: str) -> str:
+    """Say that a list holds more than it may although the import was to take some off it; empty if it does not."""
+    if counted <= expected.most or not expected.leaving:
+        return ""
+    return f"Cordial counts {counted} contacts on {list_name}, where at most {expected.most} may be"
 
 
 def _judge_update(part: ImportPart, ignored: int, *, creates_contacts: bool, threshold: int) -> Judgement:

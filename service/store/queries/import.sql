@@ -144,10 +144,20 @@ UPDATE bulk_import SET settled = settled + :settled, released = released + :rele
 UPDATE bulk_import SET state = 'ended', ended_at_ms = :now_ms WHERE id = :id;
 
 -- name: expected
--- What a list holds at least once all of an import took effect: who was confirmed there, and who joins. Whatever else is
--- pending can only add to that.
-SELECT segment.id, segment.list_id, segment.settled + coalesce(sum(change.wanted), 0)
+-- What a list holds at least once all of an import took effect: who was confirmed there, and who joins. Of whatever else
+-- is not settled all can be there, or none.
+SELECT segment.id, segment.list_id, segment.settled + sum(change.wanted),
+    segment.settled + sum(change.wanted) + max(0, segment.pending - count(*)) + segment.waiting + segment.dead,
+    count(*) - sum(change.wanted)
 FROM segment
 JOIN import_change AS change ON change.account_id = segment.account_id AND change.segment_id = segment.id
 WHERE segment.account_id = :account_id
 GROUP BY segment.id;
+
+-- name: remove_leaving
+DELETE FROM import_change
+WHERE (account_id, contact, segment_id) IN (
+    SELECT account_id, contact, segment_id FROM import_change
+    WHERE account_id = :account_id AND contact > :after AND contact <= :last AND wanted = 0
+    LIMIT :limit
+);

@@ -181,7 +181,7 @@ def _soon(monkeypatch, quick_retries):  # noqa: ARG001  a fixture
 
 
 # All are in a file that Cordial is working on when some of them join other lists.
-OVERLAPPING = [
+OVERLAPPING: list[Step] = [
     Sync(1, 0, 1, renamed=False, add=frozenset(USERS), remove=frozenset()),
     *[Breath()] * 5,
     Sync(2, 0, 1, renamed=False, add=frozenset(USERS[:4]), remove=frozenset()),

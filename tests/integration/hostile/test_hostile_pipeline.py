@@ -53,7 +53,7 @@ class Sync(NamedTuple):
     def page(self) -> bytes:
         name = f"Segment {self.segment}" + (" renamed" if self.renamed else "")
         pages = build_pages(
-            self.segment, name, sorted(self.add), sorted(self.remove), task_id=f"task-{self.task}", page_size=100
+            self.segment, name, sorted(self.add), sorted(self.remove), task_id=f"task-{self.task}", page_size=1_000
         )
         return pages[0].replace(b'"page_number":1', f'"page_number":{self.number}'.encode())
 

@@ -4,8 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bulk import ImportPart, PartState, Strategy
-from service.deliver.imports.judging import Job, JobStatus, Judgement, NextStep, judge, read_job, read_job_id, shortfall
+from service.bulk import Expected, ImportPart, PartState, Strategy
+from service.deliver.imports.judging import (
+    Job,
+    JobStatus,
+    Judgement,
+    NextStep,
+    excess,
+    judge,
+    read_job,
+    read_job_id,
+    shortfall,
+)
 
 THRESHOLD = 1_000
 
@@ -111,9 +121,13 @@ def test_an_error_may_stand_where_the_jobs_id_should(body, read):
     assert read_job_id(body) == read
 
 
-def test_a_list_that_holds_more_than_it_must_is_no_shortfall():
-    assert shortfall(10, 12, "ActiveUsers") == shortfall(10, 10, "ActiveUsers") == ""
-    assert shortfall(10, 9, "ActiveUsers") == "Cordial counts 9 contacts on ActiveUsers, where at least 10 must be"
+def test_a_count_outside_of_what_must_be_is_told():
+    leaving, joining = Expected(1, "7", 10, 12, 3), Expected(1, "7", 10, 12, 0)
+    assert [shortfall(leaving, counted, "Active") for counted in (10, 13)] == ["", ""]
+    assert shortfall(leaving, 9, "Active") == "Cordial counts 9 contacts on Active, where at least 10 must be"
+    assert excess(leaving, 12, "Active") == ""
+    assert excess(leaving, 13, "Active") == "Cordial counts 13 contacts on Active, where at most 12 may be"
+    assert excess(joining, 13, "Active") == "", "nobody was to be taken off: others are there"
 
 
 @given(
