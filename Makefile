@@ -92,7 +92,7 @@ bench-peers: install-dev $(VENV_PEERS)/installed ## the same job done by the ser
 	  else echo "one of the peers needs redis-server; install it first, on Debian: sudo apt-get install redis-server"; exit 1; fi; fi
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
-scale: install-dev ## 100 accounts, 1,000 segments, 10 million members at once, about an hour; less with ARGS="--accounts 10 …"
+scale: install-dev ## 100 accounts, 1,000 segments, 10 million members at once, half an hour to an hour; less with ARGS="--accounts 10 …"
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the middle, every list compared; MINUTES=120 goes on with faults
