@@ -14,7 +14,7 @@ from benchmarks.scaling.population import plan
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = 1_000
-ARGUMENTS = "--accounts 2 --segments 6 --members 1000 --bulk-threshold 200 --delay 0.1 --rate 200 --latency-ms 20"
+ARGUMENTS = "--accounts 2 --segments 6 --members 1000 --bulk-threshold 200 --delay 0 --rate 200 --latency-ms 20"
 
 
 @pytest.fixture(scope="module")
