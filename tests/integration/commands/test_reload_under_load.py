@@ -65,9 +65,13 @@ async def test_a_stream_of_pages_survives_a_stream_of_reloads(tmp_path):
                 service.write()
                 service.send_signal()
                 await service.reload()
+                if "leaving" not in service.accounts:
+                    await eventually(lambda: _is_refused_more_than(leaving, turn // 2), expected=True)  # noqa: B023  awaited here
             arriving = Sender(service, "arriving", 1)
             service.accounts["arriving"] = {}
             await service.reload()
+            # That reload may still be the second one of the last two signals.
+            await eventually(lambda: _is_served(service, "arriving"), expected=True)
             tasks.append(asyncio.create_task(arriving.run(stop)))
             await asyncio.sleep(0.5)
             stop.set()
@@ -89,6 +93,15 @@ async def test_a_stream_of_pages_survives_a_stream_of_reloads(tmp_path):
         told = [line["event"] for line in service.lines()]
         assert told.count(RELOADED) >= RELOADS
         assert not [event for event in told if event.endswith(("failed", "refused", "not_reloaded"))]
+
+
+async def _is_refused_more_than(sender: Sender, times: int) -> bool:
+    return sender.answers[403] > times
+
+
+async def _is_served(service: Reloadable, account: str) -> bool:
+    documents = await service.account_documents()
+    return account in documents and documents[account]["state"] != "not_configured"
 
 
 async def _owed(service: Reloadable) -> int:
