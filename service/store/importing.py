@@ -187,25 +187,24 @@ def release_some(connection: sqlite3.Connection, account_id: int, part: ImportPa
 
 def release_leaving(connection: sqlite3.Connection, account_id: int, part: ImportPart) -> int:
     """Leave the next of a part's changes that take contacts off lists to single calls; return how many."""
-    values = {
-        "account_id": account_id,
-        "after": part.after_contact,
-        "last": part.last_contact,
-        "limit": _CHANGES_PER_STEP,
-    }
-    released = connection.execute(_SQL["remove_leaving"], values).rowcount
+    released = _remove_some(connection, account_id, part.after_contact, part.last_contact, leaving_only=True)
     counted = {"settled": 0, "released": released, "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
     return released
 
 
-def take_back(connection: sqlite3.Connection, account_id: int, now_ms: int) -> None:
-    """Take back an import whose gathering was cut short: nothing of it was sent."""
+def take_back_some(connection: sqlite3.Connection, account_id: int, now_ms: int) -> bool:
+    """Take back the next of what an import gathered whose gathering was cut short; return whether that is to go on.
+
+    Nothing of it was sent. The last step ends the import.
+    """
     row = connection.execute(_SQL["cut_short"], {"account_id": account_id}).fetchone()
-    if row is not None:
-        whole = {"account_id": account_id, "after": _BEFORE_FIRST, "last": _BEHIND_LAST}
-        connection.execute(_SQL["remove_changes"], whole)
-        _end_unsent(connection, row[0], "the service stopped while its changes were gathered", now_ms)
+    if row is None:
+        return False
+    if _remove_some(connection, account_id, _BEFORE_FIRST, _BEHIND_LAST, leaving_only=False):
+        return True
+    _end_unsent(connection, row[0], "the service stopped while its changes were gathered", now_ms)
+    return False
 
 
 def expected_counts(connection: sqlite3.Connection, account_id: int) -> list[Expected]:
@@ -248,6 +247,18 @@ def _remove_changes(
 def _end_unsent(connection: sqlite3.Connection, import_id: int, reason: str, now_ms: int) -> None:
     connection.execute(_SQL["note_reason"], {"import_id": import_id, "reason": reason})
     connection.execute(_SQL["end_import"], {"id": import_id, "now_ms": now_ms})
+
+
+def _remove_some(connection: sqlite3.Connection, account_id: int, after: str, last: str, *, leaving_only: bool) -> int:
+    """Remove one step's share of what stands between two contacts; return how many changes that were."""
+    values = {
+        "account_id": account_id,
+        "after": after,
+        "last": last,
+        "leaving_only": leaving_only,
+        "limit": _CHANGES_PER_STEP,
+    }
+    return connection.execute(_SQL["remove_some"], values).rowcount
 
 
 def _end_if_over(connection: sqlite3.Connection, part: ImportPart, now_ms: int, *, more: bool) -> None:

@@ -58,7 +58,12 @@ class Imports:
     async def open(self, account: str) -> OpenImport | None:
         """Return the account's import after a start; one whose gathering was cut short is taken back."""
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()
-        await self._writer.run(lambda connection: importing.take_back(connection, account_id, now_ms))
+        is_left = True
+        while is_left:
+            async with self._turn:
+                is_left = await self._writer.run(
+                    lambda connection: importing.take_back_some(connection, account_id, now_ms), alone=True
+                )
         return await self.current(account)
 
     async def current(self, account: str) -> OpenImport | None:

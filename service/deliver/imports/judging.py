@@ -29,7 +29,6 @@ class Job(NamedTuple):
     said: str
     completed: int | None = None
     total: int | None = None
-    inserted: int | None = None
     ignored: int | None = None
     rejected: int | None = None
     error: int | None = None
@@ -78,7 +77,6 @@ def read_job(body: Any) -> Job:
         said,
         completed=_figure(fields, "completedItems"),
         total=_figure(fields, "totalItems") if total is None else total,
-        inserted=_figure(figures, "inserted"),
         ignored=_figure(figures, "ignored"),
         rejected=_figure(figures, "rejected"),
         error=_figure(figures, "error"),

@@ -154,10 +154,10 @@ JOIN import_change AS change ON change.account_id = segment.account_id AND chang
 WHERE segment.account_id = :account_id
 GROUP BY segment.id;
 
--- name: remove_leaving
+-- name: remove_some
 DELETE FROM import_change
 WHERE (account_id, contact, segment_id) IN (
     SELECT account_id, contact, segment_id FROM import_change
-    WHERE account_id = :account_id AND contact > :after AND contact <= :last AND wanted = 0
+    WHERE account_id = :account_id AND contact > :after AND contact <= :last AND (wanted = 0 OR NOT :leaving_only)
     LIMIT :limit
 );
