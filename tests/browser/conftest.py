@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests.service_fixtures import API_KEY, World
+
 # A name for this machine that browsers do not trust as they trust `localhost`: what is offered there over plain HTTP is
 # no secure context.
 NOT_SECURE_HOST = "plain.test"
@@ -60,3 +62,16 @@ async def browser_context(browser: Browser) -> AsyncIterator[BrowserContext]:
 async def watched(browser_context: BrowserContext) -> Watched:
     """A blank page."""
     return Watched(await browser_context.new_page())
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def live(browser: Browser, world: World) -> AsyncIterator[Watched]:
+    """The page as an operator with the key sees it; `world` is the service of each file of tests."""
+    context = await browser.new_context(
+        viewport={"width": 1280, "height": 900}, http_credentials={"username": API_KEY, "password": ""}
+    )
+    context.set_default_timeout(15_000)
+    watched = Watched(await context.new_page())
+    await watched.page.goto(world.service.url)
+    yield watched
+    await context.close()

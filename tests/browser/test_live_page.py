@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from service.sandbox.faults import Fault, FaultKind
 from tests.browser.conftest import Watched
-from tests.service_fixtures import API_KEY, World, delivering, users
+from tests.service_fixtures import World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -20,19 +20,6 @@ _LIVE = "#connection[data-state=live]"
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with delivering(tmp_path, max_attempts=1) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def live(browser: Browser, world: World) -> AsyncIterator[Watched]:
-    """The page as an operator with the key sees it."""
-    context = await browser.new_context(
-        viewport={"width": 1280, "height": 900}, http_credentials={"username": API_KEY, "password": ""}
-    )
-    context.set_default_timeout(15_000)
-    watched = Watched(await context.new_page())
-    await watched.page.goto(world.service.url)
-    yield watched
-    await context.close()
 
 
 async def test_nobody_sees_the_page_without_the_key(browser_context, world: World) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from service.deliver.imports import bulk_path
 from service.sandbox.imports.faults import ImportFault
 from tests.browser.conftest import Watched
 from tests.bulk_fixtures import importing
-from tests.service_fixtures import API_KEY, World, users
+from tests.service_fixtures import World, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,19 +21,6 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.1)
     async with importing(tmp_path) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def live(browser: Browser, world: World) -> AsyncIterator[Watched]:
-    """The page as an operator with the key sees it."""
-    context = await browser.new_context(
-        viewport={"width": 1280, "height": 900}, http_credentials={"username": API_KEY, "password": ""}
-    )
-    context.set_default_timeout(15_000)
-    watched = Watched(await context.new_page())
-    await watched.page.goto(world.service.url)
-    yield watched
-    await context.close()
 
 
 async def test_imports_appear_with_the_first_and_say_what_came_of_it(live: Watched, world: World) -> None:

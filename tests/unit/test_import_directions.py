@@ -32,23 +32,8 @@ FOUNDATION = [
     "log",
 ]
 STAGES = {"receive", "store", "deliver", "observe"}
-# What stages share. Not config: they are given settings, and do not know where those come from.
-SHARED_BY_STAGES = {
-    "errors",
-    "model",
-    "views",
-    "preview",
-    "bulk",
-    "import_views",
-    "clock",
-    "addresses",
-    "http_headers",
-    "http_files",
-    "http_errors",
-    "settings",
-    "secrets",
-    "log",
-}
+# What stages share. Not config: they are given settings, and do not know where those come from; nor how connections are made.
+SHARED_BY_STAGES = {*FOUNDATION} - {"tls", "connections", "configuration", "config"}
 COMPOSITION = {"app", "commands", "sandbox", "__main__"}
 
 
