@@ -24,7 +24,7 @@ from benchmarks.service_process import HEAP_SECRET, ServiceUnderTest, free_port,
 from benchmarks.stand_in import running_stand_in
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY
-from service.store import sqlite
+from service.store.sqlite import opening
 
 _USERS_PER_PAGE = 1_000
 _SENDERS = 4
@@ -98,7 +98,7 @@ async def _post(session: aiohttp.ClientSession, webhook_url: str, users: Sequenc
 
 
 async def _until_fetched(database: Path) -> None:
-    connection = await sqlite.open_reader(database)
+    connection = await opening.open_reader(database)
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             while not await connection.run(lambda store: store.execute(_FETCHED).fetchone()):  # noqa: ASYNC110  another process fetches

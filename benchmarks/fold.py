@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Figure, progress
-from service.model import Action, ClaimCursor, Delivery, Outcome, OutcomeKind
-from service.store.store import SqliteStore
+from service.model.changes import ClaimCursor, Outcome, OutcomeKind
+from service.model.deliveries import Action, Delivery
+from service.store.sqlite.store import SqliteStore
 
 _ACCOUNT = "bench"
 _USERS_PER_PAGE = 1_000

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from service.deliver.answers import NO_LIMITS, Limits
-from service.deliver.pace import Pace
+from service.deliver.cordial.answers import NO_LIMITS, Limits
+from service.deliver.rate.pace import Pace
 
 Window = Literal["fixed", "sliding"]
 Headers = Literal["none", "retry after", "on 429", "always"]

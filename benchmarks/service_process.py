@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from benchmarks.processes import running
 from service.sandbox.options import DEFAULT_API_KEY
-from service.store import sqlite
-from service.store.loading import read_segments
+from service.store.sqlite import opening
+from service.store.sqlite.loading import read_segments
 
 ACCOUNT = "bench"
 HEAP_SECRET = "made-up secret of the benchmarks"
@@ -120,7 +120,7 @@ class Figures(NamedTuple):
 class StoreWatcher:
     """Reads the counters of a store while the service works on it."""
 
-    def __init__(self, connection: sqlite.Connection) -> None:
+    def __init__(self, connection: opening.Connection) -> None:
         self._connection = connection
 
     async def figures(self) -> Figures:
@@ -148,7 +148,7 @@ class StoreWatcher:
 @contextlib.asynccontextmanager
 async def watching(database: Path) -> AsyncIterator[StoreWatcher]:
     """Open the store for reading while the block lasts."""
-    connection = await sqlite.open_reader(database)
+    connection = await opening.open_reader(database)
     try:
         yield StoreWatcher(connection)
     finally:

@@ -15,33 +15,34 @@ from aiohttp import web
 
 from service import __version__
 from service.clock import SteadyClock
-from service.connections import GuardedRunner
-from service.deliver.account import PAUSED_BY_OPERATOR
+from service.config.settings import AccountSettings, Settings
 from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
-from service.http_errors import error_middleware
+from service.deliver.line import PAUSED_BY_OPERATOR
 from service.log import configure as configure_log
-from service.model import AccountState
-from service.observe import health, openapi
+from service.model.accounts import AccountState
+from service.observe import health
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
 from service.observe.api.events import AnsweredDelivery
+from service.observe.dashboard import routes as page_routes
 from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
 from service.observe.metrics.moment import Moment
 from service.observe.metrics.routes import Metrics
-from service.observe.page import routes as page_routes
+from service.observe.swagger import openapi
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
 from service.receive.answers import Answered
-from service.settings import AccountSettings, Settings
-from service.store.eraser import Eraser
-from service.store.figures import FiguresReader
-from service.store.folder import Folder
-from service.store.reading import Reader
-from service.store.store import SqliteStore
-from service.tls import ServedCertificate, TlsFiles, load_certificate
+from service.store.sqlite.eraser import Eraser
+from service.store.sqlite.figures import FiguresReader
+from service.store.sqlite.folder import Folder
+from service.store.sqlite.reading import Reader
+from service.store.sqlite.store import SqliteStore
+from service.web.connections import GuardedRunner
+from service.web.errors import error_middleware
+from service.web.tls import ServedCertificate, TlsFiles, load_certificate
 
 log = structlog.get_logger()
 

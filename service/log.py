@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from service.settings import LogSettings
+from service.config.settings import LogSettings
 
 HIDDEN = "***"
 

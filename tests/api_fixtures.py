@@ -9,9 +9,9 @@ import aiohttp
 import msgspec
 
 from service.app import running_service
+from service.config.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
-from service.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
 from tests.service_fixtures import ACCOUNT, World
 
 API_KEY = "key one"

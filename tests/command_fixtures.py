@@ -16,7 +16,7 @@ import aiohttp
 
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY
-from service.store.progress import read_overview
+from service.store.sqlite.progress import read_overview
 
 Result = TypeVar("Result")
 

@@ -12,12 +12,12 @@ import msgspec
 from structlog.testing import capture_logs
 
 from service.app import running_service
-from service.model import Action
+from service.config.settings import LogSettings, ServerSettings, Settings, StoreSettings
+from service.model.deliveries import Action
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
-from service.settings import LogSettings, ServerSettings, Settings, StoreSettings
 from tests.service_fixtures import ACCOUNT, HEAP_SECRET, World
 
 # Set to make the tests of hostile conditions take minutes instead of seconds.

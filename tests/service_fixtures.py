@@ -13,12 +13,19 @@ import msgspec
 from structlog.testing import capture_logs
 
 from service.app import Service, running_service
-from service.model import Segment
+from service.config.settings import (
+    AccountSettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
+from service.model.lists import Segment
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
-from service.settings import AccountSettings, LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
 
 ACCOUNT = "acme"
 HEAP_SECRET = "whsec one"

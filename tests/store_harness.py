@@ -9,18 +9,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from service.clock import SteadyClock
-from service.model import (
-    Action,
-    Change,
-    ClaimCursor,
-    ContactWork,
-    Delivery,
-    Failure,
-    MemberState,
-    Outcome,
-    OutcomeKind,
-)
-from service.store.store import SqliteStore
+from service.model.changes import Change, ClaimCursor, ContactWork, Failure, MemberState, Outcome, OutcomeKind
+from service.model.deliveries import Action, Delivery
+from service.store.sqlite.store import SqliteStore
 
 Store = SqliteStore
 ACCOUNTS = ("acme", "globex")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from service.model import Action, Delivery
+from service.model.deliveries import Action, Delivery
 
 # (account, Heap's segment id, user)
 Key = tuple[str, str, str]

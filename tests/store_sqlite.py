@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.model import MemberState
-from service.store.store import SqliteStore
+from service.model.changes import MemberState
+from service.store.sqlite.store import SqliteStore
 from tests.store_harness import (
     ACCOUNTS,
     Facts,

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from service.store import queries
+from service.store.sqlite import queries
 from tests.store_sqlite import SqliteStoreMaker
 
 _SLOW_MIGRATION = """

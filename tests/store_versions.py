@@ -6,8 +6,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-from service.store import queries
-from service.store.sqlite import APPLICATION_ID
+from service.store.sqlite import queries
+from service.store.sqlite.opening import APPLICATION_ID
 from tests.store_harness import START_MS
 
 VERSIONS = [number for number, _ in queries.migrations()]

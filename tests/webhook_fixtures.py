@@ -11,13 +11,13 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from service.http_errors import error_middleware
-from service.model import Delivery, Receipt
+from service.config.settings import AccountSettings, SecretReference
+from service.model.deliveries import Delivery, Receipt
 from service.receive.answers import Answered
 from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
-from service.settings import AccountSettings, SecretReference
-from service.store.store import SqliteStore
+from service.store.sqlite.store import SqliteStore
+from service.web.errors import error_middleware
 
 MAX_BODY_BYTES = 1_000_000
 SECRET = "whsec one"

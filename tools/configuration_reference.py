@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from service.configuration.changes import takes_effect_by_reload
-from service.configuration.document import ENVIRONMENT_PREFIX
-from service.configuration.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of
-from service.settings import AccountSettings
+from service.config.document import ENVIRONMENT_PREFIX
+from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of
+from service.config.reloading import takes_effect_by_reload
+from service.config.settings import AccountSettings
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs/configuration.md"

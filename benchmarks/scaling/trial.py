@@ -15,9 +15,9 @@ from benchmarks.scaling.population import SegmentPlan, Users
 from benchmarks.scaling.posting import Posted, Poster, Sync
 from benchmarks.scaling.service import AccountSettings, Service, Taken, heap_secret
 from benchmarks.scaling.stand_ins import Limits, StandIns, Totals, running_stand_ins
-from service.model import Segment
-from service.store import sqlite
-from service.store.loading import read_backlog, read_segments
+from service.model.lists import Segment
+from service.store.sqlite import opening
+from service.store.sqlite.loading import read_backlog, read_segments
 
 _SENDERS = 8
 _DELTA_PAGES_PER_SECOND = 20
@@ -174,7 +174,7 @@ class _Conduct:
 class _Watch:
     """What the store owes, read from outside, until it is what is waited for."""
 
-    def __init__(self, connection: sqlite.Connection, scale: Scale, started: float) -> None:
+    def __init__(self, connection: opening.Connection, scale: Scale, started: float) -> None:
         self.owed = self.unfolded = self.settled = self.dead = 0
         self.small_seconds = 0.0
         self._connection = connection
@@ -187,7 +187,7 @@ class _Watch:
     @classmethod
     async def open(cls, database: Path, scale: Scale, started: float) -> "_Watch":
         """Open the store for reading."""
-        return cls(await sqlite.open_reader(database), scale, started)
+        return cls(await opening.open_reader(database), scale, started)
 
     async def close(self) -> None:
         await self._connection.close()

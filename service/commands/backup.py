@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service import config
 from service.commands.client import add_config_option
 from service.commands.terminal import say
+from service.config import loading
 from service.errors import ConfigurationError
-from service.store.backup import BackupError, Contents, restore_backup, take_backup
+from service.store.sqlite.backup import BackupError, Contents, restore_backup, take_backup
 
 # Answers of the service on the same host come first.
 _NICENESS = 10
@@ -32,7 +32,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def _run(arguments: argparse.Namespace, work: Callable[[Path, argparse.Namespace], None]) -> int:
     try:
-        settings = config.load(arguments.config, os.environ)
+        settings = loading.load(arguments.config, os.environ)
         work(Path(settings.store.path), arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from service import config
 from service.commands.checks.certificate import check_certificate
 from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
@@ -17,11 +16,12 @@ from service.commands.checks.host import check_secrets, check_store
 from service.commands.checks.service import check_service
 from service.commands.client import add_config_option, local_url
 from service.commands.terminal import one_line, say
+from service.config import loading
+from service.config.settings import Settings
 from service.errors import ConfigurationError
-from service.model import Segment
-from service.settings import Settings
-from service.store.progress import read_overview
-from service.store.sqlite import StoreOpenError
+from service.model.lists import Segment
+from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.progress import read_overview
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -40,7 +40,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        settings = config.load(arguments.config, os.environ)
+        settings = loading.load(arguments.config, os.environ)
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
         return 2

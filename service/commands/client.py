@@ -12,11 +12,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from service import config
 from service.commands.terminal import one_line
+from service.config import loading
+from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
-from service.settings import ServerSettings, Settings
-from service.tls import TlsFiles, fingerprint
+from service.web.tls import TlsFiles, fingerprint
 
 _TIMEOUT_SECONDS = 60.0
 _MOST_ROWS = 200
@@ -128,7 +128,7 @@ def add_api_command(
 def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], Awaitable[int]]) -> int:
     """Run a command against the service that the configuration describes; return its exit status."""
     try:
-        settings = config.load(arguments.config, os.environ)
+        settings = loading.load(arguments.config, os.environ)
         return asyncio.run(_run(settings, work))
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal

@@ -13,8 +13,8 @@ from service.commands.initial.answers import Answers
 from service.commands.initial.files import InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
 from service.commands.terminal import one_line, say
+from service.config.settings import SecretReference
 from service.errors import ConfigurationError
-from service.settings import SecretReference
 
 _DEFAULTS = {
     "account": "acme",

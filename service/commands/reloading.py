@@ -8,11 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from service import config, tls
 from service.app import Service
-from service.configuration.changes import plan_reload
+from service.config import loading
+from service.config.reloading import plan_reload
+from service.config.settings import Settings
 from service.errors import ConfigurationError, StoreUnavailableError
-from service.settings import Settings
+from service.web import tls
 
 log = structlog.get_logger()
 
@@ -22,8 +23,8 @@ def read_configuration(path: Path | None) -> Settings:
 
     Raises `ConfigurationError` with every fault there is.
     """
-    settings = config.load(path, os.environ)
-    if faults := config.secret_faults(settings) + tls.faults(settings.server):
+    settings = loading.load(path, os.environ)
+    if faults := loading.secret_faults(settings) + tls.faults(settings.server):
         raise ConfigurationError(faults)
     return settings
 
@@ -75,7 +76,7 @@ async def _reload(service: Service, read: Callable[[], Settings]) -> None:
         return
     for key in plan.needs_restart:
         log.warning("configuration.needs_restart", setting=key)
-    for warning in config.secret_warnings(plan.settings):
+    for warning in loading.secret_warnings(plan.settings):
         log.warning("secret.exposed", warning=warning)
     log.info("configuration.reloaded", changed=plan.changed, added=plan.added, removed=plan.removed)
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 
-from service import config, log
+from service import log
 from service.app import running_service
 from service.commands.client import add_config_option
 from service.commands.reloading import read_configuration, reload_when_asked, reloads_asked_by_sighup
+from service.config import loading
+from service.config.settings import Settings
 from service.errors import ConfigurationError
-from service.settings import Settings
-from service.store.sqlite import StoreOpenError
+from service.store.sqlite.opening import StoreOpenError
 
 _log = structlog.get_logger()
 
@@ -43,9 +44,9 @@ def _run(arguments: argparse.Namespace) -> int:
             print(fault, file=sys.stderr)  # noqa: T201  the log is not configured before the configuration is read
         return _CONFIGURATION_FAULT
     log.configure(settings.log)
-    for warning in config.secret_warnings(settings):
+    for warning in loading.secret_warnings(settings):
         _log.warning("secret.exposed", warning=warning)
-    _log.info("configuration", **config.describe(settings))
+    _log.info("configuration", **loading.describe(settings))
     try:
         return asyncio.run(serve_until_signalled(settings, lambda: read_configuration(arguments.config), reload_asked))
     except (StoreOpenError, OSError) as error:

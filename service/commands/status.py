@@ -13,14 +13,21 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from service import config
 from service.commands.client import add_config_option, local_connector, local_url
 from service.commands.terminal import one_line, say
+from service.config import loading
+from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
-from service.model import ListState
-from service.settings import ServerSettings, Settings
-from service.store.progress import AccountProgress, FailureGroup, ImportProgress, Overview, SyncProgress, read_overview
-from service.store.sqlite import StoreOpenError
+from service.model.lists import ListState
+from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.progress import (
+    AccountProgress,
+    FailureGroup,
+    ImportProgress,
+    Overview,
+    SyncProgress,
+    read_overview,
+)
 
 _TIMEOUT_SECONDS = 3.0
 _BAR_CELLS = 20
@@ -39,7 +46,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        settings = config.load(arguments.config, os.environ)
+        settings = loading.load(arguments.config, os.environ)
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
         return 2

@@ -8,16 +8,20 @@ from typing import Protocol
 
 import msgspec
 
-from service.bulk import BulkStatus
 from service.clock import SteadyClock
-from service.deliver import cordial, previewing, sending_account, settler
+from service.config.settings import AccountSettings, StoreSettings
+from service.deliver import account as one_account
+from service.deliver import previewing, settler
+from service.deliver.account import SendingAccount
+from service.deliver.cordial import client
 from service.deliver.imports.bulk_path import BulkPath
 from service.deliver.observing import NOT_OBSERVED, Observer
-from service.deliver.sending_account import SendingAccount
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
-from service.model import AccountState, AccountStatus, Delivery, VerifyResult
-from service.preview import Preview
-from service.settings import AccountSettings, StoreSettings
+from service.model.accounts import AccountState, AccountStatus
+from service.model.deliveries import Delivery
+from service.model.imports import BulkStatus
+from service.model.lists import VerifyResult
+from service.model.views import Preview
 
 _TICK_SECONDS = 0.5
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
@@ -28,7 +32,7 @@ _RATE_WINDOW_SECONDS = 1.05
 _NOT_ABOUT_SENDING = ("heap_secrets", "heap_id_token", "timestamp_tolerance_seconds", "identities", "allow_drain")
 
 
-class Store(sending_account.Store, settler.Ledger, Protocol):
+class Store(one_account.Store, settler.Ledger, Protocol):
     """All that delivering needs of the store."""
 
     @property
@@ -56,7 +60,7 @@ class Deliverer:
         self._store = store
         self._clock = clock
         self._observer = observer
-        self._session = cordial.make_session()
+        self._session = client.make_session()
         self._settler = settler.Settler(
             store,
             batch_results=store_settings.settle_batch_results,

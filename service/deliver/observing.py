@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.model import Outcome
+from service.model.changes import Outcome
 
 
 class CallObserver(Protocol):

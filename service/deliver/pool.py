@@ -12,13 +12,13 @@ from typing import Protocol
 
 import structlog
 
-from service.deliver.account import AccountLine
-from service.deliver.lists import ListKeeper
+from service.config.settings import AccountSettings
+from service.deliver.line import AccountLine
+from service.deliver.lists.keeper import ListKeeper
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
-from service.model import ClaimCursor, Claimed, ContactWork, Outcome
-from service.settings import AccountSettings
+from service.model.changes import ClaimCursor, Claimed, ContactWork, Outcome
 
 log = structlog.get_logger()
 

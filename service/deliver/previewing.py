@@ -5,25 +5,20 @@ from typing import Protocol
 
 import msgspec
 
-from service.deliver import names, naming, reasons, requests
-from service.deliver.account import AccountLine
-from service.deliver.answers import AnswerKind
-from service.deliver.naming import ListNamer
-from service.deliver.requests import Request, contact_requests
+from service.config.settings import AccountSettings
+from service.deliver.cordial import requests
+from service.deliver.cordial.answers import AnswerKind
+from service.deliver.cordial.requests import Request, contact_requests
+from service.deliver.line import AccountLine
+from service.deliver.lists import names, naming, reasons
+from service.deliver.lists.naming import ListNamer
 from service.deliver.sending import changes_of_calls
 from service.errors import ErrorCode, ServiceError
-from service.model import (
-    AccountState,
-    Change,
-    ClaimCursor,
-    Claimed,
-    ContactWork,
-    Delivery,
-    ListState,
-    Segment,
-)
-from service.preview import ListFate, PlannedCall, Preview
-from service.settings import AccountSettings
+from service.model.accounts import AccountState
+from service.model.changes import Change, ClaimCursor, Claimed, ContactWork
+from service.model.deliveries import Delivery
+from service.model.lists import ListState, Segment
+from service.model.views import ListFate, PlannedCall, Preview
 
 _MOST_SECONDS = 5.0
 _CLAIM_LIMIT = 100

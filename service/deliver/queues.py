@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Collection
 
-from service.model import ClaimCursor, ContactWork, Stretch
+from service.model.changes import ClaimCursor, ContactWork, Stretch
 
 
 class SegmentQueue:

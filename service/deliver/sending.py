@@ -4,12 +4,12 @@ import random
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-from service.deliver.account import AccountLine
-from service.deliver.answers import Answer, AnswerKind
-from service.deliver.requests import Request, contact_requests
+from service.config.settings import AccountSettings
+from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.cordial.requests import Request, contact_requests
+from service.deliver.line import AccountLine
 from service.deliver.retry import retry_delay_seconds
-from service.model import Change, ContactWork, Failure, Outcome, OutcomeKind
-from service.settings import AccountSettings
+from service.model.changes import Change, ContactWork, Failure, Outcome, OutcomeKind
 
 
 class Verdict:

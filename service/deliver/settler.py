@@ -9,7 +9,7 @@ import structlog
 
 from service.deliver.observing import NOT_OBSERVED
 from service.errors import StoreUnavailableError
-from service.model import Outcome
+from service.model.changes import Outcome
 
 log = structlog.get_logger()
 _STORE_RETRY_SECONDS = 0.5

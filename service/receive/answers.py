@@ -6,8 +6,8 @@ import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
-from service.model import Delivery
-from service.preview import Preview
+from service.model.deliveries import Delivery
+from service.model.views import Preview
 
 _log = structlog.get_logger()
 

@@ -11,12 +11,12 @@ from enum import StrEnum
 import msgspec
 import structlog
 
+from service.config.secrets import CachedSecret
+from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.receive.budget import Budget
 from service.receive.clock_suspicion import ClockSuspicion
 from service.receive.signature import SignatureHeader, Verdict, verify
-from service.secrets import CachedSecret
-from service.settings import AccountSettings
 
 _log = structlog.get_logger()
 

@@ -2,11 +2,11 @@
 
 import hashlib
 
+from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
-from service.model import Action, Delivery
+from service.model.deliveries import Action, Delivery
 from service.receive.payload import Page
 from service.receive.user_ids import EMAIL, read_user_ids
-from service.settings import AccountSettings
 
 # The value of `identify_by` that follows the page's own identity mapping.
 AUTOMATIC = "auto"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.errors import ErrorCode, ErrorDocument
-from service.model import Action
+from service.model.deliveries import Action
 from service.receive.answers import WebhookAnswer
 from service.receive.page_schema import HeapPage
 

@@ -11,9 +11,10 @@ from aiohttp_apispec import docs
 from msgspec import UNSET
 
 from service.clock import SteadyClock, wall_ms
+from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
-from service.model import Delivery, Receipt
-from service.preview import Preview
+from service.model.deliveries import Delivery, Receipt
+from service.model.views import Preview
 from service.receive.answers import Answered, WebhookAnswer, log_answer, to_answer
 from service.receive.authentication import AuthenticationError, Authenticator, check_id_token
 from service.receive.body import BodyReader
@@ -22,7 +23,6 @@ from service.receive.delivery import to_delivery
 from service.receive.documentation import webhook_documentation
 from service.receive.payload import decode_page
 from service.receive.signature import HEADER_NAME, SignatureHeader, parse_header
-from service.settings import AccountSettings
 
 # A larger page is read on another thread, so that the small ones beside it are not held up.
 _MAX_BYTES_AT_ONCE = 262_144

@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from service.model import Rejected
+from service.model.deliveries import Rejected
 from service.receive.numbers import number_text
 from service.receive.payload import Absent, is_unicode
 

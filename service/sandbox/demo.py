@@ -16,10 +16,7 @@ import aiohttp
 
 from service import log
 from service.app import Service, running_service
-from service.sandbox.heap_pages import build_pages, post_page
-from service.sandbox.options import SandboxOptions
-from service.sandbox.server import RunningSandbox, running_sandbox
-from service.settings import (
+from service.config.settings import (
     AccountSettings,
     LogSettings,
     SecretReference,
@@ -27,6 +24,9 @@ from service.settings import (
     Settings,
     StoreSettings,
 )
+from service.sandbox.heap_pages import build_pages, post_page
+from service.sandbox.options import SandboxOptions
+from service.sandbox.server import RunningSandbox, running_sandbox
 
 _API_KEY = "demo"
 _SECRET = "demo-webhook-secret"  # noqa: S105  a made-up one, for loopback only

@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
+from service.config.settings import SecretReference
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
-from service.settings import SecretReference
 
 __all__ = ["PageAnswer", "build_pages", "post_page", "register"]
 

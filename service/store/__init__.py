@@ -1,1 +1,1 @@
-"""Keep: deliveries, the ledger of members and the outcomes, durably, in SQLite."""
+"""Keep: deliveries, the ledger of members and the outcomes, durably."""

@@ -7,10 +7,10 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 from playwright.async_api import expect
 
-from service.http_headers import PAGE_HEADERS
 from service.observe import health
-from service.observe.openapi import setup_openapi
 from service.observe.swagger import routes as swagger
+from service.observe.swagger.openapi import setup_openapi
+from service.web.headers import PAGE_HEADERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

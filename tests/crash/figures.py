@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import psutil
 
-from service.store import queries, sqlite
-from service.store.loading import read_segments
+from service.store.sqlite import opening, queries
+from service.store.sqlite.loading import read_segments
 
 
 class StoreFigures(NamedTuple):
@@ -31,7 +31,7 @@ class StoreFigures(NamedTuple):
 
 async def read_figures(store_path: Path) -> StoreFigures:
     """Read the counters, by a connection that is closed at once so that a killed service finds the file alone."""
-    connection = await sqlite.open_reader(store_path)
+    connection = await opening.open_reader(store_path)
     try:
         return await connection.run(_figures_of)
     finally:

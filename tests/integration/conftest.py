@@ -2,7 +2,8 @@
 
 import pytest
 
-from service.deliver import lists, retry
+from service.deliver import retry
+from service.deliver.lists import keeper
 
 
 @pytest.fixture
@@ -12,5 +13,5 @@ def quick_retries(monkeypatch):
     monkeypatch.setattr(retry, "_PROBE_CAP_SECONDS", 0.4)
     monkeypatch.setattr(retry, "_RETRY_BASE_SECONDS", 0.05)
     monkeypatch.setattr(retry, "_RETRY_CAP_SECONDS", 0.4)
-    monkeypatch.setattr(lists, "_SOON_SECONDS", 0.05)
-    monkeypatch.setattr(lists, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(keeper, "_SOON_SECONDS", 0.05)
+    monkeypatch.setattr(keeper, "_RETRY_SECONDS", 0.2)

@@ -6,11 +6,11 @@ import base64
 import aiohttp
 import pytest
 
+from service.config.settings import SecretReference
 from service.deliver.imports import bulk_path, files, jobs
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
-from service.settings import SecretReference
 from tests.bulk_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of
 from tests.service_fixtures import World, users
 

@@ -1,6 +1,6 @@
 """With `requests_per_second = "auto"` a limit that nobody told is found over real HTTP, and shown (R8)."""
 
-from service.deliver.pace import START_CALLS_PER_SECOND
+from service.deliver.rate.pace import START_CALLS_PER_SECOND
 from service.sandbox.options import SandboxOptions
 from tests.api_fixtures import asking
 from tests.metrics_fixtures import scrape

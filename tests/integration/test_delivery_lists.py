@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from service.deliver import lists
-from service.model import ListState
+from service.deliver.lists import keeper
+from service.model.lists import ListState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from tests.service_fixtures import ACCOUNT, CREATE_LIST, delivering, users
@@ -219,7 +219,7 @@ async def test_a_list_that_exists_but_is_not_accepted_on_contacts_is_not_hammere
     async with delivering(tmp_path, max_concurrency=8) as world:
         await world.deliver("Readers", ["jane@example.com"])
         await world.settled()
-        monkeypatch.setattr(lists, "_RETRY_SECONDS", 3_600.0)
+        monkeypatch.setattr(keeper, "_RETRY_SECONDS", 3_600.0)
         refusal = '{"error":true,"messages":{"validationErrors":{"Readers":["key Readers is not part of the schema"]}}}'
         world.cordial.faults.add(
             Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=422, body=refusal, times=None)

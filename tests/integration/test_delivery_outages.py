@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.model import AccountState
+from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY
 from tests.service_fixtures import ACCOUNT, World, delivering, users

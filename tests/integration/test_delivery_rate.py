@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.deliver.limiter import RateLimiter, Ticket
+from service.deliver.rate.limiter import RateLimiter, Ticket
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
 from tests.service_fixtures import POST_CONTACT, PUT_CONTACT, delivering, users

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from service.model import AccountState
+from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
 from tests.service_fixtures import ACCOUNT, POST_CONTACT, delivering, users

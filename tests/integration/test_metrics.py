@@ -6,11 +6,18 @@ import aiohttp
 import pytest
 
 from service.app import running_service
+from service.config.settings import (
+    AccountSettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages, post_page
-from service.settings import AccountSettings, LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
-from service.store.figures import FiguresReader
-from service.store.store import SqliteStore
+from service.store.sqlite.figures import FiguresReader
+from service.store.sqlite.store import SqliteStore
 from tests.metrics_fixtures import scrape
 from tests.service_fixtures import ACCOUNT, HEAP_SECRET, delivering, users
 from tests.store_harness import page as delivery

@@ -4,7 +4,7 @@ import pytest
 
 from service.deliver.imports import bulk_path
 from service.sandbox.imports.faults import ImportFault
-from service.store import figures
+from service.store.sqlite import figures
 from tests.bulk_fixtures import add_contacts, importing
 from tests.metrics_fixtures import scrape
 from tests.service_fixtures import ACCOUNT, users

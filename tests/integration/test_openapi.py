@@ -12,11 +12,18 @@ from aiohttp_apispec import docs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.app import make_application, running_service
+from service.config.settings import (
+    AccountSettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from service.errors import STATUS_OF, ErrorCode, ErrorDocument
 from service.observe import health
-from service.observe.openapi import setup_openapi
 from service.observe.swagger import routes as swagger
-from service.settings import AccountSettings, LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
+from service.observe.swagger.openapi import setup_openapi
 
 # Pages and what they are made of: for browsers, not for clients of the API.
 UNDOCUMENTED = re.compile(r"/|/docs(/.*)?|/page/.*|/openapi\.json")

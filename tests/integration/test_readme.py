@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from service import config
-from service.configuration.keys import SECTIONS, keys_of
-from service.deliver.names import beside_attribute, beside_other_segment, list_name
+from service.config import loading
+from service.config.keys import SECTIONS, keys_of
+from service.config.settings import AccountSettings
+from service.deliver.lists.names import beside_attribute, beside_other_segment, list_name
 from service.receive.authentication import Refusal
-from service.settings import AccountSettings
 from tests.command_fixtures import ROOT, eventually
 from tests.document_fixtures import CORDIAL, README, SERVICE, answers, blocks, inline_code, section, tried_by_hand
 
@@ -48,16 +48,16 @@ def test_the_configuration_that_the_readme_shows_can_be_used(tmp_path):
     [shown] = blocks(section(README, "Set it up"), "toml")
     path = tmp_path / "config.toml"
     path.write_text(shown, encoding="utf-8")
-    assert list(config.load(path, {}).accounts) == ["acme"]
+    assert list(loading.load(path, {}).accounts) == ["acme"]
     # Setting these lines in the file that ships must come to the same.
     shipped = (ROOT / "config.toml").read_text(encoding="utf-8")
     for line in shown.splitlines():
         standing = {f"\n{line}\n", f"\n#{line}\n", re.sub(r'".*"', '""', f"\n{line}\n")}
         [found] = [each for each in standing if each in shipped]
         shipped = shipped.replace(found, f"\n{line}\n")
-    shown_settings = config.load(path, {})
+    shown_settings = loading.load(path, {})
     path.write_text(shipped, encoding="utf-8")
-    assert config.load(path, {}) == shown_settings
+    assert loading.load(path, {}) == shown_settings
 
 
 def test_the_variables_that_the_readme_names_are_understood():
@@ -67,7 +67,7 @@ def test_the_variables_that_the_readme_names_are_understood():
         "HEAP_CORDIAL__ACCOUNTS__ACME__HEAP_SECRET_ENV": "A",
         "HEAP_CORDIAL__ACCOUNTS__ACME__CORDIAL_API_KEY_ENV": "B",
     }
-    settings = config.load(None, account | named)
+    settings = loading.load(None, account | named)
     assert (settings.server.port, settings.accounts["acme"].requests_per_second) == (9090, 50)
 
 

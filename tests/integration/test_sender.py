@@ -12,12 +12,12 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.config.settings import AccountSettings, SecretReference
 from service.errors import ServiceError, StoreUnavailableError
-from service.http_errors import error_middleware
-from service.model import Delivery, Receipt
+from service.model.deliveries import Delivery, Receipt
 from service.receive.routes import Webhook, add_routes
 from service.sandbox.sender import build_pages, post_page
-from service.settings import AccountSettings, SecretReference
+from service.web.errors import error_middleware
 
 
 class Receiver:

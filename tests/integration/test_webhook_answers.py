@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from service.model import Action
+from service.model.deliveries import Action
 from tests.webhook_fixtures import JSON, OTHER_SECRET, SECRET, Service, account, compact, page, running, two_accounts
 
 
@@ -76,7 +76,7 @@ async def test_either_of_two_secrets_will_do(service):
 
 
 async def test_a_replaced_secret_file_counts_once_the_old_value_has_expired(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.secrets._MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr("service.config.secrets._MAX_AGE_SECONDS", 0.0)
     async with running(account(tmp_path, "acme", SECRET)) as service:
         assert (await service.post(page(["a"])))[0] == 200
         (tmp_path / "acme-0").write_text("renewed")
@@ -240,7 +240,7 @@ async def test_an_unforeseen_failure_is_500_without_detail_and_is_logged(service
     def fail(*_arguments: object) -> None:
         raise ZeroDivisionError("the inner workings")
 
-    monkeypatch.setattr("service.store.accepting.append_delivery", fail)
+    monkeypatch.setattr("service.store.sqlite.accepting.append_delivery", fail)
     with capture_logs() as lines:
         status, answer, _ = await service.post(page(["a@x.com"]))
     assert (status, answer["error"]["code"]) == (500, "internal")

@@ -12,11 +12,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.http_errors import error_middleware
+from service.config.settings import AccountSettings, SecretReference
 from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
-from service.settings import AccountSettings, SecretReference
-from service.store.store import SqliteStore
+from service.store.sqlite.store import SqliteStore
+from service.web.errors import error_middleware
 
 SECRETS = {"acme": "whsec acme", "globex": "whsec globex"}
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
-from service.connections import GuardedRunner
-from service.settings import ServerSettings
+from service.config.settings import ServerSettings
+from service.web.connections import GuardedRunner
 
 FEW = 16
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

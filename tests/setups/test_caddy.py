@@ -13,9 +13,9 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 
+from service.config.settings import ServerSettings
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.server import RunningSandbox, running_sandbox
-from service.settings import ServerSettings
 from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, eventually, free_port
 
 CADDY = shutil.which("caddy")

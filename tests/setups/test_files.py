@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service import config
-from service.settings import ServerSettings, Settings
+from service.config import loading
+from service.config.settings import ServerSettings, Settings
 from tests.command_fixtures import ROOT
 from tests.container.containerfile import parse_command, parse_health_check, read_containerfile
 
@@ -66,7 +66,7 @@ def environment_of(values: list[str], **specifiers: str) -> dict[str, str]:
 
 def settings_with(variables: dict[str, str]) -> Settings:
     """The settings of the file that ships with these variables over it, as the image has it."""
-    return config.load(ROOT / "config.toml", variables)
+    return loading.load(ROOT / "config.toml", variables)
 
 
 def secret_files(settings: Settings) -> set[str]:

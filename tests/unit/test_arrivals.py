@@ -1,7 +1,7 @@
 """How many users of syncs under way are still to come."""
 
-from service.model import Action, Delivery
-from service.store.arrivals import Arrivals
+from service.model.deliveries import Action, Delivery
+from service.store.sqlite.arrivals import Arrivals
 
 
 class Clock:

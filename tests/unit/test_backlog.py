@@ -1,4 +1,4 @@
-from service.store.backlog import Backlog
+from service.store.sqlite.backlog import Backlog
 
 
 def test_only_accounts_being_served_count_and_what_the_others_owe_is_there_when_they_come_back():

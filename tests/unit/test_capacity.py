@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import fields
 
-from service.settings import AccountSettings, StoreSettings
+from service.config.settings import AccountSettings, StoreSettings
 
 ROOT = Path(__file__).parents[2]
 CAPACITY = (ROOT / "docs/capacity.md").read_text(encoding="utf-8")

@@ -1,9 +1,10 @@
 import pytest
 
-from service import config, tls
+from service.config import loading
+from service.config.settings import ServerSettings
 from service.errors import ConfigurationError
-from service.settings import ServerSettings
-from service.tls import TlsFiles, load_certificate
+from service.web import tls
+from service.web.tls import TlsFiles, load_certificate
 from tests.tls_fixtures import encrypt_key, make_dated_pair, make_pair
 
 
@@ -54,7 +55,7 @@ def test_one_file_without_the_other_is_a_fault(key):
     account = {"HEAP_SECRET_ENV": "A", "CORDIAL_API_KEY_ENV": "B"}
     environment = {f"HEAP_CORDIAL__ACCOUNTS__ACME__{name}": value for name, value in account.items()}
     with pytest.raises(ConfigurationError) as caught:
-        config.load(None, environment | {f"HEAP_CORDIAL__SERVER__{key}": "/some/file"})
+        loading.load(None, environment | {f"HEAP_CORDIAL__SERVER__{key}": "/some/file"})
     [fault] = caught.value.faults
     assert fault.startswith("server.tls_key_file")
     assert fault.endswith("belongs to tls_certificate_file; set both of them or none")

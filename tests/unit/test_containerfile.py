@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from service.config import load
-from service.settings import ServerSettings
+from service.config.loading import load
+from service.config.settings import ServerSettings
 from tests.container.builder import BuildError, build
 from tests.container.containerfile import parse_command, parse_health_check, read_containerfile
 from tests.tls_fixtures import make_pair

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.configuration.keys import SECTIONS, keys_of
-from service.deliver import reasons
-from service.model import ListState, Segment
-from service.settings import AccountSettings
+from service.config.keys import SECTIONS, keys_of
+from service.config.settings import AccountSettings
+from service.deliver.lists import reasons
+from service.model.lists import ListState, Segment
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -168,7 +168,7 @@ def rows_of(title: str) -> list[str]:
 
 
 def test_every_reason_for_not_opening_the_store_is_explained():
-    files = [ROOT / "service/store/sqlite.py", ROOT / "service/store/store.py"]
+    files = [ROOT / "service/store/sqlite/opening.py", ROOT / "service/store/sqlite/store.py"]
     nodes = [node for path in files for node in ast.walk(ast.parse(text_of(path)))]
     raised = [
         "".join(part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from service.settings import StoreSettings
+from service.config.settings import StoreSettings
 
 ROOT = Path(__file__).parents[2]
 

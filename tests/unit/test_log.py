@@ -14,8 +14,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.config.settings import LogSettings
 from service.log import configure
-from service.settings import LogSettings
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,7 @@ def test_configuring_again_writes_each_line_once():
 
 def test_standard_error_is_the_default_and_gets_utf_8_whatever_the_locale():
     program = (
-        "import structlog; from service.log import configure; from service.settings import LogSettings; "
+        "import structlog; from service.log import configure; from service.config.settings import LogSettings; "
         "configure(LogSettings()); structlog.get_logger().info('grüße')"
     )
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.config.settings import AccountSettings, SecretReference
 from service.errors import ErrorCode, ServiceError
-from service.model import Action, Delivery
+from service.model.deliveries import Action, Delivery
 from service.receive.delivery import resolve_identity, to_delivery
 from service.receive.payload import decode_page
-from service.settings import AccountSettings, SecretReference
 
 
 def account(**settings: Any) -> AccountSettings:

@@ -4,9 +4,9 @@ import stat
 from datetime import UTC, datetime
 
 from service.commands.checks.findings import Findings
+from service.config.settings import ServerSettings
 from service.errors import ConfigurationError
-from service.settings import ServerSettings
-from service.tls import TlsFiles, load_certificate
+from service.web.tls import TlsFiles, load_certificate
 
 # What renews certificates by itself does so weeks before they end: this late, it has failed.
 _SOON_DAYS = 14

@@ -12,9 +12,9 @@ from service.clock import wall_ms
 from service.commands.checks.findings import Findings
 from service.commands.checks.lists import CordialNames, check_lists
 from service.commands.outgoing import local_address_towards
-from service.deliver.answers import Answer, AnswerKind, classify
-from service.model import Segment
-from service.settings import AccountSettings
+from service.config.settings import AccountSettings
+from service.deliver.cordial.answers import Answer, AnswerKind, classify
+from service.model.lists import Segment
 
 # Cordial's `Date` has whole seconds, and the answer is a moment on its way.
 _LEAST_CLOCK_ERROR_SECONDS = 2.0

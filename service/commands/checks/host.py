@@ -4,10 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
-from service import config
 from service.commands.checks.findings import Findings
-from service.settings import Settings
-from service.store import sqlite
+from service.config import loading
+from service.config.settings import Settings
+from service.store.sqlite import opening
 
 _LEAST_FREE_BYTES = 100_000_000
 _BYTES_PER_GB = 1_000_000_000
@@ -15,7 +15,7 @@ _BYTES_PER_GB = 1_000_000_000
 
 def check_secrets(settings: Settings) -> Findings:
     """Look for secrets that cannot be read, and for those that too many can."""
-    return Findings(faults=config.secret_faults(settings), warnings=config.secret_warnings(settings))
+    return Findings(faults=loading.secret_faults(settings), warnings=loading.secret_warnings(settings))
 
 
 async def check_store(path: Path) -> Findings:
@@ -39,7 +39,7 @@ async def check_store(path: Path) -> Findings:
         if not os.access(path, os.W_OK):
             findings.faults.append(f"store.path: {path} cannot be written; let the service's user write it")
         try:
-            await (await sqlite.open_reader(path)).close()
-        except sqlite.StoreOpenError as error:
+            await (await opening.open_reader(path)).close()
+        except opening.StoreOpenError as error:
             findings.faults.append(f"store.path: {error}")
     return findings

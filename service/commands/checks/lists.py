@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from service.commands.checks.findings import Findings
-from service.deliver import names
-from service.model import ListState, Segment
-from service.settings import AccountSettings
+from service.config.settings import AccountSettings
+from service.deliver.lists import names
+from service.model.lists import ListState, Segment
 
 
 class CordialNames(msgspec.Struct, frozen=True):

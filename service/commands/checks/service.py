@@ -9,10 +9,10 @@ import msgspec
 
 from service.commands.checks.findings import Findings
 from service.commands.client import local_connector, local_url
+from service.config.settings import AccountSettings, Settings
 from service.errors import ConfigurationError
-from service.model import Action
+from service.model.deliveries import Action
 from service.receive.signature import HEADER_NAME, sign
-from service.settings import AccountSettings, Settings
 
 _TIMEOUT_SECONDS = 10.0
 _OK = 200

@@ -6,8 +6,8 @@ import re
 import secrets
 from pathlib import Path
 
-from service import config
 from service.commands.initial.answers import Answers
+from service.config import loading
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _API_KEY_BYTES = 24
@@ -47,7 +47,7 @@ class InitialFiles:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             draft.write_text(self._text(answers), encoding="utf-8")
-            config.load(draft, {})
+            loading.load(draft, {})
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             if not self.api_key.exists():
                 given[self.api_key] = secrets.token_hex(_API_KEY_BYTES)

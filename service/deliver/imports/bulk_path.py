@@ -19,19 +19,19 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from service.bulk import BulkStatus, ImportPart, ListTravel, OpenImport, PartState, Rest, Strategy
-from service.deliver.account import AccountLine
+from service.config.settings import AccountSettings
 from service.deliver.imports import files
 from service.deliver.imports.choosing import Chooser
 from service.deliver.imports.counting import ListCounter
 from service.deliver.imports.jobs import JobRunner, Unserved, columns_of
 from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge
 from service.deliver.imports.registry import BetweenClaims, Registry
-from service.deliver.lists import ListKeeper
+from service.deliver.line import AccountLine
+from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
 from service.errors import StoreUnavailableError
-from service.model import AccountState
-from service.settings import AccountSettings
+from service.model.accounts import AccountState
+from service.model.imports import BulkStatus, ImportPart, ListTravel, OpenImport, PartState, Rest, Strategy
 
 log = structlog.get_logger()
 

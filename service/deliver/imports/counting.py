@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from service.bulk import Expected
-from service.deliver.account import AccountLine
-from service.deliver.answers import AnswerKind
+from service.deliver.cordial.answers import AnswerKind
 from service.deliver.imports.judging import excess, shortfall
-from service.deliver.lists import ListKeeper
+from service.deliver.line import AccountLine
+from service.deliver.lists.keeper import ListKeeper
+from service.model.imports import Expected
 
 
 class Registry(Protocol):

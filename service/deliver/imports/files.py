@@ -10,10 +10,10 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp_apispec import docs
 
-from service.bulk import ImportFile, ImportPart
+from service.config.settings import SecretReference
 from service.deliver.imports.jobs import digest_of
 from service.deliver.imports.request import FILES_PATH, USER
-from service.settings import SecretReference
+from service.model.imports import ImportFile, ImportPart
 
 log = structlog.get_logger()
 

@@ -9,14 +9,14 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from service.bulk import ImportPart, OpenImport, PartState
-from service.deliver.account import AccountLine
-from service.deliver.answers import Answer, AnswerKind
+from service.config.settings import AccountSettings
+from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.cordial.requests import Request
 from service.deliver.imports.judging import Job, JobStatus, read_job, read_job_id
 from service.deliver.imports.request import create_import
-from service.deliver.requests import Request
+from service.deliver.line import AccountLine
 from service.deliver.retry import backoff_seconds
-from service.settings import AccountSettings
+from service.model.imports import ImportPart, OpenImport, PartState
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from service.bulk import Expected, ImportPart, Strategy
+from service.model.imports import Expected, ImportPart, Strategy
 
 # Into how many parts one is cut whose job fell short of some rows.
 CUT_INTO = 16

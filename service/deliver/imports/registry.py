@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from service.bulk import ImportPart, OpenImport, Strategy
 from service.deliver.imports import counting, jobs
+from service.model.imports import ImportPart, OpenImport, Strategy
 
 BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
 

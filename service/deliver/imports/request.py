@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from service.bulk import NULL_MARKER, ImportPart, Strategy
-from service.deliver.requests import Request
-from service.settings import AccountSettings
+from service.config.settings import AccountSettings
+from service.deliver.cordial.requests import Request
+from service.model.imports import NULL_MARKER, ImportPart, Strategy
 
 FILES_PATH = "/imports"
 USER = "cordial"

@@ -9,7 +9,8 @@ from aiohttp_apispec import docs
 from msgspec import UNSET
 
 from service.errors import ErrorCode, ServiceError, StoppingError
-from service.model import FailureSelection
+from service.model.changes import FailureSelection
+from service.model.views import SegmentView
 from service.observe.api import documentation as described
 from service.observe.api.authentication import ACTOR
 from service.observe.api.ports import Ledger, Reader, Sending
@@ -22,7 +23,6 @@ from service.observe.api.requests import (
     read_body,
     read_query,
 )
-from service.views import SegmentView
 
 log = structlog.get_logger()
 

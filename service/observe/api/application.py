@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from aiohttp import web
 
+from service.config.settings import AccountSettings
 from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
 from service.observe.api.cross_site import refuse_other_sites
@@ -15,7 +16,6 @@ from service.observe.api.meter import Meter
 from service.observe.api.ports import Ledger, Reader, Sending
 from service.observe.api.preview import Previews
 from service.observe.api.routes import Questions
-from service.settings import AccountSettings
 
 PREFIX = "/api/v1"
 

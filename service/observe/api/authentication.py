@@ -12,10 +12,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from service.addresses import origin_of
+from service.config.secrets import CachedSecret
+from service.config.settings import SecretReference
 from service.errors import ErrorCode, ServiceError
-from service.secrets import CachedSecret
-from service.settings import SecretReference
+from service.web.addresses import origin_of
 
 log = structlog.get_logger()
 

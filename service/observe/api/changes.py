@@ -5,10 +5,10 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from service.import_views import ImportView
+from service.model.imports import ImportView
+from service.model.views import SyncView
 from service.observe.api.documents import AccountDocument, ListDocument, list_document
 from service.observe.api.ports import Reader, Sending
-from service.views import SyncView
 
 _MOST_LISTS = 2_000
 _MOST_SYNCS = 50

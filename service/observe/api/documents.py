@@ -6,10 +6,11 @@ from enum import StrEnum
 
 import msgspec
 
-from service.bulk import BulkStatus, ListTravel, Rest
-from service.import_views import Journey
-from service.model import AccountState, AccountStatus, ListState, MemberState
-from service.views import (
+from service.model.accounts import AccountState, AccountStatus
+from service.model.changes import MemberState
+from service.model.imports import BulkStatus, Journey, ListTravel, Rest
+from service.model.lists import ListState
+from service.model.views import (
     AuditView,
     Count,
     DeliveryView,

@@ -9,14 +9,14 @@ from aiohttp import web
 from aiohttp_apispec import docs
 from msgspec import UNSET, Meta, UnsetType
 
+from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
+from service.model.views import AskedErasure, Count, ErasureView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
 from service.observe.api.members import possible_contacts
 from service.observe.api.requests import Filter, NoQuery, read_body, read_query
-from service.settings import AccountSettings
-from service.views import AskedErasure, Count, ErasureView
 
 log = structlog.get_logger()
 

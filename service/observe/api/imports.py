@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp_apispec import docs
 from msgspec import UNSET, Meta, UnsetType
 
-from service.import_views import ImportState, ImportView
+from service.model.imports import ImportState, ImportView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.paging import read_page

@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
-from service.bulk import ListTravel
+from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
-from service.import_views import Journey
-from service.model import AccountState, AccountStatus, ListState, MemberState
+from service.model.accounts import AccountState, AccountStatus
+from service.model.changes import MemberState
+from service.model.imports import Journey, ListTravel
+from service.model.lists import ListState
+from service.model.views import MemberView, SegmentView
 from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
 from service.observe.api.ports import Reader, Sending
-from service.settings import AccountSettings
-from service.views import MemberView, SegmentView
 
 _EMAIL = "email"
 _AUTOMATIC = "auto"

@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from service.bulk import BulkStatus
-from service.import_views import ImportState, ImportView, Journey
-from service.model import AccountStatus, FailureSelection, ListState, VerifyResult
-from service.preview import Preview
-from service.views import (
+from service.model.accounts import AccountStatus
+from service.model.changes import FailureSelection
+from service.model.imports import BulkStatus, ImportState, ImportView, Journey
+from service.model.lists import ListState, VerifyResult
+from service.model.views import (
     AuditView,
     DeliveryView,
     FailureGroupView,
     FailureView,
     MemberView,
     OwedView,
+    Preview,
     RecordedAccount,
     SegmentView,
     SyncState,

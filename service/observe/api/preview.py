@@ -8,13 +8,12 @@ from aiohttp_apispec import docs
 from msgspec import Meta
 
 from service.errors import ErrorCode, ServiceError
+from service.model.views import Count, Preview
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
 from service.observe.api.ports import Reader, Sending
 from service.observe.api.requests import path_id, read_query
-from service.preview import Preview
-from service.views import Count
 
 _MOST_CALLS = 100
 _CALLS = 20

@@ -8,8 +8,8 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from service.errors import ErrorCode, ServiceError
-from service.model import ListState
-from service.views import SyncState
+from service.model.lists import ListState
+from service.model.views import SyncState
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from aiohttp import web
 from aiohttp_apispec import docs
 
+from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
+from service.model.views import SyncView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
@@ -43,8 +45,6 @@ from service.observe.api.requests import (
     read_body,
     read_query,
 )
-from service.settings import AccountSettings
-from service.views import SyncView
 
 
 class Questions:

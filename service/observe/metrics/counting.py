@@ -6,7 +6,8 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from service.model import Delivery, Outcome, OutcomeKind
+from service.model.changes import Outcome, OutcomeKind
+from service.model.deliveries import Delivery
 from service.observe.metrics.calls import AccountCalls, Calls
 from service.observe.metrics.imports import AccountImports, ImportCounting
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from prometheus_client import CollectorRegistry, Counter
 
-from service.model import OutcomeKind
+from service.model.changes import OutcomeKind
 
 _COMPLETE, _INCOMPLETE = "complete", "incomplete"
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from service.model import AccountState, AccountStatus
-from service.views import AccountFigures
+from service.model.accounts import AccountState, AccountStatus
+from service.model.views import AccountFigures
 
 
 class StoreFiles(msgspec.Struct, frozen=True):

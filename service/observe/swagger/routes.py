@@ -4,8 +4,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from service.http_files import StaticFile
-from service.http_headers import PAGE_HEADERS
+from service.web.files import StaticFile
+from service.web.headers import PAGE_HEADERS
 
 _HERE = Path(__file__).parent
 _ASSETS = (

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from service.deliver import lists
+from service.deliver.lists import keeper
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
 from tests.service_fixtures import users
@@ -72,7 +72,7 @@ async def test_a_list_that_is_not_there_cannot_be_counted(world):
 
 
 async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world, monkeypatch):
-    monkeypatch.setattr(lists, "_RETRY_SECONDS", 60)
+    monkeypatch.setattr(keeper, "_RETRY_SECONDS", 60)
     await world.deliver("Heap Test", users(3))
     await world.settled()
     world.cordial.state.delete_list(world.cordial.state.lists_by_name["HeapTest"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.model import ListState
+from service.model.lists import ListState
 from tests.api_fixtures import ApiWorld, asking
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

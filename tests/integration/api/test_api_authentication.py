@@ -5,8 +5,8 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from service.config.settings import SecretReference
 from service.observe.api.authentication import Delays
-from service.settings import SecretReference
 from tests.api_fixtures import API_KEY, ApiWorld, asking, authorization
 from tests.service_fixtures import users
 

@@ -7,10 +7,10 @@ import sys
 import msgspec
 import pytest
 
-from service.import_views import ImportView
+from service.model.imports import ImportView
+from service.model.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
 from service.observe.api import authentication, documents, events, examples, meter, preview
 from service.sandbox.faults import Fault, FaultKind
-from service.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
 from tests.api_fixtures import API_KEY
 from tests.service_fixtures import users
 

@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from service.bulk import ListTravel
 from service.deliver.imports import bulk_path
+from service.model.imports import ListTravel
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
 from tests.bulk_fixtures import add_contacts, ask, importing, imports_of

@@ -10,8 +10,8 @@ import pytest
 
 from service.errors import ErrorCode, ServiceError
 from service.sandbox.faults import Fault, FaultKind
-from service.store.reading import Reader
-from service.store.store import SqliteStore
+from service.store.sqlite.reading import Reader
+from service.store.sqlite.store import SqliteStore
 from tests.api_fixtures import ApiWorld, asking
 from tests.service_fixtures import users
 

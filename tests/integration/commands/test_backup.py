@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from service.store import queries
+from service.store.sqlite import queries
 from tests.command_fixtures import eventually
 from tests.store_versions import add_settled_members, faults_of, make_store_file, version_of
 

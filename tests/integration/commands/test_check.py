@@ -10,7 +10,7 @@ from aiohttp import web
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.server import running_sandbox
-from service.store.sqlite import APPLICATION_ID
+from service.store.sqlite.opening import APPLICATION_ID
 from tests.command_fixtures import Installation, eventually
 
 

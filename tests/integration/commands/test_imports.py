@@ -3,7 +3,7 @@
 import pytest
 
 from service.sandbox.imports.faults import ImportFault
-from service.store.progress import read_overview
+from service.store.sqlite.progress import read_overview
 from tests.command_fixtures import Installation, eventually
 
 USERS = tuple(f"user{number}@example.com" for number in range(20))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service import config
+from service.config import loading
 from service.sandbox.options import DEFAULT_API_KEY
 from tests.command_fixtures import ROOT, Ended, clean_environment, run_command
 
@@ -35,7 +35,7 @@ async def test_it_writes_what_the_service_starts_with(tmp_path, cordial):
     folder = tmp_path / "new"
     ended = await init(folder, *FROM_VARIABLES, "--cordial-base-url", cordial.url, **SECRETS)
     assert (ended.status, ended.errors) == (0, "")
-    settings = config.load(folder / "config.toml", {})
+    settings = loading.load(folder / "config.toml", {})
     acme = settings.accounts["acme"]
     assert (acme.dry_run, acme.cordial_base_url, acme.identify_by) == (True, cordial.url, "email")
     assert [reference.read() for reference in acme.heap_secrets] == [HEAP_SECRET]
@@ -81,7 +81,7 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
     forced = await init(tmp_path, "--force", "--no-dry-run")
     assert forced.output.splitlines()[0] == f"wrote {tmp_path}/config.toml"
-    assert not config.load(tmp_path / "config.toml", {}).accounts["acme"].dry_run
+    assert not loading.load(tmp_path / "config.toml", {}).accounts["acme"].dry_run
     for path in (tmp_path / "secrets").iterdir():
         assert path.read_bytes() == files[path]
 

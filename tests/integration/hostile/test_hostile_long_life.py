@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from service.clock import SteadyClock
-from service.deliver import lists
+from service.deliver.lists import keeper
 from service.sandbox.faults import Fault, FaultKind
-from service.store import sqlite
-from service.store.progress import read_overview
+from service.store.sqlite import opening
+from service.store.sqlite.progress import read_overview
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, page
 from tests.service_fixtures import ACCOUNT, users
 
@@ -96,8 +96,8 @@ async def test_the_wal_stays_bounded_under_steady_writes_with_readers(tmp_path, 
     """Readers come and go, and one keeps its view open for a while, as a slow backup does: then it is used up again."""
     if not LONG:
         # An eighth of what ships, so that an eighth of the writing shows the same.
-        monkeypatch.setattr(sqlite, "_CHECKPOINT_PAGES", sqlite._CHECKPOINT_PAGES // 8)
-        monkeypatch.setattr(sqlite, "_WAL_LIMIT_BYTES", sqlite._WAL_LIMIT_BYTES // 8)
+        monkeypatch.setattr(opening, "_CHECKPOINT_PAGES", opening._CHECKPOINT_PAGES // 8)
+        monkeypatch.setattr(opening, "_WAL_LIMIT_BYTES", opening._WAL_LIMIT_BYTES // 8)
     pages, bound = (320, WAL_LIMIT_BYTES) if LONG else (24, WAL_LIMIT_BYTES // 8)
     async with hostile_world(tmp_path) as world:
         world.service.deliverer.pause(ACCOUNT)
@@ -138,7 +138,7 @@ async def test_fifty_starts_and_stops_leave_nothing_behind(tmp_path):
 
 @pytest.fixture
 def soon_followed(monkeypatch):
-    monkeypatch.setattr(lists, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(keeper, "FOLLOW_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("soon_followed")

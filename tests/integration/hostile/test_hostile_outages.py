@@ -11,7 +11,7 @@ import pytest
 
 from service.__main__ import main
 from service.deliver import retry
-from service.model import AccountState
+from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, log_lines, page

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from service.deliver import lists, verifier
-from service.model import FailureSelection, ListState
+from service.deliver.lists import keeper
+from service.deliver.proof import verifier
+from service.model.changes import FailureSelection
+from service.model.lists import ListState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
 from tests.hostile_fixtures import HostileWorld, hostile_world, log_lines, page
@@ -111,7 +113,7 @@ async def test_a_deleted_list_that_nobody_missed_yet_is_created_anew_at_once(tmp
 
 
 async def test_a_rebuild_is_not_lost_while_the_held_list_is_being_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(lists, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(keeper, "_RETRY_SECONDS", 0.001)
     async with hostile_world(tmp_path, cordial=SandboxOptions(latency_ms=5)) as world:
         await world.accepted(page(users(5), task="first"))
         await world.settled()

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import StoreUnavailableError
-from service.store import trouble
-from service.store.sqlite import StoreOpenError
-from service.store.store import SqliteStore
+from service.store.sqlite import trouble
+from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.store import SqliteStore
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, log_lines, page
 from tests.service_fixtures import users
 
@@ -152,9 +152,9 @@ async def test_the_file_turns_read_only(tmp_path):
 OPEN_AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
-from service.store import queries
-from service.store.sqlite import StoreOpenError
-from service.store.store import SqliteStore
+from service.store.sqlite import queries
+from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.store import SqliteStore
 
 # Nobody may be kept out of the checkout: what is read from it later is read now.
 scripts = queries.migrations()
@@ -215,7 +215,7 @@ async def test_a_damaged_file_is_refused_at_start(tmp_path):
 
 
 async def test_damage_met_while_running_stays_a_fault_and_nothing_more_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.store.sqlite._MOST_CHECKED_BYTES", 0)
+    monkeypatch.setattr("service.store.sqlite.opening._MOST_CHECKED_BYTES", 0)
     with log_lines() as lines:
         async with hostile_world(tmp_path) as world:
             await world.accepted(page(users(2_000)))

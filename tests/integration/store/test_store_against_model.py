@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from service.model import ClaimCursor, ContactWork, Delivery, MemberState, Outcome, OutcomeKind
+from service.model.changes import ClaimCursor, ContactWork, MemberState, Outcome, OutcomeKind
+from service.model.deliveries import Delivery
 from tests.store_harness import (
     ACCOUNTS,
     Store,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.model import Change, ContactWork, MemberState, Outcome
+from service.model.changes import Change, ContactWork, MemberState, Outcome
 from tests.store_harness import (
     START_MS,
     MemberFact,

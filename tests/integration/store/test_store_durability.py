@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.store import queries
-from service.store.sqlite import APPLICATION_ID
+from service.store.sqlite import queries
+from service.store.sqlite.opening import APPLICATION_ID
 from tests.store_harness import Store, check_invariants, fold_all, page, send_all
 from tests.store_sqlite import SqliteStoreMaker
 

@@ -5,9 +5,11 @@ import random
 import msgspec
 import pytest
 
-from service.model import ClaimCursor, ListState, Rejected
-from service.store.eraser import _empty_wal
-from service.store.store import SqliteStore
+from service.model.changes import ClaimCursor
+from service.model.deliveries import Rejected
+from service.model.lists import ListState
+from service.store.sqlite.eraser import _empty_wal
+from service.store.sqlite.store import SqliteStore
 from tests.store_harness import SEGMENT, accepted_by_cordial, check_invariants, failed, fold_all, page, send_all, value
 from tests.store_sqlite import SqliteStoreMaker
 

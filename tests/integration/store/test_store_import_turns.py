@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 
 import pytest
 
-from service.store.store import SqliteStore
+from service.store.sqlite.store import SqliteStore
 from tests.store_harness import fold_all, page
 
 ACCOUNTS = [f"account{number}" for number in range(20)]
@@ -22,7 +22,7 @@ async def no_calls() -> AsyncIterator[Collection[str]]:
 @pytest.fixture
 async def store(tmp_path, monkeypatch) -> AsyncIterator[SqliteStore]:
     """A store in which every account has a segment to be gathered, in forty steps."""
-    monkeypatch.setattr("service.store.importing._MEMBERS_PER_STEP", USERS // 40)
+    monkeypatch.setattr("service.store.sqlite.importing._MEMBERS_PER_STEP", USERS // 40)
     opened = await SqliteStore.open(tmp_path / "store.db", ACCOUNTS, max_backlog=1_000_000)
     try:
         for account in ACCOUNTS:

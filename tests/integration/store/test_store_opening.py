@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from service.errors import StoreUnavailableError
-from service.store.sqlite import APPLICATION_ID, StoreOpenError, open_reader
+from service.store.sqlite.opening import APPLICATION_ID, StoreOpenError, open_reader
 from tests.integration.store.test_store_durability import process, said_by
 from tests.store_harness import check_invariants, fold_all, page, send_all, wait_until_well
 from tests.store_sqlite import SqliteStoreMaker

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from service.model import Delivery, MemberState
+from service.model.changes import MemberState
+from service.model.deliveries import Delivery
 from tests.store_harness import Store, check_invariants, claim_all, fold_all, page, send_all
 
 

@@ -1,6 +1,6 @@
 """Writing what Cordial answered (R5, R7): compare-and-set, waiting, giving up, and what is left to send."""
 
-from service.model import ClaimCursor, MemberState, Outcome, OutcomeKind
+from service.model.changes import ClaimCursor, MemberState, Outcome, OutcomeKind
 from tests.store_harness import (
     START_MS,
     Store,

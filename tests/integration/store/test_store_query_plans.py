@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from service.store import queries
+from service.store.sqlite import queries
 from tests.store_sqlite import SqliteStoreMaker
 
 LARGE = {"member", "due", "piece", "delivery", "sync", "failure"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.model import MemberState
+from service.model.changes import MemberState
 from tests.store_harness import (
     Store,
     StoreMaker,

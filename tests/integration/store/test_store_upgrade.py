@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from service.store import copying, migrating, queries
-from service.store.copying import partial_copy
-from service.store.migrating import copy_before
-from service.store.sqlite import StoreOpenError
+from service.store.sqlite import copying, migrating, queries
+from service.store.sqlite.copying import partial_copy
+from service.store.sqlite.migrating import copy_before
+from service.store.sqlite.opening import StoreOpenError
 from tests.store_harness import check_invariants, fold_all, page, send_all
 from tests.store_sqlite import SqliteStoreMaker, read_facts
 from tests.store_versions import (

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config import load
+from service.config.loading import load
+from service.config.settings import Settings
 from service.errors import ConfigurationError
-from service.settings import Settings
 
 Reader = Callable[..., Settings]
 

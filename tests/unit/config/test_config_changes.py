@@ -4,8 +4,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.configuration.changes import plan_reload
-from service.settings import (
+from service.config.reloading import plan_reload
+from service.config.settings import (
     AccountSettings,
     LogSettings,
     SecretReference,

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from service.config import load
+from service.config.loading import load
+from service.config.settings import SecretReference
 from service.errors import ConfigurationError
-from service.settings import SecretReference
 
 
 def test_the_environment_alone_is_a_configuration(acme_variables):

@@ -1,6 +1,6 @@
 import pytest
 
-from service.config import load
+from service.config.loading import load
 from service.errors import ConfigurationError
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.config import describe, load, secret_faults
-from service.configuration.keys import SECTIONS, SecretKey, keys_of
+from service.config.keys import SECTIONS, SecretKey, keys_of
+from service.config.loading import describe, load, secret_faults
+from service.config.settings import AccountSettings, LogSettings, ServerSettings, StoreSettings
 from service.errors import ConfigurationError
-from service.settings import AccountSettings, LogSettings, ServerSettings, StoreSettings
 
 SHIPPED = Path(__file__).parents[3] / "config.toml"
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from service.configuration.changes import plan_reload
-from service.configuration.keys import SECTIONS, keys_of
-from service.settings import AccountSettings
+from service.config.keys import SECTIONS, keys_of
+from service.config.reloading import plan_reload
+from service.config.settings import AccountSettings
 from tools.configuration_reference import ROOT, TARGET, reference
 
 SHIPPED = (ROOT / "config.toml").read_text(encoding="utf-8")

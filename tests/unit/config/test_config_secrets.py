@@ -1,7 +1,7 @@
 import pytest
 
-from service.config import secret_faults, secret_warnings
-from service.settings import SecretReference
+from service.config.loading import secret_faults, secret_warnings
+from service.config.settings import SecretReference
 
 
 @pytest.mark.parametrize(

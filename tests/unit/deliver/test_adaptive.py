@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from service.deliver.adaptive import AdaptiveLimiter, make_limiter
-from service.deliver.answers import NO_LIMITS, Limits
-from service.deliver.limiter import RateLimiter
+from service.deliver.cordial.answers import NO_LIMITS, Limits
+from service.deliver.rate.adaptive import AdaptiveLimiter, make_limiter
+from service.deliver.rate.limiter import RateLimiter
 from tests.unit.deliver import virtual_time
 from tests.unit.deliver.virtual_time import now
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from service.deliver.answers import NO_LIMITS, Answer, AnswerKind, classify, read_limits
+from service.deliver.cordial.answers import NO_LIMITS, Answer, AnswerKind, classify, read_limits
 
 NOW_MS = 1_780_000_000_000
 DONE, NOT_FOUND, REFUSED = AnswerKind.DONE, AnswerKind.NOT_FOUND, AnswerKind.REFUSED

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bulk import Expected, ImportPart, PartState, Strategy
 from service.deliver.imports.judging import (
     Job,
     JobStatus,
@@ -16,6 +15,7 @@ from service.deliver.imports.judging import (
     read_job_id,
     shortfall,
 )
+from service.model.imports import Expected, ImportPart, PartState, Strategy
 
 THRESHOLD = 1_000
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.deliver.answers import NO_LIMITS, Limits
-from service.deliver.limiter import RateLimiter
+from service.deliver.cordial.answers import NO_LIMITS, Limits
+from service.deliver.rate.limiter import RateLimiter
 from tests.unit.deliver import virtual_time
 from tests.unit.deliver.virtual_time import now
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.deliver.names import beside_attribute, beside_other_segment, is_reserved, list_name
-from service.settings import RESERVED_LIST_NAMES
+from service.config.settings import RESERVED_LIST_NAMES
+from service.deliver.lists.names import beside_attribute, beside_other_segment, is_reserved, list_name
 
 # Cordial's contract: letters, numbers and dashes, at most 128; its own examples use underscores too.
 ALLOWED = re.compile(r"[A-Za-z0-9_-]{1,128}")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from benchmarks.hidden_limit import HiddenLimit, simulate
-from service.deliver.answers import NO_LIMITS, Limits
-from service.deliver.pace import START_CALLS_PER_SECOND, Pace
+from service.deliver.cordial.answers import NO_LIMITS, Limits
+from service.deliver.rate.pace import START_CALLS_PER_SECOND, Pace
 
 RATES = (5, 12, 50, 120)
 PERIODS = pytest.mark.parametrize("period_seconds", [1, 60])

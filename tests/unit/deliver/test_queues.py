@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.deliver.queues import Rotation, SegmentQueue
-from service.model import Change, ContactWork, Stretch
+from service.model.changes import Change, ContactWork, Stretch
 
 
 def work(contact: str) -> ContactWork:

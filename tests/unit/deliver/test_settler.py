@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from service.deliver.settler import Settler
 from service.errors import StoreUnavailableError
-from service.model import Outcome, OutcomeKind
+from service.model.changes import Outcome, OutcomeKind
 from tests.unit.deliver import virtual_time
 
 

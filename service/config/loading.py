@@ -1,0 +1,122 @@
+"""Configuration: `config.toml` and the environment, read into frozen settings; all faults are told at once."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from service.config.accounts import read_accounts
+from service.config.document import ENVIRONMENT_PREFIX, read_document
+from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, keys_of
+from service.config.reader import UNECHOED_KEYS, Faults, read_fields
+from service.config.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
+from service.errors import ConfigurationError
+
+_HIDDEN = "***"
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Return the settings of the TOML file at `path`, overridden by `HEAP_CORDIAL__SECTION__KEY` variables.
+
+    Without a path the environment alone is the configuration. What neither sets has the default that `config.toml`
+    shows. Secrets are not read here (see `secret_faults`). Raises `ConfigurationError` with every fault there is.
+    """
+    document = read_document(path, environment)
+    faults = Faults(document)
+    for section in document.tables:
+        if section not in {*SECTIONS, ACCOUNTS}:
+            faults.unknown((section,), [*SECTIONS, ACCOUNTS])
+    fields = {
+        section: read_fields(settings, document.tables.get(section, {}), (section,), faults)
+        for section, settings in SECTIONS.items()
+    }
+    if bool(fields["server"].get("tls_certificate_file")) != bool(fields["server"].get("tls_key_file")):
+        faults.add(("server", "tls_key_file"), "belongs to tls_certificate_file; set both of them or none")
+    tables = document.tables.get(ACCOUNTS, {})
+    accounts = {}
+    if not isinstance(tables, dict):
+        faults.add((ACCOUNTS,), "must be tables, one [accounts.NAME] for each account")
+    elif not tables:
+        faults.add((ACCOUNTS,), f"no account is configured; {_how_to_add_an_account(path)}")
+    else:
+        accounts = read_accounts(tables, faults)
+    if faults.lines:
+        raise ConfigurationError(faults.lines)
+    return Settings(
+        server=ServerSettings(**fields["server"]),
+        store=StoreSettings(**fields["store"]),
+        log=LogSettings(**fields["log"]),
+        accounts=accounts,
+    )
+
+
+def _how_to_add_an_account(path: Path | None) -> str:
+    if path is None:
+        stem = f"{ENVIRONMENT_PREFIX}ACCOUNTS__ACME__"
+        return f"set {stem}HEAP_SECRET_FILE and {stem}CORDIAL_API_KEY_FILE (or …_ENV)"
+    return (
+        f"uncomment [accounts.acme] in {path.name} and set heap_secret_file and cordial_api_key_file "
+        "(or heap_secret_env and cordial_api_key_env)"
+    )
+
+
+def secret_faults(settings: Settings) -> list[str]:
+    """Try to read every secret; return one line for each that cannot be used, never with anything of its value."""
+    faults = []
+    for label, reference in _secrets(settings):
+        try:
+            reference.read()
+        except OSError as error:
+            faults.append(f"{label}: {reference.place} cannot be read: {error.strerror}")
+        except LookupError as error:
+            faults.append(f"{label}: {error.args[0]}")
+    return faults
+
+
+def secret_warnings(settings: Settings) -> list[str]:
+    """Return one line for each secret file that others than its owner may read."""
+    warnings = []
+    for label, reference in _secrets(settings):
+        if reference.file is None:
+            continue
+        try:
+            mode = Path(reference.file).stat().st_mode
+        except OSError:
+            continue  # one of the faults, then
+        if mode & stat.S_IROTH:
+            warnings.append(f"{label}: {reference.place} may be read by every user of this machine; chmod 600 it")
+        elif mode & stat.S_IRGRP:
+            warnings.append(f"{label}: {reference.place} may be read by its group; chmod 600 it")
+    return warnings
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """Return the whole effective configuration under the keys of `config.toml`, secrets only as where they stand."""
+    described: dict[str, Any] = {section: _describe_table(getattr(settings, section)) for section in SECTIONS}
+    described[ACCOUNTS] = {name: _describe_table(account) for name, account in settings.accounts.items()}
+    return described
+
+
+def _describe_table(table: msgspec.Struct) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for key in keys_of(type(table)).values():
+        if isinstance(key, SecretKey):
+            described[key.name] = key.places_in(table)
+        elif key.name in UNECHOED_KEYS and getattr(table, key.name):
+            described[key.name] = _HIDDEN
+        else:
+            described[key.name] = getattr(table, key.name)
+    return described
+
+
+def _secrets(settings: Settings) -> Iterator[tuple[str, SecretReference]]:
+    """Give every secret with the key that names it, such as `accounts.acme.heap_secret_file`."""
+    tables: dict[str, msgspec.Struct] = {section: getattr(settings, section) for section in SECTIONS}
+    tables |= {f"{ACCOUNTS}.{name}": account for name, account in settings.accounts.items()}
+    for path, table in tables.items():
+        for key in keys_of(type(table)).values():
+            if isinstance(key, SecretKey):
+                for place in key.places_in(table):
+                    yield f"{path}.{key.name}", key.reference(place)

@@ -1,0 +1,1 @@
+"""Cordial's API: requests, calls, and what its answers mean."""

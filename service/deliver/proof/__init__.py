@@ -1,0 +1,1 @@
+"""Comparing what should be on a list with what Cordial says is there."""

@@ -1,0 +1,105 @@
+"""Comparing what should be on a list with what Cordial counts there (R11)."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from service.deliver.cordial.answers import AnswerKind
+from service.deliver.line import AccountLine
+from service.errors import ErrorCode, ServiceError, StoreUnavailableError
+from service.model.lists import ListState, Segment, VerifyResult
+
+log = structlog.get_logger()
+_TICK_SECONDS = 1.0
+
+# Cordial may count a little behind its writes: a difference is believed once it has lasted.
+_RECOUNT_AFTER_SECONDS = (2.0, 10.0, 60.0)
+
+
+class Registry(Protocol):
+    """What the verifier needs of the store."""
+
+    async def segments(self) -> list[Segment]:
+        """Return every segment with its counters."""
+
+    async def set_list_count(self, segment_id: int, count: int) -> None:
+        """Record how many contacts Cordial counts on the segment's list."""
+
+
+class ListVerifier:
+    """Counts each list of an account after its changes have drained, and whenever asked."""
+
+    def __init__(self, name: str, registry: Registry, line: AccountLine, is_drained: Callable[[int], bool]) -> None:
+        self._name = name
+        self._registry = registry
+        self._line = line
+        self._is_drained = is_drained
+        self._due: dict[int, tuple[float, int]] = {}
+        self._task = asyncio.create_task(self._run(), name=f"{name} verifier")
+
+    async def stop(self) -> None:
+        """End."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def take_over(self, other: "ListVerifier") -> None:
+        """Count what another, which has ended, was still to count."""
+        self._due = {**other._due, **self._due}  # noqa: SLF001  one of its own kind
+
+    def touched(self, segment_id: int) -> None:
+        """Note that something of the list was changed: it is to be counted once everything has drained."""
+        self._due[segment_id] = (0.0, 0)
+
+    async def verify(self, segment_id: int) -> VerifyResult:
+        """Count a list now and record the count.
+
+        Raises `ServiceError`: NOT_FOUND without such a segment, CONFLICT while it has no list or Cordial gives no count.
+        """
+        segment = await self._segment(segment_id)
+        if segment is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
+        if segment.list_state is not ListState.READY:
+            raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted: it is {segment.list_state.value}")
+        answer = await self._line.call(lambda: self._line.client.count_list(segment.list_id))
+        count = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
+        if not isinstance(count, int):
+            raise ServiceError(
+                ErrorCode.CONFLICT, f"Cordial gave no count of the list: {answer.message or answer.reason}"
+            )
+        await self._registry.set_list_count(segment_id, count)
+        return VerifyResult(segment_id, segment.list_name, count, segment.settled, segment.pending + segment.waiting)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            for segment_id, (due, tries) in list(self._due.items()):
+                if due <= loop.time() and self._is_drained(segment_id):
+                    del self._due[segment_id]
+                    await self._count(segment_id, tries)
+
+    async def _count(self, segment_id: int, tries: int) -> None:
+        try:
+            result = await self.verify(segment_id)
+        except (ServiceError, StoreUnavailableError) as error:
+            log.warning("list.not_counted", account=self._name, segment=segment_id, reason=error.message)
+            return
+        except Exception:
+            log.exception("list.not_counted", account=self._name, segment=segment_id)
+            return
+        if segment_id in self._due or not self._is_drained(segment_id):
+            return
+        figures = {"list": result.list_name, "counted": result.counted, "expected": result.expected}
+        if not result.differs:
+            log.info("list.exact", account=self._name, **figures)
+        elif tries < len(_RECOUNT_AFTER_SECONDS):
+            self._due[segment_id] = (asyncio.get_running_loop().time() + _RECOUNT_AFTER_SECONDS[tries], tries + 1)
+        else:
+            hint = "rebuild the list to send its members again"
+            log.error("list.differs", account=self._name, hint=hint, **figures)
+
+    async def _segment(self, segment_id: int) -> Segment | None:
+        found = [segment for segment in await self._registry.segments() if segment.id == segment_id]
+        return found[0] if found and found[0].account == self._name else None

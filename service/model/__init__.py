@@ -1,0 +1,1 @@
+"""What the stages speak of. Pure, no I/O."""

@@ -1,0 +1,33 @@
+"""What an account's sending is doing. Pure, no I/O."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class AccountState(StrEnum):
+    """What an account's sending is doing; in a `dry_run` nothing is written to Cordial."""
+
+    SENDING = "sending"
+    SLOWED = "slowed"
+    PAUSED = "paused"
+    DRY_RUN = "dry_run"
+
+    @property
+    def recorded(self) -> "AccountState":
+        """The state under which the store keeps it: to those who look there, a dry run is a pause with its reason."""
+        return AccountState.PAUSED if self is AccountState.DRY_RUN else self
+
+
+class AccountStatus(msgspec.Struct, frozen=True):
+    """What an account's sending is doing, why, and for how many seconds more, as far as that is known.
+
+    `hint` says what an operator may do about it, where that is known too. `found_rates`: the calls a second that each
+    (method, endpoint) is allowed now, where Cordial's limit is being found.
+    """
+
+    state: AccountState
+    reason: str = ""
+    seconds: float = 0.0
+    hint: str = ""
+    found_rates: dict[str, float] = {}

@@ -1,0 +1,60 @@
+"""Deliveries: pages from Heap, as the service understood them. Pure, no I/O."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Action(StrEnum):
+    """What a delivery asks for; the values are Heap's."""
+
+    SYNC = "segment.users.sync"
+    DRAIN = "segment.users.drain"
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """One user of a delivery that cannot be synced, with its place in the page and the reason."""
+
+    path: str
+    reason: str
+    value: str
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One authentic page, as the service understood it.
+
+    `add` and `remove` are user ids, normalised so that what Cordial holds to be one contact is one text here; an id
+    that stands in both is only in `remove` (R4). `identity` is the Cordial key they are values of: `email` or a
+    secondary key. `digest` is the SHA-256 of the raw body. `rejected` may be cut short; `rejected_count` is whole.
+    A drain carries no users, and its `task_id` is made from the signature's timestamp.
+    """
+
+    account: str
+    action: Action
+    segment_id: str
+    segment_name: str
+    task_id: str
+    page_number: int
+    total_pages: int
+    digest: bytes
+    identity: str
+    add: list[str]
+    remove: list[str]
+    rejected: list[Rejected]
+    rejected_count: int
+    received_at_ms: int
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the store says of a delivery once it is durable; the ids are the store's."""
+
+    duplicate: bool
+    delivery_id: int
+    segment_id: int
+
+
+class FoldProgress(msgspec.Struct, frozen=True):
+    """What one fold transaction did: users looked at, and whether more wait in the inbox."""
+
+    users: int
+    more: bool

@@ -1,0 +1,269 @@
+"""What the store shows to those who look, ready to be read by people: times are moments in UTC. Pure, no I/O.
+
+The ids are the store's own and stay the same for as long as the thing is kept.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from service.model.changes import MemberState
+from service.model.lists import ListState
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class SyncState(StrEnum):
+    """How far a sync has come."""
+
+    RECEIVING = "receiving"
+    SENDING = "sending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class SyncView(msgspec.Struct, frozen=True):
+    """One sync of a segment.
+
+    `receiving`: pages are still to come. `sending`: all pages are here, changes are not all settled. `done`: all are.
+    `failed`: nothing more happens by itself, and some changes were given up. `changes` are the members that this sync
+    decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
+    """
+
+    id: int
+    account: str
+    list_id: int
+    segment_name: str
+    list_name: str
+    task_id: str
+    action: str
+    state: SyncState
+    pages_received: Count
+    total_pages: Count
+    added: Count
+    removed: Count
+    rejected: Count
+    duplicates: Count
+    unfolded_pieces: Count
+    changes: int
+    pending: Count
+    settled: Count
+    failed: Count
+    superseded: int
+    first_received_at: datetime
+    last_received_at: datetime
+    drained_at: datetime | None
+
+
+class SegmentView(msgspec.Struct, frozen=True):
+    """A segment and its list, with the counters that the ledger keeps.
+
+    `awaits_approval`: held only because the segment is new. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
+    """
+
+    id: int
+    account: str
+    segment_id: str
+    segment_name: str
+    list_name: str
+    cordial_list_id: str
+    state: ListState
+    reason: str
+    awaits_approval: bool
+    wanted: Count
+    on_list: Count
+    pending: Count
+    waiting: Count
+    failed: Count
+    counted: Count | None
+    counted_at: datetime | None
+    created_at: datetime
+
+
+class OwedView(msgspec.Struct, frozen=True):
+    """How many changes of a list Cordial is still to be told, at once or later."""
+
+    additions: Count
+    removals: Count
+
+
+class FailureView(msgspec.Struct, frozen=True):
+    """A change that did not go through, with Cordial's own words.
+
+    `dead`: given up until someone retries it; otherwise it is tried again by itself, at `next_attempt_at` if that is
+    known. `failures` counts the calls that failed, `attempts` those of them that were the change's own fault.
+    """
+
+    id: int
+    account: str
+    list_id: int
+    list_name: str
+    contact: str
+    wanted: bool
+    dead: bool
+    reason: str
+    message: str
+    status: int | None
+    failures: Count
+    attempts: Count
+    first_failed_at: datetime
+    last_failed_at: datetime
+    next_attempt_at: datetime | None
+
+
+class FailureGroupView(msgspec.Struct, frozen=True):
+    """The failures of one list that have one reason; `message` and `last_failed_at` are those of the newest of them."""
+
+    account: str
+    list_id: int
+    list_name: str
+    reason: str
+    dead: bool
+    changes: Count
+    message: str
+    first_failed_at: datetime
+    last_failed_at: datetime
+
+
+class RecordedAccount(msgspec.Struct, frozen=True):
+    """An account as the store has it, with the sums over its lists."""
+
+    name: str
+    paused_by_operator: bool
+    state: str
+    state_reason: str
+    state_since: datetime | None
+    lists: Count
+    pending: Count
+    waiting: Count
+    failed: Count
+
+
+class RejectedUser(msgspec.Struct, frozen=True):
+    """One user of a page that cannot be synced: its place in the page, the reason, the value cut short."""
+
+    path: str
+    reason: str
+    value: str
+
+
+class DeliveryView(msgspec.Struct, frozen=True):
+    """One page as it was accepted; `rejected_users` may be cut short, `rejected` is whole."""
+
+    id: int
+    sync_id: int
+    account: str
+    list_id: int
+    segment_name: str
+    task_id: str
+    page_number: int
+    digest: str
+    added: Count
+    removed: Count
+    rejected: Count
+    rejected_users: list[RejectedUser]
+    received_at: datetime
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    """What the ledger knows of one contact and one list.
+
+    `said_at` and `page_number` are unknown once the delivery is forgotten, `task_id` once the sync is.
+    """
+
+    contact: str
+    wanted: bool
+    state: MemberState
+    sync_id: int
+    task_id: str | None
+    page_number: int | None
+    said_at: datetime | None
+    failure: FailureView | None
+
+
+class AuditView(msgspec.Struct, frozen=True):
+    """One action of a person: who, what, to what, how much it changed."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    changes: Count
+
+
+class AskedErasure(msgspec.Struct, frozen=True):
+    """How many memberships are to be erased, and the ids of the erasures: one for each contact that the user may be."""
+
+    memberships: int
+    ids: list[int]
+
+
+class ErasureView(msgspec.Struct, frozen=True):
+    """A person's data that is being erased; `user` is masked, `left` the memberships that Cordial is still to confirm."""
+
+    id: int
+    account: str
+    user: str
+    kept_on_lists: bool
+    left: Count
+
+
+class AccountFigures(msgspec.Struct, frozen=True):
+    """What is kept of one account, in numbers.
+
+    `oldest_open_ms`: when the first page came of the oldest sync that is not settled, as Unix time in milliseconds; None
+    when every sync is. `dead`: changes given up. `lists`: how many segments have a list in each state. `travelling`: the
+    contacts of an import under way whose changes are neither settled nor left to single calls yet.
+    """
+
+    account: str
+    oldest_open_ms: int | None
+    dead: int
+    lists: dict[str, int]
+    travelling: int
+
+
+class ListFate(StrEnum):
+    """What would be done to get a segment its list.
+
+    `use`: it is there and ours. `create`: there is none of the name. `take_over`: one of the name exists that this
+    service did not create, and `adopt_existing_lists` allows its use. `hold`: nothing is sent until an operator decides;
+    the reason says what. `unknown`: Cordial cannot be asked now.
+    """
+
+    USE = "use"
+    CREATE = "create"
+    TAKE_OVER = "take_over"
+    HOLD = "hold"
+    UNKNOWN = "unknown"
+
+
+class PlannedCall(msgspec.Struct, frozen=True):
+    """A call to Cordial exactly as it would go out, the API key aside; made only under `condition` if that is not empty."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    condition: str = ""
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What would be done for one segment: its list, and the first calls.
+
+    `reason` says why the list is called or held as it is, empty where there is nothing to say. `more_calls`: not all
+    calls are shown. `as_import`: so much is owed that it travels as a file, and `calls` is what the file stands for. `dry_run`: none of it is sent until the account's dry run ends.
+    """
+
+    account: str
+    segment_name: str
+    list_name: str
+    fate: ListFate
+    reason: str
+    calls: list[PlannedCall]
+    more_calls: bool
+    as_import: bool
+    dry_run: bool

@@ -1,0 +1,111 @@
+"""Appending a delivery to the inbox: one short transaction, the same price for ten users as for ten thousand."""
+
+import sqlite3
+from typing import NamedTuple
+
+import msgspec
+
+from service.model.deliveries import Action, Delivery, Receipt
+from service.store.sqlite import queries
+
+# Small enough that a delivery arriving while a piece is folded hardly waits.
+USERS_PER_PIECE = 250
+
+_SQL = queries.load("accept")
+_encode = msgspec.json.Encoder().encode
+
+
+class _Known(NamedTuple):
+    """A row of `find`."""
+
+    segment_id: int
+    segment_name: str
+    sync_id: int | None
+    delivery_id: int | None
+    has_page: bool
+
+
+def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> Receipt:
+    """Keep the whole of a delivery, unless it was kept before (R3).
+
+    By few statements: each hands the interpreter to the thread that answers, and waits to get it back.
+    """
+    identity = {
+        "account_id": account_id,
+        "heap_id": delivery.segment_id,
+        "task_id": delivery.task_id,
+        "page_number": delivery.page_number,
+        "digest": delivery.digest,
+    }
+    row = connection.execute(_SQL["find"], identity).fetchone()
+    known = _add_segment(connection, account_id, delivery) if row is None else _Known(*row)
+    if known.delivery_id is not None:
+        connection.execute(_SQL["count_duplicate"], {"sync_id": known.sync_id})
+        return Receipt(duplicate=True, delivery_id=known.delivery_id, segment_id=known.segment_id)
+    sync_id = known.sync_id or _add_sync(connection, known.segment_id, delivery)
+    if known.segment_name != delivery.segment_name:
+        _rename_segment(connection, known.segment_id, sync_id, delivery.segment_name)
+    figures = {
+        "added": len(delivery.add),
+        "removed": len(delivery.remove),
+        "rejected": delivery.rejected_count,
+        "now_ms": delivery.received_at_ms,
+        "sync_id": sync_id,
+    }
+    rejected_users = _encode(delivery.rejected).decode()
+    cursor = connection.execute(_SQL["add_delivery"], {**identity, **figures, "rejected_users": rejected_users})
+    delivery_id = cursor.lastrowid or 0
+    pieces = _pieces(delivery)
+    connection.executemany(
+        _SQL["add_piece"],
+        [
+            (known.segment_id, delivery_id, delivery.identity, wanted, users, contacts)
+            for wanted, users, contacts in pieces
+        ],
+    )
+    connection.execute(
+        _SQL["count_delivery"],
+        {**figures, "total_pages": delivery.total_pages, "new_page": not known.has_page, "pieces": len(pieces)},
+    )
+    return Receipt(duplicate=False, delivery_id=delivery_id, segment_id=known.segment_id)
+
+
+def _add_segment(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> _Known:
+    values = {
+        "account_id": account_id,
+        "heap_id": delivery.segment_id,
+        "name": delivery.segment_name,
+        "now_ms": delivery.received_at_ms,
+    }
+    segment_id = connection.execute(_SQL["add_segment"], values).lastrowid or 0
+    return _Known(segment_id, delivery.segment_name, sync_id=None, delivery_id=None, has_page=False)
+
+
+def _add_sync(connection: sqlite3.Connection, segment_id: int, delivery: Delivery) -> int:
+    values = {
+        "segment_id": segment_id,
+        "task_id": delivery.task_id,
+        "action": delivery.action.value,
+        "total_pages": delivery.total_pages,
+        "now_ms": delivery.received_at_ms,
+    }
+    return connection.execute(_SQL["add_sync"], values).lastrowid or 0
+
+
+def _rename_segment(connection: sqlite3.Connection, segment_id: int, sync_id: int, name: str) -> None:
+    """Take over the name of a page, unless a newer sync has told one."""
+    key = {"segment_id": segment_id, "sync_id": sync_id}
+    if connection.execute(_SQL["find_newer_sync"], key).fetchone() is None:
+        connection.execute(_SQL["rename_segment"], {"segment_id": segment_id, "name": name})
+
+
+def _pieces(delivery: Delivery) -> list[tuple[int, int, str | None]]:
+    """Return (wanted, users, JSON array of user ids) of each piece; a drain is one piece without ids."""
+    if delivery.action is Action.DRAIN:
+        return [(0, 0, None)]
+    pieces: list[tuple[int, int, str | None]] = []
+    for wanted, users in ((1, delivery.add), (0, delivery.remove)):
+        for start in range(0, len(users), USERS_PER_PIECE):
+            piece = users[start : start + USERS_PER_PIECE]
+            pieces.append((wanted, len(piece), _encode(piece).decode()))
+    return pieces

@@ -1,0 +1,56 @@
+"""Syncs whose pages are still arriving, so that whoever plans ahead need not judge a million users by the first page."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.model.deliveries import Delivery
+
+# Heap repeats what was not answered for hours, but sends the pages of a sync in one go.
+_SILENCE_SECONDS = 60.0
+
+
+@dataclass
+class _Arrival:
+    pages: int = 0
+    users: int = 0
+    at: float = 0.0
+    pages_to_come: int = 0
+
+
+class Arrivals:
+    """What has come of each sync since the start, in memory only; forgotten once it is folded, or silent for a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._arrivals: dict[int, dict[str, _Arrival]] = {}
+
+    def note(self, segment_id: int, page: Delivery) -> None:
+        """Note a page of one of the segment's syncs."""
+        syncs = self._arrivals.setdefault(segment_id, {})
+        arrival = syncs.setdefault(page.task_id, _Arrival())
+        arrival.pages += 1
+        arrival.users += len(page.add) + len(page.remove)
+        arrival.at = self._clock()
+        arrival.pages_to_come = max(0, page.total_pages - arrival.pages)
+
+    def users_to_come(self, segment_id: int, unfolded_users: int) -> int:
+        """Return about how many users are not in the ledger yet, taking the missing pages to be like those that came.
+
+        `unfolded_users` of all segments wait to be folded: at most what has come of this one is among them.
+        """
+        now, came, missing = self._clock(), 0, 0
+        for task_id, arrival in list(self._arrivals.get(segment_id, {}).items()):
+            is_whole = not arrival.pages_to_come
+            if not unfolded_users and (is_whole or now - arrival.at > _SILENCE_SECONDS):
+                self._forget(segment_id, task_id)
+                continue
+            came += arrival.users
+            if now - arrival.at <= _SILENCE_SECONDS:
+                missing += arrival.users * arrival.pages_to_come // arrival.pages
+        return min(came, unfolded_users) + missing
+
+    def _forget(self, segment_id: int, task_id: str) -> None:
+        del self._arrivals[segment_id][task_id]
+        if not self._arrivals[segment_id]:
+            del self._arrivals[segment_id]

@@ -1,0 +1,65 @@
+"""Finding what to send next: the pieces of a segment say which contacts, the ledger says what they want now."""
+
+import sqlite3
+from collections.abc import Mapping
+
+import msgspec
+
+from service.model.changes import Change, ClaimCursor, Claimed, ContactWork, Stretch
+from service.store.sqlite import queries
+
+_SQL = queries.load("claim")
+_decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int]]).decode
+
+# A crash can leave many pieces that turn out to be settled; no claim holds the reader up for all of them.
+_MOST_PIECES = 32
+
+
+def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
+    """Return contacts with a pending change in the segment, at most `limit`, going on from `cursor`.
+
+    Each comes with its pending changes in all lists of the account (R5). It may find none and yet not be at the end.
+    """
+    stretches: list[Stretch] = []
+    for _ in range(_MOST_PIECES):
+        position = {"segment_id": segment_id, "piece_id": cursor.piece_id}
+        row = connection.execute(_SQL["next_piece"], position).fetchone()
+        if row is None:
+            return Claimed(stretches, cursor, exhausted=True)
+        piece_id, identity, length = row
+        start = cursor.start if piece_id == cursor.piece_id else 0
+        values = {
+            "account_id": account_id,
+            "piece_id": piece_id,
+            "prefix": f"{identity}:" if identity else "",
+            "start": start,
+            "stop": start + limit,
+        }
+        works, is_left = _read_works(connection, values)
+        complete = start + limit >= length
+        stretches.append(Stretch(piece_id, works, complete, is_left))
+        cursor = ClaimCursor(piece_id + 1, 0) if complete else ClaimCursor(piece_id, start + limit)
+        if works:
+            break
+    return Claimed(stretches, cursor, exhausted=False)
+
+
+def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int]) -> tuple[list[ContactWork], bool]:
+    """Return the contacts to send, and whether any was left out because it travels with an import."""
+    works: list[ContactWork] = []
+    is_left = False
+    contact = ""
+    changes: list[Change] = []
+    (rows,) = connection.execute(_SQL["claim"], values).fetchone()
+    for row_contact, segment_id, wanted, attempts, failures, is_sent in _decode_rows(rows):
+        if is_sent:
+            is_left = True
+            continue
+        if row_contact != contact:
+            if changes:
+                works.append(ContactWork(contact, tuple(changes)))
+            contact, changes = row_contact, []
+        changes.append(Change(segment_id, bool(wanted), attempts, failures))
+    if changes:
+        works.append(ContactWork(contact, tuple(changes)))
+    return works, is_left

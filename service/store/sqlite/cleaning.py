@@ -1,0 +1,113 @@
+"""Taking a contact out of everything that mentions it besides the ledger, a bounded step at a time."""
+
+import json
+import sqlite3
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from service.store.sqlite import queries
+
+_SQL = queries.load("erase")
+
+# One transaction's share, so that deliveries never wait long behind an erasure; a piece has at most 250 contacts.
+_PIECES_AT_ONCE = 40
+_ROWS_AT_ONCE = 1_000
+# A rejected value is kept cut to this length.
+_CUT_AT = 64
+_ERASED = "(erased)"
+# A shorter id is part of many a word that is not about the user.
+_SHORTEST_IN_TEXT = 6
+
+
+class Named(NamedTuple):
+    """A contact (`key:value`) of an account."""
+
+    account_id: int
+    contact: str
+
+    @property
+    def user(self) -> str:
+        """The user's id as it stands in pages."""
+        return self.contact.split(":", 1)[1]
+
+
+class Step(NamedTuple):
+    """The last row that a step looked at, 0 at the end; and how many users it took out of the inbox."""
+
+    last: int
+    taken_out: int = 0
+
+
+def clean_unfolded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
+    """Take the contact out of the next pieces that are not in the ledger yet."""
+    rows, last = _pieces(connection, named, after)
+    unfolded = [piece_id for piece_id, is_folded in rows if not is_folded]
+    for piece_id in unfolded:
+        connection.execute(_SQL["take_out_of_piece"], {"id": piece_id, "contact": named.contact})
+    return Step(last, len(unfolded))
+
+
+def clean_folded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
+    """Blank the contact in the next pieces that are the list of whom to send."""
+    rows, last = _pieces(connection, named, after)
+    for piece_id, is_folded in rows:
+        if is_folded:
+            connection.execute(_SQL["blank_in_piece"], {"id": piece_id, "contact": named.contact})
+    return Step(last)
+
+
+def clean_rejected(connection: sqlite3.Connection, named: Named, after: int) -> Step:
+    """Blank the user among the rejected users of the next deliveries; place and reason stay."""
+    values = {"account_id": named.account_id, "after": after, "limit": _ROWS_AT_ONCE}
+    rows = connection.execute(_SQL["deliveries"], values).fetchall()
+    for delivery_id, text in rows:
+        rejected = json.loads(text)
+        meant = [entry for entry in rejected if _is_meant(entry["value"].casefold(), named.user.casefold())]
+        for entry in meant:
+            entry["value"] = _ERASED
+        if meant:
+            changed = {"id": delivery_id, "rejected_users": json.dumps(rejected, ensure_ascii=False)}
+            connection.execute(_SQL["set_rejected_users"], changed)
+    return Step(rows[-1][0] if len(rows) == _ROWS_AT_ONCE else 0)
+
+
+def clean_failures(connection: sqlite3.Connection, named: Named, after: int) -> Step:
+    """Blank the words of Cordial's that name the user in the next failures, of whichever contact."""
+    if len(named.user) < _SHORTEST_IN_TEXT:
+        return Step(0)
+    last = connection.execute(_SQL["last_failure"], {"after": after, "limit": _ROWS_AT_ONCE}).fetchone()[0]
+    if last is None:
+        return Step(0)
+    connection.execute(_SQL["blank_failures"], {**_texts(named), "after": after, "last": last})
+    return Step(last)
+
+
+def clean_remarks(connection: sqlite3.Connection, named: Named) -> None:
+    """Blank what names the user among the few remarks about accounts, lists, imports and people's actions."""
+    connection.execute(_SQL["blank_import_position"], named._asdict())
+    if len(named.user) >= _SHORTEST_IN_TEXT:
+        for statement in ("blank_account", "blank_lists", "blank_imports", "blank_audit"):
+            connection.execute(_SQL[statement], _texts(named))
+
+
+def is_in_use(connection: sqlite3.Connection, named: Named) -> bool:
+    """Tell whether an import or a drain under way still needs the contact."""
+    return bool(connection.execute(_SQL["is_in_use"], named._asdict()).fetchone()[0])
+
+
+def _pieces(connection: sqlite3.Connection, named: Named, after: int) -> tuple[list[tuple[int, bool]], int]:
+    """Return (id, is folded) of those of the next pieces that name the contact, and the last piece looked at."""
+    values = {**named._asdict(), "after": after, "limit": _PIECES_AT_ONCE}
+    rows = connection.execute(_SQL["pieces"], values).fetchall()
+    naming = [(piece_id, bool(is_folded)) for piece_id, is_folded, names_contact in rows if names_contact]
+    return naming, rows[-1][0] if len(rows) == _PIECES_AT_ONCE else 0
+
+
+def _is_meant(value: str, user: str) -> bool:
+    if len(user) < _SHORTEST_IN_TEXT:
+        return value.strip() == user
+    return user in value or (len(value) >= _CUT_AT and user.startswith(value))
+
+
+def _texts(named: Named) -> dict[str, Any]:
+    return {**named._asdict(), "user": named.user, "encoded": quote(named.user, safe="")}

@@ -1,0 +1,229 @@
+"""Erasing a person's data: off the lists first, as any change is sent, then out of every table.
+
+Heap is the source: whom it names again afterwards is a member again. While an erasure is open, what Heap says of the
+contact is taken back.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from service.clock import SteadyClock
+from service.log import mask
+from service.model.views import AskedErasure, ErasureView
+from service.store.sqlite import cleaning, queries
+from service.store.sqlite.backlog import Backlog
+from service.store.sqlite.cleaning import Named, Step
+from service.store.sqlite.folding import DEAD, SETTLED, Delta, Tally, uncount_member
+from service.store.sqlite.writer import Writer
+
+log = structlog.get_logger()
+
+_SQL = queries.load("erase")
+_REQUEUE = queries.load("fold")["requeue"]
+_AUDIT = queries.load("steer")["audit"]
+
+
+class _Open(NamedTuple):
+    """A row of `open`; `left` counts the memberships that Cordial has not confirmed to be over."""
+
+    id: int
+    account_id: int
+    account: str
+    contact: str
+    keep_on_lists: int
+    actor: str
+    left: int
+
+    @property
+    def named(self) -> Named:
+        return Named(self.account_id, self.contact)
+
+    @property
+    def masked(self) -> str:
+        return mask(self.named.user)
+
+
+class Erasures:
+    """The erasures asked for; `apply` keeps figures in memory current, `wake_folder` has requeued contacts sent."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        clock: SteadyClock,
+        apply: Callable[[Mapping[int, Delta]], None],
+        wake_folder: Callable[[], None],
+        backlog: Backlog,
+    ) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._apply = apply
+        self._wake_folder = wake_folder
+        self._backlog = backlog
+        # Set when an erasure was asked for.
+        self.asked = asyncio.Event()
+
+    async def request(self, account: str, contacts: Sequence[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
+        """Have the contacts (`key:value`) of an account erased.
+
+        Durable when this returns; asking again changes nothing, except that `keep_on_lists` ends the wait for Cordial.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[AskedErasure, Tally]:
+            tally, found, ids = Tally(), 0, []
+            for contact in contacts:
+                values = {
+                    "account": account,
+                    "contact": contact,
+                    "keep_on_lists": keep_on_lists,
+                    "actor": actor,
+                    "now_ms": self._clock.now_ms(),
+                }
+                row = connection.execute(_SQL["request"], values).fetchone()
+                if row is None:
+                    continue
+                ids.append(row[0])
+                named = Named(row[1], contact)
+                found += len(_memberships(connection, named))
+                if not keep_on_lists:
+                    _take_off(connection, named, tally, again=True)
+            tally.write(connection, self._clock.now_ms())
+            self._audit(connection, actor, "user.forget", f"{account} {mask(contacts[0].split(':', 1)[1])}", found)
+            return AskedErasure(found, ids), tally
+
+        asked, _ = await self._writer.run(work, on_commit=lambda result: self._apply(result[1].segments))
+        self._wake_folder()
+        self.asked.set()
+        return asked
+
+    async def open(self) -> list[ErasureView]:
+        """Return the erasures that are not over, without naming anybody."""
+        return [
+            ErasureView(each.id, each.account, each.masked, bool(each.keep_on_lists), each.left)
+            for each in await self._open()
+        ]
+
+    async def advance(self) -> int:
+        """Do what can be done now for each open erasure; return how many came to their end."""
+        finished = 0
+        for erasure in await self._open():
+            await self._in_steps(cleaning.clean_unfolded, erasure.named)
+            if not erasure.keep_on_lists:
+                await self._take_back(erasure.named)
+            if await self._may_finish(erasure):
+                await self._in_steps(cleaning.clean_folded, erasure.named)
+                await self._in_steps(cleaning.clean_rejected, erasure.named)
+                await self._in_steps(cleaning.clean_failures, erasure.named)
+                finished += await self._finish(erasure)
+        return finished
+
+    async def _open(self) -> list[_Open]:
+        rows = await self._writer.run(lambda connection: connection.execute(_SQL["open"]).fetchall())
+        return [_Open(*row) for row in rows]
+
+    async def _take_back(self, named: Named) -> None:
+        def work(connection: sqlite3.Connection) -> Tally:
+            tally = Tally()
+            _take_off(connection, named, tally, again=False)
+            tally.write(connection, self._clock.now_ms())
+            return tally
+
+        await self._writer.run(work, on_commit=lambda tally: self._apply(tally.segments))
+        self._wake_folder()
+
+    async def _in_steps(self, clean: Callable[[sqlite3.Connection, Named, int], Step], named: Named) -> None:
+        after = 0
+        while True:
+            start = after
+            step = await self._writer.run(
+                lambda connection: clean(connection, named, start),  # noqa: B023
+                on_commit=lambda step: self._taken_out(step.taken_out),
+            )
+            after = step.last
+            if not after:
+                return
+
+    def _taken_out(self, users: int) -> None:
+        self._backlog.unfolded_users -= users
+
+    async def _may_finish(self, erasure: _Open) -> bool:
+        return await self._writer.run(lambda connection: _may_finish(connection, erasure))
+
+    async def _finish(self, erasure: _Open) -> bool:
+        """Remove the last rows, unless the contact has come into use again meanwhile; return whether it is over."""
+
+        def work(connection: sqlite3.Connection) -> Tally | None:
+            if not _may_finish(connection, erasure):
+                return None
+            tally = Tally()
+            for membership in _memberships(connection, erasure.named):
+                _forget_membership(connection, erasure.named, membership, tally)
+            cleaning.clean_remarks(connection, erasure.named)
+            connection.execute(_SQL["finish"], {"id": erasure.id})
+            tally.write(connection, self._clock.now_ms())
+            self._audit(connection, erasure.actor, "user.erased", f"{erasure.account} {erasure.masked}", 1)
+            return tally
+
+        tally = await self._writer.run(work, on_commit=lambda tally: self._apply(tally.segments if tally else {}))
+        if tally is not None:
+            log.info("user.erased", account=erasure.account, user=erasure.masked)
+        return tally is not None
+
+    def _audit(self, connection: sqlite3.Connection, actor: str, action: str, target: str, changes: int) -> None:
+        line = {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target, "changes": changes}
+        connection.execute(_AUDIT, line)
+
+
+class _Membership(NamedTuple):
+    """A row of `memberships`."""
+
+    segment_id: int
+    wanted: int
+    state: int
+    sync_id: int
+    has_list: int
+
+
+def _memberships(connection: sqlite3.Connection, named: Named) -> list[_Membership]:
+    return [_Membership(*row) for row in connection.execute(_SQL["memberships"], named._asdict()).fetchall()]
+
+
+def _take_off(connection: sqlite3.Connection, named: Named, tally: Tally, *, again: bool) -> None:
+    """Owe Cordial the contact's removal from each list it may be on; `again` also where a removal was given up."""
+    for membership in _memberships(connection, named):
+        if not membership.has_list:
+            # Nothing was ever sent for this list.
+            _forget_membership(connection, named, membership, tally)
+        elif membership.wanted or (again and membership.state == DEAD):
+            segment, sync = tally.segments[membership.segment_id], tally.syncs[membership.sync_id]
+            uncount_member(segment, sync, membership.state, bool(membership.wanted), 1)
+            segment.add("members", -membership.wanted)
+            segment.add("pending", 1)
+            sync.add("pending", 1)
+            key = {**named._asdict(), "segment_id": membership.segment_id}
+            connection.execute(_SQL["remove_failure"], key)
+            connection.execute(_SQL["take_off"], key)
+            connection.execute(_REQUEUE, {**key, "contacts": json.dumps([named.contact])})
+
+
+def _forget_membership(connection: sqlite3.Connection, named: Named, membership: _Membership, tally: Tally) -> None:
+    segment = tally.segments[membership.segment_id]
+    # What a sync has settled stays to its credit; what it still owed is overtaken.
+    sync = Delta() if membership.state == SETTLED else tally.syncs[membership.sync_id]
+    uncount_member(segment, sync, membership.state, bool(membership.wanted), 1)
+    sync.add("superseded", 1)
+    segment.add("members", -membership.wanted)
+    key = {**named._asdict(), "segment_id": membership.segment_id}
+    connection.execute(_SQL["remove_failure"], key)
+    connection.execute(_SQL["remove_member"], key)
+
+
+def _may_finish(connection: sqlite3.Connection, erasure: _Open) -> bool:
+    if cleaning.is_in_use(connection, erasure.named):
+        return False
+    left = _memberships(connection, erasure.named)
+    return bool(erasure.keep_on_lists) or not any(each.wanted or each.state != SETTLED for each in left)

@@ -1,0 +1,40 @@
+"""Accounts and segments read as a whole: what the store holds in memory beside the file, and for who looks from outside."""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from service.model.lists import Segment
+from service.store.sqlite import queries
+
+_LISTS = queries.load("lists")
+
+
+class Owed(NamedTuple):
+    """What one segment owes: changes that may be sent, and changes that wait for a retry."""
+
+    segment_id: int
+    account: str
+    pending: int
+    waiting: int
+
+
+def add_accounts(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:
+    """Add those accounts that are new; return the ids of all that the store knows, by name."""
+    connection.executemany(_LISTS["add_account"], [{"name": name} for name in names])
+    return {name: account_id for account_id, name, *_ in connection.execute(_LISTS["accounts"])}
+
+
+def read_backlog(connection: sqlite3.Connection) -> tuple[list[Owed], int]:
+    """Return what each segment owes, and how many users of the inbox are not folded yet."""
+    owed = [Owed(*row) for row in connection.execute(_LISTS["pending_by_segment"])]
+    return owed, connection.execute(_LISTS["unfolded_users"]).fetchone()[0]
+
+
+def read_segments(connection: sqlite3.Connection) -> list[Segment]:
+    """Return every segment; also for those who read the file without the service."""
+    fields = Segment.__struct_fields__
+    rows = connection.execute(_LISTS["segments"])
+    return [msgspec.convert(dict(zip(fields, row, strict=True)), Segment) for row in rows]

@@ -1,0 +1,292 @@
+"""Reading for people: pages of what is kept, on connections of its own that cannot write and never read for long."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from service.errors import ErrorCode, ServiceError
+from service.model.changes import MemberState
+from service.model.imports import ImportState, ImportView, Journey
+from service.model.lists import ListState
+from service.model.views import (
+    AuditView,
+    DeliveryView,
+    FailureGroupView,
+    FailureView,
+    MemberView,
+    OwedView,
+    RecordedAccount,
+    SegmentView,
+    SyncState,
+    SyncView,
+)
+from service.store.sqlite import opening, queries
+from service.store.sqlite.folding import DEAD, PENDING, SETTLED, WAITING
+from service.store.sqlite.import_reading import read_imports, read_journey
+from service.store.sqlite.opening import Connection
+from service.store.sqlite.rows import View, as_views, named_rows
+from service.store.sqlite.settling import NEVER_MS
+
+Result = TypeVar("Result")
+
+_SQL = queries.load("read")
+_TIME_LIMIT_SECONDS = 2.0
+_INSTRUCTIONS_BETWEEN_LOOKS = 20_000
+_MOST_WAITING = 64
+_RETRY_AFTER_SECONDS = 5
+_LARGEST_ID = 2**63 - 1
+_MOST_GROUPS = 200
+
+_STATES = {
+    SETTLED: MemberState.SETTLED,
+    PENDING: MemberState.PENDING,
+    WAITING: MemberState.WAITING,
+    DEAD: MemberState.DEAD,
+}
+
+
+class Reader:
+    """Answers questions about the store at a path; made by `Reader.open`.
+
+    Everything that returns a list takes `after`, the id of the last row of the page before, and `limit`, the most rows
+    to return. Each method raises `ServiceError` (`STORE_UNAVAILABLE`, 503) when its query takes longer than the time
+    limit or the file cannot be read.
+    """
+
+    def __init__(
+        self, connections: Sequence[Connection], stack: contextlib.AsyncExitStack, time_limit_seconds: float
+    ) -> None:
+        self._stack = stack
+        self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        for connection in connections:
+            self._free.put_nowait(connection)
+        self._watching = connections[0]
+        self._time_limit_seconds = time_limit_seconds
+        self._waiting = 0
+
+    @classmethod
+    async def open(
+        cls, database: Path, *, connections: int = 2, time_limit_seconds: float = _TIME_LIMIT_SECONDS
+    ) -> "Reader":
+        """Open the store at `database`; raises `opening.StoreOpenError` when there is none, or it is not ours."""
+        async with contextlib.AsyncExitStack() as stack:
+            opened: list[Connection] = []
+            for _ in range(connections):
+                connection = await opening.open_reader(database)
+                stack.push_async_callback(connection.close)
+                opened.append(connection)
+            return cls(opened, stack.pop_all(), time_limit_seconds)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._stack.aclose()
+
+    async def syncs(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: SyncState | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[SyncView]:
+        """Return syncs, the newest first."""
+        values = {"account": account, "list_id": list_id, "state": state and state.value}
+        return await self._run(lambda connection: _views(connection, "syncs", SyncView, _newest(after, limit) | values))
+
+    async def sync(self, sync_id: int) -> SyncView | None:
+        """Return one sync."""
+        values = {**_only(sync_id), "account": None, "list_id": None, "state": None}
+        return await self._run(lambda connection: _one(_views(connection, "syncs", SyncView, values)))
+
+    async def segments(
+        self,
+        *,
+        account: str | None = None,
+        state: ListState | None = None,
+        search: str | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[SegmentView]:
+        """Return segments and their lists, the oldest first; `search` is a part of a name, or Heap's segment id."""
+        values = {"account": account, "state": state and state.value, "search": search}
+        page = {"first": (after or 0) + 1, "last": _LARGEST_ID, "limit": limit}
+        return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | values))
+
+    async def segment(self, list_id: int) -> SegmentView | None:
+        """Return one segment and its list."""
+        values = {**_only(list_id), "account": None, "state": None, "search": None}
+        return await self._run(lambda connection: _one(_views(connection, "lists", SegmentView, values)))
+
+    async def failures(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        reason: str | None = None,
+        dead: bool | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[FailureView]:
+        """Return changes that did not go through, the newest first."""
+        values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead}
+        return await self._run(lambda connection: _failures(connection, _newest(after, limit) | values))
+
+    async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
+        """Return the failures grouped by list and reason, the largest groups first, at most 200."""
+        values = {"account": account, "list_id": list_id, "limit": _MOST_GROUPS}
+        return await self._run(lambda connection: _views(connection, "failure_groups", FailureGroupView, values))
+
+    async def accounts(self) -> list[RecordedAccount]:
+        """Return every account by name."""
+        return await self._run(lambda connection: _views(connection, "accounts", RecordedAccount, {}))
+
+    async def deliveries(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        sync_id: int | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[DeliveryView]:
+        """Return accepted pages with their rejected users, the newest first."""
+        values = {"account": account, "list_id": list_id, "sync_id": sync_id}
+        return await self._run(lambda connection: _deliveries(connection, _newest(after, limit) | values))
+
+    async def member(self, list_id: int, contact: str) -> MemberView | None:
+        """Return what the ledger knows of a contact (`key:value`) and a list, if anything."""
+        return await self._run(lambda connection: _member(connection, {"list_id": list_id, "contact": contact}))
+
+    async def owed(self, list_id: int) -> OwedView:
+        """Return how many additions and removals of a list are still to be sent; none for a list that is not there."""
+        values = {"list_id": list_id}
+        found = await self._run(lambda connection: _one(_views(connection, "owed", OwedView, values)))
+        return found or OwedView(0, 0)
+
+    async def has_unfolded(self, list_id: int) -> bool:
+        """Tell whether pages of the list were accepted that are not in the ledger yet."""
+        values = {"list_id": list_id}
+        return await self._run(lambda connection: bool(connection.execute(_SQL["has_unfolded"], values).fetchone()[0]))
+
+    async def imports(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: ImportState | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[ImportView]:
+        """Return imports, the newest first."""
+        values = {"account": account, "list_id": list_id, "state": state and state.value}
+        return await self._run(lambda connection: read_imports(connection, _newest(after, limit) | values))
+
+    async def journey(self, list_id: int, contact: str) -> Journey | None:
+        """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
+        return await self._run(lambda connection: read_journey(connection, {"list_id": list_id, "contact": contact}))
+
+    async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
+        """Return what people did, the latest first."""
+        return await self._run(lambda connection: _views(connection, "audit", AuditView, _newest(after, limit)))
+
+    async def version(self) -> int:
+        """Return a number that is another one whenever something was written since."""
+
+        def read(connection: sqlite3.Connection) -> int:
+            version: int = connection.execute(_SQL["data_version"]).fetchone()[0]
+            return version
+
+        # The number is only comparable on one and the same connection.
+        return await self._watching.run(read)
+
+    async def _run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        if self._waiting >= _MOST_WAITING:
+            raise _unavailable("too many questions at once")
+        self._waiting += 1
+        try:
+            connection = await self._free.get()
+        finally:
+            self._waiting -= 1
+        # Shielded: someone who goes away must not give back a connection that is still reading.
+        task = asyncio.ensure_future(self._read(connection, function))
+        return await asyncio.shield(task)
+
+    async def _read(self, connection: Connection, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        try:
+            return await connection.run(lambda database: _limited(database, function, self._time_limit_seconds))
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                raise _unavailable(
+                    f"the answer takes longer than {self._time_limit_seconds:g} s; ask for less"
+                ) from None
+            raise _unavailable(f"the store cannot be read: {error}") from error
+        finally:
+            self._free.put_nowait(connection)
+
+
+def _unavailable(message: str) -> ServiceError:
+    return ServiceError(ErrorCode.STORE_UNAVAILABLE, message, retry_after_seconds=_RETRY_AFTER_SECONDS)
+
+
+def _limited(
+    connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], Result], seconds: float
+) -> Result:
+    deadline = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
+    return function(connection)
+
+
+def _newest(after: int | None, limit: int) -> dict[str, Any]:
+    return {"first": 0, "last": _LARGEST_ID if after is None else after - 1, "limit": limit}
+
+
+def _only(row_id: int) -> dict[str, Any]:
+    return {"first": row_id, "last": row_id, "limit": 1}
+
+
+def _one(views: list[View]) -> View | None:
+    return views[0] if views else None
+
+
+def _rows(connection: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return named_rows(connection.execute(_SQL[statement], values))
+
+
+def _views(connection: sqlite3.Connection, statement: str, view: type[View], values: Mapping[str, Any]) -> list[View]:
+    return as_views(_rows(connection, statement, values), view)
+
+
+def _failures(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[FailureView]:
+    return _views(connection, "failures", FailureView, {**values, "never_ms": NEVER_MS})
+
+
+def _deliveries(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[DeliveryView]:
+    if values["sync_id"] is not None:
+        first, last = connection.execute(_SQL["deliveries_of_sync"], {"sync_id": values["sync_id"]}).fetchone()
+        values = {**values, "first": first, "last": min(last, values["last"])}
+    rows = _rows(connection, "deliveries", values)
+    return [msgspec.convert({**row, "rejected_users": json.loads(row["rejected_users"])}, DeliveryView) for row in rows]
+
+
+def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> MemberView | None:
+    rows = _rows(connection, "member", values)
+    if not rows:
+        return None
+    row = rows[0]
+    failure_id = row.pop("failure_id")
+    failure = None
+    if failure_id is not None:
+        anything = {"account": None, "list_id": None, "reason": None, "dead": None}
+        failure = _one(_failures(connection, _only(failure_id) | anything))
+    return MemberView(
+        **{**row, "wanted": bool(row["wanted"]), "state": _STATES[row["state"]]},
+        failure=failure,
+    )

@@ -1,0 +1,294 @@
+"""The store as the stages see it: accept, fold, claim, settle, and what is known of lists and accounts.
+
+Every method speaks in terms of `model.py`; nothing of SQLite shows in a signature, so that another implementation can
+take this one's place (the same tests are to hold it).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.clock import SteadyClock
+from service.errors import BacklogFullError, StoreUnavailableError
+from service.model.accounts import AccountState
+from service.model.changes import ClaimCursor, Claimed, Outcome
+from service.model.deliveries import Delivery, FoldProgress, Receipt
+from service.model.lists import Segment
+from service.store.sqlite import accepting, claiming, folding, loading, opening, queries, settling
+from service.store.sqlite.backlog import Backlog
+from service.store.sqlite.checkpointer import Checkpointer
+from service.store.sqlite.erasure import Erasures
+from service.store.sqlite.folding import Delta
+from service.store.sqlite.imports import Imports
+from service.store.sqlite.opening import Connection, ProcessLock, Result
+from service.store.sqlite.retention import Retention
+from service.store.sqlite.steering import Steering
+from service.store.sqlite.trouble import Trouble
+from service.store.sqlite.writer import Writer
+
+_LISTS = queries.load("lists")
+
+# A delivery that waits longer than this is answered 503; should it be written after all, Heap's repeat is a duplicate.
+_ACCEPT_TIMEOUT_SECONDS = 8.0
+_BYTES_PER_USER = 40
+
+# Rows come in no order, so a fold dirties about a page a user, and each page is written once a commit: large folds are
+# several times cheaper.
+_USERS_PER_FOLD = 20_000
+
+
+class SqliteStore:
+    """The store on one SQLite file; made by `SqliteStore.open`."""
+
+    def __init__(
+        self, lock: ProcessLock, connection: Connection, reader: Connection, max_backlog: int, clock: SteadyClock
+    ) -> None:
+        self._lock = lock
+        self._reader = reader
+        self._trouble = Trouble()
+        self._writer = Writer(connection, self._trouble)
+        self._max_backlog = max_backlog
+        self._clock = clock
+        self._account_ids: dict[str, int] = {}
+        self._account_of_segment: dict[int, str] = {}
+        self._accepted_at = float("-inf")
+        self.backlog = Backlog()
+        # Set when there is something to fold.
+        self.inbox_grew = asyncio.Event()
+        self.steering = Steering(self._writer, clock, self._apply, self.inbox_grew.set)
+        self.erasures = Erasures(self._writer, clock, self._apply, self.inbox_grew.set, self.backlog)
+        self.imports = Imports(
+            self._writer, clock, self._account_ids, read=self._read, apply=self._apply, backlog=self.backlog
+        )
+        self._retention: Retention | None = None
+        self._checkpointer: Checkpointer | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        accounts: Collection[str],
+        *,
+        max_backlog: int,
+        retention_days: int = 90,
+        clock: SteadyClock | None = None,
+    ) -> "SqliteStore":
+        """Open or make the store at `path` for the accounts named.
+
+        Raises `opening.StoreOpenError` saying what to do: in use by another process, newer schema, not ours, no access.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = ProcessLock(path)
+        except OSError as error:
+            raise opening.StoreOpenError(f"{path} cannot be opened: {error.strerror}") from error
+        try:
+            connection = await opening.open_writer(path)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            await connection.run(folding.prepare)
+            reader = await opening.open_reader(path)
+        except BaseException:
+            await connection.close()
+            lock.release()
+            raise
+        store = cls(lock, connection, reader, max_backlog, clock or SteadyClock())
+        try:
+            await store._load(list(accounts))
+        except BaseException as error:
+            await store.close()
+            if isinstance(error, StoreUnavailableError):
+                raise opening.StoreOpenError(f"{path} cannot be used: {error.message}") from error
+            raise
+        store._checkpointer = Checkpointer(store._writer, await opening.open_checkpointer(path))
+        store._retention = Retention(store._writer, store._clock, retention_days)
+        return store
+
+    async def close(self) -> None:
+        """Write what waits, checkpoint, close."""
+        if self._retention is not None:
+            await self._retention.stop()
+        if self._checkpointer is not None:
+            await self._checkpointer.close()
+        # The writer's connection last: only one that may write takes the WAL's files away.
+        await self._reader.close()
+        await self._writer.close()
+        self._lock.release()
+
+    async def add_accounts(self, accounts: Collection[str]) -> None:
+        """Make accounts known that may be new. Raises `StoreUnavailableError`."""
+        if not self._account_ids.keys() >= set(accounts):
+            self._account_ids |= await self._writer.run(lambda connection: loading.add_accounts(connection, accounts))
+
+    def serve(self, accounts: Collection[str], *, max_backlog: int, retention_days: int) -> None:
+        """Count the backlog of these accounts from now on, each known already, and keep to these bounds."""
+        self.backlog.serve(accounts)
+        self._max_backlog = max_backlog
+        if self._retention is not None:
+            self._retention.retention_days = retention_days
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the store, or None."""
+        return self._trouble.reason
+
+    @property
+    def waiting_changes(self) -> int:
+        """How many changes wait for their next call."""
+        return self.backlog.waiting_total
+
+    async def accept(self, delivery: Delivery) -> Receipt:
+        """Keep a delivery; it is durable when this returns (R1).
+
+        Raises `BacklogFullError` and `StoreUnavailableError`.
+        """
+        if self.backlog.total >= self._max_backlog:
+            raise BacklogFullError(self._max_backlog)
+        self._accepted_at = asyncio.get_running_loop().time()
+        account_id = self._account_ids[delivery.account]
+        users = len(delivery.add) + len(delivery.remove)
+
+        def on_commit(receipt: Receipt) -> None:
+            self._account_of_segment[receipt.segment_id] = delivery.account
+            if not receipt.duplicate:
+                self.backlog.unfolded_users += users
+                self.imports.arrivals.note(receipt.segment_id, delivery)
+                self.inbox_grew.set()
+
+        try:
+            async with asyncio.timeout(_ACCEPT_TIMEOUT_SECONDS):
+                return await self._writer.run(
+                    lambda connection: accepting.append_delivery(connection, account_id, delivery),
+                    size_bytes=users * _BYTES_PER_USER,
+                    on_commit=on_commit,
+                )
+        except TimeoutError:
+            raise StoreUnavailableError("it did not answer in time") from None
+
+    @property
+    def seconds_since_accept(self) -> float:
+        """How long ago the last delivery came."""
+        return asyncio.get_running_loop().time() - self._accepted_at
+
+    async def fold_next(self, *, small: bool = False) -> FoldProgress:
+        """Move the oldest deliveries from the inbox into the ledger: some 20,000 users, or one piece if `small`."""
+
+        def on_commit(folded: folding.Folded) -> None:
+            self.backlog.unfolded_users -= folded.taken_users
+            self._apply(folded.segments)
+
+        most_users = 1 if small else _USERS_PER_FOLD
+        now_ms = self._clock.now_ms()
+        folded = await self._writer.run(
+            lambda connection: folding.fold_next(connection, most_users, now_ms), alone=True, on_commit=on_commit
+        )
+        return folded.progress
+
+    def pending_segments(self, account: str) -> dict[int, int]:
+        """Return how many changes may be sent now, for each segment of the account that has any."""
+        return self.backlog.pending_segments(account)
+
+    def is_drained(self, segment_id: int) -> bool:
+        """Tell whether every change of the segment is settled or given up."""
+        return self.backlog.is_drained(segment_id)
+
+    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
+        """Return the next contacts of the segment that have a pending change, with all their pending ones.
+
+        Nothing is marked: what is in flight lives in the caller's memory, so a crash leaves nothing to clean up (R6).
+        """
+        account_id = self._account_ids[account]
+        return await self._read(lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit))
+
+    async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
+        """Write a batch of results and drop pieces that have no contact left to send; durable when this returns."""
+        pairs = [(self._account_ids[outcome.account], outcome) for outcome in outcomes]
+        now_ms = self._clock.now_ms()
+        await self._writer.run(
+            lambda connection: settling.settle(connection, pairs, spent_pieces, now_ms),
+            on_commit=lambda tally: self._apply(tally.segments),
+        )
+
+    async def release_due(self) -> int | None:
+        """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
+        now_ms = self._clock.now_ms()
+        _, next_due = await self._writer.run(
+            lambda connection: settling.release_due(connection, now_ms),
+            on_commit=lambda result: self._apply(result[0].segments),
+        )
+        self.inbox_grew.set()
+        return next_due
+
+    async def hasten(self, account: str) -> None:
+        """Send soon whatever waits through no fault of its own."""
+        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
+        await self._writer.run(lambda connection: settling.hasten(connection, account_id, now_ms))
+
+    async def segments(self) -> list[Segment]:
+        """Return every segment with its list and counters."""
+        return await self._read(loading.read_segments)
+
+    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
+        """Return Heap's id of another segment of the account that owns this list name, letter case aside."""
+        values = {"segment_id": segment_id, "list_name": list_name}
+        row = await self._read(lambda connection: connection.execute(_LISTS["list_name_taken"], values).fetchone())
+        return row[0] if row else None
+
+    async def set_list(self, segment: Segment) -> None:
+        """Record what `segment` says of its list: state, name, id, reason and what it was named after."""
+        values = {
+            "segment_id": segment.id,
+            "state": segment.list_state.value,
+            "list_name": segment.list_name,
+            "list_id": segment.list_id,
+            "reason": segment.list_reason,
+            "named_after": segment.list_named_after,
+        }
+        await self._execute(_LISTS["set_list"], values)
+
+    async def set_list_count(self, segment_id: int, count: int) -> None:
+        """Record how many contacts Cordial counts on the segment's list."""
+        values = {"segment_id": segment_id, "count": count, "now_ms": self._clock.now_ms()}
+        await self._execute(_LISTS["set_list_count"], values)
+
+    async def next_calls(self) -> dict[str, int]:
+        """Return when each slowed account may be called again (Unix ms), as last recorded."""
+        return dict(await self._read(lambda connection: connection.execute(_LISTS["next_calls"]).fetchall()))
+
+    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
+        """Record what the account's sending is doing, for those who look from outside."""
+        values = {
+            "account": account,
+            "state": state.value,
+            "reason": reason,
+            "next_call_at_ms": next_call_at_ms,
+            "now_ms": self._clock.now_ms(),
+        }
+        await self._execute(_LISTS["set_account_state"], values)
+
+    async def _execute(self, statement: str, values: Mapping[str, Any]) -> None:
+        await self._writer.run(lambda connection: connection.execute(statement, values).rowcount)
+
+    async def _read(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        try:
+            return await self._reader.run(function)
+        except sqlite3.Error as error:
+            self._trouble.note_failure(error)
+            raise StoreUnavailableError(str(error)) from error
+
+    async def _load(self, accounts: list[str]) -> None:
+        await self.add_accounts(accounts)
+        owed, self.backlog.unfolded_users = await self._read(loading.read_backlog)
+        for segment_id, account, pending, waiting in owed:
+            self._account_of_segment[segment_id] = account
+            self.backlog.change(account, segment_id, pending, waiting)
+        self.backlog.serve(accounts)
+
+    def _apply(self, segments: Mapping[int, Delta]) -> None:
+        for segment_id, delta in segments.items():
+            pending, waiting = delta.figures.get("pending", 0), delta.figures.get("waiting", 0)
+            self.backlog.change(self._account_of_segment[segment_id], segment_id, pending, waiting)

@@ -1,0 +1,1 @@
+"""What everything that speaks HTTP shares: connections, addresses, TLS, error answers, files."""
