@@ -99,7 +99,7 @@ class Service:
             self.accounts,
             self.keys,
             reader=reader,
-            ledger=store.steering,
+            steering=store.steering,
             sending=deliverer,
             erasures=store.erasures,
             backlog=lambda: store.backlog.total,

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Collection
-from typing import Protocol
 
 import aiohttp
 
@@ -12,37 +11,19 @@ from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, settler
 from service.deliver.cordial.client import CordialClient
-from service.deliver.imports import registry
 from service.deliver.imports.bulk_path import BulkPath
 from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
-from service.deliver.proof import verifier
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.rate.adaptive import make_limiter
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
+from service.store.port import Store
 
 # What Cordial asks for is far less; more would be a clock that was put right between two runs.
 _LONGEST_HOLD_SECONDS = 3_600.0
 _NOTEWORTHY_MS = 500
-
-
-class Store(pool.Backlog, keeper.Registry, verifier.Registry, Protocol):
-    """What sending for one account needs of the store."""
-
-    @property
-    def imports(self) -> registry.Registry:
-        """The imports of the store."""
-
-    def is_drained(self, segment_id: int) -> bool:
-        """Tell whether every change of the segment is settled or given up."""
-
-    async def hasten(self, account: str) -> None:
-        """Send soon whatever waits through no fault of its own."""
-
-    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
-        """Record what the account's sending is doing."""
 
 
 class SendingAccount:

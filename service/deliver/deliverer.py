@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Protocol
 
 import msgspec
 
 from service.clock import SteadyClock
 from service.config.settings import AccountSettings, StoreSettings
-from service.deliver import account as one_account
 from service.deliver import previewing, settler
 from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
@@ -22,6 +20,7 @@ from service.model.deliveries import Delivery
 from service.model.imports import BulkStatus
 from service.model.lists import VerifyResult
 from service.model.views import Preview
+from service.store.port import Store
 
 _TICK_SECONDS = 0.5
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
@@ -30,20 +29,6 @@ _RATE_WINDOW_SECONDS = 1.05
 
 # What only the receiving side reads of an account.
 _NOT_ABOUT_SENDING = ("heap_secrets", "heap_id_token", "timestamp_tolerance_seconds", "identities", "allow_drain")
-
-
-class Store(one_account.Store, settler.Ledger, Protocol):
-    """All that delivering needs of the store."""
-
-    @property
-    def waiting_changes(self) -> int:
-        """How many changes wait for their next call."""
-
-    async def release_due(self) -> int | None:
-        """Make waiting changes pending whose time has come; return when the next one's comes, if any."""
-
-    async def next_calls(self) -> dict[str, int]:
-        """Return when each slowed account may be called again (Unix ms), as last recorded."""
 
 
 class Deliverer:
@@ -62,7 +47,7 @@ class Deliverer:
         self._observer = observer
         self._session = client.make_session()
         self._settler = settler.Settler(
-            store,
+            store.settle,
             batch_results=store_settings.settle_batch_results,
             interval_seconds=store_settings.settle_interval_seconds,
             on_settled=observer.settled,

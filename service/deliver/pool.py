@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Protocol
 
 import structlog
 
@@ -18,7 +17,8 @@ from service.deliver.lists.keeper import ListKeeper
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
-from service.model.changes import ClaimCursor, Claimed, ContactWork, Outcome
+from service.model.changes import ContactWork, Outcome
+from service.store.port import Ledger
 
 log = structlog.get_logger()
 
@@ -30,23 +30,13 @@ _IDLE_SECONDS = 1.0
 _STOP_LOOK_SECONDS = 0.1
 
 
-class Backlog(Protocol):
-    """What the pool needs of the store."""
-
-    def pending_segments(self, account: str) -> dict[int, int]:
-        """Return the pending changes of each segment that has any."""
-
-    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
-        """Return the next contacts of a segment with a pending change."""
-
-
 class AccountPool:
     """Sends what one account owes."""
 
     def __init__(
         self,
         settings: AccountSettings,
-        backlog: Backlog,
+        store: Ledger,
         line: AccountLine,
         lists: ListKeeper,
         settler: Settler,
@@ -56,7 +46,7 @@ class AccountPool:
         now_ms: Callable[[], int],
     ) -> None:
         self._name = settings.name
-        self._backlog = backlog
+        self._store = store
         self._line = line
         self._lists = lists
         self._settler = settler
@@ -140,7 +130,7 @@ class AccountPool:
 
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
-        pending = self._backlog.pending_segments(self._name)
+        pending = self._store.pending_segments(self._name)
         lists = self._leave(self._lists.ready(pending), pending)
         self._share = max(1, self._most_ready // (len(lists) or 1))
         found = False
@@ -159,7 +149,7 @@ class AccountPool:
 
     async def _claim_next(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
         self._released.clear()
-        claimed = await self._backlog.claim(self._name, segment_id, queue.cursor, limit)
+        claimed = await self._store.claim(self._name, segment_id, queue.cursor, limit)
         queue.cursor, queue.exhausted = claimed.cursor, claimed.exhausted
         for stretch in claimed.stretches:
             for _ in range(queue.take_in(stretch, self._held, self._released)):

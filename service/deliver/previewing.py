@@ -1,7 +1,6 @@
 """Saying what would be sent for a segment, and sending none of it: Cordial is only asked, the store only read."""
 
 import asyncio
-from typing import Protocol
 
 import msgspec
 
@@ -15,25 +14,16 @@ from service.deliver.lists.naming import ListNamer
 from service.deliver.sending import changes_of_calls
 from service.errors import ErrorCode, ServiceError
 from service.model.accounts import AccountState
-from service.model.changes import Change, ClaimCursor, Claimed, ContactWork
+from service.model.changes import Change, ClaimCursor, ContactWork
 from service.model.deliveries import Delivery
 from service.model.lists import ListState, Segment
 from service.model.views import ListFate, PlannedCall, Preview
+from service.store.port import Store
 
 _MOST_SECONDS = 5.0
 _CLAIM_LIMIT = 100
 _UNSEEN = 0
 _IF_UNKNOWN = "Cordial knows no such contact"
-
-
-class Backlog(naming.Registry, Protocol):
-    """What previewing needs of the store."""
-
-    async def segments(self) -> list[Segment]:
-        """Return every segment."""
-
-    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
-        """Return the next contacts of a segment with a pending change; marks nothing."""
 
 
 class _Forecast(msgspec.Struct, frozen=True):
@@ -45,15 +35,15 @@ class _Forecast(msgspec.Struct, frozen=True):
 class Previewer:
     """Foretells the calls of one account."""
 
-    def __init__(self, settings: AccountSettings, backlog: Backlog, line: AccountLine) -> None:
+    def __init__(self, settings: AccountSettings, store: Store, line: AccountLine) -> None:
         self._settings = settings
-        self._backlog = backlog
+        self._store = store
         self._line = line
-        self._namer = ListNamer(settings, backlog, line)
+        self._namer = ListNamer(settings, store, line)
 
     async def of_segment(self, segment_id: int, most_calls: int) -> Preview:
         """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""
-        segments = {each.id: each for each in await self._backlog.segments() if each.account == self._settings.name}
+        segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
         segment = segments.get(segment_id)
         if segment is None:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
@@ -63,7 +53,7 @@ class Previewer:
 
     async def of_delivery(self, delivery: Delivery, most_calls: int) -> Preview:
         """Return what would be done for a page that is kept nowhere; a drain is shown without its calls."""
-        segments = {each.id: each for each in await self._backlog.segments() if each.account == self._settings.name}
+        segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
         known = [each for each in segments.values() if each.heap_id == delivery.segment_id]
         segment = known[0] if known else _unseen_segment(delivery)
         users = [(user, True) for user in delivery.add] + [(user, False) for user in delivery.remove]
@@ -77,7 +67,7 @@ class Previewer:
         works: dict[str, ContactWork] = {}
         cursor = ClaimCursor()
         while len(works) < most:
-            claimed = await self._backlog.claim(self._settings.name, segment_id, cursor, _CLAIM_LIMIT)
+            claimed = await self._store.claim(self._settings.name, segment_id, cursor, _CLAIM_LIMIT)
             works |= {work.contact: work for stretch in claimed.stretches for work in stretch.works}
             cursor = claimed.cursor
             if claimed.exhausted:

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -15,28 +14,22 @@ log = structlog.get_logger()
 _STORE_RETRY_SECONDS = 0.5
 
 
-class Ledger(Protocol):
-    """What the settler needs of the store."""
-
-    async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
-        """Make a batch of results durable; raises `StoreUnavailableError`."""
-
-
 class Settler:
     """Commits results in batches, by number or by age, whichever comes first.
 
+    `settle` makes results and spent pieces durable, or raises `StoreUnavailableError`.
     `batch_results` bounds what is not durable yet, and so what a crash repeats.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        settle: Callable[[Sequence[Outcome], Sequence[int]], Awaitable[None]],
         *,
         batch_results: int,
         interval_seconds: float,
         on_settled: Callable[[Sequence[Outcome]], None] = NOT_OBSERVED.settled,
     ) -> None:
-        self._ledger = ledger
+        self._settle = settle
         self.set_batching(batch_results, interval_seconds)
         self._on_settled = on_settled
         self._outcomes: list[Outcome] = []
@@ -114,7 +107,7 @@ class Settler:
             return True
         while True:
             try:
-                await self._ledger.settle(outcomes, spent_pieces)
+                await self._settle(outcomes, spent_pieces)
             except StoreUnavailableError as error:
                 log.warning("batch.not_settled", results=len(outcomes), reason=error.message)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)

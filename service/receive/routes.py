@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -13,7 +12,7 @@ from msgspec import UNSET
 from service.clock import SteadyClock, wall_ms
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
-from service.model.deliveries import Delivery, Receipt
+from service.model.deliveries import Delivery
 from service.model.views import Preview
 from service.receive.answers import Answered, WebhookAnswer, log_answer, to_answer
 from service.receive.authentication import AuthenticationError, Authenticator, check_id_token
@@ -23,6 +22,7 @@ from service.receive.delivery import to_delivery
 from service.receive.documentation import webhook_documentation
 from service.receive.payload import decode_page
 from service.receive.signature import HEADER_NAME, SignatureHeader, parse_header
+from service.store.port import Inbox
 
 # A larger page is read on another thread, so that the small ones beside it are not held up.
 _MAX_BYTES_AT_ONCE = 262_144
@@ -37,16 +37,6 @@ _encode = msgspec.json.Encoder().encode
 
 # Says what would be sent for a delivery that is kept nowhere, with so many calls at most.
 Foretell = Callable[[Delivery, int], Awaitable[Preview]]
-
-
-class Inbox(Protocol):
-    """Where deliveries go."""
-
-    async def accept(self, delivery: Delivery) -> Receipt:
-        """Make the delivery durable, or tell that it already is.
-
-        Raises `BacklogFullError` and `StoreUnavailableError`.
-        """
 
 
 class _Progress:

@@ -13,11 +13,12 @@ ROOT = Path(__file__).parents[2]
 # Each may import only those before it.
 FOUNDATION = ["errors", "clock", "model", "config", "web", "log"]
 STAGES = {"receive", "store", "deliver", "observe"}
-# What stages share. Of `config` and `web` only what is named here: stages are given settings and do not know where those
-# come from, nor how connections are made.
-SHARED_BY_STAGES = {*FOUNDATION}
+# What stages share. Of these only what is named here: stages are given settings and do not know where those come from,
+# nor how connections are made; of the store they know its protocols.
+SHARED_BY_STAGES = {*FOUNDATION, "store"}
 SHARED_MODULES = {
     "config": {"service.config.settings", "service.config.secrets"},
+    "store": {"service.store.port"},
     "web": {"service.web.addresses", "service.web.errors", "service.web.files", "service.web.headers"},
 }
 COMPOSITION = {"app", "commands", "sandbox", "__main__"}
@@ -81,7 +82,8 @@ def test_the_foundation_imports_only_what_stands_below_it(module):
 @pytest.mark.parametrize("module", modules_of(STAGES))
 def test_stages_import_neither_each_other_nor_what_composes_them(module):
     assert parts_imported_by(module) <= SHARED_BY_STAGES
-    for part, shared in SHARED_MODULES.items():
+    for part in SHARED_MODULES.keys() - {part_of(module)}:
+        shared = SHARED_MODULES[part]
         assert {other for other in imports_of(module) if part_of(other) == part} <= {*shared, f"service.{part}"}
 
 
@@ -92,7 +94,20 @@ def test_only_the_commands_entry_imports_the_sandbox(module):
 
 @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in COMPOSITION])
 def test_only_the_composition_knows_several_stages(module):
-    assert len((parts_imported_by(module) | {part_of(module)}) & STAGES) <= 1
+    stages = {part_of(other) for other in imports_of(module) - {"service.store", "service.store.port"}} & STAGES
+    assert len(stages | ({part_of(module)} & STAGES)) <= 1
+
+
+def test_the_port_of_the_store_speaks_only_of_the_model():
+    assert {part_of(other) for other in imports_of("service.store.port")} <= {"model", ""}
+
+
+@pytest.mark.parametrize("module", modules_of({"store"}))
+def test_the_store_has_no_other_protocols(module):
+    bases = [
+        ast.unparse(base) for node in ast.walk(TREES[module]) if isinstance(node, ast.ClassDef) for base in node.bases
+    ]
+    assert module == "service.store.port" or "Protocol" not in bases
 
 
 def test_modules_do_not_import_in_circles():

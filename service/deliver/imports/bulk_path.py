@@ -25,13 +25,13 @@ from service.deliver.imports.choosing import Chooser
 from service.deliver.imports.counting import ListCounter
 from service.deliver.imports.jobs import JobRunner, Unserved, columns_of
 from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge
-from service.deliver.imports.registry import BetweenClaims, Registry
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.imports import BulkStatus, ImportPart, ListTravel, OpenImport, PartState, Rest, Strategy
+from service.store.port import BetweenClaims, Imports
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class BulkPath:
     def __init__(
         self,
         settings: AccountSettings,
-        registry: Registry,
+        store: Imports,
         line: AccountLine,
         lists: ListKeeper,
         *,
@@ -60,13 +60,13 @@ class BulkPath:
         observer: ImportObserver,
     ) -> None:
         self._settings = settings
-        self._registry = registry
+        self._store = store
         self._line = line
         self._lists = lists
-        self._counter = ListCounter(settings.name, registry, line, lists)
+        self._counter = ListCounter(settings.name, store, line, lists)
         self._on_ended = on_ended
         self._observer = observer
-        self._runner = JobRunner(settings, registry, line)
+        self._runner = JobRunner(settings, store, line)
         self._is_on = bool(settings.public_url) and not settings.dry_run
         self._resting_until = float("-inf")
         self._rest: Rest | None = None
@@ -83,7 +83,7 @@ class BulkPath:
 
     async def start(self, between_claims: BetweenClaims) -> None:
         """Take up an import that is under way, then look for more; to be called before single calls are claimed."""
-        self._open = await self._registry.open(self._settings.name)
+        self._open = await self._store.open(self._settings.name)
         if self._is_on or self._open is not None:
             self._task = asyncio.create_task(self._run(between_claims), name=f"{self._settings.name} bulk path")
 
@@ -105,8 +105,8 @@ class BulkPath:
                     for segment_id in segment_ids
                     if segment_id not in busy
                 },
-                self._registry.arriving_users,
-                self._registry.inbox_users(),
+                self._store.arriving_users,
+                self._store.inbox_users(),
             )
             self._left, self._due = choice
         if self._due and self._open is None:
@@ -164,7 +164,7 @@ class BulkPath:
         # From here on, so that single calls of these segments end while what they leave is gathered.
         self._open = OpenImport(0, list(segment_ids), 0, 0, [])
         try:
-            self._open = await self._registry.gather(self._settings.name, segment_ids, between_claims, _MOST_CONTACTS)
+            self._open = await self._store.gather(self._settings.name, segment_ids, between_claims, _MOST_CONTACTS)
         except BaseException:
             self._open = None
             raise
@@ -176,7 +176,7 @@ class BulkPath:
             log.info("import.begun", account=self._settings.name, contacts=self._open.contacts, lists=len(segment_ids))
 
     async def _finish(self, begun: OpenImport) -> None:
-        while (current := await self._registry.current(self._settings.name)) is not None:
+        while (current := await self._store.current(self._settings.name)) is not None:
             self._is_complete &= not current.released
             await self._take_part(current, current.parts[0])
         self._open = None
@@ -188,7 +188,7 @@ class BulkPath:
     async def _take_part(self, current: OpenImport, part: ImportPart) -> None:
         name = self._settings.name
         if part.state is PartState.SETTLING:
-            await self._registry.settle(name, part, self._observer.settled)
+            await self._store.settle(name, part, self._observer.settled)
         elif part.state is PartState.RELEASING or (self._is_resting and part.state is not PartState.RUNNING):
             await self._release(part)
         else:
@@ -221,14 +221,14 @@ class BulkPath:
                 if excess:
                     await self._release_leaving(part, excess)
         if step is NextStep.SETTLE:
-            await self._registry.settle(name, part, self._observer.settled)
+            await self._store.settle(name, part, self._observer.settled)
         elif step is NextStep.CREATE:
-            await self._registry.send_again(part, Strategy.INSERT_ONLY, missing=judgement.missing)
+            await self._store.send_again(part, Strategy.INSERT_ONLY, missing=judgement.missing)
         else:
             log.warning("import.fell_short", account=name, contacts=part.contacts, reason=reason, then=step.value)
-            await self._registry.note_reason(part, reason)
+            await self._store.note_reason(part, reason)
             if step is NextStep.CUT:
-                await self._registry.cut(name, part, -(-part.contacts // CUT_INTO))
+                await self._store.cut(name, part, -(-part.contacts // CUT_INTO))
             else:
                 await self._release(part)
 
@@ -237,10 +237,10 @@ class BulkPath:
         if unserved.may_repeat and not part.tries:
             log.warning("import.repeated", account=self._settings.name, reason=unserved.reason)
             await asyncio.sleep(_REPEAT_SECONDS)
-            await self._registry.send_again(part, Strategy.UPDATE_ONLY, failed=True)
+            await self._store.send_again(part, Strategy.UPDATE_ONLY, failed=True)
             return
         self._fall_back(unserved.reason)
-        await self._registry.note_reason(part, unserved.reason)
+        await self._store.note_reason(part, unserved.reason)
         await self._release(part)
 
     async def _release_leaving(self, part: ImportPart, reason: str) -> None:
@@ -248,12 +248,12 @@ class BulkPath:
         log.warning(
             "import.fell_short", account=self._settings.name, contacts=part.contacts, reason=reason, then="calls"
         )
-        await self._registry.note_reason(part, reason)
-        await self._registry.release_leaving(self._settings.name, part)
+        await self._store.note_reason(part, reason)
+        await self._store.release_leaving(self._settings.name, part)
         self._note_released(part)
 
     async def _release(self, part: ImportPart) -> None:
-        await self._registry.release(self._settings.name, part)
+        await self._store.release(self._settings.name, part)
         self._note_released(part)
 
     def _note_released(self, part: ImportPart) -> None:

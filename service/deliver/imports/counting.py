@@ -2,20 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from service.deliver.cordial.answers import AnswerKind
 from service.deliver.imports.judging import excess, shortfall
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
-from service.model.imports import Expected
-
-
-class Registry(Protocol):
-    """What counting needs of the store's imports."""
-
-    async def expected_counts(self, account: str) -> list[Expected]:
-        """Return what each list of the account's import must hold once all of it took effect."""
+from service.store.port import Imports
 
 
 class Difference(NamedTuple):
@@ -28,9 +21,9 @@ class Difference(NamedTuple):
 class ListCounter:
     """Counts the lists of one account's import."""
 
-    def __init__(self, account: str, registry: Registry, line: AccountLine, lists: ListKeeper) -> None:
+    def __init__(self, account: str, store: Imports, line: AccountLine, lists: ListKeeper) -> None:
         self._account = account
-        self._registry = registry
+        self._store = store
         self._line = line
         self._lists = lists
 
@@ -49,7 +42,7 @@ class ListCounter:
 
     async def _find_difference(self) -> Difference:
         found = Difference()
-        for expected in await self._registry.expected_counts(self._account):
+        for expected in await self._store.expected_counts(self._account):
             counted = await self._count(expected.list_id)
             if counted is None:
                 continue

@@ -3,7 +3,7 @@
 import base64
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -13,7 +13,7 @@ from aiohttp_apispec import docs
 from service.config.settings import SecretReference
 from service.deliver.imports.jobs import digest_of
 from service.deliver.imports.request import FILES_PATH, USER
-from service.model.imports import ImportFile, ImportPart
+from service.store.port import Imports
 
 log = structlog.get_logger()
 
@@ -30,19 +30,6 @@ _NAME = {
 }
 
 
-class Registry(Protocol):
-    """What serving files needs of the store's imports."""
-
-    async def file(self, name_digest: bytes) -> ImportFile | None:
-        """Return the file whose name has that digest, while it may be fetched."""
-
-    async def note_fetched(self, part: ImportPart, name_digest: bytes) -> None:
-        """Note that the part's file has begun to be fetched."""
-
-    def lines(self, file: ImportFile) -> AsyncIterator[str]:
-        """Yield the rows of a file, some thousands at a time."""
-
-
 class Fetcher(Protocol):
     """What is asked of the account a file belongs to."""
 
@@ -56,8 +43,8 @@ class Fetcher(Protocol):
 class ImportFiles:
     """Answers those who know a file's name."""
 
-    def __init__(self, registry: Registry, account: Callable[[str], Fetcher | None]) -> None:
-        self._registry = registry
+    def __init__(self, store: Imports, account: Callable[[str], Fetcher | None]) -> None:
+        self._store = store
         self._account = account
         self._fetched_at: dict[bytes, float] = {}
 
@@ -75,7 +62,7 @@ class ImportFiles:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer with the rows, read from the store as they are sent."""
         digest = digest_of(request.match_info["name"])
-        file = await self._registry.file(digest)
+        file = await self._store.file(digest)
         account = self._account(file.account) if file else None
         if file is None or account is None or self._is_used_up(digest):
             raise web.HTTPNotFound
@@ -87,9 +74,9 @@ class ImportFiles:
         if request.method == hdrs.METH_HEAD:
             await response.prepare(request)
             return response
-        await self._registry.note_fetched(file.part, digest)
+        await self._store.note_fetched(file.part, digest)
         await response.prepare(request)
-        async for lines in self._registry.lines(file):
+        async for lines in self._store.lines(file):
             await response.write(lines.encode())
         await response.write_eof()
         self._fetched_at.setdefault(digest, time.monotonic())
@@ -105,7 +92,7 @@ class ImportFiles:
     )
     async def status(self, request: web.Request) -> web.Response:
         """Take the hint."""
-        file = await self._registry.file(digest_of(request.match_info["name"]))
+        file = await self._store.file(digest_of(request.match_info["name"]))
         account = self._account(file.account) if file else None
         if account is None:
             raise web.HTTPNotFound

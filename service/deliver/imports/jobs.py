@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
@@ -16,7 +16,8 @@ from service.deliver.imports.judging import Job, JobStatus, read_job, read_job_i
 from service.deliver.imports.request import create_import
 from service.deliver.line import AccountLine
 from service.deliver.retry import backoff_seconds
-from service.model.imports import ImportPart, OpenImport, PartState
+from service.model.imports import ImportPart, PartState
+from service.store.port import Imports
 
 log = structlog.get_logger()
 
@@ -36,22 +37,6 @@ _MOST_UNKNOWN = 5
 _REPOST_CAP_SECONDS = 30.0
 
 
-class Registry(Protocol):
-    """What following a job needs of the store."""
-
-    async def current(self, account: str) -> OpenImport | None:
-        """Return the account's import as it stands."""
-
-    async def set_posting(self, part: ImportPart, name_digest: bytes) -> None:
-        """Note that the part is about to be given to Cordial, its file under a name of that digest."""
-
-    async def set_running(self, part: ImportPart, job_id: str) -> None:
-        """Note which job Cordial says the part is."""
-
-    async def void_name(self, part: ImportPart) -> None:
-        """Let nobody fetch the part's file any more."""
-
-
 class Unserved(NamedTuple):
     """Why a part came to nothing; `may_repeat` where the same again might do better."""
 
@@ -62,9 +47,9 @@ class Unserved(NamedTuple):
 class JobRunner:
     """Runs the jobs of one account, one at a time."""
 
-    def __init__(self, settings: AccountSettings, registry: Registry, line: AccountLine) -> None:
+    def __init__(self, settings: AccountSettings, store: Imports, line: AccountLine) -> None:
         self._settings = settings
-        self._registry = registry
+        self._store = store
         self._line = line
         self._hinted = asyncio.Event()
 
@@ -77,12 +62,12 @@ class JobRunner:
         if part.state is not PartState.RUNNING:
             job_id = await self._post(part, columns)
             if isinstance(job_id, Unserved):
-                await self._registry.void_name(part)
+                await self._store.void_name(part)
                 return job_id
         else:
             job_id = part.job_id
         job = await self._follow(part, job_id)
-        await self._registry.void_name(part)
+        await self._store.void_name(part)
         return job
 
     async def _post(self, part: ImportPart, columns: Sequence[str]) -> str | Unserved:
@@ -96,7 +81,7 @@ class JobRunner:
             if attempt:
                 await asyncio.sleep(backoff_seconds(attempt, 1.0, _REPOST_CAP_SECONDS, lambda: 1.0))
             name = secrets.token_urlsafe(32)
-            await self._registry.set_posting(part, digest_of(name))
+            await self._store.set_posting(part, digest_of(name))
             try:
                 request = create_import(self._settings, part, columns, name)
             except (OSError, LookupError) as error:
@@ -108,7 +93,7 @@ class JobRunner:
                 job_id, reason = read_job_id(answer.body)
                 if not job_id:
                     return Unserved(f"Cordial did not take the import: {reason}", may_repeat=True)
-                await self._registry.set_running(part, job_id)
+                await self._store.set_running(part, job_id)
                 log.info("import.posted", account=self._settings.name, job=job_id, contacts=part.contacts)
                 return job_id
             reason = answer.message or answer.reason
@@ -167,7 +152,7 @@ class JobRunner:
         self._hinted.clear()
 
     async def _is_fetched(self, part: ImportPart) -> bool:
-        current = await self._registry.current(self._settings.name)
+        current = await self._store.current(self._settings.name)
         known = {each.id: each for each in current.parts} if current else {}
         return part.id in known and known[part.id].fetched_at_ms is not None
 

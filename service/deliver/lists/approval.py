@@ -3,34 +3,23 @@
 New is a segment whose list was never looked for, and so never named: that is kept in the store, and so is the approval.
 """
 
-from typing import Protocol
-
 import msgspec
 import structlog
 
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.model.lists import ListState, Segment
+from service.store.port import Lists
 
 log = structlog.get_logger()
-
-
-class Registry(Protocol):
-    """What approving needs of the store."""
-
-    async def segments(self) -> list[Segment]:
-        """Return every segment."""
-
-    async def set_list(self, segment: Segment) -> None:
-        """Record what `segment` says of its list."""
 
 
 class Approvals:
     """Knows which segments of an account wait for an operator's word."""
 
-    def __init__(self, settings: AccountSettings, registry: Registry) -> None:
+    def __init__(self, settings: AccountSettings, store: Lists) -> None:
         self._settings = settings
-        self._registry = registry
+        self._store = store
         # The store knows them too, but whoever resolves lists may hold an older copy of a segment.
         self._given: set[int] = set()
 
@@ -40,7 +29,7 @@ class Approvals:
 
     async def give(self, segment_id: int) -> bool:
         """Let a segment through, for good; return whether it waited. Raises `ServiceError` NOT_FOUND without such one."""
-        for segment in await self._registry.segments():
+        for segment in await self._store.segments():
             if segment.id == segment_id and segment.account == self._settings.name:
                 break
         else:
@@ -51,6 +40,6 @@ class Approvals:
         approved = msgspec.structs.replace(
             segment, list_state=ListState.UNRESOLVED, list_reason="", list_named_after=segment.name
         )
-        await self._registry.set_list(approved)
+        await self._store.set_list(approved)
         log.info("list.approved", account=segment.account, segment=segment.name)
         return True

@@ -10,7 +10,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
@@ -23,6 +23,7 @@ from service.deliver.lists.approval import Approvals
 from service.deliver.lists.naming import ListNamer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model.lists import ListState, Segment
+from service.store.port import Lists
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 60.0
@@ -32,24 +33,14 @@ _SOON_SECONDS = 2.0
 FOLLOW_SECONDS = 60.0
 
 
-class Registry(naming.Registry, Protocol):
-    """What the keeper needs of the store."""
-
-    async def segments(self) -> list[Segment]:
-        """Return every segment."""
-
-    async def set_list(self, segment: Segment) -> None:
-        """Record what `segment` says of its list."""
-
-
 class ListKeeper:
     """Knows which segments of an account have a list that can be written to, and gets one for those that do not."""
 
     def __init__(
-        self, settings: AccountSettings, registry: Registry, line: AccountLine, on_ready: Callable[[], None]
+        self, settings: AccountSettings, store: Lists, line: AccountLine, on_ready: Callable[[], None]
     ) -> None:
         self._settings = settings
-        self._registry = registry
+        self._store = store
         self._line = line
         self._on_ready = on_ready
         self._segments: dict[int, Segment] = {}
@@ -57,8 +48,8 @@ class ListKeeper:
         self._due: dict[int, float] = {}
         self._lost: dict[int, str] = {}
         self._to_recreate: set[int] = set()
-        self._namer = ListNamer(settings, registry, line)
-        self.approvals = Approvals(settings, registry)
+        self._namer = ListNamer(settings, store, line)
+        self.approvals = Approvals(settings, store)
         self._follow_at = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -180,7 +171,7 @@ class ListKeeper:
             return _RETRY_SECONDS
 
     async def _read_segments(self) -> None:
-        for segment in await self._registry.segments():
+        for segment in await self._store.segments():
             if segment.account == self._settings.name:
                 self._segments[segment.id] = segment
                 if segment.list_state is ListState.READY and segment.id not in self._due:
@@ -282,7 +273,7 @@ class ListKeeper:
             # A name of its own, or one given in Cordial, is what the segment is called by from here on.
             list_named_after=segment.list_named_after if name == segment.list_name else segment.name,
         )
-        await self._registry.set_list(updated)
+        await self._store.set_list(updated)
         self._segments[segment.id] = updated
         if state is ListState.READY:
             self._names[segment.id] = name

@@ -1,27 +1,21 @@
 """Choosing the name of a segment's list: the rule of `names.py`, and what of Cordial and the store stands in its way."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from service.config.settings import AccountSettings
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.line import AccountLine
 from service.deliver.lists import names
 from service.model.lists import Segment
-
-
-class Registry(Protocol):
-    """What naming needs of the store."""
-
-    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
-        """Return Heap's id of another segment that owns the name."""
+from service.store.port import Lists
 
 
 class ListNamer:
     """Names the lists of one account."""
 
-    def __init__(self, settings: AccountSettings, registry: Registry, line: AccountLine) -> None:
+    def __init__(self, settings: AccountSettings, store: Lists, line: AccountLine) -> None:
         self._settings = settings
-        self._registry = registry
+        self._store = store
         self._line = line
         self._attributes: set[str] | None = None
 
@@ -34,7 +28,7 @@ class ListNamer:
             return None
         if wanted.name in attributes:
             wanted = names.beside_attribute(wanted.name)
-        if await self._registry.list_name_taken(segment.id, wanted.name):
+        if await self._store.list_name_taken(segment.id, wanted.name):
             wanted = names.beside_other_segment(wanted.name, segment.heap_id)
         return wanted
 

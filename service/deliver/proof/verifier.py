@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
@@ -10,6 +9,7 @@ from service.deliver.cordial.answers import AnswerKind
 from service.deliver.line import AccountLine
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model.lists import ListState, Segment, VerifyResult
+from service.store.port import Lists
 
 log = structlog.get_logger()
 _TICK_SECONDS = 1.0
@@ -18,22 +18,12 @@ _TICK_SECONDS = 1.0
 _RECOUNT_AFTER_SECONDS = (2.0, 10.0, 60.0)
 
 
-class Registry(Protocol):
-    """What the verifier needs of the store."""
-
-    async def segments(self) -> list[Segment]:
-        """Return every segment with its counters."""
-
-    async def set_list_count(self, segment_id: int, count: int) -> None:
-        """Record how many contacts Cordial counts on the segment's list."""
-
-
 class ListVerifier:
     """Counts each list of an account after its changes have drained, and whenever asked."""
 
-    def __init__(self, name: str, registry: Registry, line: AccountLine, is_drained: Callable[[int], bool]) -> None:
+    def __init__(self, name: str, store: Lists, line: AccountLine, is_drained: Callable[[int], bool]) -> None:
         self._name = name
-        self._registry = registry
+        self._store = store
         self._line = line
         self._is_drained = is_drained
         self._due: dict[int, tuple[float, int]] = {}
@@ -68,7 +58,7 @@ class ListVerifier:
             raise ServiceError(
                 ErrorCode.CONFLICT, f"Cordial gave no count of the list: {answer.message or answer.reason}"
             )
-        await self._registry.set_list_count(segment_id, count)
+        await self._store.set_list_count(segment_id, count)
         return VerifyResult(segment_id, segment.list_name, count, segment.settled, segment.pending + segment.waiting)
 
     async def _run(self) -> None:
@@ -101,5 +91,5 @@ class ListVerifier:
             log.error("list.differs", account=self._name, hint=hint, **figures)
 
     async def _segment(self, segment_id: int) -> Segment | None:
-        found = [segment for segment in await self._registry.segments() if segment.id == segment_id]
+        found = [segment for segment in await self._store.segments() if segment.id == segment_id]
         return found[0] if found and found[0].account == self._name else None

@@ -13,7 +13,6 @@ from service.model.changes import FailureSelection
 from service.model.views import SegmentView
 from service.observe.api import documentation as described
 from service.observe.api.authentication import ACTOR
-from service.observe.api.ports import Ledger, Reader, Sending
 from service.observe.api.requests import (
     NoOptions,
     NoQuery,
@@ -23,6 +22,8 @@ from service.observe.api.requests import (
     read_body,
     read_query,
 )
+from service.observe.api.sending import Sending
+from service.store.port import Reading, Steering
 
 log = structlog.get_logger()
 
@@ -65,9 +66,9 @@ class Paused(msgspec.Struct, frozen=True):
 class Actions:
     """Steers the service on behalf of the holder of an API key."""
 
-    def __init__(self, reader: Reader, ledger: Ledger, sending: Sending, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, reader: Reading, steering: Steering, sending: Sending, is_stopping: Callable[[], bool]) -> None:
         self._reader = reader
-        self._ledger = ledger
+        self._steering = steering
         self._sending = sending
         self._is_stopping = is_stopping
 
@@ -101,7 +102,7 @@ class Actions:
         given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
         if "list" in given:
             given["segment_id"] = given.pop("list")
-        retried = await self._ledger.retry_failures(FailureSelection(**given), request[ACTOR])
+        retried = await self._steering.retry_failures(FailureSelection(**given), request[ACTOR])
         return _answer(request, "failures.retry", Retried(retried))
 
     @docs(
@@ -123,7 +124,7 @@ class Actions:
         segment = await find_list(self._reader, list_id)
         verified = await self._sending.verify(segment.account, list_id)
         result = Verification(verified.counted, verified.expected, verified.owed, verified.differs)
-        await self._ledger.record(request[ACTOR], "list.verify", str(list_id), 0)
+        await self._steering.record(request[ACTOR], "list.verify", str(list_id), 0)
         return _answer(request, "list.verify", result)
 
     @docs(
@@ -149,7 +150,7 @@ class Actions:
         segment = await find_list(self._reader, list_id)
         if segment.account in self._sending.statuses():
             await self._sending.recreate_list(segment.account, list_id)
-        sent = await self._ledger.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
+        sent = await self._steering.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
         return _answer(request, "list.rebuild", Rebuilt(sent))
 
     @docs(
@@ -169,7 +170,7 @@ class Actions:
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
         result = Approved(await self._sending.approve_list(segment.account, list_id))
-        await self._ledger.record(request[ACTOR], "list.approve", str(list_id), int(result.approved))
+        await self._steering.record(request[ACTOR], "list.approve", str(list_id), int(result.approved))
         return _answer(request, "list.approve", result)
 
     @docs(
@@ -207,7 +208,7 @@ class Actions:
         name = request.match_info["name"]
         if name not in self._sending.statuses():
             raise ServiceError(ErrorCode.NOT_FOUND, "there is no account of this name")
-        changed = await self._ledger.set_paused(name, paused=paused, actor=request[ACTOR])
+        changed = await self._steering.set_paused(name, paused=paused, actor=request[ACTOR])
         if paused:
             self._sending.pause(name)
         else:
@@ -222,7 +223,7 @@ class Actions:
         return await read_body(request, document)
 
 
-async def find_list(reader: Reader, list_id: int) -> SegmentView:
+async def find_list(reader: Reading, list_id: int) -> SegmentView:
     """Return a list; raises `ServiceError` (404) if there is none."""
     segment = await reader.segment(list_id)
     if segment is None:

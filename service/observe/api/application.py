@@ -10,12 +10,13 @@ from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
 from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
-from service.observe.api.forgetting import Erasures, Forgetting
+from service.observe.api.forgetting import Forgetting
 from service.observe.api.imports import ImportQuestions
 from service.observe.api.meter import Meter
-from service.observe.api.ports import Ledger, Reader, Sending
 from service.observe.api.preview import Previews
 from service.observe.api.routes import Questions
+from service.observe.api.sending import Sending
+from service.store.port import Erasures, Reading, Steering
 
 PREFIX = "/api/v1"
 
@@ -28,8 +29,8 @@ class Api:
         accounts: Mapping[str, AccountSettings],
         keys: ApiKeys,
         *,
-        reader: Reader,
-        ledger: Ledger,
+        reader: Reading,
+        steering: Steering,
         sending: Sending,
         erasures: Erasures,
         backlog: Callable[[], int],
@@ -40,7 +41,7 @@ class Api:
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
         self._previews = Previews(reader, sending)
-        self._actions = Actions(reader, ledger, sending, is_stopping)
+        self._actions = Actions(reader, steering, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, is_stopping)
         self.events = Events(reader, sending, self._meter, self._questions.account_documents)
 

@@ -8,7 +8,8 @@ import msgspec
 from service.model.imports import ImportView
 from service.model.views import SyncView
 from service.observe.api.documents import AccountDocument, ListDocument, list_document
-from service.observe.api.ports import Reader, Sending
+from service.observe.api.sending import Sending
+from service.store.port import Reading
 
 _MOST_LISTS = 2_000
 _MOST_SYNCS = 50
@@ -41,7 +42,7 @@ class Progress(msgspec.Struct, frozen=True):
 class Changes:
     """Compares the store with what was told of it, reading only when something was written."""
 
-    def __init__(self, reader: Reader, sending: Sending) -> None:
+    def __init__(self, reader: Reading, sending: Sending) -> None:
         self._reader = reader
         self._sending = sending
         self._seen: object = None

@@ -17,9 +17,10 @@ from service.observe.api import examples
 from service.observe.api.changes import Changes, Progress
 from service.observe.api.documents import AccountDocument
 from service.observe.api.meter import Meter
-from service.observe.api.ports import Reader, Sending
 from service.observe.api.requests import NoQuery, read_query
+from service.observe.api.sending import Sending
 from service.observe.api.stream import Stream
+from service.store.port import Reading
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Events:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Reading,
         sending: Sending,
         meter: Meter,
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],

@@ -1,7 +1,7 @@
 """Erasing a person's data. The user's id stands in the body of the request, and in no address, log, answer or audit."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import msgspec
 import structlog
@@ -11,24 +11,15 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
-from service.model.views import AskedErasure, Count, ErasureView
+from service.model.views import Count, ErasureView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
 from service.observe.api.members import possible_contacts
 from service.observe.api.requests import Filter, NoQuery, read_body, read_query
+from service.store.port import Erasures
 
 log = structlog.get_logger()
-
-
-class Erasures(Protocol):
-    """What erasing needs of the store."""
-
-    async def request(self, account: str, contacts: list[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
-        """Have the contacts of an account erased, durably."""
-
-    async def open(self) -> list[ErasureView]:
-        """Return the erasures that are not over."""
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,8 +11,8 @@ from service.model.imports import ImportState, ImportView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.paging import read_page
-from service.observe.api.ports import Reader
 from service.observe.api.requests import AccountFilter, ListFilter, PageQuery, read_query
+from service.store.port import Reading
 
 
 class ImportQuery(PageQuery, frozen=True):
@@ -33,7 +33,7 @@ class ImportPage(msgspec.Struct, frozen=True):
 class ImportQuestions:
     """Answers which imports there are and were."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reading) -> None:
         self._reader = reader
 
     def add_routes(self, app: web.Application) -> None:

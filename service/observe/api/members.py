@@ -10,7 +10,8 @@ from service.model.imports import Journey, ListTravel
 from service.model.lists import ListState
 from service.model.views import MemberView, SegmentView
 from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
-from service.observe.api.ports import Reader, Sending
+from service.observe.api.sending import Sending
+from service.store.port import Reading
 
 _EMAIL = "email"
 _AUTOMATIC = "auto"
@@ -31,7 +32,7 @@ def possible_contacts(settings: AccountSettings | None, user: str) -> list[str]:
 
 
 async def find_member(
-    reader: Reader, sending: Sending, settings: AccountSettings | None, segment: SegmentView, user: str
+    reader: Reading, sending: Sending, settings: AccountSettings | None, segment: SegmentView, user: str
 ) -> MemberDocument:
     """Answer for one user id, as Heap sends it, and one list; raises `ServiceError` when the store cannot be read."""
     try:
@@ -64,7 +65,7 @@ async def find_member(
     )
 
 
-async def _never_named(reader: Reader, segment: SegmentView, user: str) -> MemberDocument:
+async def _never_named(reader: Reading, segment: SegmentView, user: str) -> MemberDocument:
     if await reader.has_unfolded(segment.id):
         next_step = NextStep("Pages of this list that have just been accepted are still to be looked at; ask again.")
     else:

@@ -12,8 +12,9 @@ from service.model.views import Count, Preview
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
-from service.observe.api.ports import Reader, Sending
 from service.observe.api.requests import path_id, read_query
+from service.observe.api.sending import Sending
+from service.store.port import Reading
 
 _MOST_CALLS = 100
 _CALLS = 20
@@ -40,7 +41,7 @@ class PreviewDocument(Preview, frozen=True):
 class Previews:
     """Answers what would be sent."""
 
-    def __init__(self, reader: Reader, sending: Sending) -> None:
+    def __init__(self, reader: Reading, sending: Sending) -> None:
         self._reader = reader
         self._sending = sending
 

@@ -30,7 +30,6 @@ from service.observe.api.documents import (
 from service.observe.api.members import find_member
 from service.observe.api.meter import History, Meter
 from service.observe.api.paging import read_page
-from service.observe.api.ports import Reader, Sending
 from service.observe.api.requests import (
     DeliveryQuery,
     FailureGroupQuery,
@@ -45,12 +44,16 @@ from service.observe.api.requests import (
     read_body,
     read_query,
 )
+from service.observe.api.sending import Sending
+from service.store.port import Reading
 
 
 class Questions:
     """Answers what is happening; changes nothing."""
 
-    def __init__(self, accounts: Mapping[str, AccountSettings], reader: Reader, sending: Sending, meter: Meter) -> None:
+    def __init__(
+        self, accounts: Mapping[str, AccountSettings], reader: Reading, sending: Sending, meter: Meter
+    ) -> None:
         self._accounts = accounts
         self._reader = reader
         self._sending = sending

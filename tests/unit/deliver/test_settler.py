@@ -36,7 +36,7 @@ def run(
 
     async def main() -> Ledger:
         ledger = Ledger()
-        settler = Settler(ledger, batch_results=batch_results, interval_seconds=interval_seconds)
+        settler = Settler(ledger.settle, batch_results=batch_results, interval_seconds=interval_seconds)
         try:
             await scenario(ledger, settler)
         finally:

@@ -1,0 +1,43 @@
+"""What the API needs of the stage that sends."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from service.model.accounts import AccountStatus
+from service.model.imports import BulkStatus
+from service.model.lists import VerifyResult
+from service.model.views import Preview
+
+
+class Sending(Protocol):
+    """The stage that sends."""
+
+    def statuses(self) -> Mapping[str, AccountStatus]:
+        """Return what each account's sending is doing."""
+
+    def bulk_statuses(self) -> Mapping[str, BulkStatus]:
+        """Return which lists of each account travel as files, and whether it rests from imports."""
+
+    def calls(self) -> Mapping[str, int]:
+        """Return how many calls each account has made since the start."""
+
+    async def verify(self, account: str, segment_id: int) -> VerifyResult:
+        """Compare what should be on a list with what Cordial counts there, now.
+
+        Raises `ServiceError`: `NOT_FOUND` without such a list, `CONFLICT` while it cannot be counted.
+        """
+
+    async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
+        """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""
+
+    async def approve_list(self, account: str, segment_id: int) -> bool:
+        """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` (`NOT_FOUND`)."""
+
+    async def recreate_list(self, account: str, segment_id: int) -> None:
+        """Let a list that was deleted in Cordial be created anew."""
+
+    def pause(self, account: str) -> None:
+        """Make no more calls for the account."""
+
+    def resume(self, account: str) -> None:
+        """Make calls for the account again."""

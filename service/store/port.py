@@ -1,0 +1,293 @@
+"""What the stages ask of the store: these are its only protocols, and `model/` has all that they speak of.
+
+Every method that is awaited may raise `StoreUnavailableError`; what it was to write is then not written, unless it says
+otherwise.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from service.model.accounts import AccountState
+from service.model.changes import ClaimCursor, Claimed, FailureSelection, Outcome
+from service.model.deliveries import Delivery, Receipt
+from service.model.imports import (
+    Expected,
+    ImportFile,
+    ImportPart,
+    ImportState,
+    ImportView,
+    Journey,
+    OpenImport,
+    Strategy,
+)
+from service.model.lists import ListState, Segment
+from service.model.views import (
+    AskedErasure,
+    AuditView,
+    DeliveryView,
+    ErasureView,
+    FailureGroupView,
+    FailureView,
+    MemberView,
+    OwedView,
+    RecordedAccount,
+    SegmentView,
+    SyncState,
+    SyncView,
+)
+
+# Keeps contacts from being claimed while it is open, and gives those that calls hold.
+BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
+
+
+class Inbox(Protocol):
+    """Where deliveries go."""
+
+    async def accept(self, delivery: Delivery) -> Receipt:
+        """Make the delivery durable, or tell that it already is (R1, R3).
+
+        Raises `BacklogFullError`. A delivery whose acceptance failed may have been kept all the same: Heap's repeat of
+        it is then a duplicate.
+        """
+
+
+class Ledger(Protocol):
+    """What is owed to Cordial, and what came of it."""
+
+    @property
+    def waiting_changes(self) -> int:
+        """How many changes wait for their next call."""
+
+    def pending_segments(self, account: str) -> dict[int, int]:
+        """Return how many changes may be sent now, for each segment of the account that has any."""
+
+    def is_drained(self, segment_id: int) -> bool:
+        """Tell whether every change of the segment is settled or dead."""
+
+    async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
+        """Return the next contacts of a segment that have a pending change, with all their pending ones (R5).
+
+        Marks nothing: what is in flight lives in the caller's memory (R6).
+        """
+
+    async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
+        """Make a batch of results durable, and drop pieces that have no contact left to send."""
+
+    async def release_due(self) -> int | None:
+        """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
+
+    async def hasten(self, account: str) -> None:
+        """Send soon whatever waits through no fault of its own (R7)."""
+
+
+class Lists(Protocol):
+    """The segments and their lists."""
+
+    async def segments(self) -> list[Segment]:
+        """Return every segment with its list and counters."""
+
+    async def list_name_taken(self, segment_id: int, list_name: str) -> str | None:
+        """Return Heap's id of another segment of the account that owns this list name, letter case aside."""
+
+    async def set_list(self, segment: Segment) -> None:
+        """Record what `segment` says of its list: state, name, id, reason and what it was named after."""
+
+    async def set_list_count(self, segment_id: int, count: int) -> None:
+        """Record how many contacts Cordial counts on the segment's list."""
+
+
+class Imports(Protocol):
+    """The imports: changes that travel as files. An account has at most one that is not over."""
+
+    def arriving_users(self, segment_id: int) -> int:
+        """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
+
+    def inbox_users(self) -> int:
+        """Return how many users wait to be folded."""
+
+    async def open(self, account: str) -> OpenImport | None:
+        """Return the account's import after a start; one whose gathering was cut short is taken back."""
+
+    async def current(self, account: str) -> OpenImport | None:
+        """Return the account's import as it stands."""
+
+    async def gather(
+        self, account: str, segment_ids: Sequence[int], between_claims: BetweenClaims, most_contacts: int
+    ) -> OpenImport | None:
+        """Take all pending changes of the segments into an import of parts of at most so many contacts.
+
+        Returns None when nothing suits a file.
+        """
+
+    async def cut(self, account: str, part: ImportPart, most_contacts: int) -> None:
+        """Cut a part into smaller ones, to be sent after all others."""
+
+    async def set_posting(self, part: ImportPart, name_digest: bytes) -> None:
+        """Note that the part is about to be given to Cordial, its file under a name of that digest."""
+
+    async def set_running(self, part: ImportPart, job_id: str) -> None:
+        """Note which job Cordial says the part is."""
+
+    async def void_name(self, part: ImportPart) -> None:
+        """Let nobody fetch the part's file any more."""
+
+    async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
+        """Have the part sent (again) as a job of that strategy."""
+
+    async def note_reason(self, part: ImportPart, reason: str) -> None:
+        """Note why contacts of the import are left to single calls."""
+
+    async def settle(self, account: str, part: ImportPart, on_settled: Callable[[int], None]) -> None:
+        """Settle a part's changes, where still wanted as they were sent (R5); say after each step how many."""
+
+    async def release(self, account: str, part: ImportPart) -> None:
+        """Leave a part's changes to single calls."""
+
+    async def release_leaving(self, account: str, part: ImportPart) -> None:
+        """Leave those of a part's changes to single calls that take contacts off lists."""
+
+    async def expected_counts(self, account: str) -> list[Expected]:
+        """Return what each list of the account's import must hold once all of it took effect."""
+
+    async def file(self, name_digest: bytes) -> ImportFile | None:
+        """Return the file whose name has that digest, while it may be fetched."""
+
+    async def note_fetched(self, part: ImportPart, name_digest: bytes) -> None:
+        """Note that the part's file has begun to be fetched."""
+
+    def lines(self, file: ImportFile) -> AsyncIterator[str]:
+        """Yield the rows of a file, some thousands at a time, each ended by a line feed."""
+
+
+class Store(Inbox, Ledger, Lists, Protocol):
+    """All that sending needs."""
+
+    @property
+    def imports(self) -> Imports:
+        """The imports of the store."""
+
+    async def next_calls(self) -> dict[str, int]:
+        """Return when each slowed account may be called again (Unix ms), as last recorded (R8)."""
+
+    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
+        """Record what the account's sending is doing, for those who look from outside."""
+
+
+class Steering(Protocol):
+    """What people do to the ledger. Each action writes its own line into the audit, with `actor` as who did it."""
+
+    async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
+        """Give the selected failures their attempts anew; return how many."""
+
+    async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
+        """Send a segment's members again; return how many. Raises `KeyError` for an unknown segment."""
+
+    async def set_paused(self, account: str, *, paused: bool, actor: str) -> bool:
+        """Note durably that an operator pauses or resumes an account; return whether that changed anything."""
+
+    async def record(self, actor: str, action: str, target: str, changes: int) -> None:
+        """Write a line into the audit."""
+
+
+class Erasures(Protocol):
+    """The erasures of people's data."""
+
+    async def request(self, account: str, contacts: Sequence[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
+        """Have the contacts (`key:value`) of an account erased; durable when this returns."""
+
+    async def open(self) -> list[ErasureView]:
+        """Return the erasures that are not over, without naming anybody."""
+
+
+class Reading(Protocol):
+    """What is kept, for people. `after` is the id of the last row of the page before; `limit` the most rows to return.
+
+    Every method raises `ServiceError` (503) when the answer would take too long.
+    """
+
+    async def syncs(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: SyncState | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[SyncView]:
+        """Return syncs, the newest first."""
+
+    async def sync(self, sync_id: int) -> SyncView | None:
+        """Return one sync."""
+
+    async def segments(
+        self,
+        *,
+        account: str | None = None,
+        state: ListState | None = None,
+        search: str | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[SegmentView]:
+        """Return segments and their lists, the oldest first."""
+
+    async def segment(self, list_id: int) -> SegmentView | None:
+        """Return one segment and its list."""
+
+    async def failures(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        reason: str | None = None,
+        dead: bool | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[FailureView]:
+        """Return changes that did not go through, the newest first."""
+
+    async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
+        """Return the failures grouped by list and reason, the largest groups first."""
+
+    async def accounts(self) -> list[RecordedAccount]:
+        """Return every account by name, those no longer configured included."""
+
+    async def deliveries(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        sync_id: int | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[DeliveryView]:
+        """Return accepted pages, the newest first."""
+
+    async def member(self, list_id: int, contact: str) -> MemberView | None:
+        """Return what the ledger knows of a contact (`key:value`) and a list."""
+
+    async def owed(self, list_id: int) -> OwedView:
+        """Return how many additions and removals of a list are still to be sent."""
+
+    async def has_unfolded(self, list_id: int) -> bool:
+        """Tell whether pages of the list were accepted that are not in the ledger yet."""
+
+    async def imports(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: ImportState | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[ImportView]:
+        """Return imports, the newest first."""
+
+    async def journey(self, list_id: int, contact: str) -> Journey | None:
+        """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
+
+    async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
+        """Return what people did, the latest first."""
+
+    async def version(self) -> int:
+        """Return a number that is another one whenever something was written since."""
