@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from service.config.document import ENVIRONMENT_PREFIX
 from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of
+from service.config.reading import ENVIRONMENT_PREFIX
 from service.config.reloading import takes_effect_by_reload
 from service.config.settings import AccountSettings
 

@@ -5,9 +5,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.config.document import KeyPath
 from service.config.keys import ACCOUNTS
-from service.config.reader import Faults, read_fields
+from service.config.reading import Faults, KeyPath, read_fields
 from service.config.settings import RESERVED_LIST_NAMES, AccountSettings
 
 # No double underscore, none at an end: with them, a variable HEAP_CORDIAL__ACCOUNTS__… could not be taken apart.

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from service.config.accounts import read_accounts
-from service.config.document import ENVIRONMENT_PREFIX, read_document
 from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, keys_of
-from service.config.reader import UNECHOED_KEYS, Faults, read_fields
+from service.config.reading import ENVIRONMENT_PREFIX, UNECHOED_KEYS, Faults, read_document, read_fields
 from service.config.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
 from service.errors import ConfigurationError
 
