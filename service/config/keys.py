@@ -21,6 +21,12 @@ class ValueKey(msgspec.Struct, frozen=True):
     name: str
     type: Any
     described: inspect.Type
+    default: Any
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the value names a file."""
+        return isinstance(self.described, inspect.Metadata) and bool((self.described.extra or {}).get("path"))
 
     @property
     def is_text(self) -> bool:
@@ -79,7 +85,7 @@ def keys_of(settings: type[msgspec.Struct]) -> dict[str, ValueKey | SecretKey]:
                 name = f"{stem}_{place}"
                 keys[name] = SecretKey(name, stem, place, field.name, many, field.required)
         else:
-            keys[field.name] = ValueKey(field.name, annotated.type, field.type)
+            keys[field.name] = ValueKey(field.name, annotated.type, field.type, annotated.default)
     return keys
 
 

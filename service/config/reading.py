@@ -29,10 +29,14 @@ KeyPath = tuple[str, ...]
 
 
 class Document:
-    """Nested tables as TOML has them, and which environment variable set which of their keys."""
+    """Nested tables as TOML has them, and which environment variable set which of their keys.
 
-    def __init__(self, tables: dict[str, Any]) -> None:
+    `folder` is where relative paths start: the configuration file's. None: there is no file.
+    """
+
+    def __init__(self, tables: dict[str, Any], folder: Path | None) -> None:
         self.tables = tables
+        self.folder = folder
         self.variables: dict[KeyPath, str] = {}
 
     def label(self, path: KeyPath) -> str:
@@ -82,7 +86,7 @@ def read_document(path: Path | None, environment: Mapping[str, str]) -> Document
 
     Raises `ConfigurationError` when the file cannot be read or is not TOML.
     """
-    document = Document({} if path is None else _read_file(path))
+    document = Document({}, None) if path is None else Document(_read_file(path), path.absolute().parent)
     document.overlay(environment)
     return document
 
@@ -139,6 +143,21 @@ class Faults:
         """Note a fault of the key at `path`; `text` must hold no secret."""
         self.lines.append(f"{self._document.label(path)}: {text}")
 
+    def located(self, path: KeyPath, file: str) -> str:
+        """Return the path of a file in full; one that is relative starts from the configuration file's folder.
+
+        Never from the folder in which a command happens to be run: two commands with one configuration would then mean
+        two stores. Where no such folder is known, and in a variable, a relative path is a fault.
+        """
+        folder = None if path in self._document.variables else self._document.folder
+        if Path(file).is_absolute():
+            return file
+        if folder is None:
+            # Not echoed: a secret may have been put where its place belongs.
+            self.add(path, "must be an absolute path: only a path that stands in a configuration file may be relative")
+            return file
+        return str(folder / file)
+
     def unknown(self, path: KeyPath, known: Iterable[str]) -> None:
         """Note a key that does not exist, with the nearest one that does."""
         known = list(known)
@@ -164,6 +183,8 @@ def read_fields(settings: type[msgspec.Struct], table: object, path: KeyPath, fa
             except msgspec.ValidationError:
                 echo = "" if key.name in UNECHOED_KEYS else f", not {_echo(table[key.name])}"
                 faults.add((*path, key.name), f"must be {key.expectation}{echo}")
+        if isinstance(key, ValueKey) and key.is_path and (file := fields.get(key.name, key.default)):
+            fields[key.name] = faults.located((*path, key.name), file)
     for stem in secret_stems(settings):
         fields |= _read_secret(settings, stem, table, path, faults)
     return fields
@@ -195,6 +216,8 @@ def _read_secret(
             # Not echoed: a secret may have been put where its place belongs.
             faults.add((*path, key.name), f"must be {key.expectation}")
         else:
+            if key.place == "file":
+                places = [faults.located((*path, key.name), place) for place in places]
             references += [key.reference(place) for place in places]
     field, many, required = keys[0].field, keys[0].many, keys[0].required
     if len(faults.lines) > faults_before:

@@ -15,10 +15,19 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]"
 
 Text = Annotated[str, Meta(pattern=_PRINTABLE + r"*\Z", description="text without control characters")]
 HostName = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f\x7f]+\Z", description="a host name or an IP address")]
+# Relative to the folder of the configuration file: see `service/config/reading.py`.
+LocalFile = Annotated[
+    str,
+    Meta(pattern=_PRINTABLE + r"*\Z", description="the path of a file", extra={"path": True}),
+]
 # R1: what is answered 200 must outlive the process, so SQLite's databases in memory are no choice here.
 StoreFile = Annotated[
     str,
-    Meta(pattern=r"^(?!:memory:|file:)[^\x00-\x1f\x7f]+\Z", description="the path of a file on a local disk"),
+    Meta(
+        pattern=r"^(?!:memory:|file:)[^\x00-\x1f\x7f]+\Z",
+        description="the path of a file on a local disk",
+        extra={"path": True},
+    ),
 ]
 CordialKey = Annotated[
     str,
@@ -92,8 +101,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
     host: HostName = "0.0.0.0"  # noqa: S104  a container listens on all of its addresses
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
-    tls_certificate_file: Text = ""
-    tls_key_file: Text = ""
+    tls_certificate_file: LocalFile = ""
+    tls_key_file: LocalFile = ""
     max_body_bytes: Annotated[int, Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
     shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 20
     api_keys: tuple[SecretReference, ...] = ()

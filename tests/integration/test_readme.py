@@ -66,6 +66,7 @@ def test_the_variables_that_the_readme_names_are_understood():
     account = {
         "HEAP_CORDIAL__ACCOUNTS__ACME__HEAP_SECRET_ENV": "A",
         "HEAP_CORDIAL__ACCOUNTS__ACME__CORDIAL_API_KEY_ENV": "B",
+        "HEAP_CORDIAL__STORE__PATH": "/data/heap-cordial.db",
     }
     settings = loading.load(None, account | named)
     assert (settings.server.port, settings.accounts["acme"].requests_per_second) == (9090, 50)

@@ -53,7 +53,9 @@ def test_a_certificate_out_of_its_time_or_for_another_purpose_is_a_fault(tmp_pat
 @pytest.mark.parametrize("key", ["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE"])
 def test_one_file_without_the_other_is_a_fault(key):
     account = {"HEAP_SECRET_ENV": "A", "CORDIAL_API_KEY_ENV": "B"}
-    environment = {f"HEAP_CORDIAL__ACCOUNTS__ACME__{name}": value for name, value in account.items()}
+    environment = {"HEAP_CORDIAL__STORE__PATH": "/data/store.db"} | {
+        f"HEAP_CORDIAL__ACCOUNTS__ACME__{name}": value for name, value in account.items()
+    }
     with pytest.raises(ConfigurationError) as caught:
         loading.load(None, environment | {f"HEAP_CORDIAL__SERVER__{key}": "/some/file"})
     [fault] = caught.value.faults

@@ -25,7 +25,8 @@ def acme_variables() -> dict[str, str]:
     """The same account as variables."""
     return {
         "HEAP_CORDIAL__ACCOUNTS__ACME__HEAP_SECRET_ENV": "ACME_HEAP_SECRET",
-        "HEAP_CORDIAL__ACCOUNTS__ACME__CORDIAL_API_KEY_FILE": "secrets/cordial",
+        "HEAP_CORDIAL__ACCOUNTS__ACME__CORDIAL_API_KEY_FILE": "/secrets/cordial",
+        "HEAP_CORDIAL__STORE__PATH": "/data/store.db",
     }
 
 

@@ -13,7 +13,7 @@ def test_the_environment_alone_is_a_configuration(acme_variables):
     assert settings.server.port == 9090
     assert acme.name == "acme"
     assert acme.heap_secrets == (SecretReference(environment="ACME_HEAP_SECRET"),)
-    assert acme.cordial_api_key == SecretReference(file="secrets/cordial")
+    assert acme.cordial_api_key == SecretReference(file="/secrets/cordial")
 
 
 def test_nothing_at_all_says_which_variables_to_set():
@@ -26,7 +26,7 @@ def test_the_environment_overrides_the_file(read, acme):
         acme + "requests_per_second = 5\n[server]\nport = 1\n[log]\nlevel = 'error'",
         {
             "HEAP_CORDIAL__SERVER__PORT": "2",
-            "HEAP_CORDIAL__SERVER__API_KEY_FILE": '["old", "new"]',
+            "HEAP_CORDIAL__SERVER__API_KEY_FILE": '["/old", "/new"]',
             "HEAP_CORDIAL__LOG__LEVEL": "debug",
             "HEAP_CORDIAL__ACCOUNTS__ACME__REQUESTS_PER_SECOND": "7.5",
             "HEAP_CORDIAL__ACCOUNTS__ACME__CREATE_CONTACTS": "false",
@@ -38,7 +38,7 @@ def test_the_environment_overrides_the_file(read, acme):
     )
     acme = settings.accounts["acme"]
     assert settings.server.port == 2
-    assert settings.server.api_keys == (SecretReference(file="old"), SecretReference(file="new"))
+    assert settings.server.api_keys == (SecretReference(file="/old"), SecretReference(file="/new"))
     assert settings.log.level == "debug"
     assert acme.requests_per_second == 7.5
     assert acme.create_contacts is False

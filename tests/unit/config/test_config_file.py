@@ -17,11 +17,11 @@ def uncommented(text: str) -> str:
     return re.sub(r"^#(?=[^ \n#])", "", text, flags=re.MULTILINE)
 
 
-def test_the_shipped_file_shows_exactly_the_defaults(read):
+def test_the_shipped_file_shows_exactly_the_defaults(read, tmp_path):
     settings = read(uncommented(SHIPPED.read_text(encoding="utf-8")))
     acme = settings.accounts["acme"]
     assert settings.server == ServerSettings()
-    assert settings.store == StoreSettings()
+    assert settings.store == StoreSettings(path=str(tmp_path / StoreSettings().path))
     assert settings.log == LogSettings()
     assert acme == AccountSettings(acme.name, acme.heap_secrets, acme.cordial_api_key)
 

@@ -37,14 +37,14 @@ def test_no_fault_repeats_what_may_be_a_secret(faults, setting, acme):
     assert "hush-hush" not in "\n".join(faults(f"{text}\n{setting}"))
 
 
-def test_secrets_for_rotation_may_stand_in_files_and_variables_together(read, acme):
+def test_secrets_for_rotation_may_stand_in_files_and_variables_together(read, acme, tmp_path):
     settings = read(acme + 'heap_secret_file = ["old", "older"]\n[server]\napi_key_env = "KEY"\napi_key_file = "key"')
     assert settings.accounts["acme"].heap_secrets == (
         SecretReference(environment="ACME_HEAP_SECRET"),
-        SecretReference(file="old"),
-        SecretReference(file="older"),
+        SecretReference(file=str(tmp_path / "old")),
+        SecretReference(file=str(tmp_path / "older")),
     )
-    assert settings.server.api_keys == (SecretReference(environment="KEY"), SecretReference(file="key"))
+    assert settings.server.api_keys == (SecretReference(environment="KEY"), SecretReference(file=str(tmp_path / "key")))
 
 
 def test_unreadable_secrets_are_named_each_with_its_key(read, tmp_path, monkeypatch, acme):
@@ -60,7 +60,7 @@ def test_unreadable_secrets_are_named_each_with_its_key(read, tmp_path, monkeypa
         "accounts.acme.heap_secret_env: environment variable ACME_HEAP_SECRET is not set",
         f"accounts.acme.heap_secret_file: the secret in file {tmp_path}/empty is empty",
         f"accounts.acme.heap_secret_file: the secret in file {tmp_path}/binary is not UTF-8 text",
-        "accounts.acme.cordial_api_key_file: file secrets/cordial cannot be read: No such file or directory",
+        f"accounts.acme.cordial_api_key_file: file {tmp_path}/secrets/cordial cannot be read: No such file or directory",
     ]
 
 
