@@ -26,6 +26,7 @@ from service.observe import health
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
 from service.observe.api.events import AnsweredDelivery
+from service.observe.api.identity import Identity
 from service.observe.dashboard import routes as page_routes
 from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
@@ -98,6 +99,7 @@ class Service:
         self.api = Api(
             self.accounts,
             self.keys,
+            identity=Identity(__version__, datetime.now(UTC), Path(settings.store.path)),
             reader=reader,
             steering=store.steering,
             sending=deliverer,

@@ -1,6 +1,7 @@
 """The commands `backup` and `restore`: the store's file, copied while the service runs, and put back while it does not."""
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from service.commands.client import add_config_option
+from service.commands.same_store import doubt_about_store
 from service.commands.terminal import say
 from service.config import loading
+from service.config.settings import Settings
 from service.errors import ConfigurationError
 from service.store.sqlite.backup import BackupError, Contents, restore_backup, take_backup
 
@@ -33,6 +36,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 def _run(arguments: argparse.Namespace, work: Callable[[Path, argparse.Namespace], None]) -> int:
     try:
         settings = loading.load(arguments.config, os.environ)
+        _refuse_other_store(settings, is_certain=work is _restore)
         work(Path(settings.store.path), arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
@@ -41,6 +45,13 @@ def _run(arguments: argparse.Namespace, work: Callable[[Path, argparse.Namespace
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _refuse_other_store(settings: Settings, *, is_certain: bool) -> None:
+    """Raise `BackupError` where the running service has another store, or where that is not certain but must be."""
+    doubt = asyncio.run(doubt_about_store(settings))
+    if doubt is not None and (doubt.is_other or is_certain):
+        raise BackupError(f"nothing was done: {doubt.text}")
 
 
 def _backup(database: Path, arguments: argparse.Namespace) -> None:

@@ -19,7 +19,9 @@ from service.errors import ConfigurationError
 from service.web.tls import TlsFiles, fingerprint
 
 _TIMEOUT_SECONDS = 60.0
+_SHORT_TIMEOUT_SECONDS = 5.0
 _MOST_ROWS = 200
+_OK = 200
 
 
 class ClientError(Exception):
@@ -85,9 +87,25 @@ class ApiClient:
             raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
         except msgspec.DecodeError as error:
             raise ClientError(f"what answers at {self._root} is not this service") from error
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status != _OK:
             raise ClientError(str(body.get("error", {}).get("message", f"HTTP {answer.status}")))
         return body
+
+
+async def is_alive(session: aiohttp.ClientSession, url: str) -> bool:
+    """Return whether this service answers at the address."""
+    try:
+        async with session.get(f"{url}/livez", allow_redirects=False) as answer:
+            document = msgspec.json.decode(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return answer.status == _OK and isinstance(document, dict) and document.get("status") == "alive"
+
+
+def session_for(settings: Settings, timeout_seconds: float = _SHORT_TIMEOUT_SECONDS) -> aiohttp.ClientSession:
+    """Return what asks the service at `local_url`; raises as `local_connector` does."""
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+    return aiohttp.ClientSession(timeout=timeout, connector=local_connector(settings.server))
 
 
 def local_url(server: ServerSettings) -> str:
@@ -141,8 +159,7 @@ def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], A
 
 
 async def _run(settings: Settings, work: Callable[[ApiClient], Awaitable[int]]) -> int:
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout, connector=local_connector(settings.server)) as session:
+    async with session_for(settings, _TIMEOUT_SECONDS) as session:
         return await work(ApiClient(session, settings))
 
 

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from service.commands.client import add_config_option, local_connector, local_url
+from service.commands.same_store import doubt_about_store
 from service.commands.terminal import one_line, say
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
@@ -51,6 +52,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
         return 2
     database = Path(settings.store.path)
+    doubt = asyncio.run(doubt_about_store(settings))
+    if doubt is not None:
+        print(one_line(doubt.text), file=sys.stderr)  # noqa: T201
+        if doubt.is_other:
+            return 1
     try:
         overview = asyncio.run(read_overview(database))
     except StoreOpenError as error:

@@ -8,7 +8,8 @@ import aiohttp
 import msgspec
 
 from service.commands.checks.findings import Findings
-from service.commands.client import local_connector, local_url
+from service.commands.client import is_alive, local_connector, local_url
+from service.commands.same_store import doubt_about_store
 from service.config.settings import AccountSettings, Settings
 from service.errors import ConfigurationError
 from service.model.deliveries import Action
@@ -36,7 +37,9 @@ async def check_service(settings: Settings, url: str) -> Findings:
         aiohttp.ClientSession(timeout=timeout, connector=connector) as local,
         aiohttp.ClientSession(timeout=timeout) as session,
     ):
-        if await _is_alive(local, url):
+        if await is_alive(local, url):
+            if url == local_url(settings.server) and (doubt := await doubt_about_store(settings)):
+                findings.faults.append(f"store.path: {doubt.text}")
             for account in settings.accounts.values():
                 findings.add(await _check_sample(local, url, account))
         else:
@@ -111,7 +114,7 @@ def _sample_notes(where: str, document: dict[str, Any]) -> list[str]:
 async def _check_public_url(session: aiohttp.ClientSession, account: AccountSettings) -> Findings:
     where = f"accounts.{account.name}.public_url"
     started = time.monotonic()
-    if await _is_alive(session, account.public_url):
+    if await is_alive(session, account.public_url):
         took_ms = (time.monotonic() - started) * 1000
         return Findings(notes=[f"{where}: the service answers at {account.public_url} within {took_ms:.0f} ms"])
     fault = (
@@ -119,14 +122,6 @@ async def _check_public_url(session: aiohttp.ClientSession, account: AccountSett
         "proxy before it must pass requests on"
     )
     return Findings(faults=[fault])
-
-
-async def _is_alive(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/livez", allow_redirects=False) as answer:
-            return answer.status == _OK and _decode(await answer.text()).get("status") == "alive"
-    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
-        return False
 
 
 def _decode(text: str) -> dict[str, Any]:

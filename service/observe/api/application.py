@@ -11,6 +11,7 @@ from service.observe.api.authentication import ApiKeys, require_api_key
 from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
 from service.observe.api.forgetting import Forgetting
+from service.observe.api.identity import Identity
 from service.observe.api.imports import ImportQuestions
 from service.observe.api.meter import Meter
 from service.observe.api.preview import Previews
@@ -29,6 +30,7 @@ class Api:
         accounts: Mapping[str, AccountSettings],
         keys: ApiKeys,
         *,
+        identity: Identity,
         reader: Reading,
         steering: Steering,
         sending: Sending,
@@ -37,6 +39,7 @@ class Api:
         is_stopping: Callable[[], bool],
     ) -> None:
         self._keys = keys
+        self._identity = identity
         self._meter = Meter(sending.calls, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
@@ -48,6 +51,7 @@ class Api:
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""
         api = web.Application(middlewares=[require_api_key(self._keys), refuse_other_sites])
+        self._identity.add_routes(api)
         self._questions.add_routes(api)
         self._imports.add_routes(api)
         self._previews.add_routes(api)

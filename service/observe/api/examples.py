@@ -2,6 +2,11 @@
 
 from typing import Any
 
+SERVICE: dict[str, Any] = {
+    "version": "0.1.0",
+    "started_at": "2026-03-02T08:00:00Z",
+    "store": {"path": "/data/heap-cordial.db", "file": "2049:1311"},
+}
 ACCOUNT: dict[str, Any] = {
     "name": "acme",
     "state": "slowed",

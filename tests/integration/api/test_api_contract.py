@@ -9,7 +9,7 @@ import pytest
 
 from service.model.imports import ImportView
 from service.model.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
-from service.observe.api import authentication, documents, events, examples, meter, preview
+from service.observe.api import authentication, documents, events, examples, identity, meter, preview
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY
 from tests.service_fixtures import users
@@ -41,6 +41,7 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("example", "described"),
     [
+        (examples.SERVICE, identity.ServiceDocument),
         (examples.ACCOUNT, documents.AccountDocument),
         (examples.LIST, documents.ListDocument),
         (examples.PREVIEW, preview.PreviewDocument),

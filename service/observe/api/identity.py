@@ -1,0 +1,68 @@
+"""Which service this is: its version, and the store it works on."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from aiohttp_apispec import docs
+
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.requests import NoQuery, read_query
+
+
+class StoreDocument(msgspec.Struct, frozen=True):
+    """The store's file: its path in full, and `file`, which is the same for two paths only if they lead to one file.
+
+    `file` is empty while no file is at the path.
+    """
+
+    path: str
+    file: str
+
+
+class ServiceDocument(msgspec.Struct, frozen=True):
+    """The running service. Commands compare its store with the one that their own configuration names."""
+
+    version: str
+    started_at: datetime
+    store: StoreDocument
+
+
+def file_identity(path: Path) -> str:
+    """Return what tells the file at a path from all others on this machine; empty if there is none to be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+class Identity:
+    """Says which service this is."""
+
+    def __init__(self, version: str, started_at: datetime, store_path: Path) -> None:
+        self._version = version
+        self._started_at = started_at
+        self._store_path = store_path.absolute()
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve it."""
+        app.router.add_get("/service", self.service)
+
+    @docs(
+        **described.operation(
+            "service",
+            "The service itself",
+            "Its version, since when it runs, and which file its store is.",
+            answer=ServiceDocument,
+            example=examples.SERVICE,
+            query=NoQuery,
+        )
+    )
+    async def service(self, request: web.Request) -> web.Response:
+        """Answer `GET /service`."""
+        read_query(request, NoQuery)
+        store = StoreDocument(str(self._store_path), file_identity(self._store_path))
+        return described.json_response(ServiceDocument(self._version, self._started_at, store))
