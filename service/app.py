@@ -195,7 +195,7 @@ def make_application(service: Service) -> web.Application:
     app = web.Application(middlewares=[error_middleware])
     service.api.add_to(app)
     receive_routes.add_routes(app, service.webhook)
-    import_files.add_routes(app, ImportFiles(service.store.imports, service.deliverer.bulk_path))
+    import_files.add_routes(app, ImportFiles(service.store.imports, service.deliverer.importer))
     health.add_routes(app, service.checks)
     metrics_routes.add_routes(
         app,

@@ -11,7 +11,7 @@ from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, settler
 from service.deliver.cordial.client import CordialClient
-from service.deliver.imports.bulk_path import BulkPath
+from service.deliver.imports.importer import Importer
 from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
@@ -57,7 +57,7 @@ class SendingAccount:
         self.line = AccountLine(settings.name, client, limiter, self._resumed)
         self.lists = keeper.ListKeeper(settings, store, self.line, self._list_ready)
         self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
-        self.bulk_path = BulkPath(
+        self.importer = Importer(
             settings, store.imports, self.line, self.lists, on_ended=self._imported, observer=import_observer
         )
         self.pool = pool.AccountPool(
@@ -66,7 +66,7 @@ class SendingAccount:
             self.line,
             self.lists,
             results,
-            leave=self.bulk_path.leave,
+            leave=self.importer.leave,
             on_settled=self.verifier.touched,
             now_ms=clock.now_ms,
         )
@@ -82,7 +82,7 @@ class SendingAccount:
         self.line.hold(min(hold_seconds, _LONGEST_HOLD_SECONDS))
         await self.lists.start()
         try:
-            await self.bulk_path.start(self.pool.between_claims)
+            await self.importer.start(self.pool.between_claims)
         except StoreUnavailableError:
             await self.lists.stop()
             raise
@@ -91,7 +91,7 @@ class SendingAccount:
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
-        await self.bulk_path.stop()
+        await self.importer.stop()
         await self.lists.stop()
         await self.verifier.stop()
         await self.pool.stop(grace_seconds)

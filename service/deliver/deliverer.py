@@ -12,12 +12,12 @@ from service.config.settings import AccountSettings, StoreSettings
 from service.deliver import previewing, settler
 from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
-from service.deliver.imports.bulk_path import BulkPath
+from service.deliver.imports.importer import Importer
 from service.deliver.observing import NOT_OBSERVED, Observer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
-from service.model.imports import BulkStatus
+from service.model.imports import ImportsStatus
 from service.model.lists import VerifyResult
 from service.model.views import Preview
 from service.store.port import Store
@@ -184,10 +184,10 @@ class Deliverer:
         account = self._account(name)
         return previewing.Previewer(account.settings, self._store, account.line)
 
-    def bulk_path(self, account: str) -> BulkPath | None:
-        """Return the bulk path of an account, None where there is no such account."""
+    def importer(self, account: str) -> Importer | None:
+        """Return what sends an account's imports, None where there is no such account."""
         found = self._accounts.get(account)
-        return found.bulk_path if found else None
+        return found.importer if found else None
 
     async def approve_list(self, account: str, segment_id: int) -> bool:
         """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` NOT_FOUND."""
@@ -209,9 +209,9 @@ class Deliverer:
         """Return what each account's sending is doing."""
         return {name: account.line.status() for name, account in self._accounts.items()}
 
-    def bulk_statuses(self) -> dict[str, BulkStatus]:
-        """Return what each account's bulk path is doing."""
-        return {name: account.bulk_path.status() for name, account in self._accounts.items()}
+    def imports_statuses(self) -> dict[str, ImportsStatus]:
+        """Return what each account's imports are doing."""
+        return {name: account.importer.status() for name, account in self._accounts.items()}
 
     def calls(self) -> dict[str, int]:
         """Return how many calls each account has made since the start."""

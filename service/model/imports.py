@@ -107,8 +107,8 @@ class Rest(msgspec.Struct, frozen=True):
     reason: str
 
 
-class BulkStatus(msgspec.Struct, frozen=True):
-    """What an account's bulk path is doing: the lists it keeps from single calls, and whether it rests."""
+class ImportsStatus(msgspec.Struct, frozen=True):
+    """What an account's imports are doing: the lists it keeps from single calls, and whether it rests."""
 
     lists: dict[int, ListTravel]
     rest: Rest | None

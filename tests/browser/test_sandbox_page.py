@@ -5,8 +5,8 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from service.sandbox.faults import Fault, FaultKind
-from tests.import_fixtures import ADDRESS, Importer, file_server
 from tests.sandbox_fixtures import calling
+from tests.sandbox_import_fixtures import ADDRESS, Importer, file_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

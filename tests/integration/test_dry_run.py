@@ -9,7 +9,7 @@ from service.deliver.cordial.answers import Answer, AnswerKind
 from service.model.accounts import AccountState
 from service.model.lists import ListState
 from service.sandbox.options import DEFAULT_API_KEY
-from tests.bulk_fixtures import POST_IMPORT, importing, imports_of
+from tests.import_fixtures import POST_IMPORT, importing, imports_of
 from tests.service_fixtures import ACCOUNT, World, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from service.deliver.imports import bulk_path
+from service.deliver.imports import importer
 from service.sandbox.imports.faults import ImportFault
 from service.store.sqlite import figures
-from tests.bulk_fixtures import add_contacts, importing
+from tests.import_fixtures import add_contacts, importing
 from tests.metrics_fixtures import scrape
 from tests.service_fixtures import ACCOUNT, users
 
@@ -17,7 +17,7 @@ TRAVELLING = "heap_cordial_import_contacts"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
     monkeypatch.setattr(figures, "_MAX_AGE_SECONDS", 0.0)
 
 
@@ -30,7 +30,7 @@ async def test_what_a_file_settles_counts_with_what_calls_settle(tmp_path):
         await world.deliver("Large", users(100), segment_id=1)
         await world.deliver("Small", users(3, "other"), segment_id=2)
         await world.settled()
-        await world.until(lambda: not world.service.deliverer.bulk_statuses()[ACCOUNT].lists)
+        await world.until(lambda: not world.service.deliverer.imports_statuses()[ACCOUNT].lists)
         scraped = await scrape(world.service.url)
     assert scraped.value(RESULTS, account=ACCOUNT, result="settled") == 103
     assert [scraped.value(IMPORTS, account=ACCOUNT, outcome=each) for each in ("complete", "incomplete")] == [1, 0]

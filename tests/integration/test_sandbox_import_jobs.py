@@ -10,7 +10,7 @@ from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
-from tests.import_fixtures import ADDRESS, importing
+from tests.sandbox_import_fixtures import ADDRESS, importing
 
 IMPORTS = "/v2/contactimports"
 HTTP = {"transport": "HTTP", "url": "http://127.0.0.1:9/contacts.csv"}

@@ -8,7 +8,7 @@ from aiohttp import encode_basic_auth
 
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
-from tests.import_fixtures import ADDRESS, STATUS, importing
+from tests.sandbox_import_fixtures import ADDRESS, STATUS, importing
 
 LENIENT = SandboxOptions(imports=ImportOptions(by_secondary_key=True))
 PESSIMISTIC = SandboxOptions(imports=ImportOptions(subscribes_existing=True))

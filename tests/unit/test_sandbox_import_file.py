@@ -11,7 +11,7 @@ from service.sandbox.imports.columns import Columns, resolve_columns
 from service.sandbox.imports.failure import ImportFailedError
 from service.sandbox.imports.records import Splitter, rows_of
 from service.sandbox.state import SandboxState
-from tests.import_fixtures import ADDRESS, STATUS
+from tests.sandbox_import_fixtures import ADDRESS, STATUS
 
 CELLS = st.text(st.sampled_from('ab,;"\n\ré '), max_size=6)
 

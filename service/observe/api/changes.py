@@ -52,15 +52,15 @@ class Changes:
 
     async def take(self) -> Changed:
         """Return what to tell of now, at most 100 of each, of the oldest 2,000 lists, the newest 50 syncs and 20 imports."""
-        bulk = self._sending.bulk_statuses()
+        statuses = self._sending.imports_statuses()
         # How a list travels is not written into the store at the same moment as the import.
-        seen = await self._reader.version(), bulk
+        seen = await self._reader.version(), statuses
         if seen == self._seen:
             return Changed([], [], [])
         segments = await self._reader.segments(limit=_MOST_LISTS)
         syncs = await self._reader.syncs(limit=_MOST_SYNCS)
         imports = await self._reader.imports(limit=_MOST_IMPORTS)
-        lists, more_lists = _take(self._lists, [list_document(segment, bulk) for segment in segments])
+        lists, more_lists = _take(self._lists, [list_document(segment, statuses) for segment in segments])
         told_syncs, more_syncs = _take(self._syncs, syncs)
         told_imports, _ = _take(self._imports, imports)
         self._seen = None if more_lists or more_syncs else seen

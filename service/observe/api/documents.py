@@ -8,7 +8,7 @@ import msgspec
 
 from service.model.accounts import AccountState, AccountStatus
 from service.model.changes import MemberState
-from service.model.imports import BulkStatus, Journey, ListTravel, Rest
+from service.model.imports import ImportsStatus, Journey, ListTravel, Rest
 from service.model.lists import ListState
 from service.model.views import (
     AuditView,
@@ -164,33 +164,33 @@ class AuditPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def list_document(segment: SegmentView, bulk: Mapping[str, BulkStatus]) -> ListDocument:
-    """Add to a segment what follows from its figures, and how it travels by what `bulk` says of each account."""
+def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) -> ListDocument:
+    """Add to a segment what follows from its figures, and how it travels by what `imports` says of each account."""
     owed = segment.pending or segment.waiting
     differs = None if segment.counted is None or owed else segment.counted != segment.on_list
     return ListDocument(
         **msgspec.structs.asdict(segment),
         differs=differs,
-        import_state=import_state(segment, bulk),
+        import_state=import_state(segment, imports),
         what_to_do=_advice(segment, differs),
     )
 
 
-def import_state(segment: SegmentView, bulk: Mapping[str, BulkStatus]) -> ListTravel | None:
+def import_state(segment: SegmentView, imports: Mapping[str, ImportsStatus]) -> ListTravel | None:
     """Return how a list's changes travel as a file; None where single calls send them."""
-    status = bulk.get(segment.account)
+    status = imports.get(segment.account)
     return status.lists.get(segment.id) if status is not None else None
 
 
 def account_document(
     account: RecordedAccount,
     status: AccountStatus | None,
-    bulk: BulkStatus | None,
+    imports: ImportsStatus | None,
     *,
     calls_per_second: float,
     now: datetime,
 ) -> AccountDocument:
-    """Join an account of the store with what its sending is doing now; `status` and `bulk` are None if it is not configured."""
+    """Join an account of the store with what its sending is doing now; `status` and `imports` are None if it is not configured."""
     state = _sending_state(account, status)
     same_state = status is not None and status.state.recorded.value == account.state
     next_call_at = None
@@ -205,7 +205,7 @@ def account_document(
         next_call_at=next_call_at,
         calls_per_second=calls_per_second,
         found_rates=status.found_rates if status is not None else {},
-        imports_rest=bulk.rest if bulk is not None else None,
+        imports_rest=imports.rest if imports is not None else None,
         lists=account.lists,
         pending=account.pending,
         waiting=account.waiting,

@@ -77,12 +77,12 @@ class Questions:
 
     async def account_documents(self) -> list[AccountDocument]:
         """Return every account with what its sending is doing now."""
-        statuses, bulk, now = self._sending.statuses(), self._sending.bulk_statuses(), datetime.now(UTC)
+        statuses, imports, now = self._sending.statuses(), self._sending.imports_statuses(), datetime.now(UTC)
         return [
             account_document(
                 account,
                 statuses.get(account.name),
-                bulk.get(account.name),
+                imports.get(account.name),
                 calls_per_second=self._meter.rates.get(account.name, 0.0),
                 now=now,
             )
@@ -118,8 +118,8 @@ class Questions:
     async def lists(self, request: web.Request) -> web.Response:
         """Answer `GET /lists`."""
         segments, following = await read_page(self._reader.segments, read_query(request, ListQuery))
-        bulk = self._sending.bulk_statuses()
-        return json_response(ListPage([list_document(segment, bulk) for segment in segments], following))
+        imports = self._sending.imports_statuses()
+        return json_response(ListPage([list_document(segment, imports) for segment in segments], following))
 
     @docs(
         **described.operation(
@@ -136,7 +136,7 @@ class Questions:
         """Answer `GET /lists/{id}`."""
         read_query(request, NoQuery)
         segment = await find_list(self._reader, path_id(request))
-        return json_response(list_document(segment, self._sending.bulk_statuses()))
+        return json_response(list_document(segment, self._sending.imports_statuses()))
 
     @docs(
         **described.operation(

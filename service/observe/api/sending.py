@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from service.model.accounts import AccountStatus
-from service.model.imports import BulkStatus
+from service.model.imports import ImportsStatus
 from service.model.lists import VerifyResult
 from service.model.views import Preview
 
@@ -15,7 +15,7 @@ class Sending(Protocol):
     def statuses(self) -> Mapping[str, AccountStatus]:
         """Return what each account's sending is doing."""
 
-    def bulk_statuses(self) -> Mapping[str, BulkStatus]:
+    def imports_statuses(self) -> Mapping[str, ImportsStatus]:
         """Return which lists of each account travel as files, and whether it rests from imports."""
 
     def calls(self) -> Mapping[str, int]:

@@ -25,7 +25,7 @@ _LINES_PER_STEP = 4_000
 # Cordial's contract: without this a contact made by an import is subscribed (R14).
 _NEVER_SUBSCRIBED = ",none"
 
-_SQL = queries.load("import")
+_SQL = queries.load("imports")
 _PART_FIELDS = ImportPart.__struct_fields__
 
 

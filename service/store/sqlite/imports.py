@@ -16,7 +16,7 @@ from service.store.sqlite.importing import Stepped
 from service.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
-_SQL = queries.load("import")
+_SQL = queries.load("imports")
 
 
 class Imports:

@@ -9,11 +9,11 @@ import aiohttp
 import msgspec
 import pytest
 
-from service.deliver.imports import bulk_path
+from service.deliver.imports import importer
 from service.model.imports import ListTravel
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
-from tests.bulk_fixtures import add_contacts, ask, importing, imports_of
+from tests.import_fixtures import add_contacts, ask, importing, imports_of
 from tests.service_fixtures import ACCOUNT, API_KEY, HEAP_SECRET, World, users
 
 # A job that can be looked at for as long as it takes.
@@ -23,7 +23,7 @@ BROKEN = ImportFault(times=None, ends="failed", after_share=0.5)
 
 @pytest.fixture
 async def world(tmp_path, monkeypatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
     async with importing(tmp_path) as running:
         add_contacts(running, users(300))
         yield running
@@ -110,7 +110,7 @@ async def test_a_user_whose_change_travels_is_told_in_which_import_and_job(world
 async def test_a_user_whose_import_is_over_is_on_the_list(world):
     await world.deliver("One", users(100), segment_id=1)
     await world.settled()
-    await world.until(lambda: not world.service.deliverer.bulk_statuses()["acme"].lists)
+    await world.until(lambda: not world.service.deliverer.imports_statuses()["acme"].lists)
     [found] = (await ask(world, "lists"))["items"]
     member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})
     assert (member["journey"], member["on_list"], found["import_state"]) == (None, True, None)
@@ -136,7 +136,7 @@ async def test_changes_that_wait_for_the_rest_of_their_sync_say_so(world):
     [page, _] = build_pages(1, "One", users(120), [], task_id="in two pages", page_size=60)
     async with aiohttp.ClientSession() as session:
         await post_page(session, f"{world.service.url}/webhooks/heap/{ACCOUNT}", HEAP_SECRET, page)
-    await world.until(lambda: ListTravel.WAITING in world.service.deliverer.bulk_statuses()["acme"].lists.values())
+    await world.until(lambda: ListTravel.WAITING in world.service.deliverer.imports_statuses()["acme"].lists.values())
     [found] = (await ask(world, "lists"))["items"]
     assert (found["import_state"], found["pending"]) == ("waiting", 60)
     member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from service.deliver.imports import bulk_path, jobs
+from service.deliver.imports import importer, jobs
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
@@ -171,9 +171,9 @@ async def run(plan: Sequence[Step], directory: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch, quick_retries):  # noqa: ARG001  a fixture
-    monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.05)
-    monkeypatch.setattr(bulk_path, "_REST_SECONDS", 0.3)
-    monkeypatch.setattr(bulk_path, "_RECOUNT_AFTER_SECONDS", (0.0, 0.05))
+    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.05)
+    monkeypatch.setattr(importer, "_REST_SECONDS", 0.3)
+    monkeypatch.setattr(importer, "_RECOUNT_AFTER_SECONDS", (0.0, 0.05))
     monkeypatch.setattr(jobs, "_FIRST_POLL_SECONDS", 0.05)
     monkeypatch.setattr(jobs, "_LONGEST_POLL_SECONDS", 0.2)
     monkeypatch.setattr(jobs, "_SHORTEST_POLL_SECONDS", 0.01)

@@ -4,7 +4,7 @@ import pytest
 
 from service.clock import SteadyClock
 from service.sandbox.imports.faults import ImportFault
-from tests.bulk_fixtures import importing
+from tests.import_fixtures import importing
 from tests.service_fixtures import World, users
 
 DAY_MS = 86_400_000

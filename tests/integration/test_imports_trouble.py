@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 
 from service.config.settings import SecretReference
-from service.deliver.imports import bulk_path, files, jobs
+from service.deliver.imports import files, importer, jobs
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
-from tests.bulk_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of
+from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of
 from tests.service_fixtures import World, users
 
 SLOW = ImportOptions(delay_seconds=0.5)
@@ -19,8 +19,8 @@ SLOW = ImportOptions(delay_seconds=0.5)
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(bulk_path, "_REPEAT_SECONDS", 0.1)
-    monkeypatch.setattr(bulk_path, "_RECOUNT_AFTER_SECONDS", (0.0, 0.1))
+    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(importer, "_RECOUNT_AFTER_SECONDS", (0.0, 0.1))
 
 
 async def test_contacts_that_cordial_does_not_know_get_names_where_none_are_created(tmp_path):

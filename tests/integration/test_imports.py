@@ -8,7 +8,7 @@ import pytest
 from service.deliver.deliverer import Deliverer
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.options import ImportOptions
-from tests.bulk_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, statuses
+from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, statuses
 from tests.service_fixtures import delivering, users
 
 LOST_ANSWER = Fault(FaultKind.APPLY_THEN_RESET, method="POST", endpoint="/v2/contactimports")

@@ -1,4 +1,4 @@
-"""The bulk path of one account: takes large backlogs away from single calls, sends them as files, settles what came of it.
+"""The imports of one account: takes large backlogs away from single calls, sends them as files, settles what came of it.
 
     gathering ──▶ part: ready ──▶ posting ──▶ running ──▶ settling ──▶ gone
                            ▲ ▲                  │  │
@@ -30,7 +30,7 @@ from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
-from service.model.imports import BulkStatus, ImportPart, ListTravel, OpenImport, PartState, Rest, Strategy
+from service.model.imports import ImportPart, ImportsStatus, ListTravel, OpenImport, PartState, Rest, Strategy
 from service.store.port import BetweenClaims, Imports
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ _RECOUNT_AFTER_SECONDS = (0.0, 3.0, 15.0)
 _MOST_CONTACTS = 1_000_000
 
 
-class BulkPath:
+class Importer:
     """Sends one account's large backlogs by import. Without a `public_url` it leaves everything to single calls."""
 
     def __init__(
@@ -85,7 +85,7 @@ class BulkPath:
         """Take up an import that is under way, then look for more; to be called before single calls are claimed."""
         self._open = await self._store.open(self._settings.name)
         if self._is_on or self._open is not None:
-            self._task = asyncio.create_task(self._run(between_claims), name=f"{self._settings.name} bulk path")
+            self._task = asyncio.create_task(self._run(between_claims), name=f"{self._settings.name} imports")
 
     async def stop(self) -> None:
         """End; a job that Cordial has is followed on at the next start."""
@@ -113,12 +113,12 @@ class BulkPath:
             self._wake.set()
         return [segment_id for segment_id in segment_ids if segment_id not in busy and segment_id not in self._left]
 
-    def status(self) -> BulkStatus:
+    def status(self) -> ImportsStatus:
         """Return which segments' changes travel as files or wait to, and whether the account rests from imports."""
         lists = dict.fromkeys(self._left, ListTravel.WAITING)
         if self._open is not None:
             lists |= dict.fromkeys(self._open.segment_ids, ListTravel.SENDING)
-        return BulkStatus(lists, self._rest if self._is_resting else None)
+        return ImportsStatus(lists, self._rest if self._is_resting else None)
 
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
