@@ -1,9 +1,7 @@
 """The composition root: builds every stage, connects them, starts and stops them in order."""
 
-import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +11,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from service import __version__
+from service import __version__, supervision
 from service.clock import SteadyClock
 from service.config.settings import AccountSettings, Settings
 from service.deliver.deliverer import Deliverer
@@ -41,14 +39,12 @@ from service.store.sqlite.figures import FiguresReader
 from service.store.sqlite.folder import Folder
 from service.store.sqlite.reading import Reader
 from service.store.sqlite.store import SqliteStore
+from service.supervision import Supervisor
 from service.web.connections import GuardedRunner
 from service.web.errors import error_middleware
 from service.web.tls import ServedCertificate, TlsFiles, load_certificate
 
 log = structlog.get_logger()
-
-# A loop of ours turns at least once a second, idle or not.
-_MOST_SILENCE_SECONDS = 15.0
 
 
 class _Check(NamedTuple):
@@ -71,6 +67,7 @@ class Service:
         accounts: dict[str, AccountSettings],
         store: SqliteStore,
         deliverer: Deliverer,
+        supervisor: Supervisor,
         *,
         reader: Reader,
         figures: FiguresReader,
@@ -86,6 +83,7 @@ class Service:
         self.metrics = metrics
         self.tls = tls
         self.deliverer = deliverer
+        self.supervisor = supervisor
         self.folder = Folder(store, deliverer.wake)
         self.keys = ApiKeys(settings.server.api_keys)
         self.webhook = receive_routes.Webhook(
@@ -106,6 +104,7 @@ class Service:
             erasures=store.erasures,
             backlog=lambda: store.backlog.total,
             is_stopping=lambda: self.is_stopping,
+            supervisor=supervisor,
         )
         self.is_stopping = False
         self.url = ""
@@ -115,7 +114,7 @@ class Service:
         checks = [
             _Check("service", lambda: "stopping" if self.is_stopping else None),
             _Check("store", lambda: self.store.fault),
-            _Check("folder", lambda: _silence_fault(time.monotonic() - self.folder.ticked_at)),
+            _Check("tasks", self._tasks_fault),
             _Check("clock", self.webhook.clock_suspicion.fault),
         ]
         return checks + [
@@ -178,15 +177,16 @@ class Service:
         status = self.deliverer.statuses()[name]
         if status.state is AccountState.PAUSED and status.reason != PAUSED_BY_OPERATOR:
             return f"paused, {status.reason}; next try in {status.seconds:.0f} s"
-        return _silence_fault(self.deliverer.silences()[name])
+        return None
+
+    def _tasks_fault(self) -> str | None:
+        ended = [f"{name} has ended" for name in self.supervisor.ended]
+        silent = [f"{name} silent for {seconds:.0f} s" for name, seconds in self.supervisor.silences().items()]
+        return ", ".join(ended + silent) or None
 
     def _answered(self, answered: Answered) -> None:
         self.api.events.delivery_answered(_for_watchers(answered))
         self.metrics.counting.answered(answered)
-
-
-def _silence_fault(seconds: float) -> str | None:
-    return f"silent for {seconds:.0f} s" if seconds > _MOST_SILENCE_SECONDS else None
 
 
 def make_application(service: Service) -> web.Application:
@@ -228,8 +228,10 @@ def _for_watchers(answered: Answered) -> AnsweredDelivery:
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: Settings) -> AsyncIterator[Service]:
+async def running_service(settings: Settings, supervisor: Supervisor | None = None) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
+
+    `supervisor` starts its tasks, and tells when one has failed: then the block should end.
 
     Raises `ConfigurationError` for a certificate that cannot serve, `StoreOpenError` when the store cannot be opened and
     `OSError` when the address is in use.
@@ -237,12 +239,14 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
     tls_files = TlsFiles.of(settings.server)
     tls = ServedCertificate(tls_files) if tls_files else None
     clock = SteadyClock()
+    supervisor = supervisor or Supervisor()
     store = await SqliteStore.open(
         Path(settings.store.path),
         settings.accounts,
         max_backlog=settings.store.max_backlog,
         retention_days=settings.store.retention_days,
         clock=clock,
+        supervisor=supervisor,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
@@ -250,23 +254,32 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(reader.close)
         eraser = await Eraser.open(Path(settings.store.path), store.erasures)
         stack.push_async_callback(eraser.stop)
+        eraser.start(supervisor)
         accounts = dict(settings.accounts)
         figures = await FiguresReader.open(Path(settings.store.path), accounts)
         stack.push_async_callback(figures.close)
         metrics = Metrics(settings.accounts)
-        deliverer = Deliverer(settings.accounts, store, settings.store, clock, metrics.counting)
-        service = Service(
-            settings, accounts, store, deliverer, reader=reader, figures=figures, metrics=metrics, tls=tls
+        deliverer = Deliverer(
+            settings.accounts, store, settings.store, clock, supervisor=supervisor, observer=metrics.counting
         )
-        metrics.loop_lag.start()
+        service = Service(
+            settings, accounts, store, deliverer, supervisor, reader=reader, figures=figures, metrics=metrics, tls=tls
+        )
+        metrics.loop_lag.start(supervisor)
         stack.push_async_callback(metrics.loop_lag.stop)
         runner = GuardedRunner(
-            make_application(service), settings.server, access_log=None, handle_signals=False, shutdown_timeout=2.0
+            make_application(service),
+            settings.server,
+            supervisor,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=2.0,
         )
         # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(service.stop_delivering)
         stack.push_async_callback(service.folder.stop)
+        service.folder.start(supervisor)
         stack.callback(_begin_stop, service)
         await runner.setup()
         ssl_context = tls.context if tls else None
@@ -275,7 +288,7 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
         )
         await site.start()
         if tls is not None:
-            stack.callback(asyncio.create_task(tls.watch(), name="certificate").cancel)
+            stack.push_async_callback(supervision.stop, supervisor.start("certificate", tls.watch()))
         # Listening comes first: Cordial fetches the files of imports here, and with many accounts this takes a while.
         await deliverer.start(await store.steering.paused_accounts())
         host, port = runner.addresses[0][:2]

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from service import log
+from service import log, supervision
 from service.app import running_service
 from service.commands.client import add_config_option
 from service.commands.reloading import read_configuration, reload_when_asked, reloads_asked_by_sighup
@@ -18,11 +18,15 @@ from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
 from service.store.sqlite.opening import StoreOpenError
+from service.supervision import Supervisor
 
 _log = structlog.get_logger()
 
 _CONFIGURATION_FAULT = 2
 _STARTUP_FAULT = 1
+# A task of the service ended that nobody asked to end: a fault of the program.
+_TASK_ENDED = 70
+_MAX_BROKEN_STOP_SECONDS = 10.0
 # As a shell reports a process that a second SIGINT or SIGTERM ended.
 _STOPPED_AT_ONCE = 130
 
@@ -74,9 +78,19 @@ async def serve_until_signalled(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    async with running_service(settings) as service:
-        reloading = asyncio.create_task(reload_when_asked(service, read_settings, reload_asked), name="reloading")
-        await told.wait()
-        reloading.cancel()
-        await asyncio.gather(reloading, return_exceptions=True)
-    return 0
+    supervisor = Supervisor()
+    async with running_service(settings, supervisor) as service:
+        reloading = supervisor.start("reloading", reload_when_asked(service, read_settings, reload_asked))
+        await _first_of(told, supervisor.failed)
+        if supervisor.failed.is_set():
+            # Its parts may wait for each other for ever now. What is not committed is repeated at the next start (R6).
+            loop.call_later(_MAX_BROKEN_STOP_SECONDS + settings.server.shutdown_grace_seconds, os._exit, _TASK_ENDED)
+        await supervision.stop(reloading)
+    return _TASK_ENDED if supervisor.failed.is_set() else 0
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()

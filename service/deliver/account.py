@@ -1,7 +1,6 @@
 """One account's parts of the stage that delivers, wired together."""
 
 import contextlib
-import time
 from collections.abc import Collection
 
 import aiohttp
@@ -20,6 +19,7 @@ from service.deliver.rate.adaptive import make_limiter
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.store.port import Store
+from service.supervision import Supervisor
 
 # What Cordial asks for is far less; more would be a clock that was put right between two runs.
 _LONGEST_HOLD_SECONDS = 3_600.0
@@ -37,6 +37,7 @@ class SendingAccount:
         results: settler.Settler,
         clock: SteadyClock,
         *,
+        supervisor: Supervisor,
         observer: CallObserver,
         import_observer: ImportObserver,
     ) -> None:
@@ -52,6 +53,7 @@ class SendingAccount:
         )
         self._store = store
         self._clock = clock
+        self._supervisor = supervisor
         self.settings = settings
         self.name = settings.name
         self.line = AccountLine(settings.name, client, limiter, self._resumed)
@@ -70,7 +72,6 @@ class SendingAccount:
             on_settled=self.verifier.touched,
             now_ms=clock.now_ms,
         )
-        self._is_started = False
         self._recorded: AccountStatus | None = None
         self._next_call_at_ms = 0
 
@@ -80,14 +81,14 @@ class SendingAccount:
         Raises `StoreUnavailableError` when lists or imports cannot be read; it can then be called again.
         """
         self.line.hold(min(hold_seconds, _LONGEST_HOLD_SECONDS))
-        await self.lists.start()
+        await self.lists.start(self._supervisor)
         try:
-            await self.importer.start(self.pool.between_claims)
+            await self.importer.start(self.pool.between_claims, self._supervisor)
         except StoreUnavailableError:
             await self.lists.stop()
             raise
-        self.pool.start()
-        self._is_started = True
+        self.verifier.start(self._supervisor)
+        self.pool.start(self._supervisor)
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
@@ -95,11 +96,6 @@ class SendingAccount:
         await self.lists.stop()
         await self.verifier.stop()
         await self.pool.stop(grace_seconds)
-
-    @property
-    def silence_seconds(self) -> float:
-        """For how long the feeder has not turned; 0 before it was started."""
-        return time.monotonic() - self.pool.ticked_at if self._is_started else 0.0
 
     async def record_state(self) -> None:
         """Write into the store what the sending does, if that is news."""

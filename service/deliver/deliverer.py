@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from service import supervision
 from service.clock import SteadyClock
 from service.config.settings import AccountSettings, StoreSettings
 from service.deliver import previewing, settler
@@ -21,6 +22,7 @@ from service.model.imports import ImportsStatus
 from service.model.lists import VerifyResult
 from service.model.views import Preview
 from service.store.port import Store
+from service.supervision import Supervisor
 
 _TICK_SECONDS = 0.5
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
@@ -40,10 +42,13 @@ class Deliverer:
         store: Store,
         store_settings: StoreSettings,
         clock: SteadyClock,
+        *,
+        supervisor: Supervisor,
         observer: Observer = NOT_OBSERVED,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._supervisor = supervisor
         self._observer = observer
         self._session = client.make_session()
         self._settler = settler.Settler(
@@ -61,13 +66,14 @@ class Deliverer:
 
     async def start(self, paused: Collection[str] = ()) -> None:
         """Take up whatever is pending, and go on; accounts in `paused` wait for an operator."""
+        self._settler.start(self._supervisor)
         for account in self._accounts.values():
             if account.name in paused:
                 account.line.pause()
             await account.start(await self._recorded_hold_seconds(account.name))
         self._tasks = [
-            asyncio.create_task(self._release_when_due(), name="releaser"),
-            asyncio.create_task(self._record_states(), name="account states"),
+            self._supervisor.start("releaser", self._release_when_due(), beats=True),
+            self._supervisor.start("account states", self._record_states(), beats=True),
         ]
 
     async def apply(
@@ -135,6 +141,7 @@ class Deliverer:
             self._session,
             self._settler,
             self._clock,
+            supervisor=self._supervisor,
             observer=self._observer.for_account(settings.name),
             import_observer=self._observer.for_imports(settings.name),
         )
@@ -223,17 +230,13 @@ class Deliverer:
             name: account.line.circuit.openings + self._past_pauses[name] for name, account in self._accounts.items()
         }
 
-    def silences(self) -> dict[str, float]:
-        """Return for how many seconds each account's feeder has not turned."""
-        return {name: account.silence_seconds for name, account in self._accounts.items()}
-
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace, commit all results (R13)."""
         accounts = [*self._accounts.values(), *self._leaving]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(account.stop(grace_seconds) for account in accounts))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await supervision.stop(*self._tasks)
         await self._settler.stop()
         for account in accounts:
             await account.record_limit()
@@ -241,6 +244,7 @@ class Deliverer:
 
     async def _release_when_due(self) -> None:
         while True:
+            self._supervisor.beat()
             wait = _TICK_SECONDS
             if self._store.waiting_changes:
                 with contextlib.suppress(StoreUnavailableError):
@@ -251,6 +255,7 @@ class Deliverer:
 
     async def _record_states(self) -> None:
         while True:
+            self._supervisor.beat()
             for account in list(self._accounts.values()):
                 await account.record_state()
             await asyncio.sleep(_TICK_SECONDS)

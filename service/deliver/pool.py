@@ -6,11 +6,11 @@ for a held contact stays in the store and is found again afterwards.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 import structlog
 
+from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
@@ -19,6 +19,7 @@ from service.deliver.sending import Sender
 from service.deliver.settler import Settler
 from service.model.changes import ContactWork, Outcome
 from service.store.port import Ledger
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 
@@ -67,15 +68,14 @@ class AccountPool:
         self._claiming = asyncio.Lock()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self.ticked_at = time.monotonic()
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Begin to send."""
         self._tasks = [
-            asyncio.create_task(self._work(), name=f"{self._name} worker {number}")
+            supervisor.start(f"{self._name} worker {number}", self._work(), may_end=lambda: self._stopping)
             for number in range(self._concurrency)
         ]
-        self._tasks.append(asyncio.create_task(self._feed(), name=f"{self._name} feeder"))
+        self._tasks.append(supervisor.start(f"{self._name} feeder", self._feed(supervisor), beats=True))
 
     def wake(self) -> None:
         """Look for work: something was folded, settled, released, or a list became ready."""
@@ -108,13 +108,11 @@ class AccountPool:
                 break
             # Looked at again soon: a call that was answered "later" waits with no request on its way.
             await asyncio.wait(calling, timeout=min(left, _STOP_LOOK_SECONDS))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await supervision.stop(*self._tasks)
 
-    async def _feed(self) -> None:
+    async def _feed(self, supervisor: Supervisor) -> None:
         while True:
-            self.ticked_at = time.monotonic()
+            supervisor.beat()
             self._wake.clear()
             try:
                 found = await self._fill()

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from service import supervision
 from service.deliver.observing import NOT_OBSERVED
 from service.errors import StoreUnavailableError
 from service.model.changes import Outcome
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 _STORE_RETRY_SECONDS = 0.5
@@ -40,7 +42,11 @@ class Settler:
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
-        self._task = asyncio.create_task(self._run(), name="settler")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to commit what is added."""
+        self._task = supervisor.start("settler", self._run(), may_end=lambda: self._stopping)
 
     def set_batching(self, batch_results: int, interval_seconds: float) -> None:
         """Gather from now on as many results at most, for as long at most."""
@@ -79,7 +85,7 @@ class Settler:
         self._stopping = True
         self._first.set()
         self._full.set()
-        await self._task
+        await supervision.ended(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -19,7 +19,9 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from service import supervision
 from service.config.settings import ServerSettings
+from service.supervision import Supervisor
 from service.web.addresses import origin_of
 
 _log = structlog.get_logger()
@@ -196,15 +198,10 @@ class ConnectionGuard:
             if transport in self._connections:
                 self._connections.move_to_end(transport)
 
-    async def run(self, _app: web.Application) -> AsyncIterator[None]:
-        """Close what is overdue, once a second, for as long as the application runs."""
-        task = asyncio.create_task(self._look_after(), name="connections")
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def _look_after(self) -> None:
+    async def look_after(self, supervisor: Supervisor) -> None:
+        """Close what is overdue, once a second."""
         while True:
+            supervisor.beat()
             await asyncio.sleep(_LOOK_SECONDS)
             now = self.now()
             for connection in [each for each in self._connections.values() if each.is_overdue(now, self._settings)]:
@@ -247,15 +244,21 @@ _WITHOUT_GARBAGE = _WithoutGarbage()
 class GuardedRunner(web.AppRunner):
     """Runs an application whose connections are guarded."""
 
-    __slots__ = ("_guard",)
+    __slots__ = ("_guard", "_supervisor")
 
-    def __init__(self, app: web.Application, settings: ServerSettings, **options: Any) -> None:
+    def __init__(self, app: web.Application, settings: ServerSettings, supervisor: Supervisor, **options: Any) -> None:
         logger = logging.getLogger(__name__)
         logger.addFilter(_WITHOUT_GARBAGE)
         super().__init__(app, logger=logger, **options)
         self._guard = ConnectionGuard(settings)
+        self._supervisor = supervisor
         app.middlewares.insert(0, self._guard.note_request)
-        app.cleanup_ctx.append(self._guard.run)
+        app.cleanup_ctx.append(self._run_guard)
+
+    async def _run_guard(self, _app: web.Application) -> AsyncIterator[None]:
+        task = self._supervisor.start("connections", self._guard.look_after(self._supervisor), beats=True)
+        yield
+        await supervision.stop(task)
 
     @property
     def server(self) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from service.config.settings import ServerSettings
+from service.supervision import Supervisor
 from service.web.connections import GuardedRunner
 
 FEW = 16
@@ -103,7 +104,7 @@ async def guarded(**settings: float) -> AsyncIterator[Guarded]:
     app.router.add_post("/read", read)
     app.router.add_get("/much", much)
     bounds = {"max_connections": FEW, "max_connections_per_address": FEW} | settings
-    runner = GuardedRunner(app, ServerSettings(**bounds), access_log=None, shutdown_timeout=0.1)  # type: ignore[arg-type]
+    runner = GuardedRunner(app, ServerSettings(**bounds), Supervisor(), access_log=None, shutdown_timeout=0.1)  # type: ignore[arg-type]
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     running = Guarded(runner.addresses[0][1], release)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.imports import files
 from service.deliver.imports.choosing import Chooser
@@ -32,6 +33,7 @@ from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.imports import ImportPart, ImportsStatus, ListTravel, OpenImport, PartState, Rest, Strategy
 from service.store.port import BetweenClaims, Imports
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 
@@ -81,17 +83,15 @@ class Importer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, between_claims: BetweenClaims) -> None:
+    async def start(self, between_claims: BetweenClaims, supervisor: Supervisor) -> None:
         """Take up an import that is under way, then look for more; to be called before single calls are claimed."""
         self._open = await self._store.open(self._settings.name)
         if self._is_on or self._open is not None:
-            self._task = asyncio.create_task(self._run(between_claims), name=f"{self._settings.name} imports")
+            self._task = supervisor.start(f"{self._settings.name} imports", self._run(between_claims))
 
     async def stop(self) -> None:
         """End; a job that Cordial has is followed on at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
 
     def leave(self, segment_ids: Sequence[int], pending: Mapping[int, int]) -> list[int]:
         """Return which segments single calls may send; the others travel as files, now or soon."""

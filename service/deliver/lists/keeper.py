@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.line import AccountLine
@@ -24,6 +25,7 @@ from service.deliver.lists.naming import ListNamer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model.lists import ListState, Segment
 from service.store.port import Lists
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 60.0
@@ -54,16 +56,14 @@ class ListKeeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, supervisor: Supervisor) -> None:
         """Read what is known and begin to resolve what is asked for."""
         await self._read_segments()
-        self._task = asyncio.create_task(self._run(), name=f"{self._settings.name} lists")
+        self._task = supervisor.start(f"{self._settings.name} lists", self._run())
 
     async def stop(self) -> None:
         """End; a list being created is found again at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
 
     def ready(self, segment_ids: Iterable[int]) -> list[int]:
         """Return those segments that can be written, none in a dry run; those without a list are seen to."""

@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import structlog
 
+from service import supervision
 from service.deliver.cordial.answers import AnswerKind
 from service.deliver.line import AccountLine
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model.lists import ListState, Segment, VerifyResult
 from service.store.port import Lists
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 _TICK_SECONDS = 1.0
@@ -27,12 +29,15 @@ class ListVerifier:
         self._line = line
         self._is_drained = is_drained
         self._due: dict[int, tuple[float, int]] = {}
-        self._task = asyncio.create_task(self._run(), name=f"{name} verifier")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to count what has drained."""
+        self._task = supervisor.start(f"{self._name} verifier", self._run())
 
     async def stop(self) -> None:
         """End."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
 
     def take_over(self, other: "ListVerifier") -> None:
         """Count what another, which has ended, was still to count."""

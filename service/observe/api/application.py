@@ -1,10 +1,10 @@
 """The API put together, as an application of its own to be mounted under `/api/v1`."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from aiohttp import web
 
+from service import supervision
 from service.config.settings import AccountSettings
 from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
@@ -18,6 +18,7 @@ from service.observe.api.preview import Previews
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
 from service.store.port import Erasures, Reading, Steering
+from service.supervision import Supervisor
 
 PREFIX = "/api/v1"
 
@@ -37,9 +38,11 @@ class Api:
         erasures: Erasures,
         backlog: Callable[[], int],
         is_stopping: Callable[[], bool],
+        supervisor: Supervisor,
     ) -> None:
         self._keys = keys
         self._identity = identity
+        self._supervisor = supervisor
         self._meter = Meter(sending.calls, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
@@ -64,10 +67,9 @@ class Api:
         app.add_subapp(PREFIX, api)
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.events.run(), name="events")
+        task = self._supervisor.start("events", self.events.run())
         yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await supervision.stop(task)
 
     async def _end_watching(self, _app: web.Application) -> None:
         self.events.end()

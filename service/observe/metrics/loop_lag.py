@@ -4,6 +4,9 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, Histogram
 
+from service import supervision
+from service.supervision import Supervisor
+
 _TICK_SECONDS = 0.25
 _BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -20,15 +23,13 @@ class LoopLag:
         )
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Begin to measure."""
-        self._task = asyncio.create_task(self._measure(), name="event loop lag")
+        self._task = supervisor.start("event loop lag", self._measure())
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
 
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,8 +9,10 @@ import sqlite3
 
 import structlog
 
+from service import supervision
 from service.store.sqlite.opening import Connection
 from service.store.sqlite.writer import Writer
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 _INTERVAL_SECONDS = 1.0
@@ -22,12 +24,15 @@ class Checkpointer:
     def __init__(self, writer: Writer, connection: Connection) -> None:
         self._writer = writer
         self._connection = connection
-        self._task = asyncio.create_task(self._run(), name="checkpointer")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to checkpoint."""
+        self._task = supervisor.start("checkpointer", self._run())
 
     async def close(self) -> None:
         """End after the checkpoint under way."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
         await self._connection.close()
 
     async def _run(self) -> None:

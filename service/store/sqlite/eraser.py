@@ -7,10 +7,12 @@ from pathlib import Path
 
 import structlog
 
+from service import supervision
 from service.errors import StoreUnavailableError
 from service.store.sqlite import opening
 from service.store.sqlite.erasure import Erasures
 from service.store.sqlite.opening import Connection
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 
@@ -28,21 +30,25 @@ class Eraser:
         self._connection = connection
         # A crash may have left in the WAL what was erased.
         self._has_remains = True
-        self._task = asyncio.create_task(self._run(), name="eraser")
+        self._task: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, database: Path, erasures: Erasures) -> "Eraser":
-        """Begin to look after the erasures of an open store; raises `opening.StoreOpenError`."""
+        """Return what looks after the erasures of an open store; raises `opening.StoreOpenError`."""
         return cls(erasures, await opening.open_checkpointer(database))
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to erase."""
+        self._task = supervisor.start("eraser", self._run(supervisor), beats=True)
 
     async def stop(self) -> None:
         """End after the transaction under way; the rest goes on at the next start."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
         await self._connection.close()
 
-    async def _run(self) -> None:
+    async def _run(self, supervisor: Supervisor) -> None:
         while True:
+            supervisor.beat()
             self._erasures.asked.clear()
             is_idle = False
             try:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import structlog
 
+from service import supervision
 from service.errors import StoreUnavailableError
 from service.store.sqlite.store import SqliteStore
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 _IDLE_SECONDS = 1.0
@@ -27,17 +29,20 @@ class Folder:
     def __init__(self, store: SqliteStore, on_folded: Callable[[], None]) -> None:
         self._store = store
         self._on_folded = on_folded
-        self._task = asyncio.create_task(self._run(), name="folder")
-        self.ticked_at = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to fold."""
+        self._task = supervisor.start("folder", self._run(supervisor), beats=True)
 
     async def stop(self) -> None:
         """End after the transaction under way."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
 
-    async def _run(self) -> None:
+    async def _run(self, supervisor: Supervisor) -> None:
         while True:
-            self.ticked_at = time.monotonic()
+            supervisor.beat()
+            began_at = time.monotonic()
             self._store.inbox_grew.clear()
             is_busy = (
                 self._store.seconds_since_accept < _QUIET_SECONDS
@@ -56,4 +61,4 @@ class Folder:
                     async with asyncio.timeout(_IDLE_SECONDS):
                         await self._store.inbox_grew.wait()
             elif is_busy:
-                await asyncio.sleep(_REST_PER_STEP * (time.monotonic() - self.ticked_at))
+                await asyncio.sleep(_REST_PER_STEP * (time.monotonic() - began_at))

@@ -9,10 +9,12 @@ import sqlite3
 
 import structlog
 
+from service import supervision
 from service.clock import SteadyClock
 from service.errors import StoreUnavailableError
 from service.store.sqlite import queries
 from service.store.sqlite.writer import Writer
+from service.supervision import Supervisor
 
 log = structlog.get_logger()
 
@@ -29,12 +31,15 @@ class Retention:
         self._writer = writer
         self._clock = clock
         self.retention_days = retention_days
-        self._task = asyncio.create_task(self._run(), name="retention")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to forget."""
+        self._task = supervisor.start("retention", self._run())
 
     async def stop(self) -> None:
         """End after the transaction under way."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await supervision.stop(self._task)
 
     async def forget_old(self) -> int:
         """Forget all that is older than the retention; return how many rows."""

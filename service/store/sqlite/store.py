@@ -27,6 +27,7 @@ from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
 from service.store.sqlite.trouble import Trouble
 from service.store.sqlite.writer import Writer
+from service.supervision import Supervisor
 
 _LISTS = queries.load("lists")
 
@@ -74,8 +75,9 @@ class SqliteStore:
         max_backlog: int,
         retention_days: int = 90,
         clock: SteadyClock | None = None,
+        supervisor: Supervisor | None = None,
     ) -> "SqliteStore":
-        """Open or make the store at `path` for the accounts named.
+        """Open or make the store at `path` for the accounts named, and start its tasks.
 
         Raises `opening.StoreOpenError` saying what to do: in use by another process, newer schema, not ours, no access.
         """
@@ -97,6 +99,8 @@ class SqliteStore:
             lock.release()
             raise
         store = cls(lock, connection, reader, max_backlog, clock or SteadyClock())
+        supervisor = supervisor or Supervisor()
+        store._writer.start(supervisor)
         try:
             await store._load(list(accounts))
         except BaseException as error:
@@ -105,7 +109,9 @@ class SqliteStore:
                 raise opening.StoreOpenError(f"{path} cannot be used: {error.message}") from error
             raise
         store._checkpointer = Checkpointer(store._writer, await opening.open_checkpointer(path))
+        store._checkpointer.start(supervisor)
         store._retention = Retention(store._writer, store._clock, retention_days)
+        store._retention.start(supervisor)
         return store
 
     async def close(self) -> None:

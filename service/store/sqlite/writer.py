@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import structlog
 
+from service import supervision
 from service.errors import StoreUnavailableError
 from service.store.sqlite.opening import Connection
 from service.store.sqlite.trouble import Trouble
+from service.supervision import Supervisor
 
 Result = TypeVar("Result")
 _Work = Callable[[sqlite3.Connection], Any]
@@ -58,9 +60,14 @@ class Writer:
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
-        self._task = asyncio.create_task(self._work(), name="store writer")
+        self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.commits = 0
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to write."""
+        self._task = supervisor.start("store writer", self._work(), may_end=lambda: self._closing)
+        self._task.add_done_callback(self._refuse_waiting)
 
     async def run(
         self,
@@ -79,6 +86,8 @@ class Writer:
         """
         if self._closing:
             raise StoreUnavailableError("it is closing")
+        if self._task is None or self._task.done():
+            raise StoreUnavailableError("its writer does not run")
         if self._trouble.is_damage:
             raise StoreUnavailableError(self._trouble.reason or "")
         if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
@@ -96,7 +105,7 @@ class Writer:
             return
         self._closing = True
         self._arrived.set()
-        await self._task
+        await supervision.ended(self._task)
         with contextlib.suppress(sqlite3.Error):
             await self._connection.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
         await self._connection.close()
@@ -116,6 +125,12 @@ class Writer:
                 results = [error] * len(batch)
             self.commits += 1
             self._settle(batch, results)
+
+    def _refuse_waiting(self, _task: asyncio.Task[None]) -> None:
+        for request in self._waiting:
+            if not request.future.done():
+                request.future.set_exception(StoreUnavailableError("its writer has ended"))
+                request.future.exception()
 
     def _take_batch(self) -> list[_Request]:
         batch: list[_Request] = []

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from service.deliver.settler import Settler
 from service.errors import StoreUnavailableError
 from service.model.changes import Outcome, OutcomeKind
+from service.supervision import Supervisor
 from tests.unit.deliver import virtual_time
 
 
@@ -37,6 +38,7 @@ def run(
     async def main() -> Ledger:
         ledger = Ledger()
         settler = Settler(ledger.settle, batch_results=batch_results, interval_seconds=interval_seconds)
+        settler.start(Supervisor())
         try:
             await scenario(ledger, settler)
         finally:

@@ -1,0 +1,84 @@
+"""A long-lived task that ends unasked: the process tells of it, stops in order and ends with a status of its own (R15)."""
+
+import asyncio
+import sys
+
+import msgspec
+import pytest
+
+from tests.command_fixtures import PATIENCE_SECONDS, ROOT, eventually, wait_until_it_answers
+from tests.service_fixtures import delivering
+
+TASK_ENDED = 70
+
+# `serve`, but for one task, which fails once a file is there.
+FAULTY_SERVICE = """
+import asyncio, os, sys
+from service.__main__ import main
+from service.supervision import Supervisor
+
+unchanged = Supervisor.start
+
+async def fail_when_told(work):
+    running = asyncio.ensure_future(work)
+    while not os.path.exists(sys.argv[2]):
+        await asyncio.sleep(0.02)
+    running.cancel()
+    raise RuntimeError("made to fail")
+
+def start(self, name, work, **options):
+    return unchanged(self, name, fail_when_told(work) if name == sys.argv[1] else work, **options)
+
+Supervisor.start = start
+sys.exit(main(["serve"]))
+"""
+
+SHARED_TASKS = {
+    "account states",
+    "checkpointer",
+    "connections",
+    "eraser",
+    "event loop lag",
+    "events",
+    "folder",
+    "releaser",
+    "retention",
+    "settler",
+    "store writer",
+}
+
+
+@pytest.mark.parametrize("name", [*sorted(SHARED_TASKS), "reloading", "acme feeder", "acme worker 0", "acme lists"])
+async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_next_start(installation, name):
+    signal = installation.folder / "fail"
+    with installation.log.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", FAULTY_SERVICE, name, str(signal), env=installation.environment, cwd=ROOT, stderr=log
+        )
+    try:
+        await wait_until_it_answers(f"{installation.url}/readyz", process)
+        assert (await installation.deliver("Active Users", ("jane@example.com",), task="t1")).status == 200
+        signal.touch()
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == TASK_ENDED
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    lines = [msgspec.json.decode(line) for line in installation.log.read_text().splitlines()]
+    [told] = [line for line in lines if line["event"] == "task.ended"]
+    assert (told["task"], told["level"]) == (name, "error")
+    assert "made to fail" in told["exception"]
+    assert lines[-1]["event"] == "service.stopped"
+    async with installation.serving():
+        await eventually(lambda: installation.figures("settled", "pending"), [1, 0])
+
+
+async def test_every_task_that_lives_as_long_as_the_service_is_supervised(tmp_path):
+    async with delivering(tmp_path, max_concurrency=2) as world:
+        supervisor = world.service.supervisor
+        own = {"acme feeder", "acme lists", "acme verifier", "acme worker 0", "acme worker 1"}
+        assert set(supervisor.names) == SHARED_TASKS | own
+        unwatched = {task.get_name() for task in asyncio.all_tasks()} - set(supervisor.names)
+        # This test's own, and those of the stand-in's and the service's HTTP library.
+        assert {name for name in unwatched if not name.startswith("Task-")} == set()
+    assert (supervisor.names, supervisor.ended) == ([], [])
