@@ -123,6 +123,15 @@ class World:
             answer = await post_page(self._session, f"{self.service.url}/webhooks/heap/{ACCOUNT}", HEAP_SECRET, page)
             assert answer.status == 200, answer
 
+    async def forget(self, user: str, *, keep_on_lists: bool = False) -> None:
+        """Ask for a user's erasure as an operator does."""
+        async with self._session.post(
+            f"{self.service.url}/api/v1/forget",
+            json={"user": user, "keep_on_lists": keep_on_lists},
+            headers={"Authorization": aiohttp.encode_basic_auth(API_KEY, "")},
+        ) as answer:
+            assert answer.status in {200, 202}, await answer.text()
+
     async def until(self, condition: Callable[[], Any]) -> None:
         """Wait until the condition holds; only a hopeless one takes as long as the limit."""
         async with asyncio.timeout(_GENEROUS_SECONDS):

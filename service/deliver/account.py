@@ -15,7 +15,7 @@ from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.proof.verifier import ListVerifier
-from service.deliver.rate.adaptive import make_limiter
+from service.deliver.rate.limiter import make_limiter
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.store.port import Store
@@ -46,17 +46,16 @@ class SendingAccount:
             session,
             base_url=settings.cordial_base_url,
             api_key=CachedSecret(settings.cordial_api_key),
-            limiter=limiter,
             timeout_seconds=settings.request_timeout_seconds,
-            dry_run=settings.dry_run,
-            observer=observer,
         )
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self.settings = settings
         self.name = settings.name
-        self.line = AccountLine(settings.name, client, limiter, self._resumed)
+        self.line = AccountLine(
+            settings.name, client, limiter, self._resumed, dry_run=settings.dry_run, observer=observer
+        )
         self.lists = keeper.ListKeeper(settings, store, self.line, self._list_ready)
         self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
         self.importer = Importer(
@@ -80,7 +79,7 @@ class SendingAccount:
 
         Raises `StoreUnavailableError` when lists or imports cannot be read; it can then be called again.
         """
-        self.line.hold(min(hold_seconds, _LONGEST_HOLD_SECONDS))
+        self.line.wait_first(min(hold_seconds, _LONGEST_HOLD_SECONDS))
         await self.lists.start(self._supervisor)
         try:
             await self.importer.start(self.pool.between_claims, self._supervisor)
@@ -92,6 +91,7 @@ class SendingAccount:
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
+        self.line.close()
         await self.importer.stop()
         await self.lists.stop()
         await self.verifier.stop()

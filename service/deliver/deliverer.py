@@ -169,6 +169,12 @@ class Deliverer:
         account.lists.retry_held()
         account.pool.refresh()
 
+    def withdraw(self, account: str, contacts: Collection[str]) -> None:
+        """Make no call for these contacts with what was wanted until now: their erasure was asked for (R5)."""
+        for sending in (self._accounts.get(account), *self._leaving):
+            if sending is not None and sending.name == account:
+                sending.pool.withdraw(contacts)
+
     async def verify(self, account: str, segment_id: int) -> VerifyResult:
         """Compare what should be on a list with what Cordial counts there, now (R11).
 

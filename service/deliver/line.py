@@ -1,17 +1,26 @@
-"""One account's line to Cordial: every call passes here, and here it shows whether the account can be served (R7)."""
+"""One account's line to Cordial: every call passes here, and here it shows whether the account can be served (R7).
+
+A call needs permission, and needs it at the moment it is written to the network (R5): the account is not paused, not
+stopped and can be served, Cordial's `Retry-After` is over, a dry run writes nothing, and nobody has asked for the
+contact's erasure. Whatever a call waits for, it is asked once more afterwards; `_may_write` is the one answer to that.
+"""
 
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any
 
 import msgspec
 import structlog
 
-from service.deliver.cordial.answers import Answer, AnswerKind
-from service.deliver.cordial.client import CordialClient
-from service.deliver.rate.limiter import Limiter
+from service.deliver.cordial.answers import WITHHELD, Answer, AnswerKind, no_answer
+from service.deliver.cordial.client import CordialClient, NotPermittedError
+from service.deliver.cordial.requests import Request
+from service.deliver.observing import NOT_OBSERVED, CallObserver
+from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.retry import Circuit, Suspicion
 from service.model.accounts import AccountState, AccountStatus
 
@@ -25,6 +34,37 @@ DRY_RUN = "dry run: nothing is written to Cordial"
 SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 
 
+class Permit:
+    """Permission to call, held by whoever makes the calls; once withdrawn, none of them is made any more."""
+
+    __slots__ = ("is_withdrawn",)
+
+    def __init__(self) -> None:
+        self.is_withdrawn = False
+
+
+class _Call:
+    """One call on its way to the network; what the client asks at the moment of writing."""
+
+    __slots__ = ("_line", "_permit", "is_probe", "is_written", "ticket")
+
+    def __init__(self, line: "AccountLine", permit: Permit, ticket: Ticket, *, is_probe: bool) -> None:
+        self._line = line
+        self._permit = permit
+        self.ticket = ticket
+        self.is_probe = is_probe
+        self.is_written = False
+
+    def is_open(self) -> bool:
+        """Return whether the call may still be made."""
+        return self._line._may_write(self._permit, is_probe=self.is_probe)  # noqa: SLF001  a part of the line
+
+    def written(self) -> None:
+        """Note that the request has been written: from now on Cordial may carry it out."""
+        self.is_written = True
+        self._line._limiter.written(self.ticket)  # noqa: SLF001  a part of the line
+
+
 class AccountLine:
     """Makes an account's calls: one at a time while the account is paused, freely otherwise."""
 
@@ -34,6 +74,9 @@ class AccountLine:
         client: CordialClient,
         limiter: Limiter,
         on_resume: Callable[[], Awaitable[None]],
+        *,
+        dry_run: bool = False,
+        observer: CallObserver = NOT_OBSERVED,
     ) -> None:
         self.name = name
         self.client = client
@@ -41,64 +84,120 @@ class AccountLine:
         self.suspicion = Suspicion(self.circuit)
         self._limiter = limiter
         self._on_resume = on_resume
+        self._is_dry_run = dry_run
+        self._observer = observer
         self._probe_turn = asyncio.Lock()
         self._probe_asked = asyncio.Event()
+        self._is_paused = False
+        self._is_closed = False
+        # Set while neither an operator nor a stop forbids calls.
         self._allowed = asyncio.Event()
         self._allowed.set()
         self._last_message = ""
-        self._held_until = float("-inf")
+        self._not_before = float("-inf")
+        self._wait_ended = asyncio.Event()
+        self._permits: defaultdict[str, set[Permit]] = defaultdict(set)
+        self._calling: set[asyncio.Task[Any] | None] = set()
         self.calls = 0
 
-    async def call(self, make: Callable[[], Awaitable[Answer]], *, forgive_forbidden: bool = False) -> Answer:
+    @contextlib.contextmanager
+    def permit(self, contact: str) -> Iterator[Permit]:
+        """Give the permit for all calls about a contact that are made in the block; `withdraw` ends it."""
+        permit = Permit()
+        self._permits[contact].add(permit)
+        try:
+            yield permit
+        finally:
+            self._permits[contact].discard(permit)
+            if not self._permits[contact]:
+                del self._permits[contact]
+
+    def withdraw(self, contacts: Collection[str]) -> None:
+        """Make no call for these contacts that is not written yet: what was to be sent of them is no longer so."""
+        for contact in contacts:
+            for permit in self._permits.get(contact, ()):
+                permit.is_withdrawn = True
+
+    async def call(self, request: Request, permit: Permit | None = None, *, forgive_forbidden: bool = False) -> Answer:
         """Make a call and return its answer, which is never a 429: those are waited out and repeated.
 
         While the account is paused, callers take turns as its probe. In a dry run, a call that would write never
-        returns: its caller waits until it is cancelled, holding up nobody else. `forgive_forbidden`: a 403 is about what
-        this call asks for, a permission that the account can do without, and nothing else is paused for it.
+        returns: its caller waits until it is cancelled, holding up nobody else. The answer is `withheld` when the permit
+        was withdrawn before the call was made. `forgive_forbidden`: a 403 is about what this call asks for, a permission
+        that the account can do without, and nothing else is paused for it.
         """
-        while True:
+        if self._is_dry_run and request.writes:
+            # Here, where every call passes, and not where calls are decided on: no way of writing is forgotten.
+            await _wait_for_ever()
+        permit = permit or Permit()
+        while not permit.is_withdrawn:
             await self._allowed.wait()
-            if (held := self._held_until - time.monotonic()) > 0:
-                await asyncio.sleep(held)
+            if (wait := self._not_before - time.monotonic()) > 0:
+                await _wait(self._wait_ended, wait)
                 continue
             if self.circuit.is_open:
                 async with self._probe_turn:
                     if not await self._is_probe_due():
                         continue
-                    answer = await self._call_once(make, forgive_forbidden=forgive_forbidden)
+                    answer = await self._try(request, permit, is_probe=True, forgive_forbidden=forgive_forbidden)
             else:
-                answer = await self._call_once(make, forgive_forbidden=forgive_forbidden)
-            if answer.kind is AnswerKind.WITHHELD:
-                await _wait_for_ever()
-            if answer.kind is not AnswerKind.THROTTLED:
+                answer = await self._try(request, permit, is_probe=False, forgive_forbidden=forgive_forbidden)
+            if answer is not None and answer.kind is not AnswerKind.THROTTLED:
                 return answer
+        return WITHHELD
+
+    async def ask(self, request: Request) -> Answer:
+        """Ask a side question once, and return the answer whatever it is; unavailable while no call may be made.
+
+        Nothing is concluded from it about the account: what the key may not ask, or Cordial cannot answer, keeps no
+        other call waiting.
+        """
+        answer = (
+            await self._make(request, Permit(), is_probe=False) if self._may_write(Permit(), is_probe=False) else None
+        )
+        return answer or no_answer("paused", "no call may be made at the moment")
 
     def pause(self) -> None:
         """Make no further call until `resume`: an operator wants it so."""
+        self._is_paused = True
         self._allowed.clear()
 
     def resume(self) -> None:
-        """Go on calling, and try at once where the account could not be served."""
-        self._allowed.set()
+        """Go on calling, try at once where the account could not be served, and wait no longer where Cordial asked to."""
+        self._is_paused = False
+        self._not_before = float("-inf")
+        self._limiter.forget_waits()
+        if not self._is_closed:
+            self._allowed.set()
+        self._wait_ended.set()
         self._probe_asked.set()
+
+    def close(self) -> None:
+        """Make no further call, ever: the account's sending ends. Calls on their way go on."""
+        self._is_closed = True
+        self._allowed.clear()
 
     @property
     def is_paused_by_operator(self) -> bool:
         """Whether an operator has paused the account."""
-        return not self._allowed.is_set()
+        return self._is_paused
+
+    def is_calling(self, task: asyncio.Task[Any]) -> bool:
+        """Tell whether the task has a request on its way, as opposed to waiting for permission to make one."""
+        return task in self._calling
 
     def status(self) -> AccountStatus:
         """Return what the account's sending is doing now, and the rates found for it."""
         return msgspec.structs.replace(self._doing(), found_rates=self._limiter.found_rates)
 
     def _doing(self) -> AccountStatus:
-        if self.is_paused_by_operator:
+        if self._is_paused:
             return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
         wait = self._seconds_to_probe()
         if wait is not None:
             reason = f"{self.circuit.reason}: {self._last_message}"
             return AccountStatus(AccountState.PAUSED, reason, wait, _HINTS.get(self.circuit.reason, ""))
-        if self.client.is_dry_run:
+        if self._is_dry_run:
             return AccountStatus(AccountState.DRY_RUN, DRY_RUN, hint=_HINTS["dry_run"])
         slowed = self.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
@@ -108,11 +207,21 @@ class AccountLine:
     @property
     def slowed_seconds(self) -> float:
         """For how much longer Cordial's word keeps some or all calls from being made; 0 if none."""
-        return max(0.0, self._limiter.slowed_seconds, self._held_until - time.monotonic())
+        return max(0.0, self._limiter.slowed_seconds, self._not_before - time.monotonic())
 
-    def hold(self, seconds: float) -> None:
+    def wait_first(self, seconds: float) -> None:
         """Make no call for so long: the process before this one was told so (R8)."""
-        self._held_until = time.monotonic() + seconds
+        self._not_before = time.monotonic() + seconds
+        self._wait_ended.clear()
+
+    def _may_write(self, permit: Permit, *, is_probe: bool) -> bool:
+        """Return whether a call may be written to the network at this moment."""
+        return (
+            self._allowed.is_set()
+            and not permit.is_withdrawn
+            and (is_probe or not self.circuit.is_open)
+            and self._not_before <= time.monotonic()
+        )
 
     async def _is_probe_due(self) -> bool:
         """Wait until it is time for a probe; return False if the account can be served or is to be left alone."""
@@ -120,30 +229,54 @@ class AccountLine:
         if wait is None:
             return False
         self._probe_asked.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._probe_asked.wait()
+        await _wait(self._probe_asked, wait)
         return self._allowed.is_set() and self._seconds_to_probe() is not None
 
     def _seconds_to_probe(self) -> float | None:
         """Return how long the next probe is away, None if none is needed."""
         return max(0.0, self.circuit.next_probe_at - time.monotonic()) if self.circuit.is_open else None
 
-    async def _call_once(self, make: Callable[[], Awaitable[Answer]], *, forgive_forbidden: bool) -> Answer:
-        probe = self.circuit.is_open
-        answer = await make()
-        if answer.kind is AnswerKind.WITHHELD:
+    async def _try(self, request: Request, permit: Permit, *, is_probe: bool, forgive_forbidden: bool) -> Answer | None:
+        """Make a call and learn from its answer about the account; None if it was not permitted any more."""
+        answer = await self._make(request, permit, is_probe=is_probe)
+        if answer is None or answer.kind is AnswerKind.THROTTLED:
             return answer
-        self.calls += 1
-        if answer.kind is AnswerKind.THROTTLED or (forgive_forbidden and answer.reason == "forbidden"):
+        if forgive_forbidden and answer.reason == "forbidden":
             return answer
         if answer.kind in _ACCOUNT_FAULTS or answer.kind is AnswerKind.UNAVAILABLE:
-            self._failed(answer, probe=probe)
+            self._failed(answer, probe=is_probe)
         elif self.circuit.passed():
             log.info("account.resumed", account=self.name)
             # Whoever waits to be the next probe need not any more.
             self._probe_asked.set()
             await self._on_resume()
+        return answer
+
+    async def _make(self, request: Request, permit: Permit, *, is_probe: bool) -> Answer | None:
+        """Wait for the rate, then make the call if it is still permitted; return None if not."""
+        asked_at = time.perf_counter()
+        call = _Call(self, permit, await self._limiter.acquire(request.operation), is_probe=is_probe)
+        if not call.is_open():
+            self._limiter.returned(call.ticket)
+            return None
+        allowed_at = time.perf_counter()
+        self._observer.waited(allowed_at - asked_at)
+        answer: Answer | None = no_answer("cancelled", "the call was cancelled")
+        task = asyncio.current_task()
+        self._calling.add(task)
+        try:
+            answer = await self.client.send(request, call)
+            self.calls += 1
+        except NotPermittedError:
+            answer = None
+        finally:
+            self._calling.discard(task)
+            if answer is None:
+                self._limiter.returned(call.ticket)
+            else:
+                throttled = answer.kind is AnswerKind.THROTTLED
+                self._limiter.answered(call.ticket, answer.limits, throttled=throttled)
+                self._observer.called(request.operation, answer.kind, answer.status, time.perf_counter() - allowed_at)
         return answer
 
     def _failed(self, answer: Answer, *, probe: bool) -> None:
@@ -160,6 +293,12 @@ class AccountLine:
                 message=answer.message if decisive else None,
                 hint=_HINTS.get(answer.reason),
             )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _wait_for_ever() -> None:

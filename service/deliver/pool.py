@@ -88,6 +88,13 @@ class AccountPool:
         self._released.update(contacts)
         self.wake()
 
+    def withdraw(self, contacts: Collection[str]) -> None:
+        """Send nothing of what was claimed for these contacts and is not written yet; it is claimed anew if still owed."""
+        self._line.withdraw(contacts)
+        # What a claim under way has read of them is out of date.
+        self._released.update(contacts)
+        self.refresh()
+
     @contextlib.asynccontextmanager
     async def between_claims(self) -> AsyncIterator[Collection[str]]:
         """Claim nothing until the block ends; gives the contacts that calls hold."""
@@ -100,7 +107,7 @@ class AccountPool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         while (left := deadline - loop.time()) > 0:
-            calling = {task for task in self._tasks if self._line.client.is_calling(task)}
+            calling = {task for task in self._tasks if self._line.is_calling(task)}
             for task in self._tasks:
                 if task not in calling:
                     task.cancel()

@@ -130,7 +130,7 @@ class Previewer:
             # The store keeps no name for a segment it has not seen.
             is_taken = segment.id == _UNSEEN and found.name.lower() in taken
             chosen = names.beside_other_segment(found.name, segment.heap_id) if is_taken else found
-        answer = await self._line.call(lambda: self._line.client.find_lists(chosen.name))
+        answer = await self._line.call(requests.find_lists(chosen.name))
         existing = naming.list_named(answer, chosen.name)
         if existing is not None:
             exact = str(existing.get("name") or chosen.name)

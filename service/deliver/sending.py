@@ -6,8 +6,8 @@ from typing import Any
 
 from service.config.settings import AccountSettings
 from service.deliver.cordial.answers import Answer, AnswerKind
-from service.deliver.cordial.requests import Request, contact_requests
-from service.deliver.line import AccountLine
+from service.deliver.cordial.requests import contact_requests
+from service.deliver.line import AccountLine, Permit
 from service.deliver.retry import retry_delay_seconds
 from service.model.changes import Change, ContactWork, Failure, Outcome, OutcomeKind
 
@@ -38,21 +38,22 @@ class Sender:
         verdict = Verdict()
         # The keeper's names change while a call is on its way; an answer speaks of the ones that were sent.
         sent = {change.segment_id: lists[change.segment_id] for change in work.changes if change.segment_id in lists}
-        for changes in changes_of_calls(work, sent):
-            answer = await self._call(work.contact, {sent[change.segment_id]: change.wanted for change in changes})
-            self._judge(work.contact, changes, answer, sent, verdict)
+        with self._line.permit(work.contact) as permit:
+            for changes in changes_of_calls(work, sent):
+                memberships = {sent[change.segment_id]: change.wanted for change in changes}
+                answer = await self._call(work.contact, memberships, permit)
+                if answer.kind is AnswerKind.WITHHELD:
+                    break
+                self._judge(work.contact, changes, answer, sent, verdict)
         return verdict
 
-    async def _call(self, contact: str, memberships: dict[str, bool]) -> Answer:
+    async def _call(self, contact: str, memberships: dict[str, bool], permit: Permit) -> Answer:
         first, *others = contact_requests(self._settings, contact, memberships)
-        answer = await self._make(first)
+        answer = await self._line.call(first, permit)
         for request in others:
             if answer.kind is AnswerKind.NOT_FOUND:
-                answer = await self._make(request)
+                answer = await self._line.call(request, permit)
         return answer
-
-    async def _make(self, request: Request) -> Answer:
-        return await self._line.call(lambda: self._line.client.send(request))
 
     def _judge(
         self, contact: str, changes: list[Change], answer: Answer, lists: Mapping[int, str], verdict: Verdict

@@ -26,7 +26,7 @@ class AnswerKind(StrEnum):
     `done`: it took effect. `not_found`: there is no such contact or list. `refused`: this request cannot succeed as it
     is. The others say nothing of the request: `throttled` (429), `unauthorized` (401, 403), `misconfigured` (every
     request of this form would be refused) and `unavailable` (no answer, 5xx, 408, or nothing Cordial would say).
-    `withheld` is no answer of Cordial's: the account is in a dry run and the request was not made, for it would write.
+    `withheld` is no answer of Cordial's: permission for the call was withdrawn and it was not made.
     """
 
     DONE = "done"
@@ -70,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True):
     limits: Limits = NO_LIMITS
 
 
-WITHHELD = Answer(AnswerKind.WITHHELD, reason="dry_run", message="dry run: nothing is written to Cordial")
+WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="what was to be sent is to be sent no more")
 
 
 def no_answer(reason: str, message: str) -> Answer:

@@ -1,11 +1,9 @@
-"""Cordial's REST API, as far as lists need it: one method a call, typed answers, no exception for a status."""
+"""Carrying a request to Cordial and its answer back, over HTTP; no exception for a status."""
 
 import asyncio
 import base64
-import time
 from contextvars import ContextVar
-from typing import Any
-from urllib.parse import quote
+from typing import Protocol
 
 import aiohttp
 import msgspec
@@ -15,51 +13,60 @@ from yarl import URL
 
 from service.clock import wall_ms
 from service.config.secrets import CachedSecret
-from service.deliver.cordial import requests
-from service.deliver.cordial.answers import WITHHELD, Answer, AnswerKind, classify, no_answer
-from service.deliver.cordial.requests import Request
-from service.deliver.observing import NOT_OBSERVED, CallObserver
-from service.deliver.rate.limiter import Limiter, Ticket
+from service.deliver.cordial.answers import Answer, AnswerKind, classify, no_answer
+from service.deliver.cordial.requests import VERSION_PATH, Request
 
 # What is read of an answer; Cordial's are small, and a proxy's page may be anything.
-_MOST_ANSWER_BYTES = 16_777_216
+_MAX_ANSWER_BYTES = 16_777_216
 _encode = msgspec.json.Encoder().encode
 
 
-_allowed_by: ContextVar[tuple[Limiter, Ticket]] = ContextVar("allowed_by")
+class NotPermittedError(Exception):
+    """The permission for a call ended before anything of it was written; no call was made."""
+
+
+class Gate(Protocol):
+    """What a call passes at the moment it is written to the network."""
+
+    def is_open(self) -> bool:
+        """Return whether the call may still be made."""
+
+    def written(self) -> None:
+        """Note that the request has been written: from now on Cordial may carry it out."""
+
+
+_gate: ContextVar[Gate] = ContextVar("gate")
 
 
 class _CountedBody(aiohttp.BytesPayload):
-    """A body that tells the limiter when it and the headers before it have been written: only then a call counts.
+    """A body that tells when it and the headers before it have been written: only then a call counts.
 
     aiohttp's tracing tells it too, for a tenth to a fifth of what a call costs.
     """
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         await super().write_with_length(writer, content_length)
-        _note_written()
+        _gate.get().written()
 
 
-class _CountedRequest(aiohttp.ClientRequest):
-    """A request that tells it when it has no body."""
+class _GuardedRequest(aiohttp.ClientRequest):
+    """A request that asks for permission when its connection is there and nothing of it is written yet."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        gate = _gate.get()
+        if not gate.is_open():
+            raise NotPermittedError
         response = await super().send(conn)
         if not self.body:
-            _note_written()
+            gate.written()
         return response
-
-
-def _note_written() -> None:
-    limiter, ticket = _allowed_by.get()
-    limiter.written(ticket)
 
 
 def make_session() -> aiohttp.ClientSession:
     """Return the one HTTP session all accounts share; each account bounds its own concurrency."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-        request_class=_CountedRequest,
+        request_class=_GuardedRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
     # aiohttp would repeat a PUT by itself when a connection it reused turns out to be cut: a call that the limiter
@@ -69,111 +76,38 @@ def make_session() -> aiohttp.ClientSession:
 
 
 class CordialClient:
-    """One account's calls to Cordial, each waiting for the account's limiter.
-
-    In a dry run only what reads is called; whatever would write is answered `withheld` without being made.
-    """
+    """One account's way to Cordial. When a call may be made is decided by `AccountLine`."""
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        *,
-        base_url: str,
-        api_key: CachedSecret,
-        limiter: Limiter,
-        timeout_seconds: float,
-        dry_run: bool = False,
-        observer: CallObserver = NOT_OBSERVED,
+        self, session: aiohttp.ClientSession, *, base_url: str, api_key: CachedSecret, timeout_seconds: float
     ) -> None:
         self._session = session
-        self._root = f"{base_url}{requests.VERSION_PATH}"
+        self._root = f"{base_url}{VERSION_PATH}"
         self._api_key = api_key
-        self._limiter = limiter
-        self._observer = observer
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._authorization_of = ("", "")
-        self._calling: set[asyncio.Task[Any] | None] = set()
-        self.is_dry_run = dry_run
-
-    async def send(self, request: Request) -> Answer:
-        """Make a request composed elsewhere."""
-        return await self._call(request.method, request.path, request.endpoint, request.body)
-
-    async def find_lists(self, name: str) -> Answer:
-        """Return the lists of that name; Cordial says 404 where there is none."""
-        return await self._call("GET", f"/accountlists?name={quote(name, safe='')}", "accountlists")
-
-    async def all_lists(self) -> Answer:
-        """Return all lists of the account."""
-        return await self._call("GET", "/accountlists", "accountlists")
-
-    async def get_list(self, list_id: str) -> Answer:
-        """Return one list by Cordial's id."""
-        return await self._call("GET", f"/accountlists/{quote(list_id, safe='')}", "accountlists/id")
-
-    async def count_list(self, list_id: str) -> Answer:
-        """Return one list with the count of its contacts."""
-        return await self._call("GET", f"/accountlists/{quote(list_id, safe='')}/count", "accountlists/count")
-
-    async def create_list(self, name: str) -> Answer:
-        """Create a list that also tracks when each contact joined."""
-        return await self.send(requests.create_list(name))
-
-    async def rename_list(self, list_id: str, name: str) -> Answer:
-        """Give a list another name; its members stay."""
-        path = f"/accountlists/{quote(list_id, safe='')}"
-        return await self._call("PUT", path, "accountlists/id", {"name": name, "enhanced": True})
-
-    async def contact_attributes(self) -> Answer:
-        """Return the account's contact attributes: they share a namespace with lists."""
-        return await self._call("GET", "/accountcontactattributes", "accountcontactattributes")
-
-    async def get_job(self, job_id: str) -> Answer:
-        """Return a job of Cordial's, such as an import."""
-        return await self._call("GET", f"/jobs/{quote(job_id, safe='')}", "jobs/id")
-
-    def is_calling(self, task: asyncio.Task[Any]) -> bool:
-        """Tell whether the task has a request on its way, as opposed to waiting for leave to make one."""
-        return task in self._calling
 
     def renew_key(self) -> None:
         """Read the API key anew at the next call: Cordial has refused the one in use."""
         self._api_key.forget()
 
-    async def _call(self, method: str, path: str, endpoint: str, body: dict[str, Any] | None = None) -> Answer:
-        if self.is_dry_run and method != "GET":
-            # Here, where every call passes, and not where calls are decided on: no way of writing is forgotten.
-            return WITHHELD
-        operation = f"{method} {endpoint}"
-        asked_at = time.perf_counter()
-        ticket = await self._limiter.acquire(operation)
-        allowed_at = time.perf_counter()
-        self._observer.waited(allowed_at - asked_at)
-        answer = no_answer("cancelled", "the call was given up")
-        task = asyncio.current_task()
-        self._calling.add(task)
-        try:
-            answer = await self._request(method, path, body, ticket)
-        finally:
-            self._calling.discard(task)
-            throttled = answer.kind is AnswerKind.THROTTLED
-            self._limiter.answered(ticket, answer.limits, throttled=throttled)
-            self._observer.called(operation, answer.kind, answer.status, time.perf_counter() - allowed_at)
-        return answer
+    async def send(self, request: Request, gate: Gate) -> Answer:
+        """Make a call and return what the answer means.
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None, ticket: Ticket) -> Answer:
+        Raises `NotPermittedError` if the gate is closed when the request is about to be written.
+        """
         try:
             headers = {"Authorization": self._authorization()}
         except (OSError, LookupError) as error:
             return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
-        _allowed_by.set((self._limiter, ticket))
+        _gate.set(gate)
         data = None
-        if body is not None:
-            data = _CountedBody(_encode(body), content_type="application/json")
+        if request.body is not None:
+            data = _CountedBody(_encode(request.body), content_type="application/json")
         try:
             async with self._session.request(
-                method,
-                URL(self._root + path, encoded=True),
+                request.method,
+                URL(self._root + request.path, encoded=True),
                 data=data,
                 headers=headers,
                 timeout=self._timeout,
@@ -195,13 +129,13 @@ class CordialClient:
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Return the body, cut where it is larger than any answer of Cordial's (and so no JSON any more)."""
-    if (response.content_length or _MOST_ANSWER_BYTES) < _MOST_ANSWER_BYTES:
+    if (response.content_length or _MAX_ANSWER_BYTES) < _MAX_ANSWER_BYTES:
         return await response.read()
     parts: list[bytes] = []
     size_bytes = 0
     async for part in response.content.iter_any():
         parts.append(part)
         size_bytes += len(part)
-        if size_bytes >= _MOST_ANSWER_BYTES:
+        if size_bytes >= _MAX_ANSWER_BYTES:
             break
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""Cordial's requests for contacts and lists, as its contract has them: composed here, sent by `cordial.py`. Pure, no I/O."""
+"""Cordial's requests as its contract has them, one function a call; `AccountLine` makes the calls. Pure, no I/O."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,31 @@ VERSION_PATH = "/v2"
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One request; `path` follows `/v2`, and `endpoint` with the method is what Cordial's limits count by."""
+    """One request; `path` follows `/v2`, and `endpoint` with the method is what Cordial's limits count by.
+
+    `contact` is the contact (`key:value`) that the request is about, if it is about one.
+    """
 
     method: str
     path: str
     endpoint: str
     body: dict[str, Any] | None = None
+    contact: str = ""
+
+    @property
+    def operation(self) -> str:
+        """The (method, endpoint), such as `PUT contacts`."""
+        return f"{self.method} {self.endpoint}"
+
+    @property
+    def subject(self) -> str:
+        """Whom or what the request is about."""
+        return self.contact or self.path
+
+    @property
+    def writes(self) -> bool:
+        """Whether the request may change something in Cordial."""
+        return self.method != "GET"
 
 
 def contact_requests(settings: AccountSettings, contact: str, memberships: Mapping[str, bool]) -> list[Request]:
@@ -35,15 +54,55 @@ def contact_requests(settings: AccountSettings, contact: str, memberships: Mappi
     return [upsert] if contact.startswith("email:") else [update, upsert]
 
 
+def find_lists(name: str) -> Request:
+    """Ask for the lists of that name; Cordial answers 404 where there is none."""
+    return Request("GET", f"/accountlists?name={quote(name, safe='')}", "accountlists")
+
+
+def all_lists() -> Request:
+    """Ask for all lists of the account."""
+    return Request("GET", "/accountlists", "accountlists")
+
+
+def get_list(list_id: str) -> Request:
+    """Ask for one list by Cordial's id."""
+    return Request("GET", f"/accountlists/{quote(list_id, safe='')}", "accountlists/id")
+
+
+def count_list(list_id: str) -> Request:
+    """Ask for one list with the count of its contacts."""
+    return Request("GET", f"/accountlists/{quote(list_id, safe='')}/count", "accountlists/count")
+
+
 def create_list(name: str) -> Request:
-    """Return what creates a list that also tracks when each contact joined."""
+    """Create a list that also tracks when each contact joined."""
     return Request("POST", "/accountlists", "accountlists", {"name": name, "enhanced": True})
+
+
+def rename_list(list_id: str, name: str) -> Request:
+    """Give a list another name; its members stay."""
+    path = f"/accountlists/{quote(list_id, safe='')}"
+    return Request("PUT", path, "accountlists/id", {"name": name, "enhanced": True})
+
+
+def contact_attributes() -> Request:
+    """Ask for the account's contact attributes: they share a namespace with lists."""
+    return Request("GET", "/accountcontactattributes", "accountcontactattributes")
+
+
+def get_job(job_id: str) -> Request:
+    """Ask for a job of Cordial's, such as an import."""
+    return Request("GET", f"/jobs/{quote(job_id, safe='')}", "jobs/id")
 
 
 def _update_contact(contact: str, keys: dict[str, Any]) -> Request:
     """Set keys of a contact that exists; never creates one."""
+    return Request("PUT", _contact_path(contact), "contacts", keys, contact)
+
+
+def _contact_path(contact: str) -> str:
     key, _, value = contact.partition(":")
-    return Request("PUT", f"/contacts/{quote(key, safe='')}:{quote(value, safe='')}", "contacts", keys)
+    return f"/contacts/{quote(key, safe='')}:{quote(value, safe='')}"
 
 
 def _upsert_contact(contact: str, keys: dict[str, Any]) -> Request:
@@ -51,4 +110,4 @@ def _upsert_contact(contact: str, keys: dict[str, Any]) -> Request:
     key, _, value = contact.partition(":")
     by_email = {"channels": {"email": {"address": value}}}
     identity: dict[str, Any] = by_email if key == "email" else {key: value, "identifyBy": [key]}
-    return Request("POST", "/contacts", "contacts", {**identity, **keys})
+    return Request("POST", "/contacts", "contacts", {**identity, **keys}, contact)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from service.deliver.cordial import requests
 from service.deliver.cordial.answers import AnswerKind
 from service.deliver.imports.judging import excess, shortfall
 from service.deliver.line import AccountLine
@@ -53,6 +54,6 @@ class ListCounter:
         return found
 
     async def _count(self, list_id: str) -> int | None:
-        answer = await self._line.call(lambda: self._line.client.count_list(list_id))
+        answer = await self._line.call(requests.count_list(list_id))
         counted = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
         return counted if isinstance(counted, int) else None

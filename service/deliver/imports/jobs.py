@@ -10,6 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from service.config.settings import AccountSettings
+from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.cordial.requests import Request
 from service.deliver.imports.judging import Job, JobStatus, read_job, read_job_id
@@ -103,12 +104,12 @@ class JobRunner:
 
     async def _patiently(self, request: Request) -> Answer | None:
         """Make the call; return None if Cordial keeps it waiting too long."""
-        call = asyncio.create_task(self._line.call(lambda: self._line.client.send(request), forgive_forbidden=True))
+        call = asyncio.create_task(self._line.call(request, forgive_forbidden=True))
         try:
             slowed_seconds = 0.0
             while not call.done():
                 await asyncio.wait({call}, timeout=_LOOK_SECONDS)
-                is_slowed = self._line.slowed_seconds > 0 and not self._line.client.is_calling(call)
+                is_slowed = self._line.slowed_seconds > 0 and not self._line.is_calling(call)
                 slowed_seconds = slowed_seconds + _LOOK_SECONDS if is_slowed else 0.0
                 if slowed_seconds >= _THROTTLE_PATIENCE_SECONDS:
                     return None
@@ -125,7 +126,7 @@ class JobRunner:
         while True:
             await self._wait_for_hint(wait)
             wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
-            answer = await self._line.call(lambda: self._line.client.get_job(job_id), forgive_forbidden=True)
+            answer = await self._line.call(requests.get_job(job_id), forgive_forbidden=True)
             if answer.kind is AnswerKind.DONE:
                 job, unknown = read_job(answer.body), 0
                 if job.status is JobStatus.DONE:

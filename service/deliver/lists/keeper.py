@@ -17,6 +17,7 @@ import structlog
 
 from service import supervision
 from service.config.settings import AccountSettings
+from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.line import AccountLine
 from service.deliver.lists import naming, reasons
@@ -145,7 +146,7 @@ class ListKeeper:
         wanted = await self._namer.choose(segment)
         if wanted is None or wanted.name == segment.list_name:
             return
-        answer = await self._line.call(lambda: self._line.client.rename_list(segment.list_id, wanted.name))
+        answer = await self._line.call(requests.rename_list(segment.list_id, wanted.name))
         if answer.kind is AnswerKind.DONE:
             log.info("list.renamed", account=segment.account, segment=segment.name, list=wanted.name)
             await self._record(segment, ListState.READY, name=wanted.name, list_id=segment.list_id, reason=wanted.note)
@@ -193,7 +194,7 @@ class ListKeeper:
         return await self._find_or_create(segment, wanted.name, wanted.note)
 
     async def _find_by_id(self, segment: Segment) -> float:
-        answer = await self._line.call(lambda: self._line.client.get_list(segment.list_id))
+        answer = await self._line.call(requests.get_list(segment.list_id))
         if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict):
             self._to_recreate.discard(segment.id)
             # Renamed in Cordial, perhaps: the list belongs to its id, members and all.
@@ -216,7 +217,7 @@ class ListKeeper:
         return _SOON_SECONDS
 
     async def _find_or_create(self, segment: Segment, name: str, note: str) -> float:
-        answer = await self._line.call(lambda: self._line.client.find_lists(name))
+        answer = await self._line.call(requests.find_lists(name))
         existing = naming.list_named(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)
@@ -227,7 +228,7 @@ class ListKeeper:
             return _RETRY_SECONDS
         if segment.list_state is not ListState.CREATING:
             segment = await self._record(segment, ListState.CREATING, name=name, reason=note)
-        created = await self._line.call(lambda: self._line.client.create_list(name))
+        created = await self._line.call(requests.create_list(name))
         if created.kind is AnswerKind.DONE and isinstance(created.body, dict) and created.body.get("id") is not None:
             await self._record(segment, ListState.READY, name=name, list_id=str(created.body["id"]), reason=note)
             log.info("list.created", account=segment.account, segment=segment.name, list=name)
@@ -238,7 +239,7 @@ class ListKeeper:
 
     async def _creation_refused(self, segment: Segment, name: str, refusal: Answer) -> float:
         # Somebody was faster, or the answer to an earlier try was lost: then the list is there now.
-        answer = await self._line.call(lambda: self._line.client.find_lists(name))
+        answer = await self._line.call(requests.find_lists(name))
         existing = naming.list_named(answer, name)
         if existing is not None:
             return await self._take_existing(segment, existing, name)

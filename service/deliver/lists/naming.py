@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.config.settings import AccountSettings
+from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.line import AccountLine
 from service.deliver.lists import names
@@ -41,10 +42,10 @@ class ListNamer:
             return self._attributes
         # Only where the account is served does a refusal mean that it is this permission that is missing. It must not
         # pause the account, so the question itself is not asked over the line.
-        served = await self._line.call(lambda: self._line.client.find_lists(wanted))
+        served = await self._line.call(requests.find_lists(wanted))
         if served.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
             return None
-        answer = await self._line.client.contact_attributes()
+        answer = await self._line.ask(requests.contact_attributes())
         if answer.kind is AnswerKind.DONE:
             rows = answer.body if isinstance(answer.body, list) else []
             self._attributes = {str(row.get("key") or row.get("name")) for row in rows if isinstance(row, dict)}

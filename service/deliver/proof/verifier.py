@@ -6,6 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from service import supervision
+from service.deliver.cordial import requests
 from service.deliver.cordial.answers import AnswerKind
 from service.deliver.line import AccountLine
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
@@ -57,7 +58,7 @@ class ListVerifier:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
         if segment.list_state is not ListState.READY:
             raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted: it is {segment.list_state.value}")
-        answer = await self._line.call(lambda: self._line.client.count_list(segment.list_id))
+        answer = await self._line.call(requests.count_list(segment.list_id))
         count = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
         if not isinstance(count, int):
             raise ServiceError(

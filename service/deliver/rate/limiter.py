@@ -1,12 +1,18 @@
-"""How fast an account may be called: its configured rate, and what Cordial says of each endpoint (R8)."""
+"""How fast an account may be called (R8): at the rate configured, or at a pace found for each (method, endpoint).
+
+Both keep to what Cordial says of each endpoint.
+"""
 
 import asyncio
+import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from service.deliver.cordial.answers import Limits
+from service.deliver.rate.pace import Pace
 
 _WINDOW_SECONDS = 1.0
 # How much later than written a call may arrive, against another's that arrives at once. An answer within this time
@@ -16,7 +22,7 @@ _NOT_WRITTEN_POLL_SECONDS = 0.005
 
 
 class Ticket:
-    """Leave for one call. The call counts from when it was written to the network, not from when it was allowed."""
+    """One call that the rate allows. It counts from when it was written to the network, not from when it was allowed."""
 
     __slots__ = ("counts_from", "operation")
 
@@ -26,7 +32,7 @@ class Ticket:
 
 
 class Limiter(Protocol):
-    """Hands out leave to call, to whoever asks first."""
+    """Hands out tickets to call, first come, first served."""
 
     @property
     def slowed_seconds(self) -> float:
@@ -37,7 +43,7 @@ class Limiter(Protocol):
         """The calls a second found for each operation; empty where the rate is given."""
 
     async def acquire(self, operation: str) -> Ticket:
-        """Wait for leave to make one call of `operation`, a (method, endpoint) such as `PUT contacts`."""
+        """Wait until one call of `operation` may be made, a (method, endpoint) such as `PUT contacts`."""
 
     def written(self, ticket: Ticket) -> None:
         """Note that the call's request has been written to the network."""
@@ -45,13 +51,25 @@ class Limiter(Protocol):
     def answered(self, ticket: Ticket, limits: Limits, *, throttled: bool) -> None:
         """Note that the call is over, and what the answer said of the limit."""
 
+    def returned(self, ticket: Ticket) -> None:
+        """Note that the call was not made: its permission ended while it waited."""
+
+    def forget_waits(self) -> None:
+        """Call again at once, whatever Cordial has asked for: an operator wants it so."""
+
+
+def make_limiter(requests_per_second: float | str) -> Limiter:
+    """Return the limiter for a setting: a number is never exceeded, `"auto"` is found."""
+    return AdaptiveLimiter() if isinstance(requests_per_second, str) else RateLimiter(requests_per_second)
+
 
 class _Endpoint:
     """What Cordial has said of one (method, endpoint)."""
 
-    __slots__ = ("blocked_until", "in_flight", "remaining", "resets_at")
+    __slots__ = ("blocked_until", "changed", "in_flight", "remaining", "resets_at")
 
     def __init__(self) -> None:
+        self.changed = asyncio.Event()
         self.blocked_until = 0.0
         self.remaining: int | None = None
         self.resets_at = 0.0
@@ -67,7 +85,7 @@ class _Endpoint:
 
 
 class RateLimiter:
-    """Hands out leave to call, first come, first served.
+    """Allows calls, first come, first served.
 
     At most `requests_per_second` calls in any one second, of all endpoints together: call number n waits until call
     n - requests_per_second has been on its way for a second. Below one call a second, calls are spaced evenly.
@@ -93,7 +111,7 @@ class RateLimiter:
         return {}
 
     async def acquire(self, operation: str) -> Ticket:
-        """Wait for leave to make one call of `operation`, a (method, endpoint) such as `PUT contacts`."""
+        """Wait until one call of `operation` may be made, a (method, endpoint) such as `PUT contacts`."""
         endpoint = self._endpoints.get(operation)
         if endpoint is None:
             endpoint = self._endpoints[operation] = _Endpoint()
@@ -133,10 +151,28 @@ class RateLimiter:
             endpoint.remaining = remaining if endpoint.remaining is None else min(remaining, endpoint.remaining)
             endpoint.resets_at = now + limits.reset_seconds
 
+    def returned(self, ticket: Ticket) -> None:
+        """Note that the call was not made: its permission ended while it waited."""
+        endpoint = self._endpoints[ticket.operation]
+        endpoint.in_flight -= 1
+        if endpoint.remaining is not None:
+            endpoint.remaining += 1
+        ticket.counts_from = -math.inf
+
+    def forget_waits(self) -> None:
+        """Call again at once, whatever Cordial has asked for: an operator wants it so."""
+        for endpoint in self._endpoints.values():
+            endpoint.blocked_until = 0.0
+            endpoint.remaining = None
+            endpoint.changed.set()
+
     async def _wait_until(self, endpoint: _Endpoint) -> None:
-        # No event tells that a time has come, and while one is awaited an answer may put it off.
-        while (wait := endpoint.free_at(self._clock()) - self._clock()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(wait)
+        # While the time is awaited an answer may put it off, or an operator may not want to wait any longer.
+        while (wait := endpoint.free_at(self._clock()) - self._clock()) > 0:
+            endpoint.changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await endpoint.changed.wait()
 
     async def _wait_for_slot(self) -> None:
         while len(self._latest) >= self._capacity:
@@ -149,3 +185,71 @@ class RateLimiter:
                 self._latest.popleft()
                 return
             await asyncio.sleep(wait)
+
+
+class _Pacing:
+    """Those who wait to call one (method, endpoint), first come, first served."""
+
+    __slots__ = ("changed", "pace", "turn")
+
+    def __init__(self, now: float) -> None:
+        self.pace = Pace(now)
+        self.turn = asyncio.Lock()
+        self.changed = asyncio.Event()
+
+
+class AdaptiveLimiter:
+    """Allows calls of each (method, endpoint) on its own: a limit that one runs into slows no other."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pacings: dict[str, _Pacing] = {}
+
+    @property
+    def slowed_seconds(self) -> float:
+        """For how much longer Cordial's word keeps some endpoint from being called; 0 if none."""
+        now = self._clock()
+        return max((pacing.pace.slowed_seconds(now) for pacing in self._pacings.values()), default=0.0)
+
+    @property
+    def found_rates(self) -> dict[str, float]:
+        """The calls a second that each operation called so far is allowed now."""
+        return {operation: pacing.pace.calls_per_second for operation, pacing in self._pacings.items()}
+
+    async def acquire(self, operation: str) -> Ticket:
+        """Wait until one call of `operation` may be made, a (method, endpoint) such as `PUT contacts`."""
+        pacing = self._pacings.get(operation)
+        if pacing is None:
+            pacing = self._pacings[operation] = _Pacing(self._clock())
+        async with pacing.turn:
+            while (wait := pacing.pace.wait_seconds(self._clock())) > 0:
+                pacing.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if wait == math.inf else wait):
+                        await pacing.changed.wait()
+            ticket = Ticket(operation)
+            ticket.counts_from = self._clock()
+            pacing.pace.allowed(ticket.counts_from)
+            return ticket
+
+    def written(self, ticket: Ticket) -> None:
+        """Note nothing: a pace is judged by the answers, and its calls are spread evenly anyhow."""
+
+    def answered(self, ticket: Ticket, limits: Limits, *, throttled: bool) -> None:
+        """Note that the call is over, and what the answer said of the limit."""
+        pacing, now = self._pacings[ticket.operation], self._clock()
+        allowed_at = now if ticket.counts_from is None else ticket.counts_from
+        pacing.pace.answered(allowed_at, now, limits, throttled=throttled)
+        pacing.changed.set()
+
+    def returned(self, ticket: Ticket) -> None:
+        """Note that the call was not made: its permission ended while it waited."""
+        pacing = self._pacings[ticket.operation]
+        pacing.pace.returned()
+        pacing.changed.set()
+
+    def forget_waits(self) -> None:
+        """Call again at once, whatever Cordial has asked for: an operator wants it so."""
+        for pacing in self._pacings.values():
+            pacing.pace.forget_waits(self._clock())
+            pacing.changed.set()

@@ -136,6 +136,17 @@ class Pace:
         if self._refused_since is not None and allowed_at > self._refused_since:
             self._go_on(allowed_at, now, self._refused_since)
 
+    def returned(self) -> None:
+        """Note that a call that was allowed is not made."""
+        self._in_flight -= 1
+        if self._remaining is not None:
+            self._remaining += 1
+
+    def forget_waits(self, now: float) -> None:
+        """Forget until when Cordial has asked to wait."""
+        self._blocked_until = now
+        self._remaining = None
+
     def _found(self) -> float:
         if self._level is None:
             return START_CALLS_PER_SECOND * math.exp2(min(self._grown_seconds / _DOUBLING_SECONDS, 30.0))

@@ -48,7 +48,7 @@ class Api:
         self._imports = ImportQuestions(reader)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
-        self._forgetting = Forgetting(accounts, erasures, is_stopping)
+        self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
         self.events = Events(reader, sending, self._meter, self._questions.account_documents)
 
     def add_to(self, app: web.Application) -> None:

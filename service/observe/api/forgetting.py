@@ -1,6 +1,6 @@
 """Erasing a person's data. The user's id stands in the body of the request, and in no address, log, answer or audit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -49,10 +49,15 @@ class Forgetting:
     """Erases on behalf of the holder of an API key."""
 
     def __init__(
-        self, accounts: Mapping[str, AccountSettings], erasures: Erasures, is_stopping: Callable[[], bool]
+        self,
+        accounts: Mapping[str, AccountSettings],
+        erasures: Erasures,
+        withdraw: Callable[[str, Sequence[str]], None],
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._accounts = accounts
         self._erasures = erasures
+        self._withdraw = withdraw
         self._is_stopping = is_stopping
 
     def add_routes(self, app: web.Application) -> None:
@@ -95,6 +100,7 @@ class Forgetting:
                 raise ServiceError(ErrorCode.CONFLICT, "there is no account of this name", path="$.account")
             contacts = possible_contacts(self._accounts[name], asked.user)
             made = await self._erasures.request(name, contacts, keep_on_lists=asked.keep_on_lists, actor=request[ACTOR])
+            self._withdraw(name, contacts)
             memberships[name] = made.memberships
             erasures += made.ids
         log.info("action.done", action="user.forget", actor=request[ACTOR], memberships=memberships)

@@ -1,6 +1,6 @@
 """What the API needs of the stage that sends."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from service.model.accounts import AccountStatus
@@ -35,6 +35,9 @@ class Sending(Protocol):
 
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""
+
+    def withdraw(self, account: str, contacts: Collection[str]) -> None:
+        """Make no call for these contacts with what was wanted until now."""
 
     def pause(self, account: str) -> None:
         """Make no more calls for the account."""

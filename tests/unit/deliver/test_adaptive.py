@@ -1,12 +1,11 @@
-"""Leave to call at paces that are found, in virtual time: in order, and each operation on its own."""
+"""Calls at paces that are found, in virtual time: in order, and each operation on its own."""
 
 import asyncio
 
 import pytest
 
 from service.deliver.cordial.answers import NO_LIMITS, Limits
-from service.deliver.rate.adaptive import AdaptiveLimiter, make_limiter
-from service.deliver.rate.limiter import RateLimiter
+from service.deliver.rate.limiter import AdaptiveLimiter, RateLimiter, make_limiter
 from tests.unit.deliver import virtual_time
 from tests.unit.deliver.virtual_time import now
 
