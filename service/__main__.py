@@ -25,6 +25,7 @@ _MODULE_OF = {
     "retry": "service.commands.steering",
     "verify": "service.commands.steering",
     "rebuild": "service.commands.steering",
+    "reload": "service.commands.steering",
     "approve": "service.commands.steering",
     "backup": "service.commands.backup",
     "restore": "service.commands.backup",

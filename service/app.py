@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +13,13 @@ from aiohttp import web
 
 from service import __version__, supervision
 from service.clock import SteadyClock
+from service.config.reloading import Reload
 from service.config.settings import AccountSettings, Settings
 from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
 from service.deliver.line import PAUSED_BY_OPERATOR
+from service.errors import ConfigurationError
 from service.log import configure as configure_log
 from service.model.accounts import AccountState
 from service.observe import health
@@ -25,6 +27,7 @@ from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
 from service.observe.api.events import AnsweredDelivery
 from service.observe.api.identity import Identity
+from service.observe.api.reloading import Reloaded
 from service.observe.dashboard import routes as page_routes
 from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
@@ -102,12 +105,15 @@ class Service:
             steering=store.steering,
             sending=deliverer,
             erasures=store.erasures,
+            reload=self._reload,
             backlog=lambda: store.backlog.total,
             is_stopping=lambda: self.is_stopping,
             supervisor=supervisor,
         )
         self.is_stopping = False
         self.url = ""
+        # How the configuration is read again; whoever runs the service from a configuration sets it.
+        self.reload: Callable[[], Awaitable[Reload]] | None = None
 
     def checks(self) -> list[_Check]:
         """Return what must be right for the service to take and to deliver."""
@@ -172,6 +178,12 @@ class Service:
             figures=await self.figures.read(),
             files=store_files(Path(self.settings.store.path)),
         )
+
+    async def _reload(self) -> Reloaded:
+        if self.reload is None:
+            raise ConfigurationError(["this service was not started from a configuration"])
+        plan = await self.reload()
+        return Reloaded(plan.changed, plan.added, plan.removed, plan.needs_restart)
 
     def _sending_fault(self, name: str) -> str | None:
         status = self.deliverer.statuses()[name]

@@ -2,6 +2,9 @@
 
 import argparse
 import getpass
+import re
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,13 +12,14 @@ from typing import Any
 import msgspec
 
 from service.commands.initial.advice import advice
-from service.commands.initial.answers import Answers
-from service.commands.initial.files import InitialFiles, InitialFilesError
+from service.commands.initial.files import Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
 from service.commands.terminal import one_line, say
-from service.config.settings import SecretReference
+from service.config.settings import SecretReference, ServerSettings
 from service.errors import ConfigurationError
+from service.web import tls
 
+_PROGRAM = "heap-cordial"
 _DEFAULTS = {
     "account": "acme",
     "url": "https://your-host",
@@ -35,10 +39,12 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "init",
         help="write a configuration and secret files for a new installation",
-        description="Asks on a terminal for what no flag gives; elsewhere takes the defaults. Secrets are never given as "
-        "arguments, which other users of the machine could read, but typed unseen, or taken from a file or a variable.",
+        description="Asks on a terminal for what no flag gives, and checks each answer as it is typed; elsewhere takes the "
+        "defaults. Secrets are never given as arguments, which other users of the machine could read, but typed unseen, or "
+        "taken from a file or a variable.",
     )
     parser.add_argument("--directory", type=Path, default=Path(), help="where the files go (default: here)")
+    parser.add_argument("--store", type=Path, metavar="FILE", help="the store (default: data/heap-cordial.db there)")
     parser.add_argument("--account", help=f"the account's name (default {_DEFAULTS['account']})")
     parser.add_argument("--url", help="where the world reaches the service, e.g. https://sync.example.com")
     parser.add_argument("--cordial-base-url", help=f"Cordial's API (default {_DEFAULTS['cordial_base_url']})")
@@ -49,6 +55,10 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=True,
         help="write nothing to Cordial at first (default), or send at once",
     )
+    parser.add_argument(
+        "--tls-certificate-file", metavar="FILE", help="speak HTTPS with this certificate, without proxy"
+    )
+    parser.add_argument("--tls-key-file", metavar="FILE", help="the certificate's private key")
     for name, words in (("heap-secret", "Heap's webhook secret"), ("cordial-api-key", "the Cordial API key")):
         places = parser.add_mutually_exclusive_group()
         places.add_argument(f"--{name}-file", metavar="FILE", help=f"take {words} from a file; - is standard input")
@@ -59,8 +69,10 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        answers = _gather(arguments, asks=sys.stdin.isatty())
-        files = InitialFiles(arguments.directory, answers.account)
+        # Before any question: nobody types for nothing.
+        InitialFiles(arguments.directory, _DEFAULTS["account"]).refuse_existing(force=arguments.force)
+        certificate = _certificate(arguments)
+        answers, files = _gather(arguments, certificate, asks=sys.stdin.isatty())
         written = files.write(answers, force=arguments.force)
     except (ConfigurationError, InitialFilesError, OSError, LookupError) as error:
         for line in str(error).splitlines():
@@ -70,36 +82,79 @@ def _run(arguments: argparse.Namespace) -> int:
         print("\nNothing was written.", file=sys.stderr)  # noqa: T201
         return 130
     say(*(f"wrote {path}" for path in written))
-    say(*advice(answers, files, local_address_towards(answers.cordial_base_url)))
+    say(*advice(answers, files, _program(), local_address_towards(answers.cordial_base_url)))
     return 0
 
 
-def _gather(arguments: argparse.Namespace, *, asks: bool) -> Answers:
-    given: dict[str, str] = {}
+def _certificate(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the files of the certificate to serve with, if any; raises `ConfigurationError` if it cannot serve."""
+    given = {name: getattr(arguments, name) or "" for name in ("tls_certificate_file", "tls_key_file")}
+    if bool(given["tls_certificate_file"]) != bool(given["tls_key_file"]):
+        raise ConfigurationError(["--tls-key-file belongs to --tls-certificate-file; give both of them or none"])
+    if faults := tls.faults(msgspec.structs.replace(ServerSettings(), **given)):
+        raise ConfigurationError(faults)
+    return given
+
+
+def _gather(arguments: argparse.Namespace, certificate: dict[str, str], *, asks: bool) -> tuple[Answers, InitialFiles]:
+    answers = Answers(**_DEFAULTS, dry_run=arguments.dry_run, **certificate)
     for name, question in _QUESTIONS.items():
         flag = getattr(arguments, name)
-        given[name] = flag if flag is not None else _ask(question, _DEFAULTS[name]) if asks else _DEFAULTS[name]
-    answers = Answers(**given, dry_run=arguments.dry_run)
+        if flag is not None:
+            answers = msgspec.structs.replace(answers, **{name: flag})
+            if fault := answers.fault():
+                raise ConfigurationError([f"--{name.replace('_', '-')}: {fault}{_suggestion(name, flag)}"])
+        elif asks:
+            answers = _ask(answers, name, question)
+    files = InitialFiles(arguments.directory, answers.account, arguments.store)
     if asks:
         say("", f"The webhook URL to paste into Heap is {answers.webhook_url}; Heap then shows its secret.")
-    return msgspec.structs.replace(
-        answers,
-        heap_secret=_secret(arguments, "heap_secret", "Heap's webhook secret", asks=asks),
-        cordial_api_key=_secret(arguments, "cordial_api_key", "Cordial API key", asks=asks),
+    return (
+        msgspec.structs.replace(
+            answers,
+            heap_secret=_secret(arguments, "heap_secret", "Heap's webhook secret", files.heap_secret, asks=asks),
+            cordial_api_key=_secret(arguments, "cordial_api_key", "Cordial API key", files.cordial_api_key, asks=asks),
+        ),
+        files,
     )
 
 
-def _ask(question: str, default: str) -> str:
-    return input(f"{question} [{default}]: ").strip() or default
+def _ask(answers: Answers, name: str, question: str) -> Answers:
+    """Ask until the answer can be used; what is wrong with one is told at once."""
+    while True:
+        typed = input(f"{question} [{_DEFAULTS[name]}]: ").strip() or _DEFAULTS[name]
+        answered: Answers = msgspec.structs.replace(answers, **{name: typed})
+        fault = answered.fault()
+        if fault is None:
+            return answered
+        say(f"  {typed}: {fault}{_suggestion(name, typed)}")
 
 
-def _secret(arguments: argparse.Namespace, name: str, words: str, *, asks: bool) -> str:
+def _suggestion(name: str, typed: str) -> str:
+    if name != "account":
+        return ""
+    proposed = re.sub(r"[^a-z0-9]+", "-", typed.lower()).strip("-")[:64].strip("-")
+    return f"; for example {proposed}" if proposed else ""
+
+
+def _secret(arguments: argparse.Namespace, name: str, words: str, path: Path, *, asks: bool) -> str:
     """Return a secret from where the flags say, or as it is typed; empty if it is to be put in later."""
     file, variable = getattr(arguments, f"{name}_file"), getattr(arguments, f"{name}_env")
     if file == "-":
         return sys.stdin.readline().removesuffix("\n")
     if file is not None or variable is not None:
         return SecretReference(environment=variable, file=file).read()
-    if asks:
-        return getpass.getpass(f"{words} (not shown; Enter to put it in later): ")
+    if asks and path.exists():
+        say(f"{words}: {path} exists and is kept.")
+    elif asks:
+        return getpass.getpass(f"{words} (not shown; Enter to put it in later): ").strip()
     return ""
+
+
+def _program() -> str:
+    """Return how to call this program from the shell that called it."""
+    own = Path(sys.executable).with_name(_PROGRAM)
+    found = shutil.which(_PROGRAM)
+    if found is not None and (not own.exists() or Path(found).resolve() == own.resolve()):
+        return _PROGRAM
+    return shlex.quote(str(own)) if own.exists() else f"{shlex.quote(sys.executable)} -m service"

@@ -10,7 +10,7 @@ import structlog
 
 from service.app import Service
 from service.config import loading
-from service.config.reloading import plan_reload
+from service.config.reloading import Reload, plan_reload
 from service.config.settings import Settings
 from service.errors import ConfigurationError, StoreUnavailableError
 from service.web import tls
@@ -52,35 +52,46 @@ def reloads_asked_by_sighup() -> asyncio.Event:
 async def reload_when_asked(service: Service, read: Callable[[], Settings], asked: asyncio.Event) -> None:
     """Take up what `read` returns each time `asked` is set, one after the other, until cancelled.
 
-    What is asked several times meanwhile is done once. A configuration with faults changes nothing.
+    What is asked several times meanwhile is done once. A configuration with faults changes nothing. Meanwhile the API
+    can ask for the same, and is answered with what changed.
     """
+    lock = asyncio.Lock()
+
+    async def reload() -> Reload:
+        async with lock:
+            return await _reload(service, read)
+
+    service.reload = reload
     while True:
         await asked.wait()
         asked.clear()
         try:
-            await _reload(service, read)
+            await reload()
+        except ConfigurationError:
+            pass  # its faults are in the log
         except Exception:
             # The service goes on whatever happens here, and can be asked again.
             log.exception("configuration.not_reloaded")
 
 
-async def _reload(service: Service, read: Callable[[], Settings]) -> None:
+async def _reload(service: Service, read: Callable[[], Settings]) -> Reload:
+    """Take up what `read` returns; raises `ConfigurationError` with what keeps it from being taken up."""
     try:
         plan = plan_reload(service.settings, read())
         await service.apply(plan.settings)
-    except ConfigurationError as error:
-        _tell_refused(error.faults)
-        return
     except StoreUnavailableError as error:
-        _tell_refused([f"the store cannot take it up: {error.message}"])
-        return
+        raise _refused([f"the store cannot take it up: {error.message}"]) from error
+    except ConfigurationError as error:
+        raise _refused(error.faults) from error
     for key in plan.needs_restart:
         log.warning("configuration.needs_restart", setting=key)
     for warning in loading.secret_warnings(plan.settings):
         log.warning("secret.exposed", warning=warning)
     log.info("configuration.reloaded", changed=plan.changed, added=plan.added, removed=plan.removed)
+    return plan
 
 
-def _tell_refused(faults: Sequence[str]) -> None:
+def _refused(faults: Sequence[str]) -> ConfigurationError:
     for fault in faults:
         log.error("configuration.refused", fault=fault)
+    return ConfigurationError(list(faults))

@@ -27,6 +27,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     verify.add_argument("list", help="the list, by name or id")
     approve = add_api_command(subparsers, "approve", "let a new segment through that is held until then", _approve)
     approve.add_argument("list", help="the list, by name or id, or its segment's name")
+    add_api_command(subparsers, "reload", "let the service read its configuration again, as SIGHUP does", _reload)
     rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
     rebuild.add_argument("list", help="the list, by name or id")
     rebuild.add_argument("--include-removed", action="store_true", help="also take off again who has left")
@@ -81,6 +82,16 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"lists/{found['id']}/approve")
     name = found["list_name"] or found["segment_name"]
     say(f"{name} is approved and will be sent." if done["approved"] else f"{name} did not wait for approval.")
+    return 0
+
+
+async def _reload(client: ApiClient, _arguments: argparse.Namespace) -> int:
+    done = await client.post("reload")
+    took = [*done["changed"], *(f"account {name} came" for name in done["added"])]
+    took += [f"account {name} went" for name in done["removed"]]
+    say(f"Took up: {', '.join(took)}." if took else "Nothing has changed that takes effect without a restart.")
+    if done["needs_restart"]:
+        say(f"Restart the service for {', '.join(done['needs_restart'])}.")
     return 0
 
 

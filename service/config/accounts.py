@@ -11,6 +11,8 @@ from service.config.settings import RESERVED_LIST_NAMES, AccountSettings
 
 # No double underscore, none at an end: with them, a variable HEAP_CORDIAL__ACCOUNTS__… could not be taken apart.
 _NAME = re.compile(r"(?!.*__)(?!_)[a-z0-9_-]{1,64}(?<!_)\Z")
+# Cordial's own pages, https://admin.cordial.io or https://usw2.admin.cordial.io: no API answers there.
+_PAGES_OF_CORDIAL = re.compile(r"https?://(?P<region>[a-z0-9-]+\.)?admin\.cordial\.io\b", re.IGNORECASE)
 
 
 def read_accounts(tables: dict[str, Any], faults: Faults) -> dict[str, AccountSettings]:
@@ -65,7 +67,11 @@ def _normal_base_url(text: str) -> str:
     """Return the normal form without `/v2`; raises `ValueError` with the reason when it cannot be called."""
     if "@" in text:
         raise ValueError("the key does not belong into it; use cordial_api_key_file or cordial_api_key_env")
-    return _normal_url(text).removesuffix("/v2").rstrip("/")
+    url = _normal_url(text)
+    if pages := _PAGES_OF_CORDIAL.match(url):
+        region = pages["region"] or ""
+        raise ValueError(f"that is where people sign in to Cordial; its API is at https://api.{region}cordial.io")
+    return url.removesuffix("/v2").rstrip("/")
 
 
 def _normal_url(text: str) -> str:

@@ -1,9 +1,9 @@
 """What is left to do by hand in Heap, in Cordial and here, once the files are written. Pure, no I/O."""
 
 import ipaddress
+import shlex
 
-from service.commands.initial.answers import Answers
-from service.commands.initial.files import InitialFiles
+from service.commands.initial.files import Answers, InitialFiles
 
 _PERMISSIONS = (
     "Get lists, Add a list, Get a single list, Add a contact, Update a contact, Get a single contact",
@@ -13,8 +13,11 @@ _PERMISSIONS = (
 )
 
 
-def advice(answers: Answers, files: InitialFiles, own_address: str | None) -> list[str]:
-    """Return the lines to show; `own_address` is that of this host's interface towards Cordial, if it has one."""
+def advice(answers: Answers, files: InitialFiles, program: str, own_address: str | None) -> list[str]:
+    """Return the lines to show.
+
+    `program` is how this shell calls heap-cordial; `own_address` that of this host's interface towards Cordial, if any.
+    """
     lines = [
         "",
         "In Heap, under Integrations > Developer hub, make an integration that receives segments:",
@@ -32,26 +35,35 @@ def advice(answers: Answers, files: InitialFiles, own_address: str | None) -> li
     ]
     if not answers.cordial_api_key:
         lines.append(f"  key               put it into {files.cordial_api_key}")
-    missing = [path for path, given in _later(answers, files) if not given]
-    if missing:
-        lines += ["", "A secret's file must be yours alone: umask 077; cat > FILE, paste, Enter, Ctrl-D."]
-    lines += [
-        "",
-        "Then:",
-        f"  heap-cordial check --config {files.config}",
-        f"  heap-cordial serve --config {files.config}",
-    ]
-    lines += [
-        f"  heap-cordial preview SEGMENT --config {files.config}    what would be sent of a new segment, which is held",
-        f"  heap-cordial approve SEGMENT --config {files.config}    let it through; never Heap's sample segment",
+    if not (answers.heap_secret and answers.cordial_api_key):
+        lines += ["", "Only you may read a secret's file: umask 077; cat > FILE, paste, Enter, Ctrl-D."]
+    return [*lines, *_steps(answers, files, program)]
+
+
+def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
+    config = f"--config {shlex.quote(str(files.config))}"
+    steps = [
+        ("Check everything:", f"{program} check {config}"),
+        ("Start the service, and leave it running:", f"{program} serve {config}"),
+        ("In Heap, switch a segment on and press Sync now. See it arrive:", f"{program} lists {config}"),
+        ("See what would be sent for it. SEGMENT is its name in Heap:", f"{program} preview SEGMENT {config}"),
+        ("Approve it if it is right. Never approve Heap's sample segment:", f"{program} approve SEGMENT {config}"),
     ]
     if answers.dry_run:
-        lines.append("Until dry_run = false stands in the configuration, nothing is written to Cordial.")
+        path = shlex.quote(str(files.config))
+        steps += [
+            (
+                "Go live: end the dry run, and let the service read its configuration again:",
+                f"sed -i 's/^dry_run = true/dry_run = false/' {path} && {program} reload {config}",
+            ),
+        ]
+    steps.append(("Compare the list with Cordial's own count:", f"{program} verify SEGMENT {config}"))
+    lines = ["", "Then, one after the other:"]
+    for number, (words, command) in enumerate(steps, start=1):
+        lines += [f"{number:>3}. {words}", f"     {command}"]
+    if answers.dry_run:
+        lines.append("Until the dry run ends, nothing is written to Cordial, whatever is approved.")
     return lines
-
-
-def _later(answers: Answers, files: InitialFiles) -> list[tuple[object, str]]:
-    return [(files.heap_secret, answers.heap_secret), (files.cordial_api_key, answers.cordial_api_key)]
 
 
 def _address(own: str | None) -> str:

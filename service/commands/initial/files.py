@@ -6,11 +6,55 @@ import re
 import secrets
 from pathlib import Path
 
-from service.commands.initial.answers import Answers
+import msgspec
+
 from service.config import loading
+from service.config.accounts import read_accounts
+from service.config.keys import ACCOUNTS
+from service.config.reading import Document, Faults
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _API_KEY_BYTES = 24
+# The service may run as another user than the one who writes its configuration, in which no secret stands.
+_CONFIG_MODE = 0o644
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What a new configuration needs to know.
+
+    `url` is where the world reaches the service. Empty secrets are put in later. Without a certificate a proxy on this
+    machine ends HTTPS.
+    """
+
+    account: str
+    url: str
+    cordial_base_url: str
+    identify_by: str
+    dry_run: bool
+    heap_secret: str = ""
+    cordial_api_key: str = ""
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+
+    @property
+    def webhook_url(self) -> str:
+        """The address to give to Heap."""
+        return f"{self.url.rstrip('/')}/webhooks/heap/{self.account}"
+
+    def fault(self) -> str | None:
+        """Return what is wrong with the account's name, its URLs or its identification: the first fault there is."""
+        faults = Faults(Document({}, Path("/")))
+        table = {
+            "heap_secret_file": "later",
+            "cordial_api_key_file": "later",
+            "cordial_base_url": self.cordial_base_url,
+            "identify_by": self.identify_by,
+            "public_url": self.url,
+        }
+        read_accounts({self.account: table}, faults)
+        if not faults.lines:
+            return None
+        return faults.lines[0].removeprefix(f"{ACCOUNTS}.{self.account}").partition(": ")[2]
 
 
 class InitialFilesError(Exception):
@@ -18,15 +62,21 @@ class InitialFilesError(Exception):
 
 
 class InitialFiles:
-    """Where the files of an installation in `directory` stand; nothing is written before `write`."""
+    """Where the files of an installation in `directory` are; nothing is written before `write`."""
 
-    def __init__(self, directory: Path, account: str) -> None:
+    def __init__(self, directory: Path, account: str, store: Path | None = None) -> None:
         self.directory = directory.resolve()
         self.config = self.directory / "config.toml"
         self.secrets = self.directory / "secrets"
         self.api_key = self.secrets / "api-key"
         self.heap_secret = self.secrets / f"{account}-heap-secret"
         self.cordial_api_key = self.secrets / f"{account}-cordial-api-key"
+        self.store = store.absolute() if store is not None else self.directory / "data" / "heap-cordial.db"
+
+    def refuse_existing(self, *, force: bool) -> None:
+        """Raise `InitialFilesError` if there is a configuration already, unless `force` is to replace it."""
+        if self.config.exists() and not force:
+            raise InitialFilesError(f"{self.config} exists and is left alone; --force replaces it")
 
     def write(self, answers: Answers, *, force: bool) -> list[Path]:
         """Write what is missing and return which files; `force` also replaces the configuration, never a secret.
@@ -34,8 +84,7 @@ class InitialFiles:
         Raises `InitialFilesError`, and `ConfigurationError` when the answers make no valid configuration; then nothing
         is written.
         """
-        if self.config.exists() and not force:
-            raise InitialFilesError(f"{self.config} exists and is left alone; --force replaces it")
+        self.refuse_existing(force=force)
         given = {
             self.heap_secret: answers.heap_secret,
             self.cordial_api_key: answers.cordial_api_key,
@@ -54,6 +103,7 @@ class InitialFiles:
             written = [path for path, secret in given.items() if secret]
             for path in written:
                 _write_secret(path, given[path])
+            draft.chmod(_CONFIG_MODE)
             draft.replace(self.config)
         except OSError as error:
             raise InitialFilesError(f"{error.filename} cannot be written: {error.strerror}") from error
@@ -67,12 +117,12 @@ class InitialFiles:
 # What differs from the defaults. The config.toml that comes with heap-cordial documents every key.
 
 [server]
-# Heap demands HTTPS: a proxy that ends it passes requests on to this port.
-port = 8080
+{_listening(answers)}
 api_key_file = {_quoted(self.api_key)}
 
 [store]
-path = {_quoted(self.directory / "data" / "heap-cordial.db")}
+# The service and every command that is given this file use this store.
+path = {_quoted(self.store)}
 
 [accounts.{account}]
 heap_secret_file = {_quoted(self.heap_secret)}
@@ -85,6 +135,20 @@ dry_run = {"true" if answers.dry_run else "false"}
 # true: a segment that comes for the first time waits for `heap-cordial approve`, Heap's sample segment among them.
 hold_new_segments = true
 """
+
+
+def _listening(answers: Answers) -> str:
+    if answers.tls_certificate_file:
+        return f"""\
+# The service speaks HTTPS itself; Heap must reach this port.
+host = "0.0.0.0"
+port = 8080
+tls_certificate_file = {_quoted(Path(answers.tls_certificate_file).absolute())}
+tls_key_file = {_quoted(Path(answers.tls_key_file).absolute())}"""
+    return """\
+# Only this machine reaches it: Heap demands HTTPS, so a proxy here takes its requests and passes them on to this port.
+host = "127.0.0.1"
+port = 8080"""
 
 
 def _quoted(value: object) -> str:

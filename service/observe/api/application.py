@@ -1,6 +1,6 @@
 """The API put together, as an application of its own to be mounted under `/api/v1`."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from service.observe.api.identity import Identity
 from service.observe.api.imports import ImportQuestions
 from service.observe.api.meter import Meter
 from service.observe.api.preview import Previews
+from service.observe.api.reloading import Reloaded, Reloading
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
 from service.store.port import Erasures, Reading, Steering
@@ -36,6 +37,7 @@ class Api:
         steering: Steering,
         sending: Sending,
         erasures: Erasures,
+        reload: Callable[[], Awaitable[Reloaded]],
         backlog: Callable[[], int],
         is_stopping: Callable[[], bool],
         supervisor: Supervisor,
@@ -43,6 +45,7 @@ class Api:
         self._keys = keys
         self._identity = identity
         self._supervisor = supervisor
+        self._reloading = Reloading(reload, steering, is_stopping)
         self._meter = Meter(sending.calls, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
@@ -55,6 +58,7 @@ class Api:
         """Serve the API under `/api/v1` of `app`."""
         api = web.Application(middlewares=[require_api_key(self._keys), refuse_other_sites])
         self._identity.add_routes(api)
+        self._reloading.add_routes(api)
         self._questions.add_routes(api)
         self._imports.add_routes(api)
         self._previews.add_routes(api)

@@ -1,0 +1,67 @@
+"""Having the service read its configuration again, as SIGHUP does, and being told what came of it."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp_apispec import docs
+
+from service.errors import ConfigurationError, ErrorCode, ServiceError, StoppingError
+from service.observe.api import documentation as described
+from service.observe.api.authentication import ACTOR
+from service.observe.api.requests import NoOptions, NoQuery, read_body, read_query
+from service.store.port import Steering
+
+log = structlog.get_logger()
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """What another reading of the configuration changed: keys, and accounts that came or went; `needs_restart` did not."""
+
+    changed: list[str]
+    added: list[str]
+    removed: list[str]
+    needs_restart: list[str]
+
+
+class Reloading:
+    """Reads the configuration again on behalf of the holder of an API key."""
+
+    def __init__(
+        self, reload: Callable[[], Awaitable[Reloaded]], steering: Steering, is_stopping: Callable[[], bool]
+    ) -> None:
+        self._reload = reload
+        self._steering = steering
+        self._is_stopping = is_stopping
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve it."""
+        app.router.add_post("/reload", self.reload)
+
+    @docs(
+        **described.operation(
+            "service",
+            "Read the configuration again",
+            "Does what SIGHUP does: takes up what changed in the configuration, without losing a page. Where the "
+            "configuration has a fault, nothing changes.",
+            answer=Reloaded,
+            example={"changed": ["accounts.acme.dry_run"], "added": [], "removed": [], "needs_restart": []},
+            body=NoOptions,
+            conflict="The configuration has faults, which the message names; the service goes on with the present one.",
+        )
+    )
+    async def reload(self, request: web.Request) -> web.Response:
+        """Answer `POST /reload`."""
+        if self._is_stopping():
+            raise StoppingError
+        read_query(request, NoQuery)
+        await read_body(request, NoOptions)
+        try:
+            reloaded = await self._reload()
+        except ConfigurationError as error:
+            raise ServiceError(ErrorCode.CONFLICT, "nothing was changed: " + "; ".join(error.faults)) from error
+        changes = len(reloaded.changed) + len(reloaded.added) + len(reloaded.removed)
+        await self._steering.record(request[ACTOR], "configuration.reload", "", changes)
+        log.info("action.done", action="configuration.reload", actor=request[ACTOR], changes=changes)
+        return described.json_response(reloaded)
