@@ -9,10 +9,9 @@ from typing import Any
 
 import msgspec
 
-from service.commands.checks.certificate import check_certificate
 from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
-from service.commands.checks.host import check_secrets, check_store
+from service.commands.checks.host import check_certificate, check_exposure, check_secrets, check_store
 from service.commands.checks.service import check_service
 from service.commands.client import add_config_option, local_url
 from service.commands.terminal import one_line, say
@@ -64,6 +63,7 @@ async def check(settings: Settings, url: str) -> Findings:
     """Return what is found; `url` is where the service runs, if it does. Writes nothing anywhere."""
     findings = check_secrets(settings)
     findings.add(check_certificate(settings.server))
+    findings.add(check_exposure(settings.server))
     store = Path(settings.store.path)
     findings.add(await check_store(store))
     segments = await _known_segments(store)

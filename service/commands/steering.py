@@ -9,6 +9,16 @@ from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.terminal import bar, redraw, say
 
 _LOOK_SECONDS = 0.5
+# After an approval, by what the account's sending is doing.
+_WHAT_FOLLOWS = {
+    "dry_run": (
+        "; nothing is sent until the dry run of {account} ends: set dry_run = false for it in the configuration, then "
+        "`heap-cordial reload`"
+    ),
+    "paused": "; it is sent once the pause of {account} is over",
+    "paused_by_operator": "; nothing is sent until `heap-cordial resume {account}`",
+    "not_configured": "; nothing is sent, for the configuration has no account {account}",
+}
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -81,7 +91,13 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/approve")
     name = found["list_name"] or found["segment_name"]
-    say(f"{name} is approved and will be sent." if done["approved"] else f"{name} did not wait for approval.")
+    if not done["approved"]:
+        say(f"{name} did not wait for approval.")
+        return 0
+    [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == found["account"]]
+    say(
+        f"{name} is approved{_WHAT_FOLLOWS.get(account['state'], ' and will be sent').format(account=account['name'])}."
+    )
     return 0
 
 

@@ -91,12 +91,13 @@ def _normal_url(text: str) -> str:
         raise ValueError("it names no host")
     if "?" in text or "#" in text:
         raise ValueError("it must end with its path, without `?` or `#`")
-    if url.scheme == "http" and not _is_loopback(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise ValueError("http is for this machine alone (localhost); secrets would cross the network in clear")
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine alone."""
     if host == "localhost":
         return True
     try:

@@ -1,16 +1,26 @@
-"""This host: the store's file system, and who may read the secrets."""
+"""This host: the store's file system, who may read the secrets, and how the service is reached."""
 
 import os
 import shutil
+import stat
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from service.commands.checks.findings import Findings
 from service.config import loading
-from service.config.settings import Settings
+from service.config.accounts import is_loopback
+from service.config.settings import ServerSettings, Settings
+from service.errors import ConfigurationError
 from service.store.sqlite import opening
+from service.web.tls import TlsFiles, load_certificate
 
 _LEAST_FREE_BYTES = 100_000_000
 _BYTES_PER_GB = 1_000_000_000
+# What renews certificates by itself does so weeks before they end: this late, it has failed.
+_SOON_DAYS = 14
+# Made by Docker and by Podman. There the address is the container's own, and who reaches it is decided outside.
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def check_secrets(settings: Settings) -> Findings:
@@ -43,3 +53,39 @@ async def check_store(path: Path) -> Findings:
         except opening.StoreOpenError as error:
             findings.faults.append(f"store.path: {error}")
     return findings
+
+
+def check_certificate(server: ServerSettings) -> Findings:
+    """Prove the certificate and its key; nothing is found where the service speaks plain HTTP."""
+    files = TlsFiles.of(server)
+    if files is None:
+        return Findings()
+    try:
+        certificate = load_certificate(files)
+    except ConfigurationError as error:
+        return Findings(faults=error.faults)
+    findings = Findings()
+    left = certificate.expires_at - datetime.now(UTC)
+    if left.days < _SOON_DAYS:
+        findings.warnings.append(
+            f"server.tls_certificate_file: {files.certificate} ends on {certificate.expires_at:%Y-%m-%d}, "
+            f"in {left.days} days; renew it, the service takes the new one up by itself"
+        )
+    else:
+        findings.notes.append(f"certificate: it serves, and ends in {left.days} days")
+    if files.key.stat().st_mode & stat.S_IROTH:
+        findings.warnings.append(
+            f"server.tls_key_file: {files.key} may be read by every user of this machine; chmod 600 it"
+        )
+    return findings
+
+
+def check_exposure(server: ServerSettings, container_marks: Iterable[Path] = _CONTAINER_MARKS) -> Findings:
+    """Warn where whoever shares the network with this host can read API keys and people's ids on their way."""
+    if server.tls_certificate_file or is_loopback(server.host) or any(mark.exists() for mark in container_marks):
+        return Findings()
+    warning = (
+        f"server.host: {server.host} is open to the network, and without a certificate API keys and users' ids cross it in "
+        'clear text; set host = "127.0.0.1" with a proxy on this machine, or tls_certificate_file and tls_key_file'
+    )
+    return Findings(warnings=[warning])

@@ -54,7 +54,10 @@ class Answers(msgspec.Struct, frozen=True):
         read_accounts({self.account: table}, faults)
         if not faults.lines:
             return None
-        return faults.lines[0].removeprefix(f"{ACCOUNTS}.{self.account}").partition(": ")[2]
+        line = faults.lines[0].removeprefix(f"{ACCOUNTS}.{self.account}").removeprefix(": ").removeprefix(".")
+        for key in ("cordial_base_url", "identify_by", "public_url"):
+            line = line.removeprefix(f"{key}: ")
+        return line
 
 
 class InitialFilesError(Exception):

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from service.commands.checks.host import check_exposure
+from service.config.settings import ServerSettings
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.server import running_sandbox
 from service.store.sqlite.opening import APPLICATION_ID
@@ -219,3 +221,13 @@ async def test_secrets_that_others_may_read_are_warned_of(installation):
         f"warning: accounts.acme.heap_secret_file: file {installation.secret_file} may be read by its group; "
         "chmod 600 it\n"
     )
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
+def test_a_service_open_to_the_network_in_clear_text_is_warned_of(tmp_path, host, warned):
+    found = check_exposure(ServerSettings(host=host), container_marks=())
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["server.host"] * warned
+    # In a container the address says nothing of who reaches it.
+    assert check_exposure(ServerSettings(host=host), container_marks=(tmp_path,)).warnings == []
+    secured = ServerSettings(host=host, tls_certificate_file="/chain.pem", tls_key_file="/key.pem")
+    assert check_exposure(secured, container_marks=()).warnings == []

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import re
 import stat
 import sys
 import tomllib
@@ -12,7 +13,8 @@ import pytest
 
 from service.config import loading
 from service.sandbox.options import DEFAULT_API_KEY
-from tests.command_fixtures import ROOT, Ended, clean_environment, run_command
+from tests.command_fixtures import ROOT, Ended, clean_environment, eventually, free_port, run_command
+from tests.tls_fixtures import make_pair
 
 CORDIAL = "https://127.0.0.1:9"
 HEAP_SECRET = "whsec ünguessable"
@@ -53,6 +55,7 @@ async def test_it_says_what_is_left_to_do_and_shows_no_secret(tmp_path):
     for permission in ("Get lists", "Add a list", "Update a contact", "Add a contact import job", "Get a single job"):
         assert permission in ended.output
     assert f"heap-cordial check --config {tmp_path}/config.toml\n" in ended.output
+    assert 'host = "127.0.0.1"\n' in (tmp_path / "config.toml").read_text()
     api_key = (tmp_path / "secrets" / "api-key").read_text().strip()
     assert not [secret for secret in (*SECRETS.values(), api_key) if secret in ended.output]
     assert api_key not in (tmp_path / "config.toml").read_text()
@@ -91,7 +94,13 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
     [
         (("--account", "../up"), "an account's name must be"),
         (("--account", 'a"]\n[server]'), "an account's name must be"),
-        (("--identify-by", "customer number"), "accounts.acme.identify_by"),
+        (("--account", "Acme Shop"), "for example acme-shop"),
+        (("--url", "sync.example.com"), "it must start with https://"),
+        (("--cordial-base-url", "https://admin.cordial.io"), "its API is at https://api.cordial.io"),
+        (("--cordial-base-url", "https://usw2.admin.cordial.io/"), "its API is at https://api.usw2.cordial.io"),
+        (("--identify-by", "auto"), "identities"),
+        (("--tls-key-file", "key.pem"), "--tls-key-file belongs to --tls-certificate-file"),
+        (("--identify-by", "customer number"), "--identify-by: "),
         (("--cordial-base-url", "http://api.cordial.io"), "http is for this machine alone"),
     ],
 )
@@ -113,17 +122,22 @@ async def test_the_dialogue_on_a_terminal(tmp_path):
     try:
         async with asyncio.timeout(60):
             for prompt, typed in (
-                ("Name of the account", "shop"),
-                ("Heap reaches this service", "https://sync.example.com"),
-                ("Cordial's API", f"{CORDIAL}/v2"),
-                ("user ids are in Cordial", "custID"),
-                ("Heap's webhook secret", HEAP_SECRET),
+                ("Name of the account", "Acme Shop"),
+                ("for example acme-shop", "shop"),
+                ("Heap reaches this service", "sync.example.com"),
+                ("it must start with https://", "https://sync.example.com"),
+                ("Cordial's API", "https://usw2.admin.cordial.io"),
+                ("its API is at https://api.usw2.cordial.io", f"{CORDIAL}/v2"),
+                ("user ids are in Cordial", "customer number"),
+                ("must be ", "custID"),
+                ("Heap's webhook secret", f"{HEAP_SECRET} "),
                 ("Cordial API key", ""),
             ):
-                while prompt not in screen or not screen.rstrip("\n").endswith(": "):
-                    screen += await asyncio.to_thread(lambda: os.read(ours, 10_000).decode())
+                shown = ""
+                while prompt not in shown or not shown.endswith(": "):
+                    shown += await asyncio.to_thread(lambda: os.read(ours, 10_000).decode())
                 os.write(ours, f"{typed}\n".encode())
-                screen += "\n"
+                screen += f"{shown}\n"
             while process.returncode is None:
                 try:
                     screen += await asyncio.to_thread(lambda: os.read(ours, 10_000).decode())
@@ -140,3 +154,83 @@ async def test_the_dialogue_on_a_terminal(tmp_path):
     assert (tmp_path / "secrets" / "shop-heap-secret").read_text() == HEAP_SECRET + "\n"
     written = tomllib.loads((tmp_path / "config.toml").read_text())["accounts"]["shop"]
     assert (written["identify_by"], written["cordial_base_url"]) == ("custID", f"{CORDIAL}/v2")
+
+
+async def test_nobody_types_for_nothing_where_there_is_a_configuration_already(tmp_path):
+    (tmp_path / "config.toml").write_text("# mine")
+    ended = await run_command("init", "--directory", str(tmp_path))
+    assert (ended.status, ended.output) == (1, "")
+
+
+async def test_a_certificate_makes_it_listen_for_everybody(tmp_path):
+    certificate = make_pair(tmp_path, "own")
+    files = ("--tls-certificate-file", str(certificate.certificate), "--tls-key-file", str(certificate.key))
+    assert (await init(tmp_path, *files)).status == 0
+    server = loading.load(tmp_path / "config.toml", {}).server
+    assert (server.host, server.tls_certificate_file, server.tls_key_file) == ("0.0.0.0", files[1], files[3])  # noqa: S104  what is to be expected
+
+
+async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_path, cordial):
+    """Each is typed as it was printed, in another folder than the files'; only the ports are the test's."""
+    folder = tmp_path / "new place"
+    written = await run_command(
+        "init", "--directory", str(folder), "--cordial-base-url", cordial.url, *FROM_VARIABLES,
+        environment=clean_environment() | SECRETS,
+    )  # fmt: skip
+    config = folder / "config.toml"
+    port = free_port()
+    config.write_text(config.read_text().replace("port = 8080", f"port = {port}"))
+    commands = [line.strip() for line in re.findall(r"(?m)^     \S.*$", written.output)]
+    check, serve, lists, preview, approve, live, verify = [line.replace("SEGMENT", "ActiveUsers") for line in commands]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    async def typed(command: str) -> Ended:
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-euo", "pipefail", "-c", command, cwd=elsewhere, env=clean_environment(),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await process.communicate()
+        assert process.returncode is not None
+        return Ended(process.returncode, output.decode(), errors.decode())
+
+    assert (await typed(check)).status == 0
+    service = await asyncio.create_subprocess_exec(
+        "bash", "-c", f"exec {serve}", cwd=elsewhere, env=clean_environment(), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+
+        async def looked() -> bool:
+            return (await typed(lists)).status == 0
+
+        await eventually(looked, expected=True)
+        ids = tmp_path / "ids"
+        ids.write_text("jane@example.com\njohn@example.com\n")
+        sent = await run_command(
+            "send", "--url", f"http://127.0.0.1:{port}/webhooks/heap/acme", "--secret-file",
+            str(folder / "secrets" / "acme-heap-secret"), "--segment", "ActiveUsers", "--file", str(ids),
+        )  # fmt: skip
+        assert sent.status == 0, sent.errors
+
+        async def owed() -> str:
+            return (await typed(preview)).output
+
+        while "2 to add" not in await owed():
+            assert service.returncode is None
+        approved = await typed(approve)
+        assert approved.status == 0
+        assert "nothing is sent until the dry run of acme ends" in approved.output
+        assert "heap-cordial reload" in approved.output
+        assert (await typed(verify)).status == 1
+        assert cordial.state.contacts == {}
+        ended = await typed(live)
+        assert (ended.status, ended.output) == (0, "Took up: accounts.acme.dry_run.\n")
+
+        async def verified() -> int:
+            return (await typed(verify)).status
+
+        await eventually(verified, 0)
+        assert cordial.state.members("ActiveUsers") == ["jane@example.com", "john@example.com"]
+    finally:
+        service.terminate()
+        assert await service.wait() == 0

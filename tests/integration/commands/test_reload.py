@@ -9,7 +9,7 @@ import pytest
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.server import RunningSandbox
-from tests.command_fixtures import API_KEY, WEBHOOK_SECRET, eventually
+from tests.command_fixtures import API_KEY, WEBHOOK_SECRET, eventually, run_command
 from tests.reload_fixtures import REFUSED, Reloadable, keys_told
 
 JANE, JOHN = "jane@example.com", "john@example.com"
@@ -223,3 +223,28 @@ def _heeds_sighup(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigIgn", "SigCgt"))]
     return any(mask >> (signal.SIGHUP - 1) & 1 for mask in masks)
+
+
+async def test_the_reload_command_tells_what_changed_or_what_is_wrong(service):
+    async with service.running():
+        service.accounts["acme"]["max_attempts"] = 7
+        service.sections["server"]["port"] = service.port + 1
+        service.write()
+        # The command reads the same file, whose port is not the service's any more.
+        here = {"HEAP_CORDIAL__SERVER__PORT": str(service.port)}
+        arguments = ("reload", "--config", str(service.config))
+        took = await run_command(*arguments, environment=service.environment | here)
+        assert (took.status, took.output) == (
+            0,
+            "Took up: accounts.acme.max_attempts.\nRestart the service for server.port.\n",
+        )
+        again = await run_command(*arguments, environment=service.environment | here)
+        assert again.output.startswith("Nothing has changed")
+        (service.folder / "missing").mkdir()
+        service.accounts["acme"]["heap_secret_file"] = str(service.folder / "missing")
+        service.write()
+        refused = await run_command(*arguments, environment=service.environment | here)
+        assert (refused.status, refused.output) == (1, "")
+        assert "nothing was changed: accounts.acme.heap_secret_file" in refused.errors
+        _, audit = await service.ask("audit")
+        assert [row["action"] for row in audit["items"]] == ["configuration.reload"] * 2
