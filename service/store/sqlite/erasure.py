@@ -5,26 +5,25 @@ contact is taken back.
 """
 
 import asyncio
-import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from service.clock import SteadyClock
 from service.log import mask
+from service.model.changes import MemberState
 from service.model.views import AskedErasure, ErasureView
 from service.store.sqlite import cleaning, queries
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.cleaning import Named, Step
-from service.store.sqlite.folding import DEAD, SETTLED, Delta, Tally, uncount_member
+from service.store.sqlite.ledger import Key, LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
 log = structlog.get_logger()
 
 _SQL = queries.load("erase")
-_REQUEUE = queries.load("fold")["requeue"]
 _AUDIT = queries.load("steer")["audit"]
 
 
@@ -49,20 +48,12 @@ class _Open(NamedTuple):
 
 
 class Erasures:
-    """The erasures asked for; `apply` keeps figures in memory current, `wake_folder` has requeued contacts sent."""
+    """The erasures asked for."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        clock: SteadyClock,
-        apply: Callable[[Mapping[int, Delta]], None],
-        wake_folder: Callable[[], None],
-        backlog: Backlog,
-    ) -> None:
+    def __init__(self, writer: Writer, clock: SteadyClock, ledger: LedgerWriter, backlog: Backlog) -> None:
         self._writer = writer
         self._clock = clock
-        self._apply = apply
-        self._wake_folder = wake_folder
+        self._ledger = ledger
         self._backlog = backlog
         # Set when an erasure was asked for.
         self.asked = asyncio.Event()
@@ -73,8 +64,8 @@ class Erasures:
         Durable when this returns; asking again changes nothing, except that `keep_on_lists` ends the wait for Cordial.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[AskedErasure, Tally]:
-            tally, found, ids = Tally(), 0, []
+        def work(ledger: LedgerTransaction) -> AskedErasure:
+            connection, found, ids = ledger.connection, 0, []
             for contact in contacts:
                 values = {
                     "account": account,
@@ -90,13 +81,11 @@ class Erasures:
                 named = Named(row[1], contact)
                 found += len(_memberships(connection, named))
                 if not keep_on_lists:
-                    _take_off(connection, named, tally, again=True)
-            tally.write(connection, self._clock.now_ms())
+                    _take_off(ledger, named, again=True)
             self._audit(connection, actor, "user.forget", f"{account} {mask(contacts[0].split(':', 1)[1])}", found)
-            return AskedErasure(found, ids), tally
+            return AskedErasure(found, ids)
 
-        asked, _ = await self._writer.run(work, on_commit=lambda result: self._apply(result[1].segments))
-        self._wake_folder()
+        asked = await self._ledger.change(work)
         self.asked.set()
         return asked
 
@@ -126,14 +115,7 @@ class Erasures:
         return [_Open(*row) for row in rows]
 
     async def _take_back(self, named: Named) -> None:
-        def work(connection: sqlite3.Connection) -> Tally:
-            tally = Tally()
-            _take_off(connection, named, tally, again=False)
-            tally.write(connection, self._clock.now_ms())
-            return tally
-
-        await self._writer.run(work, on_commit=lambda tally: self._apply(tally.segments))
-        self._wake_folder()
+        await self._ledger.change(lambda ledger: _take_off(ledger, named, again=False))
 
     async def _in_steps(self, clean: Callable[[sqlite3.Connection, Named, int], Step], named: Named) -> None:
         after = 0
@@ -156,22 +138,21 @@ class Erasures:
     async def _finish(self, erasure: _Open) -> bool:
         """Remove the last rows, unless the contact has come into use again meanwhile; return whether it is over."""
 
-        def work(connection: sqlite3.Connection) -> Tally | None:
+        def work(ledger: LedgerTransaction) -> bool:
+            connection = ledger.connection
             if not _may_finish(connection, erasure):
-                return None
-            tally = Tally()
+                return False
             for membership in _memberships(connection, erasure.named):
-                _forget_membership(connection, erasure.named, membership, tally)
+                ledger.forget(_key(erasure.named, membership))
             cleaning.clean_remarks(connection, erasure.named)
             connection.execute(_SQL["finish"], {"id": erasure.id})
-            tally.write(connection, self._clock.now_ms())
             self._audit(connection, erasure.actor, "user.erased", f"{erasure.account} {erasure.masked}", 1)
-            return tally
+            return True
 
-        tally = await self._writer.run(work, on_commit=lambda tally: self._apply(tally.segments if tally else {}))
-        if tally is not None:
+        is_over = await self._ledger.change(work)
+        if is_over:
             log.info("user.erased", account=erasure.account, user=erasure.masked)
-        return tally is not None
+        return is_over
 
     def _audit(self, connection: sqlite3.Connection, actor: str, action: str, target: str, changes: int) -> None:
         line = {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target, "changes": changes}
@@ -183,47 +164,33 @@ class _Membership(NamedTuple):
 
     segment_id: int
     wanted: int
-    state: int
-    sync_id: int
+    state: MemberState
     has_list: int
 
 
 def _memberships(connection: sqlite3.Connection, named: Named) -> list[_Membership]:
-    return [_Membership(*row) for row in connection.execute(_SQL["memberships"], named._asdict()).fetchall()]
+    rows = connection.execute(_SQL["memberships"], named._asdict()).fetchall()
+    return [
+        _Membership(segment_id, wanted, MemberState(state), has_list) for segment_id, wanted, state, has_list in rows
+    ]
 
 
-def _take_off(connection: sqlite3.Connection, named: Named, tally: Tally, *, again: bool) -> None:
-    """Owe Cordial the contact's removal from each list it may be on; `again` also where a removal was given up."""
-    for membership in _memberships(connection, named):
+def _take_off(ledger: LedgerTransaction, named: Named, *, again: bool) -> None:
+    """Owe Cordial the contact's removal from each list it may be on; `again` also where a removal is dead."""
+    for membership in _memberships(ledger.connection, named):
         if not membership.has_list:
             # Nothing was ever sent for this list.
-            _forget_membership(connection, named, membership, tally)
-        elif membership.wanted or (again and membership.state == DEAD):
-            segment, sync = tally.segments[membership.segment_id], tally.syncs[membership.sync_id]
-            uncount_member(segment, sync, membership.state, bool(membership.wanted), 1)
-            segment.add("members", -membership.wanted)
-            segment.add("pending", 1)
-            sync.add("pending", 1)
-            key = {**named._asdict(), "segment_id": membership.segment_id}
-            connection.execute(_SQL["remove_failure"], key)
-            connection.execute(_SQL["take_off"], key)
-            connection.execute(_REQUEUE, {**key, "contacts": json.dumps([named.contact])})
+            ledger.forget(_key(named, membership))
+        elif membership.wanted or (again and membership.state is MemberState.DEAD):
+            ledger.take_off(_key(named, membership))
 
 
-def _forget_membership(connection: sqlite3.Connection, named: Named, membership: _Membership, tally: Tally) -> None:
-    segment = tally.segments[membership.segment_id]
-    # What a sync has settled stays to its credit; what it still owed is overtaken.
-    sync = Delta() if membership.state == SETTLED else tally.syncs[membership.sync_id]
-    uncount_member(segment, sync, membership.state, bool(membership.wanted), 1)
-    sync.add("superseded", 1)
-    segment.add("members", -membership.wanted)
-    key = {**named._asdict(), "segment_id": membership.segment_id}
-    connection.execute(_SQL["remove_failure"], key)
-    connection.execute(_SQL["remove_member"], key)
+def _key(named: Named, membership: _Membership) -> Key:
+    return Key(named.account_id, named.contact, membership.segment_id)
 
 
 def _may_finish(connection: sqlite3.Connection, erasure: _Open) -> bool:
     if cleaning.is_in_use(connection, erasure.named):
         return False
     left = _memberships(connection, erasure.named)
-    return bool(erasure.keep_on_lists) or not any(each.wanted or each.state != SETTLED for each in left)
+    return bool(erasure.keep_on_lists) or not any(each.wanted or each.state is not MemberState.SETTLED for each in left)

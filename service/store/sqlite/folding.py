@@ -6,61 +6,22 @@ that costs a fifth of doing it in Python and leaves the interpreter to those who
 
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.model.deliveries import FoldProgress
 from service.store.sqlite import queries
 from service.store.sqlite.accepting import USERS_PER_PIECE
-
-# The numbers of `member.state`.
-SETTLED, PENDING, WAITING, DEAD = 0, 1, 2, 3
+from service.store.sqlite.ledger import LedgerTransaction
 
 _SQL = queries.load("fold")
 
 
-@dataclass
-class Delta:
-    """What a transaction adds to the counters of one segment or one sync; names are columns."""
-
-    figures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    def add(self, name: str, number: int) -> None:
-        """Add to one counter."""
-        self.figures[name] += number
-
-
-@dataclass
-class Folded:
-    """What one fold transaction did, for those who keep figures in memory; `taken_users` left the inbox."""
+class Folded(NamedTuple):
+    """What one fold transaction did; `taken_users` left the inbox."""
 
     progress: FoldProgress
     taken_users: int
-    segments: dict[int, Delta]
-
-
-_SEGMENT_COLUMNS = ("members", "settled", "pending", "waiting", "dead")
-_SYNC_COLUMNS = ("unfolded", "changes", "pending", "settled", "dead", "superseded")
-
-
-class Tally:
-    """Gathers what a transaction changes in the counters, and writes it once at its end."""
-
-    def __init__(self) -> None:
-        self.segments: dict[int, Delta] = defaultdict(Delta)
-        self.syncs: dict[int, Delta] = defaultdict(Delta)
-
-    def write(self, connection: sqlite3.Connection, now_ms: int) -> None:
-        """Add everything gathered to the counters on disk; drop the pieces of segments that have nothing to send."""
-        for segment_id, delta in self.segments.items():
-            values = {column: delta.figures.get(column, 0) for column in _SEGMENT_COLUMNS}
-            connection.execute(_SQL["count_segment"], {**values, "segment_id": segment_id})
-            connection.execute(_SQL["remove_void_pieces"], {"segment_id": segment_id})
-        for sync_id, delta in self.syncs.items():
-            values = {column: delta.figures.get(column, 0) for column in _SYNC_COLUMNS}
-            connection.execute(_SQL["count_sync"], {**values, "sync_id": sync_id, "now_ms": now_ms})
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -68,28 +29,27 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute(_SQL["create_staged"])
 
 
-def fold_next(connection: sqlite3.Connection, most_users: int, now_ms: int) -> Folded:
-    """Fold the oldest pieces of the inbox, up to about `most_users` of them in this transaction."""
-    tally = Tally()
+def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
+    """Fold the oldest pieces of the inbox, up to about `max_users` of them in this transaction."""
+    connection = ledger.connection
     position, drained_to = connection.execute(_SQL["fold_position"]).fetchone()
     users = taken_users = 0
     more = True
-    while users < most_users:
-        pieces = _next_alike(connection, position, most_users - users)
+    while users < max_users:
+        pieces = _next_alike(connection, position, max_users - users)
         if not pieces:
             more = False
             break
         if pieces[0].is_plain:
-            looked_at = _fold_alike(connection, pieces, tally)
+            looked_at = _fold_alike(ledger, pieces)
         else:
-            looked_at, drained_to = _fold_special(connection, pieces[0], drained_to, tally)
+            looked_at, drained_to = _fold_special(ledger, pieces[0], drained_to)
         users += looked_at
         if not drained_to:
             position = pieces[-1].id
             taken_users += sum(piece.users for piece in pieces)
     connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": drained_to})
-    tally.write(connection, now_ms)
-    return Folded(FoldProgress(users=users, more=more), taken_users, tally.segments)
+    return Folded(FoldProgress(users=users, more=more), taken_users)
 
 
 class _Piece(NamedTuple):
@@ -117,7 +77,7 @@ class _Piece(NamedTuple):
         return mine == (other.sync_id, other.identity, other.wanted, other.is_plain)
 
 
-def _next_alike(connection: sqlite3.Connection, after: int, most_users: int) -> list[_Piece]:
+def _next_alike(connection: sqlite3.Connection, after: int, max_users: int) -> list[_Piece]:
     """Return the next pieces that can be folded together, up to about so many users; none at the end of the inbox."""
     pieces: list[_Piece] = []
     users = 0
@@ -127,50 +87,44 @@ def _next_alike(connection: sqlite3.Connection, after: int, most_users: int) -> 
             break
         pieces.append(piece)
         users += piece.users
-        if users >= most_users or not piece.is_plain:
+        if users >= max_users or not piece.is_plain:
             break
     return pieces
 
 
-def _fold_alike(connection: sqlite3.Connection, pieces: Sequence[_Piece], tally: Tally) -> int:
+def _fold_alike(ledger: LedgerTransaction, pieces: Sequence[_Piece]) -> int:
     """Fold pieces that say the same of their contacts; return how many users were looked at.
 
     Together, because the ledger is then written in the order of its key: most pages are met once, not once a contact.
     """
+    connection, first = ledger.connection, pieces[0]
     connection.execute(_SQL["clear_staged"])
     for piece in pieces:
         is_void = piece.sync_id <= piece.drained_by
         if is_void or not connection.execute(_SQL["stage_contacts"], piece._asdict()).rowcount:
             connection.execute(_SQL["remove_piece"], {"id": piece.id})
-    _write_staged(connection, pieces[0], tally)
-    tally.syncs[pieces[0].sync_id].add("unfolded", -len(pieces))
+    ledger.decide_staged(first.account_id, first.segment_id, first.sync_id, wanted=bool(first.wanted), is_queued=True)
+    ledger.count_unfolded(first.sync_id, -len(pieces))
     return sum(piece.users for piece in pieces)
 
 
-def _fold_special(connection: sqlite3.Connection, piece: _Piece, drained_to: str, tally: Tally) -> tuple[int, str]:
+def _fold_special(ledger: LedgerTransaction, piece: _Piece, drained_to: str) -> tuple[int, str]:
     """Fold the next part of a drain, or pass over a piece that is only to be sent.
 
     Return how many users were looked at, and the contact a drain got to; empty once the piece is done.
     """
     if piece.wanted is None:
-        # Its contacts may have been settled before anyone looked at it; naming the segment has that seen to.
-        tally.segments[piece.segment_id].add("pending", 0)
+        # Its contacts may have been settled before anyone looked at it.
+        ledger.look_at(piece.segment_id)
         return 1, ""
+    connection = ledger.connection
     connection.execute(_SQL["clear_staged"])
     users, drained_to = _stage_drain(connection, piece, drained_to)
-    _write_staged(connection, piece, tally)
+    ledger.decide_staged(piece.account_id, piece.segment_id, piece.sync_id, wanted=False, is_queued=False)
     if not drained_to:
-        tally.syncs[piece.sync_id].add("unfolded", -1)
+        ledger.count_unfolded(piece.sync_id, -1)
         connection.execute(_SQL["remove_piece"], {"id": piece.id})
     return users, drained_to
-
-
-def _write_staged(connection: sqlite3.Connection, piece: _Piece, tally: Tally) -> None:
-    """Bring what is staged into the ledger and the tally, in the name of a piece that says the same."""
-    if _count_staged(connection, piece, tally):
-        if connection.execute(_SQL["any_failure"]).fetchone():
-            connection.execute(_SQL["forget_staged_failures"], piece._asdict())
-        connection.execute(_SQL["write_staged"], piece._asdict())
 
 
 def _stage_drain(connection: sqlite3.Connection, piece: _Piece, drained_to: str) -> tuple[int, str]:
@@ -183,46 +137,8 @@ def _stage_drain(connection: sqlite3.Connection, piece: _Piece, drained_to: str)
     values["end_of_step"] = end and end[0]
     contacts = [row[0] for row in connection.execute(_SQL["members_to_drain"], values)]
     if contacts:
-        values["contacts"] = json.dumps(contacts)
-        connection.execute(_SQL["stage_members"], values)
-        connection.execute(_SQL["requeue"], values)
+        connection.execute(_SQL["stage_members"], {**values, "contacts": json.dumps(contacts)})
     if end is None:
         connection.execute(_SQL["set_drained_by"], values)
         return len(contacts), ""
     return USERS_PER_PIECE, end[0]
-
-
-def _count_staged(connection: sqlite3.Connection, piece: _Piece, tally: Tally) -> int:
-    """Count the staged members into the tally; return how many there are."""
-    staged = 0
-    segment, sync = tally.segments[piece.segment_id], tally.syncs[piece.sync_id]
-    for old_sync_id, old_state, old_wanted, number in connection.execute(_SQL["staged_groups"]).fetchall():
-        staged += number
-        segment.add("pending", number)
-        sync.add("pending", number)
-        segment.add("members", number * ((piece.wanted or 0) - (old_wanted or 0)))
-        if old_sync_id == piece.sync_id:
-            uncount_member(segment, sync, old_state, bool(old_wanted), number)
-            continue
-        sync.add("changes", number)
-        if old_sync_id is not None:
-            old_sync = tally.syncs[old_sync_id] if old_state != SETTLED else Delta()
-            uncount_member(segment, old_sync, old_state, bool(old_wanted), number)
-            old_sync.add("superseded", number)
-    return staged
-
-
-def uncount_member(segment: Delta, sync: Delta, state: int, wanted: bool, number: int) -> None:
-    """Take members out of the counters of the state they are leaving."""
-    if state == SETTLED:
-        segment.add("settled", -number if wanted else 0)
-        sync.add("settled", -number)
-    elif state == PENDING:
-        segment.add("pending", -number)
-        sync.add("pending", -number)
-    elif state == WAITING:
-        segment.add("waiting", -number)
-        sync.add("pending", -number)
-    else:
-        segment.add("dead", -number)
-        sync.add("dead", -number)

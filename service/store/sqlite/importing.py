@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.model.imports import NULL_MARKER, Expected, ImportFile, ImportPart, OpenImport, Strategy
-from service.store.sqlite import queries, settling
-from service.store.sqlite.folding import Tally
+from service.store.sqlite import queries
+from service.store.sqlite.ledger import LedgerTransaction
 
 # The contacts of e-mail addresses lie between these in the ledger's order; no other key is sure to be taken in a file.
 _BEFORE_FIRST, _BEHIND_LAST = "email:", "email;"
@@ -30,11 +30,10 @@ _PART_FIELDS = ImportPart.__struct_fields__
 
 
 class Stepped(NamedTuple):
-    """What a step of settling or releasing did to how many changes; `tally` holds what it changed in the counters."""
+    """What a step of settling or releasing did to how many changes, and whether there are more."""
 
     more: bool
     changes: int
-    tally: Tally
 
 
 def read_open(connection: sqlite3.Connection, account_id: int) -> OpenImport | None:
@@ -156,33 +155,31 @@ def read_lines(
     return (end, lines) if end is not None else None
 
 
-def settle_some(connection: sqlite3.Connection, account_id: int, part: ImportPart, now_ms: int) -> Stepped:
+def settle_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) -> Stepped:
     """Settle the next changes of a part, where still wanted as they were sent; at its end the part is gone."""
+    connection = ledger.connection
     values, rows = _next_changes(connection, account_id, part)
-    tally = Tally()
     together: dict[tuple[int, int], list[str]] = defaultdict(list)
     for contact, segment_id, wanted in rows:
         together[segment_id, wanted].append(contact)
     for (segment_id, wanted), contacts in together.items():
-        settling.settle_together(
-            connection, settling.Sent(account_id, segment_id, wanted=bool(wanted)), contacts, tally
-        )
+        ledger.settle(account_id, segment_id, contacts, wanted=bool(wanted))
     more = _remove_changes(connection, values, rows, part)
     counted = {"settled": len({row[0] for row in rows}), "released": 0, "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
-    tally.write(connection, now_ms)
-    _end_if_over(connection, part, now_ms, more=more)
-    return Stepped(more, len(rows), tally)
+    _end_if_over(connection, part, ledger.now_ms, more=more)
+    return Stepped(more, len(rows))
 
 
-def release_some(connection: sqlite3.Connection, account_id: int, part: ImportPart, now_ms: int) -> Stepped:
+def release_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) -> Stepped:
     """Leave the next changes of a part to single calls; at its end the part is gone."""
+    connection = ledger.connection
     values, rows = _next_changes(connection, account_id, part)
     more = _remove_changes(connection, values, rows, part)
     counted = {"settled": 0, "released": len({row[0] for row in rows}), "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
-    _end_if_over(connection, part, now_ms, more=more)
-    return Stepped(more, len(rows), Tally())
+    _end_if_over(connection, part, ledger.now_ms, more=more)
+    return Stepped(more, len(rows))
 
 
 def release_leaving(connection: sqlite3.Connection, account_id: int, part: ImportPart) -> int:

@@ -11,8 +11,8 @@ from service.model.imports import Expected, ImportFile, ImportPart, OpenImport, 
 from service.store.sqlite import importing, queries
 from service.store.sqlite.arrivals import Arrivals
 from service.store.sqlite.backlog import Backlog
-from service.store.sqlite.folding import Delta
 from service.store.sqlite.importing import Stepped
+from service.store.sqlite.ledger import LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
@@ -22,8 +22,7 @@ _SQL = queries.load("imports")
 class Imports:
     """The imports of one store.
 
-    `read` runs a function on a connection that only reads; `apply` keeps the figures in memory current. All methods
-    raise `StoreUnavailableError` where the store cannot be used.
+    `read` runs a function on a connection that only reads. All methods raise `StoreUnavailableError` where the store cannot be used.
     """
 
     def __init__(
@@ -33,14 +32,14 @@ class Imports:
         account_ids: Mapping[str, int],
         *,
         read: Callable[..., Any],
-        apply: Callable[[Mapping[int, Delta]], None],
+        ledger: LedgerWriter,
         backlog: Backlog,
     ) -> None:
         self._writer = writer
         self._clock = clock
         self._account_ids = account_ids
         self._read = read
-        self._apply = apply
+        self._ledger = ledger
         self._backlog = backlog
         self.arrivals = Arrivals()
         # Of all accounts one step of an import waits for the writer at a time: a hundred of them would be before each
@@ -89,11 +88,12 @@ class Imports:
         more = True
         while more:
             async with self._turn, between_claims() as held:
-                more = await self._gather_some(account_id, held)
+                # A copy: the set of those held changes on the loop while the writer's thread reads.
+                more = await self._gather_some(account_id, frozenset(held))
         await self._writer.run(lambda connection: importing.cut_whole(connection, account_id, most_contacts, now_ms))
         return await self.current(account)
 
-    async def _gather_some(self, account_id: int, held: Collection[str]) -> bool:
+    async def _gather_some(self, account_id: int, held: frozenset[str]) -> bool:
         return await self._writer.run(lambda connection: importing.gather(connection, account_id, held), alone=True)
 
     async def cut(self, account: str, part: ImportPart, most_contacts: int) -> None:
@@ -177,19 +177,15 @@ class Imports:
         account: str,
         part: ImportPart,
         state: PartState,
-        step: Callable[[sqlite3.Connection, int, ImportPart, int], Stepped],
+        step: Callable[[LedgerTransaction, int, ImportPart], Stepped],
         on_step: Callable[[int], None],
     ) -> None:
-        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
+        account_id = self._account_ids[account]
         await self._write("end_part", id=part.id, state=state.value)
         more = True
         while more:
             async with self._turn:
-                stepped = await self._writer.run(
-                    lambda connection: step(connection, account_id, part, now_ms),
-                    alone=True,
-                    on_commit=lambda stepped: self._apply(stepped.tally.segments),
-                )
+                stepped = await self._ledger.change(lambda ledger: step(ledger, account_id, part), alone=True)
             on_step(stepped.changes)
             more = stepped.more
 

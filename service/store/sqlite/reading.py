@@ -28,11 +28,10 @@ from service.model.views import (
     SyncView,
 )
 from service.store.sqlite import opening, queries
-from service.store.sqlite.folding import DEAD, PENDING, SETTLED, WAITING
 from service.store.sqlite.import_reading import read_imports, read_journey
+from service.store.sqlite.ledger import NEVER_MS
 from service.store.sqlite.opening import Connection
 from service.store.sqlite.rows import View, as_views, named_rows
-from service.store.sqlite.settling import NEVER_MS
 
 Result = TypeVar("Result")
 
@@ -43,13 +42,6 @@ _MOST_WAITING = 64
 _RETRY_AFTER_SECONDS = 5
 _LARGEST_ID = 2**63 - 1
 _MOST_GROUPS = 200
-
-_STATES = {
-    SETTLED: MemberState.SETTLED,
-    PENDING: MemberState.PENDING,
-    WAITING: MemberState.WAITING,
-    DEAD: MemberState.DEAD,
-}
 
 
 class Reader:
@@ -287,6 +279,6 @@ def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> Member
         anything = {"account": None, "list_id": None, "reason": None, "dead": None}
         failure = _one(_failures(connection, _only(failure_id) | anything))
     return MemberView(
-        **{**row, "wanted": bool(row["wanted"]), "state": _STATES[row["state"]]},
+        **{**row, "wanted": bool(row["wanted"]), "state": MemberState(row["state"])},
         failure=failure,
     )

@@ -1,9 +1,7 @@
 """What people may do to the ledger: retry failures, send a list again, pause an account. Each is audited."""
 
 import json
-import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,43 +9,32 @@ import msgspec
 from service.clock import SteadyClock
 from service.model.changes import FailureSelection
 from service.store.sqlite import queries
-from service.store.sqlite.folding import DEAD, WAITING, Delta, Tally, uncount_member
-from service.store.sqlite.settling import NEVER_MS
+from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
 # One transaction's share, so that deliveries never wait long behind an operator.
 _ROWS_AT_ONCE = 1_000
 
 _SQL = queries.load("steer")
-_REQUEUE = queries.load("fold")["requeue"]
 
 
 class Steering:
-    """The operator's actions on one store. `apply` keeps figures in memory current; `wake_folder` what is requeued."""
+    """The operator's actions on one store."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        clock: SteadyClock,
-        apply: Callable[[Mapping[int, Delta]], None],
-        wake_folder: Callable[[], None],
-    ) -> None:
+    def __init__(self, writer: Writer, clock: SteadyClock, ledger: LedgerWriter) -> None:
         self._writer = writer
         self._clock = clock
-        self._apply = apply
-        self._wake_folder = wake_folder
+        self._ledger = ledger
 
     async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
         """Give the selected failures, dead or waiting, their attempts anew and send them soon; return how many."""
         total, after = 0, 0
         while True:
             start = after
-            after, retried, _ = await self._writer.run(
-                lambda connection: _retry_some(connection, selection, start, self._clock.now_ms()),  # noqa: B023
-                on_commit=lambda result: self._apply(result[2].segments),
+            after, retried = await self._ledger.change(
+                lambda ledger: _retry_some(ledger, selection, start)  # noqa: B023
             )
             total += retried
-            self._wake_folder()
             if not after:
                 break
         target = msgspec.json.encode(selection).decode()
@@ -63,18 +50,10 @@ class Steering:
         total, after = 0, ""
         while True:
             start = after
-            after, repeated, _ = await self._writer.run(
-                lambda connection: _repeat_some(
-                    connection,
-                    segment_id,
-                    start,  # noqa: B023
-                    include_removed=include_removed,
-                    now_ms=self._clock.now_ms(),
-                ),
-                on_commit=lambda result: self._apply(result[2].segments),
+            after, repeated = await self._ledger.change(
+                lambda ledger: _repeat_some(ledger, segment_id, start, include_removed=include_removed)  # noqa: B023
             )
             total += repeated
-            self._wake_folder()
             if not after:
                 break
         await self.record(actor, "list.rebuild", str(segment_id), total)
@@ -104,12 +83,8 @@ class Steering:
         await self._writer.run(lambda connection: connection.execute(_SQL["audit"], values).rowcount)
 
 
-def _retry_some(
-    connection: sqlite3.Connection, selection: FailureSelection, after: int, now_ms: int
-) -> tuple[int, int, Tally]:
-    """Retry the next failures after an id; return the last one's id (0 at the end), how many, and the counts."""
-    tally = Tally()
-    released: dict[int, list[str]] = defaultdict(list)
+def _retry_some(ledger: LedgerTransaction, selection: FailureSelection, after: int) -> tuple[int, int]:
+    """Retry the next failures after an id; return the last one's id (0 at the end), and how many."""
     conditions: dict[str, Any] = {
         "ids": None if selection.ids is None else json.dumps(selection.ids),
         "account": selection.account,
@@ -119,33 +94,17 @@ def _retry_some(
         "never_ms": NEVER_MS,
         "limit": _ROWS_AT_ONCE,
     }
-    rows = connection.execute(_SQL["failures_to_retry"], conditions).fetchall()
-    retried = 0
-    for failure_id, account_id, contact, segment_id in rows:
-        values = {"account_id": account_id, "contact": contact, "segment_id": segment_id}
-        for state in (DEAD, WAITING):
-            row = connection.execute(_SQL["revive"], {**values, "state": state}).fetchone()
-            if row is None:
-                continue
-            segment, sync = tally.segments[segment_id], tally.syncs[row[0]]
-            uncount_member(segment, sync, state, wanted=False, number=1)
-            segment.add("pending", 1)
-            sync.add("pending", 1)
-            released[segment_id].append(contact)
-            retried += 1
-        connection.execute(_SQL["give_new_attempts"], {"id": failure_id, "never_ms": NEVER_MS})
-    for segment_id, contacts in released.items():
-        connection.execute(_REQUEUE, {"segment_id": segment_id, "contacts": json.dumps(contacts)})
-    tally.write(connection, now_ms)
-    return (rows[-1][0] if len(rows) == _ROWS_AT_ONCE else 0), retried, tally
+    rows = ledger.connection.execute(_SQL["failures_to_retry"], conditions).fetchall()
+    contacts_of: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for _, account_id, segment_id, contact in rows:
+        contacts_of[account_id, segment_id].append(contact)
+    retried = sum(ledger.retry(*place, contacts) for place, contacts in contacts_of.items())
+    return (rows[-1][0] if len(rows) == _ROWS_AT_ONCE else 0), retried
 
 
-def _repeat_some(
-    connection: sqlite3.Connection, segment_id: int, after: str, *, include_removed: bool, now_ms: int
-) -> tuple[str, int, Tally]:
-    """Make the next members after a contact pending; return the last one (empty at the end), how many, the counts."""
-    tally = Tally()
-    account = connection.execute(_SQL["segment_account"], {"segment_id": segment_id}).fetchone()
+def _repeat_some(ledger: LedgerTransaction, segment_id: int, after: str, *, include_removed: bool) -> tuple[str, int]:
+    """Make the next members after a contact pending; return the last one (empty at the end), and how many."""
+    account = ledger.connection.execute(_SQL["segment_account"], {"segment_id": segment_id}).fetchone()
     if account is None:
         raise KeyError(segment_id)
     values: dict[str, Any] = {
@@ -155,16 +114,7 @@ def _repeat_some(
         "include_removed": include_removed,
         "limit": _ROWS_AT_ONCE,
     }
-    rows = connection.execute(_SQL["members_to_rebuild"], values).fetchall()
-    if rows:
-        for _, wanted, state, sync_id in rows:
-            segment, sync = tally.segments[segment_id], tally.syncs[sync_id]
-            uncount_member(segment, sync, state, wanted=bool(wanted), number=1)
-            segment.add("pending", 1)
-            sync.add("pending", 1)
-        values["contacts"] = json.dumps([row[0] for row in rows])
-        connection.execute(_SQL["repeat_members"], values)
-        connection.execute(_SQL["forget_failures"], values)
-        connection.execute(_REQUEUE, {"segment_id": segment_id, "contacts": values["contacts"]})
-        tally.write(connection, now_ms)
-    return (rows[-1][0] if len(rows) == _ROWS_AT_ONCE else ""), len(rows), tally
+    contacts = [row[0] for row in ledger.connection.execute(_SQL["members_to_rebuild"], values)]
+    if contacts:
+        ledger.repeat(account[0], segment_id, contacts)
+    return (contacts[-1] if len(contacts) == _ROWS_AT_ONCE else ""), len(contacts)

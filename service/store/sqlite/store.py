@@ -20,8 +20,8 @@ from service.store.sqlite import accepting, claiming, folding, loading, opening,
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.checkpointer import Checkpointer
 from service.store.sqlite.erasure import Erasures
-from service.store.sqlite.folding import Delta
 from service.store.sqlite.imports import Imports
+from service.store.sqlite.ledger import Figures, LedgerWriter
 from service.store.sqlite.opening import Connection, ProcessLock, Result
 from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
@@ -58,10 +58,11 @@ class SqliteStore:
         self.backlog = Backlog()
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
-        self.steering = Steering(self._writer, clock, self._apply, self.inbox_grew.set)
-        self.erasures = Erasures(self._writer, clock, self._apply, self.inbox_grew.set, self.backlog)
+        self._ledger = LedgerWriter(self._writer, clock, self._apply, self.inbox_grew)
+        self.steering = Steering(self._writer, clock, self._ledger)
+        self.erasures = Erasures(self._writer, clock, self._ledger, self.backlog)
         self.imports = Imports(
-            self._writer, clock, self._account_ids, read=self._read, apply=self._apply, backlog=self.backlog
+            self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
         self._retention: Retention | None = None
         self._checkpointer: Checkpointer | None = None
@@ -185,12 +186,10 @@ class SqliteStore:
 
         def on_commit(folded: folding.Folded) -> None:
             self.backlog.unfolded_users -= folded.taken_users
-            self._apply(folded.segments)
 
-        most_users = 1 if small else _USERS_PER_FOLD
-        now_ms = self._clock.now_ms()
-        folded = await self._writer.run(
-            lambda connection: folding.fold_next(connection, most_users, now_ms), alone=True, on_commit=on_commit
+        max_users = 1 if small else _USERS_PER_FOLD
+        folded = await self._ledger.change(
+            lambda ledger: folding.fold_next(ledger, max_users), alone=True, on_commit=on_commit
         )
         return folded.progress
 
@@ -213,21 +212,11 @@ class SqliteStore:
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
         """Write a batch of results and drop pieces that have no contact left to send; durable when this returns."""
         pairs = [(self._account_ids[outcome.account], outcome) for outcome in outcomes]
-        now_ms = self._clock.now_ms()
-        await self._writer.run(
-            lambda connection: settling.settle(connection, pairs, spent_pieces, now_ms),
-            on_commit=lambda tally: self._apply(tally.segments),
-        )
+        await self._ledger.change(lambda ledger: settling.settle(ledger, pairs, spent_pieces))
 
     async def release_due(self) -> int | None:
         """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
-        now_ms = self._clock.now_ms()
-        _, next_due = await self._writer.run(
-            lambda connection: settling.release_due(connection, now_ms),
-            on_commit=lambda result: self._apply(result[0].segments),
-        )
-        self.inbox_grew.set()
-        return next_due
+        return await self._ledger.change(settling.send_due)
 
     async def hasten(self, account: str) -> None:
         """Send soon whatever waits through no fault of its own."""
@@ -294,7 +283,7 @@ class SqliteStore:
             self.backlog.change(account, segment_id, pending, waiting)
         self.backlog.serve(accounts)
 
-    def _apply(self, segments: Mapping[int, Delta]) -> None:
-        for segment_id, delta in segments.items():
-            pending, waiting = delta.figures.get("pending", 0), delta.figures.get("waiting", 0)
-            self.backlog.change(self._account_of_segment[segment_id], segment_id, pending, waiting)
+    def _apply(self, segments: Mapping[int, Figures]) -> None:
+        for segment_id, figures in segments.items():
+            account = self._account_of_segment[segment_id]
+            self.backlog.change(account, segment_id, figures["pending"], figures["waiting"])

@@ -11,12 +11,12 @@ from tests.store_sqlite import SqliteStoreMaker
 LARGE = {"member", "due", "piece", "delivery", "sync", "failure"}
 STATEMENTS = {
     f"{file}.{name}": text
-    for file in ("accept", "fold", "claim", "settle")
+    for file in ("accept", "fold", "ledger", "claim", "settle")
     for name, text in queries.load(file).items()
     if "CREATE " not in text
 }
 # It looks at the first row, and stops.
-BOUNDED = {"fold.any_failure"}
+BOUNDED = {"ledger.any_failure"}
 
 
 class Nothing(dict[str, None]):
@@ -59,7 +59,13 @@ async def test_the_ledger_is_searched_by_contact(plans):
     searches = {
         name: step for name, steps in plans.items() for step in steps if re.match(r"SEARCH (member|due)\b", step)
     }
-    assert searches.keys() >= {"fold.stage_contacts", "fold.members_to_drain", "claim.claim", "settle.settle"}
+    assert searches.keys() >= {
+        "fold.stage_contacts",
+        "fold.members_to_drain",
+        "claim.claim",
+        "ledger.settle",
+        "ledger.make_pending",
+    }
     assert {name: step for name, step in searches.items() if "account_id=? AND contact" not in step} == {}
 
 

@@ -17,8 +17,9 @@ SELECT json_group_array(
 FROM piece
 CROSS JOIN json_each(piece.contacts) AS entry
 CROSS JOIN member AS due ON due.account_id = :account_id AND due.contact = :prefix || entry.value
-    AND due.segment_id = piece.segment_id AND due.state = 1
-CROSS JOIN member ON member.account_id = :account_id AND member.contact = due.contact AND member.state = 1
+    AND due.segment_id = piece.segment_id AND due.state = (SELECT number FROM member_state WHERE name = 'pending')
+CROSS JOIN member ON member.account_id = :account_id AND member.contact = due.contact
+    AND member.state = (SELECT number FROM member_state WHERE name = 'pending')
 LEFT JOIN failure ON failure.account_id = member.account_id
     AND failure.contact = member.contact AND failure.segment_id = member.segment_id
 WHERE piece.id = :piece_id AND entry.key >= :start AND entry.key < :stop;

@@ -8,24 +8,16 @@ RETURNING id, account_id;
 SELECT erasure.id, erasure.account_id, account.name, contact, keep_on_lists, erasure.actor,
     (SELECT count(*) FROM member
         WHERE member.account_id = erasure.account_id AND member.contact = erasure.contact
-            AND (member.wanted = 1 OR member.state <> 0))
+            AND (member.wanted = 1 OR member.state <> (SELECT number FROM member_state WHERE name = 'settled')))
 FROM erasure JOIN account ON account.id = erasure.account_id
 ORDER BY erasure.id;
 
 -- name: memberships
-SELECT member.segment_id, member.wanted, member.state, member.sync_id, segment.list_id <> ''
-FROM member JOIN segment ON segment.id = member.segment_id
+SELECT member.segment_id, member.wanted, member_state.name, segment.list_id <> ''
+FROM member
+JOIN member_state ON member_state.number = member.state
+JOIN segment ON segment.id = member.segment_id
 WHERE member.account_id = :account_id AND member.contact = :contact;
-
--- name: take_off
-UPDATE member SET wanted = 0, state = 1
-WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id;
-
--- name: remove_member
-DELETE FROM member WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id;
-
--- name: remove_failure
-DELETE FROM failure WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id;
 
 -- name: is_in_use
 -- By an import under way, or as the place that a drain or an import has come to.

@@ -19,7 +19,8 @@ LIMIT 1 OFFSET :limit - 1;
 -- is on its way or has failed before.
 INSERT INTO import_change (account_id, contact, segment_id, wanted)
 SELECT account_id, contact, segment_id, wanted FROM member
-WHERE account_id = :account_id AND contact > :after AND contact < :before AND contact <= :end AND state = 1
+WHERE account_id = :account_id AND contact > :after AND contact < :before AND contact <= :end
+    AND state = (SELECT number FROM member_state WHERE name = 'pending')
     AND segment_id IN (SELECT value FROM json_each(:segments))
     AND contact GLOB 'email:[a-zA-Z0-9]*@[a-zA-Z0-9]*.[a-zA-Z]*'
     AND contact NOT GLOB 'email:*[^a-zA-Z0-9.@_+-]*' AND contact NOT GLOB '*@*@*' AND contact NOT GLOB '*..*'
@@ -118,7 +119,8 @@ FROM (
             AND change.segment_id = entry.value
         LEFT JOIN member
             ON change.wanted IS NULL AND member.account_id = :account_id AND member.contact = gathered.contact
-            AND member.segment_id = entry.value AND member.state = 0
+            AND member.segment_id = entry.value
+            AND member.state = (SELECT number FROM member_state WHERE name = 'settled')
     ) AS cells
     FROM (
         SELECT DISTINCT contact FROM import_change

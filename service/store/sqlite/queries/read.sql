@@ -115,7 +115,8 @@ LIMIT :limit;
 SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM delivery WHERE sync_id = :sync_id;
 
 -- name: member
-SELECT member.contact, member.wanted, member.state, member.sync_id, sync.task_id, delivery.page_number,
+SELECT member.contact, member.wanted, (SELECT name FROM member_state WHERE number = member.state) AS state,
+    member.sync_id, sync.task_id, delivery.page_number,
     delivery.received_at_ms AS said_at, failure.id AS failure_id
 FROM member
 LEFT JOIN sync ON sync.id = member.sync_id

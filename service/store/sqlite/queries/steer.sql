@@ -1,5 +1,5 @@
 -- name: failures_to_retry
-SELECT failure.id, failure.account_id, failure.contact, failure.segment_id
+SELECT failure.id, failure.account_id, failure.segment_id, failure.contact
 FROM failure
 JOIN account ON account.id = failure.account_id
 WHERE failure.id > :after
@@ -11,28 +11,12 @@ WHERE failure.id > :after
 ORDER BY failure.id
 LIMIT :limit;
 
--- name: revive
-UPDATE member SET state = 1
-WHERE account_id = :account_id AND contact = :contact AND segment_id = :segment_id AND state = :state
-RETURNING sync_id;
-
--- name: give_new_attempts
-UPDATE failure SET dead = 0, attempts = 0, next_attempt_at_ms = :never_ms WHERE id = :id;
-
 -- name: members_to_rebuild
-SELECT contact, wanted, state, sync_id FROM member
+SELECT contact FROM member
 WHERE account_id = :account_id AND contact > :after AND segment_id = :segment_id
-    AND (wanted = 1 OR :include_removed) AND state <> 1
+    AND (wanted = 1 OR :include_removed) AND state <> (SELECT number FROM member_state WHERE name = 'pending')
 ORDER BY contact
 LIMIT :limit;
-
--- name: repeat_members
-UPDATE member SET state = 1
-WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELECT value FROM json_each(:contacts));
-
--- name: forget_failures
-DELETE FROM failure
-WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELECT value FROM json_each(:contacts));
 
 -- name: segment_account
 SELECT account.id, account.name FROM segment JOIN account ON account.id = segment.account_id WHERE segment.id = :segment_id;
