@@ -137,6 +137,19 @@ def test_every_key_of_the_quadlet_is_one_that_podman_knows(name):
     }
 
 
+def test_the_page_asks_for_a_podman_that_knows_the_youngest_key():
+    # From Podman's release notes; every other key is as old as quadlets, 4.4.
+    since = {"HealthOnFailure": (4, 5), "PodmanArgs": (4, 5), "VolumeName": (4, 7)}
+    used = {
+        key
+        for name in ("heap-cordial.container", "heap-cordial.volume")
+        for section in ("Container", "Volume")
+        for key in read_unit(name)[section]
+    }
+    [(major, minor)] = re.findall(r"Podman (\d+)\.(\d+) or newer", PAGE)
+    assert (int(major), int(minor)) == max(since.get(key, (4, 4)) for key in used)
+
+
 def test_the_quadlet_configures_an_account_from_its_secrets():
     container = read_unit("heap-cordial.container")["Container"]
     secrets = [dict(part.split("=") for part in value.split(",")[1:]) for value in container["Secret"]]
@@ -176,12 +189,15 @@ def test_the_unit_runs_a_command_that_exists(tmp_path):
 
 def test_the_unit_hands_over_every_secret_and_keeps_the_store_in_its_directory():
     service = read_unit("heap-cordial.service")["Service"]
-    variables = environment_of(service["Environment"], d="/credentials", S="/var/lib")
+    variables = environment_of(service["Environment"], d="/credentials")
     settings = settings_with(variables)
     handed = {value.split(":")[0] for value in service["LoadCredential"]}
     assert secret_files(settings) == {f"/credentials/{name}" for name in handed}
     assert handed == SECRET_NAMES
-    assert Path(settings.store.path).parent == Path("/var/lib", *service["StateDirectory"])
+    # The store is named where root's commands read it too: in the configuration, which `init` writes.
+    assert "HEAP_CORDIAL__STORE__PATH" not in variables
+    [store] = re.findall(r"heap-cordial init .*--store (\S+)", PAGE)
+    assert Path(store).parent == Path("/var/lib", *service["StateDirectory"])
     assert float(service["TimeoutStopSec"][0]) > GRACE_SECONDS
     image_variables = IMAGE.pairs("ENV")
     tuned = {name: value for name, value in variables.items() if name.startswith("MALLOC_")}
