@@ -1,10 +1,9 @@
 """The commands: `python -m service …`, also installed as `heap-cordial …`."""
 
-import argparse
-import importlib
-import signal
 import sys
 from collections.abc import Sequence
+
+from service.commands.signals import SIGNALS
 
 # Each module has `register(subparsers)`, which adds its parsers and sets their default `run`: (namespace) -> exit status.
 _MODULE_OF = {
@@ -35,14 +34,17 @@ _MODULE_OF = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["serve"]:
+        SIGNALS.listen()
+    # Only now, so that a stop that is asked for meanwhile is heard.
+    import argparse  # noqa: PLC0415
+    import importlib  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(prog="heap-cordial", description="Keeps Cordial lists equal to Heap segments.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    given = list(sys.argv[1:] if arguments is None else arguments)
     # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
     asked = _MODULE_OF.get(given[0]) if given else None
-    if given[:1] == ["serve"]:
-        # A reload asked for while it loads is what it is about to do: read the configuration.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for name in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
         importlib.import_module(name).register(subparsers)
     namespace = parser.parse_args(given)

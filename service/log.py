@@ -1,10 +1,11 @@
 """Logging: one line for each event, as a JSON object or for people, from structlog and the standard library alike."""
 
-import contextlib
+import atexit
 import logging
 import re
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -31,6 +32,10 @@ _ESCAPES_FOR_JSON = {code: f"\\u{code:04x}" for code in _UNSAFE}
 _ESCAPES_FOR_CONSOLE = {code: f"\\u{code:04x}" for code in (*range(0x20), *_UNSAFE)}
 _ESCAPES_FOR_TRACEBACK = {code: text for code, text in _ESCAPES_FOR_CONSOLE.items() if code != ord("\n")}
 
+# Some thousand lines: minutes of a busy service.
+_MAX_WAITING_BYTES = 2_097_152
+_FULL_STREAM_SECONDS = 0.05
+
 _SHORT_ID = 5
 _SHORT_NAME = 3
 
@@ -38,9 +43,16 @@ _SHORT_NAME = 3
 def configure(settings: LogSettings, stream: BinaryIO | None = None) -> None:
     """Send every line of structlog and of the standard library's logging to `stream`, by default standard error.
 
-    A line that cannot be written (disk full, pipe closed) is lost; what it told of goes on. May be called again.
+    A thread writes the lines, so that nothing ever waits for whoever reads them. A line that cannot be written (disk
+    full, pipe closed) is lost, and so is one that comes while too many wait. May be called again.
     """
-    lines = _Lines(sys.stderr.buffer if stream is None else stream)
+    global _lines  # noqa: PLW0603  there is one log, as there is one logging in the standard library
+    stream = _standard_error() if stream is None else stream
+    if _lines is None or _lines.stream is not stream:
+        if _lines is not None:
+            _lines.end()
+        _lines = _Lines(stream)
+    lines = _lines
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[
@@ -83,24 +95,104 @@ def _initial(name: str) -> str:
     return name[0] if len(name) >= _SHORT_NAME and name[0].isalnum() else ""
 
 
+def flush(seconds: float = 1.0) -> None:
+    """Return when all lines are written, or after so long if nobody reads them."""
+    if _lines is not None:
+        _lines.flush(seconds)
+
+
+def lost_lines() -> int:
+    """Return how many lines were lost since the start because they could not be written in time."""
+    return 0 if _lines is None else _lines.lost
+
+
+def _standard_error() -> BinaryIO:
+    # Without its buffer, whose lock the interpreter takes on its way out: a thread that still writes would have it.
+    buffer = sys.stderr.buffer
+    stream: BinaryIO = getattr(buffer, "raw", buffer)
+    return stream
+
+
 class _Lines:
     """Whole lines to one stream, from any thread; has a method for each level because structlog calls by level."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
+        self.stream = stream
+        self.lost = 0
+        self._told_lost = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._is_writing = False
+        self._is_ended = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, name="log", daemon=True).start()
 
     @property
     def is_terminal(self) -> bool:
-        return self._stream.isatty()
+        return self.stream.isatty()
 
     def write(self, line: str) -> None:
-        # ValueError: the stream is closed, as it is while the interpreter goes down.
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
-            self._stream.flush()
+        encoded = line.encode("utf-8", "backslashreplace") + b"\n"
+        with self._changed:
+            if self._waiting and self._waiting_bytes + len(encoded) > _MAX_WAITING_BYTES:
+                self.lost += 1
+            else:
+                self._waiting.append(encoded)
+                self._waiting_bytes += len(encoded)
+                self._changed.notify_all()
 
     debug = info = warning = error = critical = write
+
+    def flush(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._is_writing, seconds)
+
+    def end(self) -> None:
+        """Have the thread end once everything is written."""
+        with self._changed:
+            self._is_ended = True
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._is_ended)
+                if not self._waiting:
+                    return
+                self._is_writing = True
+                lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            try:
+                self._write(b"".join(lines))
+            except (OSError, ValueError):
+                # ValueError: the stream is closed, as it is while the interpreter goes down.
+                with self._changed:
+                    self.lost += len(lines)
+            else:
+                self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        with self._changed:
+            lines, self._told_lost = self.lost - self._told_lost, self.lost
+        if lines:
+            structlog.get_logger().warning("log.lines_lost", lines=lines)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = self.stream.write(rest)
+            if written is None:
+                # The stream does not wait for its reader.
+                time.sleep(_FULL_STREAM_SECONDS)
+            else:
+                rest = rest[written:]
+        self.stream.flush()
+
+
+_lines: _Lines | None = None
+# The thread ends with the process, and what it has not written yet would be lost.
+atexit.register(flush)
 
 
 class _StandardLibraryHandler(logging.Handler):

@@ -1,8 +1,10 @@
 """The one place where long-lived tasks start: each has a name, and one that ends unasked is seen at once (R15)."""
 
 import asyncio
+import contextlib
+import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -11,6 +13,9 @@ log = structlog.get_logger()
 
 # A loop that beats does so at least every ten seconds, busy or idle. After a minute it is reported.
 _MAX_SILENCE_SECONDS = 60.0
+# Well within the `WatchdogSec` of docs/setups/heap-cordial.service.
+_TELL_SECONDS = 2.0
+_START_EXTENSION_MICROSECONDS = 30_000_000
 
 
 class _Watch:
@@ -88,7 +93,7 @@ class Supervisor:
             self.failed.set()
 
 
-async def stop(*tasks: asyncio.Task[None] | None) -> None:
+async def stop(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks and return when they have ended, however that was; None stands for one that was never started."""
     started = [task for task in tasks if task is not None]
     for task in started:
@@ -96,8 +101,40 @@ async def stop(*tasks: asyncio.Task[None] | None) -> None:
     await ended(*started)
 
 
-async def ended(*tasks: asyncio.Task[None] | None) -> None:
+async def ended(*tasks: asyncio.Task[Any] | None) -> None:
     """Return when tasks have ended that end by themselves now, however that is; the supervisor tells what went wrong."""
     started = [task for task in tasks if task is not None]
     if started:
         await asyncio.wait(started)
+
+
+class ServiceManager:
+    """What systemd, or whoever speaks its protocol (`sd_notify(3)`), is told; nothing where `NOTIFY_SOCKET` is not set."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        # "@" stands for the abstract namespace.
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+
+    def tell(self, *states: str) -> None:
+        """Send states such as `READY=1`; one that cannot be sent is lost, which the manager notices by itself."""
+        if not self._address:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.sendto("\n".join(states).encode(), self._address)
+
+    async def keep_telling(self, supervisor: Supervisor, is_started: Callable[[], bool]) -> None:
+        """Say again and again that the event loop turns, as long as no task has ended unasked.
+
+        A task that is merely silent may work on something large: a restart would have it begin again.
+
+        While it starts, which may take long where the store is upgraded, more time to start is asked for instead.
+        """
+        while True:
+            supervisor.beat()
+            if not is_started():
+                self.tell(f"EXTEND_TIMEOUT_USEC={_START_EXTENSION_MICROSECONDS}")
+            elif not supervisor.ended:
+                self.tell("WATCHDOG=1")
+            await asyncio.sleep(_TELL_SECONDS)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,26 +26,6 @@ def read_configuration(path: Path | None) -> Settings:
     if faults := loading.secret_faults(settings) + tls.faults(settings.server):
         raise ConfigurationError(faults)
     return settings
-
-
-def reloads_asked_by_sighup() -> asyncio.Event:
-    """Return an event that each SIGHUP sets, from now to the end of the process.
-
-    Not left to the event loop, which gives the signal back when it closes: its default action ends the process, and a
-    SIGHUP may come before the loop runs and after.
-    """
-    asked = asyncio.Event()
-
-    def note(_number: int, _frame: object) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            asked.set()
-        else:
-            loop.call_soon_threadsafe(asked.set)
-
-    signal.signal(signal.SIGHUP, note)
-    return asked
 
 
 async def reload_when_asked(service: Service, read: Callable[[], Settings], asked: asyncio.Event) -> None:

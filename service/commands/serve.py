@@ -2,23 +2,24 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
 from service import log, supervision
-from service.app import running_service
+from service.app import Service, running_service
 from service.commands.client import add_config_option
-from service.commands.reloading import read_configuration, reload_when_asked, reloads_asked_by_sighup
+from service.commands.reloading import read_configuration, reload_when_asked
+from service.commands.signals import SIGNALS
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
 from service.store.sqlite.opening import StoreOpenError
-from service.supervision import Supervisor
+from service.supervision import ServiceManager, Supervisor
 
 _log = structlog.get_logger()
 
@@ -26,9 +27,10 @@ _CONFIGURATION_FAULT = 2
 _STARTUP_FAULT = 1
 # A task of the service ended that nobody asked to end: a fault of the program.
 _TASK_ENDED = 70
+# A start that is broken off has taken nothing yet, and a copy or an upgrade of the store may take long: it can be cut.
+_MAX_BROKEN_START_SECONDS = 5.0
+# After a fault the parts of the service may wait for each other for ever. What is not committed is repeated (R6).
 _MAX_BROKEN_STOP_SECONDS = 10.0
-# As a shell reports a process that a second SIGINT or SIGTERM ended.
-_STOPPED_AT_ONCE = 130
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -39,8 +41,6 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Before the configuration is read: whoever changes it and asks for a reload meanwhile is heard.
-    reload_asked = reloads_asked_by_sighup()
     try:
         settings = read_configuration(arguments.config)
     except ConfigurationError as error:
@@ -52,45 +52,62 @@ def _run(arguments: argparse.Namespace) -> int:
         _log.warning("secret.exposed", warning=warning)
     _log.info("configuration", **loading.describe(settings))
     try:
-        return asyncio.run(serve_until_signalled(settings, lambda: read_configuration(arguments.config), reload_asked))
+        return asyncio.run(serve_until_signalled(settings, lambda: read_configuration(arguments.config)))
     except (StoreOpenError, OSError) as error:
         _log.error("service.not_started", reason=str(error))
         return _STARTUP_FAULT
     finally:
-        # The interpreter, on its way out, gives signals back that functions of ours handle.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        SIGNALS.ignore()
 
 
-async def serve_until_signalled(
-    settings: Settings, read_settings: Callable[[], Settings], reload_asked: asyncio.Event
-) -> int:
-    """Run until SIGTERM or SIGINT; a second signal ends the process at once, which loses nothing (R6, R13).
+async def serve_until_signalled(settings: Settings, read_settings: Callable[[], Settings]) -> int:
+    """Run until a signal asks for a stop, at any moment of the start too, or a task has failed; return the exit status.
 
-    Each time `reload_asked` is set, the settings are read anew.
+    At each SIGHUP the settings are read anew.
     """
-    told = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        if told.is_set():
-            os._exit(_STOPPED_AT_ONCE)
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    supervisor = Supervisor()
-    async with running_service(settings, supervisor) as service:
-        reloading = supervisor.start("reloading", reload_when_asked(service, read_settings, reload_asked))
-        await _first_of(told, supervisor.failed)
-        if supervisor.failed.is_set():
-            # Its parts may wait for each other for ever now. What is not committed is repeated at the next start (R6).
-            loop.call_later(_MAX_BROKEN_STOP_SECONDS + settings.server.shutdown_grace_seconds, os._exit, _TASK_ENDED)
-        await supervision.stop(reloading)
+    stop_asked, reload_asked = asyncio.Event(), asyncio.Event()
+    SIGNALS.attach(
+        stop=lambda: loop.call_soon_threadsafe(stop_asked.set),
+        reload=lambda: loop.call_soon_threadsafe(reload_asked.set),
+    )
+    supervisor, manager = Supervisor(), ServiceManager(os.environ)
+    is_started = False
+    async with contextlib.AsyncExitStack() as stack:
+        heartbeat = supervisor.start("heartbeat", manager.keep_telling(supervisor, lambda: is_started), beats=True)
+        stack.push_async_callback(supervision.stop, heartbeat)
+        starting = asyncio.create_task(stack.enter_async_context(running_service(settings, supervisor)))
+        await _first_of(starting, stop_asked.wait(), supervisor.failed.wait())
+        if starting.done():
+            service = starting.result()
+            is_started = True
+            manager.tell("READY=1")
+            reloading = supervisor.start("reloading", reload_when_asked(service, read_settings, reload_asked))
+            await _first_of(stop_asked.wait(), supervisor.failed.wait())
+            if supervisor.failed.is_set():
+                _end_within(_MAX_BROKEN_STOP_SECONDS + service.settings.server.shutdown_grace_seconds, _TASK_ENDED)
+            manager.tell("STOPPING=1")
+            await supervision.stop(reloading)
+        else:
+            _log.info("service.stopping", during="start")
+            manager.tell("STOPPING=1")
+            _end_within(_MAX_BROKEN_START_SECONDS, _TASK_ENDED if supervisor.failed.is_set() else 0)
+            await supervision.stop(starting)
     return _TASK_ENDED if supervisor.failed.is_set() else 0
 
 
-async def _first_of(*events: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for each in waiting:
-        each.cancel()
+async def _first_of(*awaited: Coroutine[Any, Any, object] | asyncio.Task[Service]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in awaited]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    await supervision.stop(*[task for task in tasks if task not in awaited])
+
+
+def _end_within(seconds: float, status: int) -> None:
+    """End the process after so long, whatever hangs then."""
+
+    def end() -> None:
+        _log.warning("service.cut_off", after_seconds=seconds)
+        log.flush()
+        os._exit(status)
+
+    asyncio.get_running_loop().call_later(seconds, end)

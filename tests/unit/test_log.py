@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config.settings import LogSettings
-from service.log import configure
+from service.log import configure, flush, lost_lines
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,7 @@ class Log:
 
     @property
     def text(self) -> str:
+        flush()
         return self._stream.getvalue().decode("utf-8")
 
     @property
@@ -273,3 +274,68 @@ def test_the_console_shows_a_traceback_on_lines_of_its_own():
         structlog.get_logger().exception("x")
     assert "\nTraceback" in log.text
     assert "\x1b" not in log.text
+
+
+class Blocked(io.BytesIO):
+    """A stream that takes nothing before its reader comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader_came = threading.Event()
+
+    def write(self, data: Any) -> int:
+        self.reader_came.wait(60)
+        return super().write(data)
+
+
+def test_lines_that_nobody_reads_are_bounded_and_counted_and_the_loss_is_told():
+    stream = Blocked()
+    configure(LogSettings(), stream)
+    for _ in range(5_000):
+        structlog.get_logger().info("x", filler="x" * 1_000)
+    flush(0.01)
+    lost = lost_lines()
+    assert 2_000 < lost < 5_000
+    stream.reader_came.set()
+    flush()
+    flush()
+    lines = [json.loads(line) for line in stream.getvalue().decode().splitlines()]
+    assert len([line for line in lines if line["event"] == "x"]) == 5_000 - lost
+    assert [line["lines"] for line in lines if line["event"] == "log.lines_lost"] == [lost]
+
+
+def test_a_stream_that_writes_in_parts_or_only_later_gets_whole_lines():
+    class Slow(io.BytesIO):
+        turn = 0
+
+        def write(self, data: Any) -> int | None:  # type: ignore[override]
+            self.turn += 1
+            return super().write(data[:7]) if self.turn % 2 else None
+
+    stream = Slow()
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("x")
+    flush(60)
+    assert json.loads(stream.getvalue())["event"] == "x"
+
+
+def test_lines_that_could_not_be_written_are_counted_once_and_told_when_writing_works_again():
+    class Full(io.BytesIO):
+        is_full = True
+
+        def write(self, data: Any) -> int:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    stream = Full()
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("x")
+    flush()
+    assert lost_lines() == 1
+    stream.is_full = False
+    structlog.get_logger().info("y")
+    flush()
+    flush()
+    events = [json.loads(line) for line in stream.getvalue().decode().splitlines()]
+    assert [(line["event"], line.get("lines")) for line in events] == [("y", None), ("log.lines_lost", 1)]
