@@ -42,6 +42,7 @@ from service.store.sqlite.figures import FiguresReader
 from service.store.sqlite.folder import Folder
 from service.store.sqlite.reading import Reader
 from service.store.sqlite.store import SqliteStore
+from service.store.sqlite.writer import Timings
 from service.supervision import Supervisor
 from service.web.connections import GuardedRunner
 from service.web.errors import error_middleware
@@ -240,7 +241,9 @@ def _for_watchers(answered: Answered) -> AnsweredDelivery:
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: Settings, supervisor: Supervisor | None = None) -> AsyncIterator[Service]:
+async def running_service(
+    settings: Settings, supervisor: Supervisor | None = None, store_timings: Timings | None = None
+) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
 
     `supervisor` starts its tasks, and tells when one has failed: then the block should end.
@@ -259,12 +262,13 @@ async def running_service(settings: Settings, supervisor: Supervisor | None = No
         retention_days=settings.store.retention_days,
         clock=clock,
         supervisor=supervisor,
+        timings=store_timings,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         reader = await Reader.open(Path(settings.store.path))
         stack.push_async_callback(reader.close)
-        eraser = await Eraser.open(Path(settings.store.path), store.erasures)
+        eraser = Eraser(store.erasures, store.empty_wal)
         stack.push_async_callback(eraser.stop)
         eraser.start(supervisor)
         accounts = dict(settings.accounts)

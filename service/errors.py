@@ -105,6 +105,16 @@ class StoreUnavailableError(ServiceError):
         super().__init__(ErrorCode.STORE_UNAVAILABLE, f"the store cannot write: {reason}", retry_after_seconds=10)
 
 
+class StoreFaultError(ServiceError):
+    """What was to be written broke a rule of the database: a fault of the program, and nothing of it was written."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            ErrorCode.INTERNAL,
+            f"the store refused what the service was to write: {reason}; this is a fault of the service",
+        )
+
+
 class StoppingError(ServiceError):
     """The service is on its way out; whoever asked should ask again in a moment."""
 

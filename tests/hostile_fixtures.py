@@ -18,6 +18,7 @@ from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
+from service.store.sqlite.writer import Timings
 from tests.service_fixtures import ACCOUNT, HEAP_SECRET, World
 
 # Set to make the tests of hostile conditions take minutes instead of seconds.
@@ -37,6 +38,7 @@ class HostileWorld(World):
     ) -> None:
         super().__init__(directory, cordial, session, **account)
         self.store_settings = StoreSettings(path=str(self.store_file), settle_interval_seconds=0.02)
+        self.store_timings = Timings(calm_seconds=0.2)
 
     @property
     def store_file(self) -> Path:
@@ -52,7 +54,9 @@ class HostileWorld(World):
 
     async def start(self, **account: Any) -> None:
         self.account = msgspec.structs.replace(self.account, **account)
-        self._service = await self._stack.enter_async_context(running_service(self.settings()))
+        self._service = await self._stack.enter_async_context(
+            running_service(self.settings(), store_timings=self.store_timings)
+        )
 
     async def settled(self) -> None:
         """Wait until nothing is owed to Cordial any more, deliveries without users (drains) among it."""
@@ -105,12 +109,19 @@ def drain_page(segment: str = "Readers", segment_id: int = 1) -> bytes:
 
 @contextlib.asynccontextmanager
 async def hostile_world(
-    directory: Path, cordial: SandboxOptions | None = None, *, start: bool = True, **account: Any
+    directory: Path,
+    cordial: SandboxOptions | None = None,
+    *,
+    start: bool = True,
+    store_timings: Timings | None = None,
+    **account: Any,
 ) -> AsyncIterator[HostileWorld]:
     """Run a stand-in Cordial and a service that writes to it, for as long as the context lasts."""
     options = msgspec.structs.replace(cordial or SandboxOptions(), journal=True)
     async with running_sandbox(options) as sandbox, aiohttp.ClientSession() as session:
         world = HostileWorld(directory, sandbox, session, **account)
+        if store_timings is not None:
+            world.store_timings = store_timings
         if start:
             await world.start()
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from service.errors import StoreUnavailableError
-from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.files import StoreOpenError
 from tests.store_harness import Store, fold_all, page, wait_until_well
 from tests.store_sqlite import SqliteStoreMaker
 

@@ -19,7 +19,7 @@ from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
 from service.model.lists import Segment
-from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.progress import read_overview
 
 

@@ -18,8 +18,9 @@ from service.commands.signals import SIGNALS
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
-from service.store.sqlite.opening import StoreOpenError
 from service.supervision import ServiceManager, Supervisor
+from service.store.sqlite.files import StoreOpenError
+from service.supervision import Supervisor
 
 _log = structlog.get_logger()
 

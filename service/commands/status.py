@@ -20,7 +20,7 @@ from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
 from service.model.lists import ListState
-from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.progress import (
     AccountProgress,
     FailureGroup,

@@ -1,7 +1,7 @@
 """What the stages ask of the store: these are its only protocols, and `model/` has all that they speak of.
 
-Every method that is awaited may raise `StoreUnavailableError`; what it was to write is then not written, unless it says
-otherwise.
+Every method that is awaited may raise `StoreUnavailableError` (the disk, the file, another program: it may work later) and
+`StoreFaultError` (a fault of the program: it will not); what it was to write is then not written, unless it says otherwise.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence

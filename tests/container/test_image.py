@@ -194,7 +194,7 @@ async def test_sigterm_ends_it_in_order(running, folder):
     await running.deliver(USERS, [], "task-1")
     assert await running.container.stop() == 0
     # A checkpointed store has no log beside it that would have to be replayed.
-    assert {path.name for path in (folder / "data").iterdir()} == {"heap-cordial.db", "heap-cordial.db.lock"}
+    assert {path.name for path in (folder / "data").iterdir()} == {"heap-cordial.db", "heap-cordial.db.acknowledged"}
 
 
 async def test_it_runs_as_nobody_that_the_host_knows(running):

@@ -1,7 +1,9 @@
 """How much waits, held in memory beside the counters on disk, so that nobody has to count."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+
+from service.store.sqlite.loading import Owed
 
 
 class Backlog:
@@ -25,6 +27,15 @@ class Backlog:
     def serve(self, accounts: Collection[str]) -> None:
         """Count these accounts in the totals, and no others."""
         self._served = frozenset(accounts)
+
+    def set(self, owed: Iterable[Owed], unfolded_users: int) -> None:
+        """Start anew from what the store says."""
+        self.unfolded_users = unfolded_users
+        for figures in (self._pending_of_account, self._waiting_of_account, self._pending, self._waiting):
+            figures.clear()
+        self._segments_of.clear()
+        for each in owed:
+            self.change(each.account, each.segment_id, each.pending, each.waiting)
 
     @property
     def pending_total(self) -> int:

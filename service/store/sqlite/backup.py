@@ -13,7 +13,7 @@ import msgspec
 
 from service.store.sqlite import opening, queries
 from service.store.sqlite.copying import CopyError, copy_database, partial_copy, sync_to_disk
-from service.store.sqlite.opening import ProcessLock, StoreOpenError
+from service.store.sqlite.files import ProcessLock, StoreOpenError, mark_file
 
 _SQL = queries.load("backup")
 # A service that writes much holds a lock for no longer than this.
@@ -69,24 +69,28 @@ def restore_backup(database: Path, source: Path, *, force: bool = False) -> Rest
     an older schema, which the next start upgrades. Raises `BackupError` when the service runs, when the backup is damaged,
     newer than this program or another program's, and when there is a store already and `force` is not given.
     """
+    there_already = database.exists() and database.stat().st_size > 0
+    if there_already and not force:
+        raise BackupError(f"there is a store at {database} already; with --force it is kept beside, and replaced")
+    if not source.is_file():
+        raise BackupError(f"there is no backup {source}")
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(database.parent)
+        # Makes an empty file where there is none, to have something to lock.
         lock = ProcessLock(database)
     except (OSError, StoreOpenError) as error:
         raise BackupError(f"nothing was restored: {error}") from error
     try:
-        return _restore(database, source, force=force)
+        return _restore(database, source, keep=there_already)
     except (CopyError, StoreOpenError, sqlite3.Error, OSError) as error:
         raise BackupError(f"{source} was not restored: {error}") from error
     finally:
         lock.release()
 
 
-def _restore(database: Path, source: Path, *, force: bool) -> Restored:
-    if not source.is_file():
-        raise BackupError(f"there is no backup {source}")
-    if database.exists() and not force:
-        raise BackupError(f"there is a store at {database} already; with --force it is kept beside, and replaced")
+def _restore(database: Path, source: Path, *, keep: bool) -> Restored:
+    # The file itself where the path is a link: what is put in its place must not replace the link.
+    database = database.resolve()
     incoming = database.with_name(f"{database.name}.restored")
     for leftover in (incoming, partial_copy(incoming)):
         leftover.unlink(missing_ok=True)
@@ -96,13 +100,43 @@ def _restore(database: Path, source: Path, *, force: bool) -> Restored:
                 raise BackupError(f"{source} is empty")
             copy_database(connection, incoming)
         contents = _examine(incoming)
-        replaced = _set_aside(database) if database.exists() else None
+        _take_after(incoming, database)
+        replaced = _set_aside(database) if keep else None
         _without_wal(database)
+        # What it says is of the store that is replaced.
+        mark_file(database).unlink(missing_ok=True)
+        sync_to_disk(database.parent)
         incoming.replace(database)
         sync_to_disk(database.parent)
+    except BaseException:
+        if not keep:
+            database.unlink(missing_ok=True)
+        raise
     finally:
         incoming.unlink(missing_ok=True)
     return Restored(contents, replaced)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder where there is none; root makes it for whoever owns the one above."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        if os.geteuid() == 0:
+            owner = folder.parent.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+
+
+def _take_after(incoming: Path, database: Path) -> None:
+    """Give the new file the owner and mode of the one it replaces; of an empty one, made by us, those of the folder's owner.
+
+    Whoever restores is often root, and the service is not: it could not open root's file.
+    """
+    there = database.stat()
+    owner = there if there.st_size else database.parent.stat()
+    incoming.chmod(there.st_mode & 0o7777)
+    if (owner.st_uid, owner.st_gid) != (incoming.stat().st_uid, incoming.stat().st_gid):
+        os.chown(incoming, owner.st_uid, owner.st_gid)
+    sync_to_disk(incoming)
 
 
 def _set_aside(database: Path) -> Path:

@@ -37,7 +37,7 @@ class FiguresReader:
 
         Which accounts those are may change; it shows at the next reading.
 
-        Raises `opening.StoreOpenError` when there is no store, or it is not ours.
+        Raises `StoreOpenError` when there is no store, or it is not ours.
         """
         return cls(await opening.open_reader(database), accounts, clock)
 

@@ -33,6 +33,12 @@ def read_backlog(connection: sqlite3.Connection) -> tuple[list[Owed], int]:
     return owed, connection.execute(_LISTS["unfolded_users"]).fetchone()[0]
 
 
+def last_delivery(connection: sqlite3.Connection) -> int:
+    """Return the id of the last delivery that was ever kept, 0 if none was."""
+    last: int = connection.execute(_LISTS["last_delivery"]).fetchone()[0]
+    return last
+
+
 def read_segments(connection: sqlite3.Connection) -> list[Segment]:
     """Return every segment; also for those who read the file without the service."""
     fields = Segment.__struct_fields__

@@ -1,8 +1,6 @@
-"""Opening the SQLite file: one process, the pragmas durability rests on, and the schema of this program."""
+"""Opening the SQLite file: the pragmas that durability rests on, and the schema of this program."""
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from service.store.sqlite.copying import CopyError
+from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.migrating import migrate, newest_version
 
 Result = TypeVar("Result")
@@ -20,18 +19,13 @@ Result = TypeVar("Result")
 APPLICATION_ID = 0x4870436C
 _WRITER_CACHE_KIB = 32_768
 _READER_CACHE_KIB = 4_096
-_WAL_LIMIT_BYTES = 67_108_864
-# A checkpoint writes each changed page once, however often the WAL holds it: rarer is cheaper. 32 MiB.
-_CHECKPOINT_PAGES = 8_192
+# Beyond, the WAL is cut off when it begins anew.
+MAX_WAL_BYTES = 67_108_864
 # Long enough for a backup's last step, short enough that Heap hears 503 instead of waiting.
 _BUSY_TIMEOUT_MS = 1_000
 _MINIMUM_SQLITE = (3, 37, 0)
 # Looking through so much takes about a second; damage to a larger file shows where it is met.
 _MOST_CHECKED_BYTES = 33_554_432
-
-
-class StoreOpenError(Exception):
-    """The store cannot be opened; the message says why and what to do."""
 
 
 class Connection(aiosqlite.Connection):
@@ -47,27 +41,6 @@ class Connection(aiosqlite.Connection):
         return result
 
 
-class ProcessLock:
-    """Keeps a second process from the same store; the operating system lifts it when the process ends, however."""
-
-    def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".lock")
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise StoreOpenError(
-                f"{database} is in use by another process; only one service may run on a store (lock file {self._path})"
-            ) from None
-
-    def release(self) -> None:
-        """Let another process have the store; once is enough."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
 async def open_writer(database: Path) -> Connection:
     """Open the one connection that writes, and bring the schema up to date.
 
@@ -76,7 +49,6 @@ async def open_writer(database: Path) -> Connection:
     if sqlite3.sqlite_version_info < _MINIMUM_SQLITE:
         raise StoreOpenError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed")
     try:
-        _create_private(database)
         connection = await _connect(str(database), uri=False)
     except (sqlite3.Error, OSError) as error:
         raise StoreOpenError(f"{database} cannot be opened: {error}") from error
@@ -92,15 +64,12 @@ async def open_writer(database: Path) -> Connection:
     return connection
 
 
-async def open_checkpointer(database: Path) -> Connection:
-    """Open a connection that only moves what the writer wrote from the WAL into the database.
-
-    Raises `StoreOpenError` when it cannot be opened.
-    """
-    try:
-        return await _connect(str(database), uri=False)
-    except sqlite3.Error as error:
-        raise StoreOpenError(f"{database} cannot be opened: {error}") from error
+def connect_to_checkpoint(database: Path) -> sqlite3.Connection:
+    """Open a connection that only brings back what the writer wrote from the WAL, for this thread; raises `sqlite3.Error`."""
+    connection = sqlite3.connect(database, isolation_level=None, timeout=_BUSY_TIMEOUT_MS / 1000)
+    _set_pragma(connection, "synchronous", 2)
+    _set_pragma(connection, "wal_autocheckpoint", 0)
+    return connection
 
 
 async def open_reader(database: Path) -> Connection:
@@ -125,11 +94,6 @@ async def open_reader(database: Path) -> Connection:
 def connect_to_read(database: Path, patience_seconds: float) -> sqlite3.Connection:
     """Open a file that must be there, for this thread, without writing to it; raises `sqlite3.Error`."""
     return sqlite3.connect(_read_only_uri(database), uri=True, isolation_level=None, timeout=patience_seconds)
-
-
-def _create_private(database: Path) -> None:
-    # The ledger is a list of people; SQLite would let everybody read it, and gives its other files the same rights.
-    os.close(os.open(database, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _read_only_uri(database: Path) -> str:
@@ -160,8 +124,9 @@ def _prepare_writer(connection: sqlite3.Connection, database: Path) -> None:
     _set_pragma(connection, "foreign_keys", 1)
     _set_pragma(connection, "cache_size", -_WRITER_CACHE_KIB)
     _set_pragma(connection, "temp_store", 2)
-    _set_pragma(connection, "journal_size_limit", _WAL_LIMIT_BYTES)
-    _set_pragma(connection, "wal_autocheckpoint", _CHECKPOINT_PAGES)
+    _set_pragma(connection, "journal_size_limit", MAX_WAL_BYTES)
+    # Checkpoints are the writer's alone (writer.py).
+    _set_pragma(connection, "wal_autocheckpoint", 0)
     # What is deleted is overwritten: a person who is to be forgotten may be in any page.
     _set_pragma(connection, "secure_delete", 1)
     _check_damage(connection)

@@ -91,7 +91,7 @@ class Overview(msgspec.Struct, frozen=True):
 async def read_overview(database: Path) -> Overview:
     """Read the store at `database`.
 
-    Raises `opening.StoreOpenError` when there is none, or it is not ours to read.
+    Raises `StoreOpenError` when there is none, or it is not ours to read.
     """
     connection = await opening.open_reader(database)
     try:

@@ -67,7 +67,7 @@ class Reader:
     async def open(
         cls, database: Path, *, connections: int = 2, time_limit_seconds: float = _TIME_LIMIT_SECONDS
     ) -> "Reader":
-        """Open the store at `database`; raises `opening.StoreOpenError` when there is none, or it is not ours."""
+        """Open the store at `database`; raises `StoreOpenError` when there is none, or it is not ours."""
         async with contextlib.AsyncExitStack() as stack:
             opened: list[Connection] = []
             for _ in range(connections):

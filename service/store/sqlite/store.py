@@ -5,10 +5,13 @@ take this one's place (the same tests are to hold it).
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from service.clock import SteadyClock
 from service.errors import BacklogFullError, StoreUnavailableError
@@ -18,22 +21,28 @@ from service.model.deliveries import Delivery, FoldProgress, Receipt
 from service.model.lists import Segment
 from service.store.sqlite import accepting, claiming, folding, loading, opening, queries, settling
 from service.store.sqlite.backlog import Backlog
-from service.store.sqlite.checkpointer import Checkpointer
 from service.store.sqlite.erasure import Erasures
+from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault
 from service.store.sqlite.imports import Imports
 from service.store.sqlite.ledger import Figures, LedgerWriter
-from service.store.sqlite.opening import Connection, ProcessLock, Result
+from service.store.sqlite.opening import Connection, Result
 from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
-from service.store.sqlite.trouble import Trouble
-from service.store.sqlite.writer import Writer
+from service.store.sqlite.writer import Timings, Writer
 from service.supervision import Supervisor
+
+log = structlog.get_logger()
 
 _LISTS = queries.load("lists")
 
 # A delivery that waits longer than this is answered 503; should it be written after all, Heap's repeat is a duplicate.
 _ACCEPT_TIMEOUT_SECONDS = 8.0
 _BYTES_PER_USER = 40
+
+_PAGES_MISSING_ADVICE = (
+    "the store ends before pages that were answered 200: its WAL was removed, or an older file was put in its place other "
+    "than by `restore`; press Sync now in Heap for each segment"
+)
 
 # Rows come in no order, so a fold dirties about a page a user, and each page is written once a commit: large folds are
 # several times cheaper.
@@ -44,12 +53,26 @@ class SqliteStore:
     """The store on one SQLite file; made by `SqliteStore.open`."""
 
     def __init__(
-        self, lock: ProcessLock, connection: Connection, reader: Connection, max_backlog: int, clock: SteadyClock
+        self,
+        connection: Connection,
+        checkpoints: sqlite3.Connection,
+        reader: Connection,
+        files: StoreFiles,
+        *,
+        max_backlog: int,
+        clock: SteadyClock,
+        timings: Timings,
     ) -> None:
-        self._lock = lock
+        self._files = files
         self._reader = reader
-        self._trouble = Trouble()
-        self._writer = Writer(connection, self._trouble)
+        self._writer = Writer(
+            connection,
+            checkpoints,
+            files,
+            read_memory=loading.read_backlog,
+            set_memory=self._set_backlog,
+            timings=timings,
+        )
         self._max_backlog = max_backlog
         self._clock = clock
         self._account_ids: dict[str, int] = {}
@@ -65,7 +88,6 @@ class SqliteStore:
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
         self._retention: Retention | None = None
-        self._checkpointer: Checkpointer | None = None
 
     @classmethod
     async def open(
@@ -77,29 +99,33 @@ class SqliteStore:
         retention_days: int = 90,
         clock: SteadyClock | None = None,
         supervisor: Supervisor | None = None,
+        timings: Timings | None = None,
     ) -> "SqliteStore":
         """Open or make the store at `path` for the accounts named, and start its tasks.
 
-        Raises `opening.StoreOpenError` saying what to do: in use by another process, newer schema, not ours, no access.
+        Raises `StoreOpenError` saying what to do: in use by another process, newer schema, not ours, no access.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = ProcessLock(path)
-        except OSError as error:
-            raise opening.StoreOpenError(f"{path} cannot be opened: {error.strerror}") from error
-        try:
+        async with contextlib.AsyncExitStack() as opened:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files = StoreFiles(path)
+            except OSError as error:
+                raise StoreOpenError(f"{path} cannot be opened: {error.strerror}") from error
+            opened.callback(files.close)
             connection = await opening.open_writer(path)
-        except BaseException:
-            lock.release()
-            raise
-        try:
+            opened.push_async_callback(connection.close)
             await connection.run(folding.prepare)
+            checkpoints = await connection.run(lambda _: opening.connect_to_checkpoint(path))
+            opened.push_async_callback(connection.run, lambda _: checkpoints.close())
             reader = await opening.open_reader(path)
-        except BaseException:
-            await connection.close()
-            lock.release()
-            raise
-        store = cls(lock, connection, reader, max_backlog, clock or SteadyClock())
+            opened.push_async_callback(reader.close)
+            files.watch()
+            # From here on the store closes them.
+            opened.pop_all()
+        clock = clock or SteadyClock()
+        store = cls(
+            connection, checkpoints, reader, files, max_backlog=max_backlog, clock=clock, timings=timings or Timings()
+        )
         supervisor = supervisor or Supervisor()
         store._writer.start(supervisor)
         try:
@@ -107,11 +133,9 @@ class SqliteStore:
         except BaseException as error:
             await store.close()
             if isinstance(error, StoreUnavailableError):
-                raise opening.StoreOpenError(f"{path} cannot be used: {error.message}") from error
+                raise StoreOpenError(f"{path} cannot be used: {error.message}") from error
             raise
-        store._checkpointer = Checkpointer(store._writer, await opening.open_checkpointer(path))
-        store._checkpointer.start(supervisor)
-        store._retention = Retention(store._writer, store._clock, retention_days)
+        store._retention = Retention(store._writer, clock, retention_days)
         store._retention.start(supervisor)
         return store
 
@@ -119,12 +143,14 @@ class SqliteStore:
         """Write what waits, checkpoint, close."""
         if self._retention is not None:
             await self._retention.stop()
-        if self._checkpointer is not None:
-            await self._checkpointer.close()
         # The writer's connection last: only one that may write takes the WAL's files away.
         await self._reader.close()
         await self._writer.close()
-        self._lock.release()
+        self._files.close()
+
+    async def empty_wal(self) -> bool:
+        """Bring all of the WAL into the database and cut it off; return whether that could be done now."""
+        return await self._writer.empty_wal()
 
     async def add_accounts(self, accounts: Collection[str]) -> None:
         """Make accounts known that may be new. Raises `StoreUnavailableError`."""
@@ -141,7 +167,7 @@ class SqliteStore:
     @property
     def fault(self) -> str | None:
         """What is wrong with the store, or None."""
-        return self._trouble.reason
+        return self._writer.trouble.reason
 
     @property
     def waiting_changes(self) -> int:
@@ -171,6 +197,7 @@ class SqliteStore:
                 return await self._writer.run(
                     lambda connection: accepting.append_delivery(connection, account_id, delivery),
                     size_bytes=users * _BYTES_PER_USER,
+                    on_disk=lambda receipt: self._files.acknowledge(receipt.delivery_id),
                     on_commit=on_commit,
                 )
         except TimeoutError:
@@ -272,16 +299,27 @@ class SqliteStore:
         try:
             return await self._reader.run(function)
         except sqlite3.Error as error:
-            self._trouble.note_failure(error)
-            raise StoreUnavailableError(str(error)) from error
+            raise self._writer.trouble.unavailable(error) from error
 
     async def _load(self, accounts: list[str]) -> None:
         await self.add_accounts(accounts)
-        owed, self.backlog.unfolded_users = await self._read(loading.read_backlog)
-        for segment_id, account, pending, waiting in owed:
-            self._account_of_segment[segment_id] = account
-            self.backlog.change(account, segment_id, pending, waiting)
+        await self._writer.run(loading.read_backlog, on_commit=self._set_backlog)
         self.backlog.serve(accounts)
+        await self._tell_missing()
+        log.info("store.opened", sqlite=sqlite3.sqlite_version, has_wal_reset_fault=has_wal_reset_fault())
+
+    async def _tell_missing(self) -> None:
+        last = await self._read(loading.last_delivery)
+        missing = self._files.last_acknowledged - last
+        if missing > 0:
+            log.error("store.pages_missing", missing=missing, what_to_do=_PAGES_MISSING_ADVICE)
+            await self.steering.record("the service", "store.pages_missing", "", missing)
+            self._files.set_last_acknowledged(last)
+
+    def _set_backlog(self, read: tuple[list[loading.Owed], int]) -> None:
+        owed, unfolded_users = read
+        self._account_of_segment.update((each.segment_id, each.account) for each in owed)
+        self.backlog.set(owed, unfolded_users)
 
     def _apply(self, segments: Mapping[int, Figures]) -> None:
         for segment_id, figures in segments.items():

@@ -16,19 +16,13 @@ from pathlib import Path
 import pytest
 
 from service.errors import StoreUnavailableError
-from service.store.sqlite import trouble
-from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.store import SqliteStore
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, log_lines, page
 from tests.service_fixtures import users
 
 ROOT = Path(__file__).parents[3]
 LOCKED_SECONDS = 35 if LONG else 3
-
-
-@pytest.fixture(autouse=True)
-def soon_calm(monkeypatch):
-    monkeypatch.setattr(trouble, "_CALM_SECONDS", 0.2)
 
 
 async def refused(world: HostileWorld, body: bytes) -> None:
@@ -153,7 +147,7 @@ OPEN_AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
 from service.store.sqlite import queries
-from service.store.sqlite.opening import StoreOpenError
+from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.store import SqliteStore
 
 # Nobody may be kept out of the checkout: what is read from it later is read now.
@@ -182,7 +176,7 @@ def test_a_file_that_cannot_be_written_is_refused_at_start():
         asyncio.run(make_store(store))
         store.chmod(0o444)
         if os.geteuid() == 0:
-            for each in (Path(name), store.with_name(store.name + ".lock")):
+            for each in (Path(name), store.with_name(store.name + ".acknowledged")):
                 os.chown(each, 65534, 65534)
         command = [sys.executable, "-c", OPEN_AS_NOBODY, str(store)]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -8,7 +8,6 @@ import pytest
 from service.model.changes import ClaimCursor
 from service.model.deliveries import Rejected
 from service.model.lists import ListState
-from service.store.sqlite.eraser import _empty_wal
 from service.store.sqlite.store import SqliteStore
 from tests.store_harness import SEGMENT, accepted_by_cordial, check_invariants, failed, fold_all, page, send_all, value
 from tests.store_sqlite import SqliteStoreMaker
@@ -51,7 +50,7 @@ async def send_and_finish(store: SqliteStore) -> list[str]:
 
 
 async def bytes_of(store: SqliteStore, maker: SqliteStoreMaker) -> bytes:
-    assert await store._writer._connection.run(_empty_wal)
+    assert await store.empty_wal()
     return b"".join(path.read_bytes() for path in sorted(maker.database.parent.iterdir()) if path.is_file())
 
 

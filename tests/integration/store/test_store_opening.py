@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from service.errors import StoreUnavailableError
-from service.store.sqlite.opening import APPLICATION_ID, StoreOpenError, open_reader
+from service.store.sqlite.files import StoreOpenError
+from service.store.sqlite.opening import APPLICATION_ID, open_reader
 from tests.integration.store.test_store_durability import process, said_by
 from tests.store_harness import check_invariants, fold_all, page, send_all, wait_until_well
 from tests.store_sqlite import SqliteStoreMaker
@@ -163,18 +164,18 @@ async def test_closing_waits_for_what_is_being_written(maker):
         await store.accept(page("late", add=["a"]))
 
 
-async def test_a_closed_store_leaves_one_file_and_a_lock(maker, tmp_path):
+async def test_a_closed_store_leaves_one_file_and_a_mark(maker, tmp_path):
     store = await maker.open()
     await store.accept(page("t1", add=["a"]))
     await store.close()
-    assert {path.name for path in tmp_path.iterdir()} == {"store.db", "store.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"store.db", "store.db.acknowledged"}
 
 
 async def test_only_its_owner_may_read_the_store(maker, tmp_path):
     store = await maker.open()
     await store.accept(page("t1", add=["a"]))
     assert {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == dict.fromkeys(
-        ("store.db", "store.db-wal", "store.db-shm", "store.db.lock"), 0
+        ("store.db", "store.db-wal", "store.db-shm", "store.db.acknowledged"), 0
     )
     await store.close()
 

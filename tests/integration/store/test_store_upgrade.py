@@ -12,8 +12,8 @@ import pytest
 
 from service.store.sqlite import copying, migrating, queries
 from service.store.sqlite.copying import partial_copy
+from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.migrating import copy_before
-from service.store.sqlite.opening import StoreOpenError
 from tests.store_harness import check_invariants, fold_all, page, send_all
 from tests.store_sqlite import SqliteStoreMaker, read_facts
 from tests.store_versions import (
@@ -105,7 +105,7 @@ async def test_nothing_is_copied_where_there_is_nothing_to_upgrade(maker, tmp_pa
     if version:
         make_store_file(maker.database, version)
     await (await maker.open()).close()
-    assert {path.name for path in tmp_path.iterdir()} == {"store.db", "store.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"store.db", "store.db.acknowledged"}
 
 
 async def test_only_the_newest_copies_are_kept(maker, tmp_path, monkeypatch):

@@ -41,3 +41,6 @@ FROM segment JOIN account ON account.id = segment.account_id;
 
 -- name: unfolded_users
 SELECT coalesce(sum(piece.users), 0) FROM piece, fold_position WHERE piece.id > fold_position.piece_id;
+
+-- name: last_delivery
+SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'delivery';
