@@ -168,7 +168,7 @@ def rows_of(title: str) -> list[str]:
 
 
 def test_every_reason_for_not_opening_the_store_is_explained():
-    files = [ROOT / "service/store/sqlite/opening.py", ROOT / "service/store/sqlite/store.py"]
+    files = [ROOT / f"service/store/sqlite/{name}.py" for name in ("files", "opening", "store")]
     nodes = [node for path in files for node in ast.walk(ast.parse(text_of(path)))]
     raised = [
         "".join(part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str))

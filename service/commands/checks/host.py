@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from service.config.accounts import is_loopback
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
 from service.store.sqlite import opening
-from service.store.sqlite.files import StoreOpenError, has_wal_reset_fault
+from service.store.sqlite.files import StoreOpenError, describe_sqlite
 from service.web.tls import TlsFiles, load_certificate
 
 _LEAST_FREE_BYTES = 100_000_000
@@ -47,8 +46,7 @@ async def check_store(path: Path) -> Findings:
         findings.faults.append(f"store.path: only {free_bytes // 1_000_000} MB are free at {folder}; make room")
     else:
         findings.notes.append(f"store: {path} can be written, {free_bytes / _BYTES_PER_GB:.1f} GB are free")
-    affected = ", which can lose commits to a checkpoint: the service never lets the two meet" if has_wal_reset_fault() else ""
-    findings.notes.append(f"SQLite {sqlite3.sqlite_version}{affected}")
+    findings.notes.append(describe_sqlite())
     if path.exists():  # noqa: ASYNC240
         if not os.access(path, os.W_OK):
             findings.faults.append(f"store.path: {path} cannot be written; let the service's user write it")

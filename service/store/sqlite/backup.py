@@ -97,7 +97,7 @@ def _restore(database: Path, source: Path, *, keep: bool) -> Restored:
     try:
         with contextlib.closing(opening.connect_to_read(source, _PATIENCE_SECONDS)) as connection:
             if opening.check_version(connection) == 0:
-                raise BackupError(f"{source} is empty")
+                raise BackupError(f"{source} is empty")  # noqa: TRY301  it cleans up like any other failure
             copy_database(connection, incoming)
         contents = _examine(incoming)
         _take_after(incoming, database)

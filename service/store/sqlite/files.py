@@ -190,3 +190,13 @@ def has_wal_reset_fault(version: tuple[int, int, int] = sqlite3.sqlite_version_i
     backport = _WAL_RESET_BACKPORTS.get(version[:2])
     is_fixed = version >= _WAL_RESET_FIXED or (backport is not None and version[2] >= backport)
     return version >= (3, 7, 0) and not is_fixed
+
+
+def describe_sqlite() -> str:
+    """Say which SQLite is used, and what its version means for the store."""
+    if has_wal_reset_fault():
+        return (
+            f"SQLite {sqlite3.sqlite_version} can lose commits when a checkpoint meets them (mended in 3.51.3): this service "
+            "never lets them meet, other programs that write to the store must not be used"
+        )
+    return f"SQLite {sqlite3.sqlite_version}"

@@ -273,7 +273,7 @@ class Writer:
         self._closing = True
         self._arrived.set()
         await supervision.ended(self._task)
-        with contextlib.suppress(StoreUnavailableError):
+        with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self.empty_wal()
         await self._connection.run(lambda _: self._checkpoints.close())
         await self._connection.close()

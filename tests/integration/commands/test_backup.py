@@ -121,6 +121,7 @@ async def test_the_store_that_was_there_is_kept_with_what_its_wal_held(installat
         left = {name: (folder / name).read_bytes() for name in ("store.db", "store.db-wal")}
     for name, content in left.items():
         (folder / name).write_bytes(content)
+    installation.database.chmod(0o640)
     asked = await installation.run("restore", "--from", str(backup))
     assert asked.status == 1
     assert "--force" in asked.errors
@@ -130,7 +131,7 @@ async def test_the_store_that_was_there_is_kept_with_what_its_wal_held(installat
     assert str(kept) in done.output
     assert (members_in(kept), members_in(installation.database)) == (106, 6)
     assert not (folder / "store.db-wal").exists()
-    assert installation.database.stat().st_mode & 0o777 == 0o600
+    assert installation.database.stat().st_mode & 0o777 == 0o640
 
 
 async def test_a_damaged_store_is_replaced(installation, tmp_path):
