@@ -18,9 +18,8 @@ from service.commands.signals import SIGNALS
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
-from service.supervision import ServiceManager, Supervisor
 from service.store.sqlite.files import StoreOpenError
-from service.supervision import Supervisor
+from service.supervision import ServiceManager, Supervisor
 
 _log = structlog.get_logger()
 
