@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
+import pytest
 
+from service.deliver.imports import importer
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
 from tests.service_fixtures import API_KEY, World, delivering
@@ -25,6 +28,11 @@ async def importing(directory: Path, imports: ImportOptions | None = None, **acc
         world.port = port
         await world.start(**{"public_url": f"http://127.0.0.1:{port}", "bulk_threshold": 50} | account)
         yield world
+
+
+def set_timings(monkeypatch: pytest.MonkeyPatch, **seconds: Any) -> None:
+    """Let the services started from now on wait differently where imports are concerned."""
+    monkeypatch.setattr(importer, "TIMINGS", msgspec.structs.replace(importer.TIMINGS, **seconds))
 
 
 def add_contacts(world: World, addresses: Iterable[str], status: str = "none") -> None:

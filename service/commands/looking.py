@@ -135,7 +135,9 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
     for row in rows:
         for part in row["parts"]:
             job = f"job {part['job_id']}" if part["job_id"] else "no job yet"
-            say(f"import {row['id']}: {part['contacts']:,} contacts {part['state']}, {job}")
+            say(f"import {row['id']}: {part['contacts']:,} contacts {part['state'].replace('_', ' ')}, {job}")
+            if part["doubt"]:
+                say(f"import {row['id']}: they wait until Cordial's job is over: {part['doubt']}")
         if row["reason"]:
             say(f"import {row['id']}: {row['reason']}")
     return 0

@@ -67,7 +67,7 @@ class SendingAccount:
             self.line,
             self.lists,
             results,
-            leave=self.importer.leave,
+            sendable=self.importer.sendable,
             on_settled=self.verifier.touched,
             now_ms=clock.now_ms,
         )

@@ -42,7 +42,7 @@ class AccountPool:
         lists: ListKeeper,
         settler: Settler,
         *,
-        leave: Callable[[Sequence[int], Mapping[int, int]], list[int]],
+        sendable: Callable[[Sequence[int], Mapping[int, int]], Mapping[int, int]],
         on_settled: Callable[[int], None],
         now_ms: Callable[[], int],
     ) -> None:
@@ -51,8 +51,8 @@ class AccountPool:
         self._line = line
         self._lists = lists
         self._settler = settler
-        # Which segments are left to calls, of those ready and with their pending changes.
-        self._leave = leave
+        # How many changes calls may send of each segment, of those ready and with their pending changes.
+        self._sendable = sendable
         self._on_settled = on_settled
         self._sender = Sender(settings, line, now_ms)
         self._concurrency = settings.max_concurrency
@@ -136,12 +136,12 @@ class AccountPool:
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._store.pending_segments(self._name)
-        lists = self._leave(self._lists.ready(pending), pending)
+        lists = self._sendable(self._lists.ready(pending), pending)
         self._share = max(1, self._most_ready // (len(lists) or 1))
         found = False
-        for segment_id in lists:
+        for segment_id, changes in lists.items():
             queue = self._rotation.queue(segment_id)
-            if queue.outstanding >= pending[segment_id]:
+            if queue.outstanding >= changes:
                 continue
             queue.look_again()
             if not queue.exhausted and len(queue.ready) * 2 <= self._share:

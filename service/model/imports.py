@@ -1,15 +1,12 @@
-"""What the stages speak of when changes travel as a file: an import, the parts it is sent in, and their files. No I/O."""
+"""What the stages speak of when changes travel as a file: an import, its parts, their jobs, the file's format. No I/O."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
 from service.model.views import Count
-
-# Cordial's contract: a cell with the import's `nullMarker` is skipped. One character, as `0` and `1` are: all rows of
-# a file are equally long but for the address.
-NULL_MARKER = "-"
 
 
 class Strategy(StrEnum):
@@ -23,25 +20,70 @@ class Strategy(StrEnum):
     INSERT_ONLY = "insertOnly"
 
 
+# The format of a file: a row for each contact, without a header. Cordial's contract: a cell with the import's
+# `nullMarker` is skipped. It is one character, as `0` and `1` are: all rows are equally long but for the address.
+DELIMITER = ","
+NULL_MARKER = "-"
+_ADDRESS_COLUMN = "channels.email.address"
+_STATUS_COLUMN = "channels.email.subscribeStatus"
+# Cordial's contract: without a status, a contact made by an import is subscribed (R14).
+_NEVER_SUBSCRIBED = "none"
+
+
+def file_columns(strategy: Strategy, lists: Sequence[str]) -> list[str]:
+    """Return what the columns mean from left to right, as Cordial is told."""
+    status = [_STATUS_COLUMN] if strategy is Strategy.INSERT_ONLY else []
+    return [_ADDRESS_COLUMN, *status, *lists]
+
+
+def status_cell(strategy: Strategy) -> str:
+    """Return what stands between the address and the lists' cells of each row, its delimiter included."""
+    return DELIMITER + _NEVER_SUBSCRIBED if strategy is Strategy.INSERT_ONLY else ""
+
+
+def file_size_bytes(strategy: Strategy, *, rows: int, addresses_bytes: int, lists: int) -> int:
+    """Return how long a file is whose addresses are so long together."""
+    return addresses_bytes + rows * (len(status_cell(strategy)) + 2 * lists + 1)
+
+
 class PartState(StrEnum):
     """Where a part of an import stands.
 
+        ready ──▶ posting ──▶ running ──▶ settling ──▶ gone
+          ▲          │           │  ├───▶ ready, as smaller parts or for those Cordial does not know
+          └──────────┤           │  └───▶ releasing ──▶ gone
+                     ▼           ▼
+                     └▶ in_doubt ◀┘ ────▶ what running leads to
+
     `ready`: to be given to Cordial. `posting`: being given, and whether Cordial has it is not known. `running`: Cordial
-    has said which job it is. `settling`: its changes took effect. `releasing`: they are left to single calls.
+    has said which job it is. `in_doubt`: Cordial has its file and may still carry it out, but whether and when is not
+    known, so nothing else is sent for its contacts (R5). `settling`: its changes took effect. `releasing`: single calls
+    are to send them.
     """
 
     READY = "ready"
     POSTING = "posting"
     RUNNING = "running"
+    IN_DOUBT = "in_doubt"
     SETTLING = "settling"
     RELEASING = "releasing"
+
+
+class ImportState(StrEnum):
+    """How far an import has come: its changes are being gathered, its parts are being sent, or it is over."""
+
+    GATHERING = "gathering"
+    SENDING = "sending"
+    ENDED = "ended"
 
 
 class ImportPart(msgspec.Struct, frozen=True):
     """A range of an import's contacts that travels as one job; `after_contact` lies before it, `last_contact` in it.
 
     `contacts` are its rows; `joining` those of them who are to be put on some list. `missing` is how many Cordial did
-    not know when it was asked to update them. `tries` counts the jobs that failed.
+    not know when it was asked to update them. `tries` counts the jobs that failed. `name_digest` is the digest of the
+    file's name while the file may be fetched or be with Cordial. `doubt` says why a part is in doubt; after
+    `doubt_ends_at_ms` Cordial cannot carry it out any more.
     """
 
     id: int
@@ -56,19 +98,33 @@ class ImportPart(msgspec.Struct, frozen=True):
     tries: int = 0
     job_id: str = ""
     fetched_at_ms: int | None = None
+    name_digest: bytes | None = None
+    doubt: str = ""
+    doubt_ends_at_ms: int | None = None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether Cordial may still carry it out, and nobody knows when."""
+        return self.state is PartState.IN_DOUBT
 
 
 class OpenImport(msgspec.Struct, frozen=True):
     """An import that is not over. `segment_ids` are its list columns from left to right; `parts` are in order.
 
-    `released` are the contacts left to single calls so far.
+    `released` are the contacts that were left to single calls so far.
     """
 
     id: int
+    state: ImportState
     segment_ids: list[int]
     contacts: int
     released: int
     parts: list[ImportPart]
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether nothing is left of it but parts in doubt."""
+        return bool(self.parts) and all(part.is_in_doubt for part in self.parts)
 
 
 class ImportFile(msgspec.Struct, frozen=True):
@@ -93,6 +149,22 @@ class Expected(msgspec.Struct, frozen=True):
     leaving: int
 
 
+class StepResult(msgspec.Struct, frozen=True):
+    """What a step of settling or releasing a part did: how many changes, and whether `more` of the part is left."""
+
+    changes: int
+    more: bool
+
+
+class EndedImport(msgspec.Struct, frozen=True):
+    """What came of an import: of the contacts gathered, how many took effect, how many were left to calls and why."""
+
+    contacts: int
+    settled: int
+    released: int
+    reason: str
+
+
 class ListTravel(StrEnum):
     """That a list's changes are kept from single calls: they wait to become a file, or an import is under way."""
 
@@ -101,25 +173,17 @@ class ListTravel(StrEnum):
 
 
 class Rest(msgspec.Struct, frozen=True):
-    """Until when an account tries no import, and why the last one came to nothing."""
+    """Why an account uses no files, although it is set up for them, and until when; null until something is done."""
 
-    until: datetime
+    until: datetime | None
     reason: str
 
 
 class ImportsStatus(msgspec.Struct, frozen=True):
-    """What an account's imports are doing: the lists it keeps from single calls, and whether it rests."""
+    """What an account's imports are doing: the lists it keeps from single calls, and why it uses no files, if so."""
 
     lists: dict[int, ListTravel]
     rest: Rest | None
-
-
-class ImportState(StrEnum):
-    """How far an import has come: its changes are being gathered, its parts are being sent, or it is over."""
-
-    GATHERING = "gathering"
-    SENDING = "sending"
-    ENDED = "ended"
 
 
 class ImportedList(msgspec.Struct, frozen=True):
@@ -132,7 +196,9 @@ class ImportedList(msgspec.Struct, frozen=True):
 class ImportPartView(msgspec.Struct, frozen=True):
     """A range of an import's contacts that travels as one job of Cordial's; `job_id` is empty while it names none.
 
-    `tries` counts the jobs that failed. `fetched_at`: when Cordial began to fetch the file; null before.
+    `tries` counts the jobs that failed. `fetched_at`: when Cordial began to fetch the file; null before. `doubt`: why
+    nobody knows whether and when Cordial carries it out, empty unless the state is `in_doubt`; `doubt_ends_at`: when
+    Cordial cannot any more.
     """
 
     id: int
@@ -142,6 +208,8 @@ class ImportPartView(msgspec.Struct, frozen=True):
     contacts: Count
     tries: Count
     fetched_at: datetime | None
+    doubt: str
+    doubt_ends_at: datetime | None
 
 
 class ImportView(msgspec.Struct, frozen=True):

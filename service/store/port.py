@@ -12,6 +12,7 @@ from service.model.accounts import AccountState
 from service.model.changes import ClaimCursor, Claimed, FailureSelection, Outcome
 from service.model.deliveries import Delivery, Receipt
 from service.model.imports import (
+    EndedImport,
     Expected,
     ImportFile,
     ImportPart,
@@ -19,6 +20,7 @@ from service.model.imports import (
     ImportView,
     Journey,
     OpenImport,
+    StepResult,
     Strategy,
 )
 from service.model.lists import ListState, Segment
@@ -98,7 +100,10 @@ class Lists(Protocol):
 
 
 class Imports(Protocol):
-    """The imports: changes that travel as files. An account has at most one that is not over."""
+    """The imports: changes that travel as files. An account has at most one that is not over.
+
+    Every step may be repeated: whoever does not know whether one was done reads `current` and goes on from there.
+    """
 
     def arriving_users(self, segment_id: int) -> int:
         """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
@@ -106,31 +111,44 @@ class Imports(Protocol):
     def inbox_users(self) -> int:
         """Return how many users wait to be folded."""
 
-    async def open(self, account: str) -> OpenImport | None:
-        """Return the account's import after a start; one whose gathering was cut short is taken back."""
-
     async def current(self, account: str) -> OpenImport | None:
-        """Return the account's import as it stands."""
+        """Return the account's import as it stands, or None."""
 
-    async def gather(
-        self, account: str, segment_ids: Sequence[int], between_claims: BetweenClaims, most_contacts: int
-    ) -> OpenImport | None:
-        """Take all pending changes of the segments into an import of parts of at most so many contacts.
+    async def outcome(self, import_id: int) -> EndedImport:
+        """Return what came of an import that is over."""
 
-        Returns None when nothing suits a file.
+    async def held_back(self, account: str) -> dict[int, int]:
+        """Return how many pending changes of each segment wait for the account's import to be over."""
+
+    async def begin(self, account: str, segment_ids: Sequence[int]) -> None:
+        """Begin to gather the segments' changes, unless an import of the account is under way."""
+
+    async def gather_some(self, account: str, held: Collection[str], max_contacts: int) -> None:
+        """Take the next pending changes into the import that gathers, but for contacts that calls hold.
+
+        The last step cuts it into parts of at most so many contacts, or ends it if nothing suits a file.
         """
 
-    async def cut(self, account: str, part: ImportPart, most_contacts: int) -> None:
+    async def take_back_some(self, account: str, reason: str) -> None:
+        """Take back the next of what an import has gathered, of which nothing was sent; the last step ends it."""
+
+    async def cut(self, account: str, part: ImportPart, max_contacts: int) -> None:
         """Cut a part into smaller ones, to be sent after all others."""
 
     async def set_posting(self, part: ImportPart, name_digest: bytes) -> None:
         """Note that the part is about to be given to Cordial, its file under a name of that digest."""
 
-    async def set_running(self, part: ImportPart, job_id: str) -> None:
-        """Note which job Cordial says the part is."""
+    async def set_running(self, part: ImportPart, name_digest: bytes, job_id: str) -> None:
+        """Note which job Cordial says the part is whose file has a name of that digest."""
 
-    async def void_name(self, part: ImportPart) -> None:
-        """Let nobody fetch the part's file any more."""
+    async def take_name_back(self, part: ImportPart) -> bool:
+        """Make the part ready again unless its file was fetched; return whether it is: its file never will be fetched."""
+
+    async def set_in_doubt(self, part: ImportPart, doubt: str, limit_seconds: float) -> None:
+        """Note why it is not known whether Cordial carries the part out, which it can so long after the fetch."""
+
+    async def end_doubt(self, import_id: int) -> int:
+        """Leave the parts in doubt to single calls, whatever Cordial may still do; return how many."""
 
     async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
         """Have the part sent (again) as a job of that strategy."""
@@ -138,11 +156,11 @@ class Imports(Protocol):
     async def note_reason(self, part: ImportPart, reason: str) -> None:
         """Note why contacts of the import are left to single calls."""
 
-    async def settle(self, account: str, part: ImportPart, on_settled: Callable[[int], None]) -> None:
-        """Settle a part's changes, where still wanted as they were sent (R5); say after each step how many."""
+    async def settle_some(self, account: str, part: ImportPart) -> StepResult:
+        """Settle the next of a part's changes, where still wanted as they were sent (R5)."""
 
-    async def release(self, account: str, part: ImportPart) -> None:
-        """Leave a part's changes to single calls."""
+    async def release_some(self, account: str, part: ImportPart) -> StepResult:
+        """Leave the next of a part's changes to single calls."""
 
     async def release_leaving(self, account: str, part: ImportPart) -> None:
         """Leave those of a part's changes to single calls that take contacts off lists."""
@@ -153,8 +171,8 @@ class Imports(Protocol):
     async def file(self, name_digest: bytes) -> ImportFile | None:
         """Return the file whose name has that digest, while it may be fetched."""
 
-    async def note_fetched(self, part: ImportPart, name_digest: bytes) -> None:
-        """Note that the part's file has begun to be fetched."""
+    async def note_fetched(self, file: ImportFile) -> bool:
+        """Note that the file begins to be fetched; return whether it still may be."""
 
     def lines(self, file: ImportFile) -> AsyncIterator[str]:
         """Yield the rows of a file, some thousands at a time, each ended by a line feed."""

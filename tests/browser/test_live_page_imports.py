@@ -7,10 +7,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from service.deliver.imports import importer
 from service.sandbox.imports.faults import ImportFault
 from tests.browser.conftest import Watched
-from tests.import_fixtures import importing
+from tests.import_fixtures import importing, set_timings
 from tests.service_fixtures import World, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
+    set_timings(monkeypatch, repeat=0.1)
     async with importing(tmp_path) as running:
         yield running
 

@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 
 from service.config.settings import SecretReference
-from service.deliver.imports import files, importer, jobs
+from service.deliver.imports import files
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
-from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of
+from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, set_timings
 from tests.service_fixtures import World, users
 
 SLOW = ImportOptions(delay_seconds=0.5)
@@ -19,8 +19,7 @@ SLOW = ImportOptions(delay_seconds=0.5)
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
-    monkeypatch.setattr(importer, "_RECOUNT_AFTER_SECONDS", (0.0, 0.1))
+    set_timings(monkeypatch, repeat=0.1, recount=(0.0, 0.1))
 
 
 async def test_contacts_that_cordial_does_not_know_get_names_where_none_are_created(tmp_path):
@@ -143,7 +142,7 @@ async def test_a_refused_import_leaves_the_account_sending(tmp_path, status):
 
 
 async def test_an_account_whose_imports_are_throttled_goes_on_by_calls(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "_THROTTLE_PATIENCE_SECONDS", 1.0)
+    set_timings(monkeypatch, throttle_patience=1.0)
     async with importing(tmp_path) as world:
         world.cordial.faults.add(
             Fault(
@@ -159,7 +158,7 @@ async def test_an_account_whose_imports_are_throttled_goes_on_by_calls(tmp_path,
 
 async def test_a_job_that_never_moves_is_given_up_without_its_file(tmp_path, monkeypatch):
     """Throttled for ever before it has fetched anything: what it was to do is done by calls, and it can do nothing more."""
-    monkeypatch.setattr(jobs, "_PATIENCE_UNFETCHED_SECONDS", 1.0)
+    set_timings(monkeypatch, patience_unfetched=1.0)
     async with importing(tmp_path) as world, aiohttp.ClientSession() as session:
         world.cordial.imports.faults.add(ImportFault(times=None, throttled_seconds=600))
         await world.deliver("Active Users", users(100))

@@ -2,10 +2,9 @@
 
 import pytest
 
-from service.deliver.imports import importer
 from service.sandbox.imports.faults import ImportFault
 from service.store.sqlite import figures
-from tests.import_fixtures import add_contacts, importing
+from tests.import_fixtures import add_contacts, importing, set_timings
 from tests.metrics_fixtures import scrape
 from tests.service_fixtures import ACCOUNT, users
 
@@ -17,7 +16,7 @@ TRAVELLING = "heap_cordial_import_contacts"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
+    set_timings(monkeypatch, repeat=0.1)
     monkeypatch.setattr(figures, "_MAX_AGE_SECONDS", 0.0)
 
 

@@ -95,6 +95,11 @@ def get_job(job_id: str) -> Request:
     return Request("GET", f"/jobs/{quote(job_id, safe='')}", "jobs/id")
 
 
+def list_imports(page: int, per_page: int) -> Request:
+    """Ask for a page of the account's import jobs, each with its import's name; 404 where there is none."""
+    return Request("GET", f"/jobs?jobName=ImportContacts&page={page}&per_page={per_page}", "jobs")
+
+
 def _update_contact(contact: str, keys: dict[str, Any]) -> Request:
     """Set keys of a contact that exists; never creates one."""
     return Request("PUT", _contact_path(contact), "contacts", keys, contact)

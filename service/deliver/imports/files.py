@@ -2,23 +2,28 @@
 
 import base64
 import hmac
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 from aiohttp import hdrs, web
 from aiohttp_apispec import docs
 
 from service.config.settings import SecretReference
-from service.deliver.imports.jobs import digest_of
-from service.deliver.imports.request import FILES_PATH, USER
+from service.deliver.imports.request import FILES_PATH, USER, digest_of
 from service.store.port import Imports
 
 log = structlog.get_logger()
 
 # The last bytes of a download may be lost where the sender cannot see it, so a file can be fetched again for so long.
 _REPEAT_SECONDS = 120.0
+# Of files fetched whole: far more than there are accounts whose job runs.
+_MAX_REMEMBERED = 10_000
+_MAX_STATUS_BYTES = 65_536
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROUTE = FILES_PATH + r"/{name:[A-Za-z0-9_-]{43}}.csv"
 _TAGS = ["Import files"]
 _NAME = {
@@ -36,8 +41,8 @@ class Fetcher(Protocol):
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
 
-    def hint(self) -> None:
-        """Look at the job under way: somebody says that it is over."""
+    def hint(self, name_digest: bytes, job_id: str) -> None:
+        """Look at the job of that file soon: Cordial says that it is over, and perhaps its id."""
 
 
 class ImportFiles:
@@ -74,30 +79,38 @@ class ImportFiles:
         if request.method == hdrs.METH_HEAD:
             await response.prepare(request)
             return response
-        await self._store.note_fetched(file.part, digest)
+        # In the store before the first row leaves: a name that was taken back in between leads nowhere.
+        if not await self._store.note_fetched(file):
+            raise web.HTTPNotFound
         await response.prepare(request)
         async for lines in self._store.lines(file):
             await response.write(lines.encode())
         await response.write_eof()
-        self._fetched_at.setdefault(digest, time.monotonic())
+        self._note_whole(digest)
         log.info("import.fetched", account=file.account, size_bytes=file.size_bytes)
         return response
 
     @docs(
         tags=_TAGS,
         summary="Hear that an import's job is over",
-        description="For Cordial alone. What is sent is not read: it is a hint to ask for the job now.",
+        description="For Cordial alone. It is a hint to ask for the job now; of what is sent only the job's id is read.",
         parameters=[_NAME],
         responses={204: {"description": "taken"}, 404: {"description": "there is no such file, or no more"}},
     )
     async def status(self, request: web.Request) -> web.Response:
         """Take the hint."""
-        file = await self._store.file(digest_of(request.match_info["name"]))
+        digest = digest_of(request.match_info["name"])
+        file = await self._store.file(digest)
         account = self._account(file.account) if file else None
         if account is None:
             raise web.HTTPNotFound
-        account.hint()
+        account.hint(digest, _job_id(await request.content.read(_MAX_STATUS_BYTES)))
         return web.Response(status=204)
+
+    def _note_whole(self, digest: bytes) -> None:
+        self._fetched_at.setdefault(digest, time.monotonic())
+        while len(self._fetched_at) > _MAX_REMEMBERED:
+            del self._fetched_at[next(iter(self._fetched_at))]
 
     def _is_used_up(self, digest: bytes) -> bool:
         now = time.monotonic()
@@ -108,6 +121,16 @@ def add_routes(app: web.Application, files: ImportFiles) -> None:
     """Add the paths under which Cordial finds files, and says that a job is over."""
     app.router.add_get(_ROUTE, files.get)
     app.router.add_post(_ROUTE + "/status", files.status)
+
+
+def _job_id(body: bytes) -> str:
+    """Return the job's id as far as what Cordial sends at a job's end tells it: its contract leaves the form open."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    job_id = document.get("jobId") if isinstance(document, dict) else None
+    return job_id if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) else ""
 
 
 def admits(passwords: Sequence[SecretReference], authorization: str | None) -> bool:

@@ -1,12 +1,11 @@
 """The imports of one account: takes large backlogs away from single calls, sends them as files, settles what came of it.
 
-    gathering ──▶ part: ready ──▶ posting ──▶ running ──▶ settling ──▶ gone
-                           ▲ ▲                  │  │
-                           │ └── some unknown ──┘  ├──▶ cut into smaller parts
-                           └──── failed once ──────┴──▶ releasing ──▶ gone, left to single calls
+The states of a part are drawn in `service/model/imports.py`. While a contact's change travels in a file, nothing else is
+sent for the contact (R5): the store leaves it out of claims until the part is settled or released. Whatever a file cannot
+do ends with single calls, which give failures their names.
 
-While a contact's change travels in a file, nothing else is sent for the contact (R5): the store leaves it out of claims
-until the part is settled or released. Whatever a file cannot do ends with single calls, which give failures their names.
+Where an import stands is read from the store before each step, and each step can be taken again: what fails half way, is
+cancelled or loses its answer is simply gone on with. In memory are only plans: when to look, and what to try next.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import structlog
 
 from service import supervision
@@ -24,28 +24,77 @@ from service.config.settings import AccountSettings
 from service.deliver.imports import files
 from service.deliver.imports.choosing import Chooser
 from service.deliver.imports.counting import ListCounter
-from service.deliver.imports.jobs import JobRunner, Unserved, columns_of
-from service.deliver.imports.judging import CUT_INTO, Judgement, NextStep, judge
+from service.deliver.imports.jobs import Jobs, Posted
+from service.deliver.imports.judging import CUT_INTO, Job, JobStatus, Judgement, NextStep, judge
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
+from service.deliver.retry import backoff_seconds
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
-from service.model.imports import ImportPart, ImportsStatus, ListTravel, OpenImport, PartState, Rest, Strategy
+from service.model.imports import (
+    ImportPart,
+    ImportsStatus,
+    ImportState,
+    ListTravel,
+    OpenImport,
+    PartState,
+    Rest,
+    Strategy,
+)
 from service.store.port import BetweenClaims, Imports
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
 
-_IDLE_SECONDS = 1.0
-_STORE_RETRY_SECONDS = 2.0
-_REPEAT_SECONDS = 10.0
-# After an import came to nothing, single calls do the work for so long before a file is tried again.
-_REST_SECONDS = 3_600.0
-# Cordial may count a little behind its writes: a shortfall is believed once it has lasted.
-_RECOUNT_AFTER_SECONDS = (0.0, 3.0, 15.0)
 # Of one file, so that whatever is wrong with some of its rows leaves other files alone.
-_MOST_CONTACTS = 1_000_000
+_MAX_CONTACTS = 1_000_000
+_MAX_POSTS = 5
+_MAX_UNKNOWN = 5
+_TAKEN_BACK = "imports were switched off while its changes were gathered"
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """How long to wait for what, in seconds.
+
+    `rest`: after an import came to nothing, single calls do the work for so long before a file is tried again.
+    `recount`: Cordial may count a little behind its writes, so a shortfall is believed once it has lasted.
+    `first_look`, `max_look`: between two questions how a job is, doubled each time; `max_doubt_look` where a part is in
+    doubt. A hint may be anybody's: it never makes us ask more often than each `min_look`. `patience_unfetched`,
+    `patience_fetched`: for so long a job may stand still, before it has fetched its file and after.
+    `throttle_patience`: for so long Cordial may tell us to wait before it takes a job. `doubt_limit`: Cordial keeps the
+    files of imports for 30 days; after that it can carry none out.
+    """
+
+    idle: float = 1.0
+    store_retry: float = 2.0
+    repeat: float = 10.0
+    max_repost: float = 30.0
+    rest: float = 3_600.0
+    recount: tuple[float, ...] = (0.0, 3.0, 15.0)
+    first_look: float = 1.0
+    max_look: float = 60.0
+    max_doubt_look: float = 600.0
+    min_look: float = 0.5
+    patience_unfetched: float = 900.0
+    patience_fetched: float = 3_600.0
+    throttle_patience: float = 120.0
+    doubt_limit: float = 30 * 86_400.0
+
+
+TIMINGS = Timings()
+
+
+class _Look:
+    """When to ask for a part's job next, and what was seen of it so far."""
+
+    def __init__(self, now: float, wait: float) -> None:
+        self.asked_at = now
+        self.next_at = now + wait
+        self.wait = wait
+        self.moved_at = now
+        self.progress: tuple[str, int | None] | None = None
+        self.unknown = 0
 
 
 class Importer:
@@ -62,71 +111,96 @@ class Importer:
         observer: ImportObserver,
     ) -> None:
         self._settings = settings
+        self._name = settings.name
         self._store = store
         self._line = line
         self._lists = lists
+        self._timings = TIMINGS
         self._counter = ListCounter(settings.name, store, line, lists)
         self._on_ended = on_ended
         self._observer = observer
-        self._runner = JobRunner(settings, store, line)
+        self._jobs = Jobs(settings, store, line, throttle_patience_seconds=self._timings.throttle_patience)
         self._is_on = bool(settings.public_url) and not settings.dry_run
-        self._resting_until = float("-inf")
         self._rest: Rest | None = None
+        self._resting_until = float("-inf")
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
-        self._open: OpenImport | None = None
-        # Whether all of the import under way took effect, so far.
-        self._is_complete = True
+        # What the store said last; what calls may send is told from it.
+        self._current: OpenImport | None = None
+        self._held_back: dict[int, int] = {}
+        self._looks: dict[int, _Look] = {}
+        self._posts: Counter[int] = Counter()
+        self._hinted_jobs: dict[bytes, str] = {}
         # At most what imports left to calls in each segment, so that it is not tried in a file again.
         self._released: Counter[int] = Counter()
-        self._left: frozenset[int] = frozenset()
+        self._waiting: frozenset[int] = frozenset()
         self._due: tuple[int, ...] = ()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, between_claims: BetweenClaims, supervisor: Supervisor) -> None:
         """Take up an import that is under way, then look for more; to be called before single calls are claimed."""
-        self._open = await self._store.open(self._settings.name)
-        if self._is_on or self._open is not None:
-            self._task = supervisor.start(f"{self._settings.name} imports", self._run(between_claims))
+        await self._read()
+        if self._is_on or self._current is not None:
+            self._task = supervisor.start(f"{self._name} imports", self._run(between_claims))
 
     async def stop(self) -> None:
         """End; a job that Cordial has is followed on at the next start."""
         await supervision.stop(self._task)
 
-    def leave(self, segment_ids: Sequence[int], pending: Mapping[int, int]) -> list[int]:
-        """Return which segments single calls may send; the others travel as files, now or soon."""
-        busy = frozenset(self._open.segment_ids) if self._open else frozenset()
-        if self._is_resting:
-            self._left, self._due = frozenset(), ()
-        else:
-            choice = self._chooser.choose(
-                {
-                    segment_id: pending[segment_id] - self._still_released(segment_id, pending[segment_id])
-                    for segment_id in segment_ids
-                    if segment_id not in busy
-                },
-                self._store.arriving_users,
-                self._store.inbox_users(),
-            )
-            self._left, self._due = choice
-        if self._due and self._open is None:
+    def sendable(self, segment_ids: Sequence[int], pending: Mapping[int, int]) -> dict[int, int]:
+        """Return how many of their pending changes single calls may send; all others travel in files, now or soon."""
+        busy, held_back = self._kept_from_calls()
+        free = {
+            segment_id: number
+            for segment_id in segment_ids
+            if segment_id not in busy and (number := pending[segment_id] - held_back.get(segment_id, 0)) > 0
+        }
+        if self._is_resting or (self._current is not None and self._current.is_in_doubt):
+            self._waiting, self._due = frozenset(), ()
+            return free
+        self._waiting, self._due = self._chooser.choose(
+            {segment_id: number - self._still_released(segment_id, number) for segment_id, number in free.items()},
+            self._store.arriving_users,
+            self._store.inbox_users(),
+        )
+        if self._due and self._current is None:
             self._wake.set()
-        return [segment_id for segment_id in segment_ids if segment_id not in busy and segment_id not in self._left]
+        return {segment_id: number for segment_id, number in free.items() if segment_id not in self._waiting}
 
     def status(self) -> ImportsStatus:
-        """Return which segments' changes travel as files or wait to, and whether the account rests from imports."""
-        lists = dict.fromkeys(self._left, ListTravel.WAITING)
-        if self._open is not None:
-            lists |= dict.fromkeys(self._open.segment_ids, ListTravel.SENDING)
-        return ImportsStatus(lists, self._rest if self._is_resting else None)
+        """Return which segments' changes travel as files or wait to, and why the account uses no files, if so."""
+        lists = dict.fromkeys(self._waiting, ListTravel.WAITING)
+        if self._current is not None:
+            lists |= dict.fromkeys(self._current.segment_ids, ListTravel.SENDING)
+        return ImportsStatus(lists, self._rest if self._is_on and self._is_resting else None)
 
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
         return files.admits(self._settings.import_passwords, authorization)
 
-    def hint(self) -> None:
-        """Look at the job under way: somebody says that it is over."""
-        self._runner.hint()
+    def hint(self, name_digest: bytes, job_id: str) -> None:
+        """Look at the job of that file soon: Cordial says that it is over, and perhaps its id."""
+        for part in self._current.parts if self._current else ():
+            if part.name_digest == name_digest and part.id in self._looks:
+                look = self._looks[part.id]
+                look.next_at = min(look.next_at, look.asked_at + self._timings.min_look)
+                if job_id:
+                    self._hinted_jobs[name_digest] = job_id
+        self._wake.set()
+
+    async def end_doubt(self, import_id: int) -> int:
+        """Have single calls send what is in doubt of an import, whatever Cordial may still do; return how many parts."""
+        ended = await self._store.end_doubt(import_id)
+        self._wake.set()
+        return ended
+
+    def _kept_from_calls(self) -> tuple[frozenset[int], Mapping[int, int]]:
+        """Return the segments that calls keep off, and how many changes of the others wait for parts in doubt."""
+        if self._current is None:
+            return frozenset(), {}
+        if self._current.is_in_doubt:
+            return frozenset(), self._held_back
+        return frozenset(self._current.segment_ids), {}
 
     def _still_released(self, segment_id: int, pending: int) -> int:
         self._released[segment_id] = min(self._released[segment_id], pending)
@@ -134,135 +208,249 @@ class Importer:
 
     @property
     def _is_resting(self) -> bool:
-        return not self._is_on or asyncio.get_running_loop().time() < self._resting_until
+        return not self._is_on or time.monotonic() < self._resting_until
 
     async def _run(self, between_claims: BetweenClaims) -> None:
         while True:
+            self._wake.clear()
             try:
-                if self._open is not None:
-                    await self._finish(self._open)
-                elif self._due and self._line.status().state is not AccountState.PAUSED:
-                    await self._begin(between_claims)
-                else:
-                    await self._rest_a_while()
+                wait = await self._step(between_claims)
             except StoreUnavailableError as error:
-                log.warning("import.waits", account=self._settings.name, reason=error.message)
-                await asyncio.sleep(_STORE_RETRY_SECONDS)
+                log.warning("import.waits", account=self._name, reason=error.message)
+                await asyncio.sleep(self._timings.store_retry)
             except Exception:
-                log.exception("import.failed", account=self._settings.name)
-                await asyncio.sleep(_REPEAT_SECONDS)
+                log.exception("import.failed", account=self._name)
+                await asyncio.sleep(self._timings.repeat)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
 
-    async def _rest_a_while(self) -> None:
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_IDLE_SECONDS):
-                await self._wake.wait()
+    async def _read(self) -> None:
+        """Read where the account's import stands, and tell of one that is over."""
+        before, now = self._current, await self._store.current(self._name)
+        if before is not None and (now is None or now.id != before.id):
+            outcome = await self._store.outcome(before.id)
+            is_complete = not outcome.released
+            if outcome.settled or outcome.released:
+                log.info("import.ended", account=self._name, contacts=outcome.contacts, is_complete=is_complete)
+                self._observer.ended(is_complete=is_complete)
+            else:
+                log.info("import.not_begun", account=self._name, reason=outcome.reason)
+            if not outcome.contacts:
+                self._released.update(dict.fromkeys(before.segment_ids, sys.maxsize))
+            self._looks.clear()
+            self._posts.clear()
+            self._hinted_jobs.clear()
+            self._on_ended(before.segment_ids)
+        if now is not None and now.is_in_doubt and not (before is not None and before.is_in_doubt):
+            self._held_back = await self._store.held_back(self._name)
+        self._current = now
 
-    async def _begin(self, between_claims: BetweenClaims) -> None:
-        segment_ids, self._due = self._due, ()
-        self._left -= frozenset(segment_ids)
-        # From here on, so that single calls of these segments end while what they leave is gathered.
-        self._open = OpenImport(0, list(segment_ids), 0, 0, [])
-        try:
-            self._open = await self._store.gather(self._settings.name, segment_ids, between_claims, _MOST_CONTACTS)
-        except BaseException:
-            self._open = None
-            raise
-        if self._open is None:
-            log.info("import.not_begun", account=self._settings.name, reason="none of the contacts suits a file")
-            for segment_id in segment_ids:
-                self._released[segment_id] = sys.maxsize
+    async def _step(self, between_claims: BetweenClaims) -> float:
+        """Take the next step, whichever it is; return how many seconds to wait for the one after it."""
+        await self._read()
+        current = self._current
+        if current is None:
+            if not self._due or self._is_resting or self._line.status().state is AccountState.PAUSED:
+                return self._timings.idle
+            due, self._due = self._due, ()
+            await self._store.begin(self._name, due)
+        elif current.state is ImportState.GATHERING:
+            await self._gather(between_claims)
         else:
-            log.info("import.begun", account=self._settings.name, contacts=self._open.contacts, lists=len(segment_ids))
+            parts = [part for part in current.parts if not part.is_in_doubt] or current.parts
+            return await self._take(current, parts[0] if not parts[0].is_in_doubt else self._next_in_doubt(parts))
+        return 0.0
 
-    async def _finish(self, begun: OpenImport) -> None:
-        while (current := await self._store.current(self._settings.name)) is not None:
-            self._is_complete &= not current.released
-            await self._take_part(current, current.parts[0])
-        self._open = None
-        is_complete, self._is_complete = self._is_complete, True
-        log.info("import.ended", account=self._settings.name, contacts=begun.contacts, is_complete=is_complete)
-        self._observer.ended(is_complete=is_complete)
-        self._on_ended(begun.segment_ids)
+    async def _gather(self, between_claims: BetweenClaims) -> None:
+        if not self._is_on:
+            await self._store.take_back_some(self._name, _TAKEN_BACK)
+            return
+        async with between_claims() as held:
+            await self._store.gather_some(self._name, held, _MAX_CONTACTS)
 
-    async def _take_part(self, current: OpenImport, part: ImportPart) -> None:
-        name = self._settings.name
-        if part.state is PartState.SETTLING:
-            await self._store.settle(name, part, self._observer.settled)
-        elif part.state is PartState.RELEASING or (self._is_resting and part.state is not PartState.RUNNING):
-            await self._release(part)
+    def _next_in_doubt(self, parts: Sequence[ImportPart]) -> ImportPart:
+        return min(parts, key=lambda part: self._looks[part.id].next_at if part.id in self._looks else 0.0)
+
+    async def _take(self, current: OpenImport, part: ImportPart) -> float:
+        """Take a part one step further; return how many seconds to wait for the next step."""
+        match part.state:
+            case PartState.SETTLING:
+                self._observer.settled((await self._store.settle_some(self._name, part)).changes)
+            case PartState.RELEASING:
+                await self._release_some(part)
+            case PartState.READY:
+                if self._is_resting:
+                    await self._release_some(part)
+                else:
+                    return await self._give(current, part)
+            case PartState.POSTING:
+                # A stop or a failed step came between: whether Cordial has it, the file tells.
+                await self._resolve(part, Posted(is_running=False, reason="no answer to the request"))
+            case PartState.RUNNING | PartState.IN_DOUBT:
+                return await self._look(current, part)
+        return 0.0
+
+    async def _give(self, current: OpenImport, part: ImportPart) -> float:
+        names = self._lists.ready_names()
+        columns = [names[segment_id] for segment_id in current.segment_ids if segment_id in names]
+        if len(columns) != len(current.segment_ids):
+            await self._fall_back(part, "one of the lists cannot be written now")
+            return 0.0
+        posted = await self._jobs.post(part, columns)
+        if posted.is_running:
+            self._posts.pop(part.id, None)
+            return 0.0
+        return await self._resolve(part, posted)
+
+    async def _resolve(self, part: ImportPart, posted: Posted) -> float:
+        """Find out what became of a request that no job came of: a file that nobody fetched never will be.
+
+        A lost answer is not the end of the request (R5): Cordial may have the file, and carry it out in its own time.
+        """
+        if not await self._store.take_name_back(part):
+            reason = f"{posted.reason}; its file was fetched"
+            await self._doubt(part, reason)
+            return 0.0
+        self._posts[part.id] += 1
+        if posted.may_repeat and not part.tries:
+            await self._repeat(part, posted.reason)
+        elif posted.is_refusal or self._posts[part.id] >= _MAX_POSTS:
+            await self._fall_back(part, posted.reason)
         else:
-            columns = columns_of(current.segment_ids, self._lists.ready_names())
-            if columns is None:
-                await self._give_up(part, Unserved("one of the lists cannot be written now", may_repeat=False))
+            return backoff_seconds(self._posts[part.id], 1.0, self._timings.max_repost, lambda: 1.0)
+        return 0.0
+
+    async def _look(self, current: OpenImport, part: ImportPart) -> float:
+        """Ask how a part's job is, when it is time to, and go on with the part once the job is over."""
+        now = time.monotonic()
+        look = self._looks.setdefault(part.id, _Look(now, self._timings.first_look))
+        if (wait := look.next_at - now) > 0:
+            return min(wait, self._timings.idle)
+        longest = self._timings.max_doubt_look if part.is_in_doubt else self._timings.max_look
+        look.wait = min(look.wait * 2, longest)
+        seen = await self._jobs.see(part, self._hinted_jobs.get(part.name_digest or b"", ""))
+        look.asked_at = time.monotonic()
+        look.next_at = look.asked_at + look.wait
+        if seen.job is not None and seen.job.is_over:
+            await self._end(current, part, seen.job)
+            self._looks.pop(part.id, None)
+            return 0.0
+        if part.is_in_doubt:
+            await self._still_in_doubt(part)
+            return 0.0
+        look.unknown = look.unknown + 1 if seen.is_unknown else 0
+        if seen.job is not None and seen.job.progress != look.progress:
+            look.progress, look.moved_at = seen.job.progress, look.asked_at
+        await self._find_stall(part, look, seen.reason)
+        return 0.0
+
+    async def _find_stall(self, part: ImportPart, look: _Look, said: str) -> None:
+        """Do without a job that does not move or that Cordial does not know, unless Cordial has the file."""
+        is_fetched = part.fetched_at_ms is not None
+        if look.unknown >= _MAX_UNKNOWN and not is_fetched:
+            reason, may_repeat = "Cordial does not know the job it named", True
+        else:
+            patience = self._timings.patience_fetched if is_fetched else self._timings.patience_unfetched
+            if look.asked_at - look.moved_at <= patience:
                 return
-            job = await self._runner.run(part, columns)
-            if isinstance(job, Unserved):
-                await self._give_up(part, job)
-                return
-            judgement = judge(
-                part,
-                job,
-                creates_contacts=self._settings.create_contacts,
-                threshold=self._settings.bulk_threshold,
-            )
-            await self._follow_up(part, judgement, is_last=len(current.parts) == 1)
+            said = look.progress[0] if look.progress else said
+            reason, may_repeat = f"the job has not moved for {patience / 60:.0f} minutes: {said}", False
+        self._looks.pop(part.id, None)
+        if not await self._store.take_name_back(part):
+            if is_fetched:
+                await self._doubt(part, reason)
+        elif may_repeat and not part.tries:
+            await self._repeat(part, reason)
+        else:
+            await self._fall_back(part, reason)
+
+    async def _doubt(self, part: ImportPart, reason: str) -> None:
+        log.error(
+            "import.in_doubt",
+            account=self._name,
+            contacts=part.contacts,
+            reason=reason,
+            hint="its contacts wait until Cordial's job is over; see `heap-cordial imports`",
+        )
+        await self._store.set_in_doubt(part, reason, self._timings.doubt_limit)
+        self._rest_from_imports(reason)
+
+    async def _still_in_doubt(self, part: ImportPart) -> None:
+        if part.doubt_ends_at_ms is not None and time.time() * 1000 >= part.doubt_ends_at_ms:
+            await self._store.note_reason(part, f"{part.doubt}; Cordial cannot carry it out any more")
+            await self._release_some(part)
+        else:
+            self._held_back = await self._store.held_back(self._name)
+
+    async def _end(self, current: OpenImport, part: ImportPart, job: Job) -> None:
+        """Go on with a part whose job is over."""
+        if job.status is JobStatus.FAILED:
+            await self._repeat_or_fall_back(part, "Cordial says the job failed")
+            return
+        judgement = judge(
+            part, job, creates_contacts=self._settings.create_contacts, threshold=self._settings.bulk_threshold
+        )
+        await self._follow_up(part, judgement, is_last=len(current.parts) == 1)
 
     async def _follow_up(self, part: ImportPart, judgement: Judgement, *, is_last: bool) -> None:
-        name, step, reason = self._settings.name, judgement.step, judgement.reason
+        step, reason = judgement.step, judgement.reason
         if is_last and (step is NextStep.SETTLE or judgement.count_decides):
-            found = await self._counter.compare(_RECOUNT_AFTER_SECONDS)
+            found = await self._counter.compare(self._timings.recount)
             excess = "" if self._settings.adopt_existing_lists else found.excess
             if step is NextStep.SETTLE and (found.shortfall or (excess and not part.tries)):
-                await self._give_up(part, Unserved(found.shortfall or excess, may_repeat=True))
+                await self._repeat_or_fall_back(part, found.shortfall or excess)
                 return
             if not found.shortfall:
                 step = NextStep.SETTLE
                 if excess:
                     await self._release_leaving(part, excess)
         if step is NextStep.SETTLE:
-            await self._store.settle(name, part, self._observer.settled)
+            self._observer.settled((await self._store.settle_some(self._name, part)).changes)
         elif step is NextStep.CREATE:
             await self._store.send_again(part, Strategy.INSERT_ONLY, missing=judgement.missing)
         else:
-            log.warning("import.fell_short", account=name, contacts=part.contacts, reason=reason, then=step.value)
+            log.warning("import.fell_short", account=self._name, contacts=part.contacts, reason=reason, then=step.value)
             await self._store.note_reason(part, reason)
             if step is NextStep.CUT:
-                await self._store.cut(name, part, -(-part.contacts // CUT_INTO))
+                await self._store.cut(self._name, part, -(-part.contacts // CUT_INTO))
             else:
-                await self._release(part)
+                await self._release_some(part)
 
-    async def _give_up(self, part: ImportPart, unserved: Unserved) -> None:
-        """Try a part once more where that may help, else leave it, and for a time all else, to single calls."""
-        if unserved.may_repeat and not part.tries:
-            log.warning("import.repeated", account=self._settings.name, reason=unserved.reason)
-            await asyncio.sleep(_REPEAT_SECONDS)
-            await self._store.send_again(part, Strategy.UPDATE_ONLY, failed=True)
-            return
-        self._fall_back(unserved.reason)
-        await self._store.note_reason(part, unserved.reason)
-        await self._release(part)
+    async def _repeat_or_fall_back(self, part: ImportPart, reason: str) -> None:
+        if part.tries or not self._is_on:
+            await self._fall_back(part, reason)
+        else:
+            await self._repeat(part, reason)
+
+    async def _repeat(self, part: ImportPart, reason: str) -> None:
+        log.warning("import.repeated", account=self._name, reason=reason)
+        await asyncio.sleep(self._timings.repeat)
+        await self._store.send_again(part, Strategy.UPDATE_ONLY, failed=True)
+
+    async def _fall_back(self, part: ImportPart, reason: str) -> None:
+        """Leave a part, and for a time all else, to single calls."""
+        await self._store.note_reason(part, reason)
+        self._rest_from_imports(reason)
+        await self._release_some(part)
+
+    def _rest_from_imports(self, reason: str) -> None:
+        self._resting_until = time.monotonic() + self._timings.rest
+        self._rest = Rest(datetime.now(UTC) + timedelta(seconds=self._timings.rest), reason)
+        self._observer.fell_back()
+        log.error("import.fell_back", account=self._name, reason=reason, hint="single calls do the work")
 
     async def _release_leaving(self, part: ImportPart, reason: str) -> None:
         """Have calls take contacts off lists that two jobs did not take off: unless others put them there, they can."""
-        log.warning(
-            "import.fell_short", account=self._settings.name, contacts=part.contacts, reason=reason, then="calls"
-        )
+        log.warning("import.fell_short", account=self._name, contacts=part.contacts, reason=reason, then="calls")
         await self._store.note_reason(part, reason)
-        await self._store.release_leaving(self._settings.name, part)
-        self._note_released(part)
+        await self._store.release_leaving(self._name, part)
+        self._note_released(part.contacts)
 
-    async def _release(self, part: ImportPart) -> None:
-        await self._store.release(self._settings.name, part)
-        self._note_released(part)
+    async def _release_some(self, part: ImportPart) -> None:
+        self._note_released((await self._store.release_some(self._name, part)).changes)
 
-    def _note_released(self, part: ImportPart) -> None:
-        self._is_complete = False
-        for segment_id in self._open.segment_ids if self._open else ():
-            self._released[segment_id] += part.contacts
-
-    def _fall_back(self, reason: str) -> None:
-        self._resting_until = asyncio.get_running_loop().time() + _REST_SECONDS
-        self._rest = Rest(datetime.now(UTC) + timedelta(seconds=_REST_SECONDS), reason)
-        self._observer.fell_back()
-        log.error("import.fell_back", account=self._settings.name, reason=reason, hint="single calls do the work")
+    def _note_released(self, contacts: int) -> None:
+        for segment_id in self._current.segment_ids if self._current else ():
+            self._released[segment_id] += contacts

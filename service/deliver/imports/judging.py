@@ -4,7 +4,7 @@ Cordial's contract counts the rows it updated, inserted, ignored (because of the
 unique constraint (`error`), and names none of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -32,6 +32,11 @@ class Job(NamedTuple):
     ignored: int | None = None
     rejected: int | None = None
     error: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it does nothing more."""
+        return self.status is not JobStatus.RUNNING
 
     @property
     def progress(self) -> tuple[str, int | None]:
@@ -81,6 +86,15 @@ def read_job(body: Any) -> Job:
         rejected=_figure(figures, "rejected"),
         error=_figure(figures, "error"),
     )
+
+
+def find_job(jobs: Sequence[Any], import_name: str) -> Job | None:
+    """Return the job of that import among those of Cordial's list."""
+    for body in jobs:
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        if isinstance(metadata, dict) and metadata.get("importName") == import_name:
+            return read_job(body)
+    return None
 
 
 def read_job_id(body: Any) -> tuple[str, str]:

@@ -1,12 +1,13 @@
 """The request for an import as Cordial's contract has it: where the file is, what its columns are. Pure, no I/O."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from service.config.settings import AccountSettings
 from service.deliver.cordial.requests import Request
-from service.model.imports import NULL_MARKER, ImportPart, Strategy
+from service.model.imports import DELIMITER, NULL_MARKER, ImportPart, file_columns
 
 FILES_PATH = "/imports"
 USER = "cordial"
@@ -20,21 +21,34 @@ def create_import(settings: AccountSettings, part: ImportPart, lists: Sequence[s
     otherwise (R14). Raises `OSError` or `LookupError` when the password cannot be read.
     """
     password = settings.import_passwords[0].read() if settings.import_passwords else ""
-    status = ["channels.email.subscribeStatus"] if part.strategy is Strategy.INSERT_ONLY else []
     url = urlsplit(settings.public_url)
     login = f"{USER}:{quote(password, safe='')}@" if password else ""
     body: dict[str, Any] = {
-        "importName": f"heap-cordial {part.import_id}-{part.id}",
+        "importName": import_name(part, digest_of(name)),
         "source": {"transport": url.scheme, "url": f"{url.scheme}://{login}{url.netloc}{url.path}{file_path(name)}"},
         "hasHeader": False,
-        "columns": ["channels.email.address", *status, *lists],
-        "delimiter": ",",
+        "columns": file_columns(part.strategy, lists),
+        "delimiter": DELIMITER,
         "nullMarker": NULL_MARKER,
         "strategy": part.strategy.value,
         "suppressTriggers": settings.suppress_triggers,
         "jobStatusWebhookUrl": f"{settings.public_url}{file_path(name)}/status",
     }
     return Request("POST", "/contactimports", "contactimports", body)
+
+
+def import_name(part: ImportPart, digest: bytes) -> str:
+    """Return what an import is called in Cordial: another name for each time that the part is given to Cordial.
+
+    It serves to find the job whose id was never told. It tells eight digits of the digest, and nothing of the file's
+    name.
+    """
+    return f"heap-cordial {part.import_id}-{part.id}-{digest.hex()[:8]}"
+
+
+def digest_of(name: str) -> bytes:
+    """Return what the store knows of a file's name: enough to recognise it, too little to make it."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def file_path(name: str) -> str:

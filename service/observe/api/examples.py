@@ -121,6 +121,8 @@ IMPORT: dict[str, Any] = {
             "contacts": 250000,
             "tries": 0,
             "fetched_at": "2026-03-02T09:14:04Z",
+            "doubt": "",
+            "doubt_ends_at": None,
         }
     ],
 }

@@ -9,7 +9,8 @@ class ImportFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One fault and the imports it meets: the next `times` that are created, null for all of them.
 
     `refused`: the call is answered 201 with an error in place of the job's id, as if the server could not be reached.
-    `throttled_seconds`: how long the job is Throttled. `ends`: `failed` or `never` once `after_share` of the rows (0 to
+    `throttled_seconds`: how long the job is Throttled. `held_seconds`: how long it stands still once it has fetched its
+    file, before it carries anything out. `ends`: `failed` or `never` once `after_share` of the rows (0 to
     1) is carried out, instead of `done`. Shares of the rows, drawn at random: `reject_share` is counted as rejected,
     `lose_share` has no effect although counted as updated.
     """
@@ -17,6 +18,7 @@ class ImportFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: int | None = 1
     refused: bool = False
     throttled_seconds: float = 0
+    held_seconds: float = 0
     ends: Literal["done", "failed", "never"] = "done"
     after_share: float = 0
     reject_share: float = 0

@@ -15,6 +15,7 @@ from service.sandbox.state import SandboxState
 
 # Cordial keeps jobs for 60 days; a stand-in keeps the last ones of its short life.
 _MOST_JOBS = 1000
+_JOBS_PER_PAGE = 25
 # Job ids look like Cordial's: 24 hexadecimal digits.
 _FIRST_JOB_NUMBER = 0x5F6B1434_F778AC14_00000001
 
@@ -78,6 +79,20 @@ class ImportJobs:
         wanted = [name for name in fields.split(",") if name]
         return json_answer(200, {name: document[name] for name in wanted if name in document} if wanted else document)
 
+    def find(self, query: Mapping[str, str]) -> Answer:
+        """Answer `GET /v2/jobs`: a page of the jobs, the newest first, of one name and status if the query says so.
+
+        The contract's jobs have no id there.
+        """
+        page, per_page = _number(query, "page", 1), _number(query, "per_page", _JOBS_PER_PAGE)
+        found = [
+            document
+            for document in (job.document() for job in reversed(self.jobs.values()))
+            if query.get("jobName") in (None, document["jobName"]) and query.get("status") in (None, document["status"])
+        ]
+        shown = found[(page - 1) * per_page : page * per_page]
+        return json_answer(200, shown) if shown else RECORD_NOT_FOUND
+
     def _keep(self, job: ImportJob) -> None:
         self.jobs[job.id] = job
         if len(self.jobs) > _MOST_JOBS:
@@ -87,3 +102,8 @@ class ImportJobs:
 
     def _draw(self) -> random.Random:
         return random.Random(self._random.random())  # noqa: S311  as above; a run must not depend on its neighbours
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name, "")
+    return int(text) if text.isdecimal() and int(text) else default

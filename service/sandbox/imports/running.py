@@ -56,6 +56,7 @@ class ImportRun:
             splitter = Splitter(_RECORDS_PER_PART, has_header=request.has_header)
             await download(request.url, file, splitter)
             self._job.total_items = splitter.records
+            await asyncio.sleep(self._job.fault.held_seconds)
             writer = self._writer(file, splitter)
             # Cordial divides files and keeps no order, neither of the parts nor within them.
             self._draw.shuffle(splitter.parts)

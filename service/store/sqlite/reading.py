@@ -28,7 +28,7 @@ from service.model.views import (
     SyncView,
 )
 from service.store.sqlite import opening, queries
-from service.store.sqlite.import_reading import read_imports, read_journey
+from service.store.sqlite.imports import read_imports, read_journey
 from service.store.sqlite.ledger import NEVER_MS
 from service.store.sqlite.opening import Connection
 from service.store.sqlite.rows import View, as_views, named_rows

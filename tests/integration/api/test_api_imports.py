@@ -9,11 +9,10 @@ import aiohttp
 import msgspec
 import pytest
 
-from service.deliver.imports import importer
 from service.model.imports import ListTravel
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
-from tests.import_fixtures import add_contacts, ask, importing, imports_of
+from tests.import_fixtures import add_contacts, ask, importing, imports_of, set_timings
 from tests.service_fixtures import ACCOUNT, API_KEY, HEAP_SECRET, World, users
 
 # A job that can be looked at for as long as it takes.
@@ -23,7 +22,7 @@ BROKEN = ImportFault(times=None, ends="failed", after_share=0.5)
 
 @pytest.fixture
 async def world(tmp_path, monkeypatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.1)
+    set_timings(monkeypatch, repeat=0.1)
     async with importing(tmp_path) as running:
         add_contacts(running, users(300))
         yield running

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from service.deliver.imports import importer, jobs
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
@@ -22,6 +21,7 @@ from service.sandbox.imports.running import ImportRun
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import SandboxOptions
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world
+from tests.import_fixtures import set_timings
 from tests.integration.hostile.test_hostile_pipeline import (
     SEGMENTS,
     Breath,
@@ -171,13 +171,18 @@ async def run(plan: Sequence[Step], directory: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch, quick_retries):  # noqa: ARG001  a fixture
-    monkeypatch.setattr(importer, "_REPEAT_SECONDS", 0.05)
-    monkeypatch.setattr(importer, "_REST_SECONDS", 0.3)
-    monkeypatch.setattr(importer, "_RECOUNT_AFTER_SECONDS", (0.0, 0.05))
-    monkeypatch.setattr(jobs, "_FIRST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(jobs, "_LONGEST_POLL_SECONDS", 0.2)
-    monkeypatch.setattr(jobs, "_SHORTEST_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(jobs, "_REPOST_CAP_SECONDS", 0.05)
+    set_timings(
+        monkeypatch,
+        repeat=0.05,
+        rest=0.3,
+        recount=(0.0, 0.05),
+        first_look=0.05,
+        max_look=0.2,
+        max_doubt_look=0.2,
+        min_look=0.01,
+        idle=0.1,
+        max_repost=0.05,
+    )
 
 
 # All are in a file that Cordial is working on when some of them join other lists.

@@ -1,11 +1,11 @@
 """Imports of many accounts at once take turns, so that what Heap waits for does not queue behind all of them."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 
 import pytest
 
+from service.model.imports import ImportState
 from service.store.sqlite.store import SqliteStore
 from tests.store_harness import fold_all, page
 
@@ -13,16 +13,10 @@ ACCOUNTS = [f"account{number}" for number in range(20)]
 USERS = 200
 
 
-@contextlib.asynccontextmanager
-async def no_calls() -> AsyncIterator[Collection[str]]:
-    """Stand for an account that has no calls on their way."""
-    yield ()
-
-
 @pytest.fixture
 async def store(tmp_path, monkeypatch) -> AsyncIterator[SqliteStore]:
     """A store in which every account has a segment to be gathered, in forty steps."""
-    monkeypatch.setattr("service.store.sqlite.importing._MEMBERS_PER_STEP", USERS // 40)
+    monkeypatch.setattr("service.store.sqlite.imports._MEMBERS_PER_STEP", USERS // 40)
     opened = await SqliteStore.open(tmp_path / "store.db", ACCOUNTS, max_backlog=1_000_000)
     try:
         for account in ACCOUNTS:
@@ -37,9 +31,10 @@ async def store(tmp_path, monkeypatch) -> AsyncIterator[SqliteStore]:
 
 async def gather(store: SqliteStore, account: str) -> int:
     [segment_id] = [segment.id for segment in await store.segments() if segment.account == account]
-    gathered = await store.imports.gather(account, [segment_id], no_calls, 1_000_000)
-    assert gathered is not None
-    return gathered.contacts
+    await store.imports.begin(account, [segment_id])
+    while (current := await store.imports.current(account)) is None or current.state is ImportState.GATHERING:
+        await store.imports.gather_some(account, (), 1_000_000)
+    return current.contacts
 
 
 async def test_a_page_waits_for_one_step_however_many_accounts_import(store):

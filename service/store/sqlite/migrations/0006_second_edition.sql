@@ -11,3 +11,36 @@ INSERT INTO member_state (number, name, meaning) VALUES
     (1, 'pending', 'may be sent to Cordial now'),
     (2, 'waiting', 'is sent again once failure.next_attempt_at_ms has come'),
     (3, 'dead', 'is not sent again until a person retries it, or Heap says something newer');
+
+-- Imports. A part in doubt: Cordial has its file, and whether and when it carries it out is not known (doubt says why),
+-- so nothing else is sent for its contacts until that is known, or until doubt_ends_at_ms.
+CREATE TABLE new_import_part (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    import_id INTEGER NOT NULL REFERENCES bulk_import (id),
+    state TEXT NOT NULL CHECK (state IN ('ready', 'posting', 'running', 'in_doubt', 'settling', 'releasing')),
+    strategy TEXT NOT NULL CHECK (strategy IN ('updateOnly', 'insertOnly')),
+    after_contact TEXT NOT NULL,
+    last_contact TEXT NOT NULL,
+    contacts INTEGER NOT NULL,
+    joining INTEGER NOT NULL,
+    contacts_bytes INTEGER NOT NULL,
+    joining_bytes INTEGER NOT NULL,
+    missing INTEGER NOT NULL DEFAULT 0,
+    tries INTEGER NOT NULL DEFAULT 0,
+    job_id TEXT NOT NULL DEFAULT '',
+    name_digest BLOB,
+    fetched_at_ms INTEGER,
+    doubt TEXT NOT NULL DEFAULT '',
+    doubt_ends_at_ms INTEGER
+) STRICT;
+
+INSERT INTO new_import_part (
+    id, import_id, state, strategy, after_contact, last_contact, contacts, joining, contacts_bytes, joining_bytes, missing,
+    tries, job_id, name_digest, fetched_at_ms
+)
+SELECT id, import_id, state, strategy, after_contact, last_contact, contacts, joining, contacts_bytes, joining_bytes,
+    missing, tries, job_id, name_digest, fetched_at_ms
+FROM import_part;
+
+DROP TABLE import_part;
+ALTER TABLE new_import_part RENAME TO import_part;

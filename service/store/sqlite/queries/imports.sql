@@ -1,12 +1,19 @@
--- name: open_import
-SELECT id, segments, gathered_to, contacts, released FROM bulk_import WHERE account_id = :account_id AND state <> 'ended';
+-- The steps of imports. Each may be repeated: what a step has done already it does not do again.
 
--- name: cut_short
-SELECT id FROM bulk_import WHERE account_id = :account_id AND state = 'gathering';
+-- name: open_import
+SELECT id, state, segments, gathered_to, contacts, released
+FROM bulk_import WHERE account_id = :account_id AND state <> 'ended';
+
+-- name: gathering
+SELECT id, segments, gathered_to FROM bulk_import WHERE account_id = :account_id AND state = 'gathering';
 
 -- name: begin
 INSERT INTO bulk_import (account_id, state, segments, gathered_to, started_at_ms)
-VALUES (:account_id, 'gathering', :segments, :gathered_to, :now_ms);
+SELECT :account_id, 'gathering', :segments, :gathered_to, :now_ms
+WHERE NOT EXISTS (SELECT 1 FROM bulk_import WHERE account_id = :account_id AND state <> 'ended');
+
+-- name: outcome
+SELECT contacts, settled, released, reason FROM bulk_import WHERE id = :import_id;
 
 -- name: end_of_step
 SELECT contact FROM member
@@ -63,26 +70,39 @@ VALUES (
 
 -- name: parts
 SELECT id, import_id, state, strategy, after_contact, last_contact, contacts, joining, missing, tries, job_id,
-    fetched_at_ms
+    fetched_at_ms, name_digest, doubt, doubt_ends_at_ms
 FROM import_part WHERE import_id = :import_id ORDER BY id;
+
+-- name: part_exists
+SELECT 1 FROM import_part WHERE id = :id;
 
 -- name: set_posting
 UPDATE import_part SET state = 'posting', job_id = '', name_digest = :name_digest, fetched_at_ms = NULL
-WHERE id = :id AND state IN ('ready', 'posting');
+WHERE id = :id AND state = 'ready';
 
 -- name: set_running
-UPDATE import_part SET state = 'running', job_id = :job_id WHERE id = :id AND state = 'posting';
+UPDATE import_part SET state = 'running', job_id = :job_id, doubt = '', doubt_ends_at_ms = NULL
+WHERE id = :id AND name_digest = :name_digest AND job_id = '' AND state IN ('posting', 'in_doubt');
 
 -- name: count_job
 UPDATE bulk_import SET jobs = jobs + 1 WHERE id = :import_id;
 
--- name: void_name
-UPDATE import_part SET name_digest = NULL WHERE id = :id;
+-- name: take_name_back
+-- Only as long as nobody has fetched the file: then nobody ever will, and Cordial cannot carry it out.
+UPDATE import_part SET state = 'ready', job_id = '', name_digest = NULL
+WHERE id = :id AND state IN ('ready', 'posting', 'running') AND fetched_at_ms IS NULL;
+
+-- name: set_in_doubt
+UPDATE import_part SET state = 'in_doubt', doubt = :doubt, doubt_ends_at_ms = coalesce(fetched_at_ms, :now_ms) + :limit_ms
+WHERE id = :id AND state IN ('posting', 'running');
+
+-- name: end_doubt
+UPDATE import_part SET state = 'releasing', name_digest = NULL WHERE import_id = :import_id AND state = 'in_doubt';
 
 -- name: repeat_part
 UPDATE import_part SET
-    state = 'ready', strategy = :strategy, missing = :missing, tries = tries + :failed, job_id = '',
-    name_digest = NULL, fetched_at_ms = NULL
+    state = 'ready', strategy = :strategy, missing = :missing, tries = :tries, job_id = '', name_digest = NULL,
+    fetched_at_ms = NULL, doubt = '', doubt_ends_at_ms = NULL
 WHERE id = :id;
 
 -- name: end_part
@@ -94,17 +114,26 @@ DELETE FROM import_part WHERE id = :id;
 -- name: note_reason
 UPDATE bulk_import SET reason = :reason WHERE id = :import_id;
 
+-- name: held_back
+-- The pending changes of contacts for which nothing is sent at the moment, by segment.
+SELECT member.segment_id, count(*)
+FROM (SELECT DISTINCT contact FROM import_change WHERE account_id = :account_id) AS sent
+CROSS JOIN member ON member.account_id = :account_id AND member.contact = sent.contact
+    AND member.state = (SELECT number FROM member_state WHERE name = 'pending')
+GROUP BY member.segment_id;
+
 -- name: file
 SELECT part.id, import_id, part.state, strategy, after_contact, last_contact, part.contacts, joining, missing, tries,
-    job_id, fetched_at_ms, contacts_bytes, joining_bytes, bulk_import.segments, account.name
+    job_id, fetched_at_ms, name_digest, doubt, doubt_ends_at_ms, contacts_bytes, joining_bytes, bulk_import.segments,
+    account.name
 FROM import_part AS part
 JOIN bulk_import ON bulk_import.id = part.import_id
 JOIN account ON account.id = bulk_import.account_id
-WHERE name_digest = :name_digest AND part.state IN ('posting', 'running');
+WHERE name_digest = :name_digest AND part.state IN ('posting', 'running', 'in_doubt');
 
 -- name: note_fetched
 UPDATE import_part SET fetched_at_ms = coalesce(fetched_at_ms, :now_ms)
-WHERE id = :id AND name_digest = :name_digest;
+WHERE id = :id AND name_digest = :name_digest AND state IN ('posting', 'running', 'in_doubt');
 
 -- name: lines
 -- Rows as they stand in the file, and the last one's contact. A list that the import does not change for a contact gets
@@ -112,7 +141,7 @@ WHERE id = :id AND name_digest = :name_digest;
 SELECT max(contact), group_concat(substr(contact, 7) || :status || cells, char(10)) || char(10)
 FROM (
     SELECT gathered.contact, (
-        SELECT group_concat(',' || coalesce(change.wanted, member.wanted, :null_marker), '')
+        SELECT group_concat(:delimiter || coalesce(change.wanted, member.wanted, :null_marker), '')
         FROM json_each(:segments) AS entry
         LEFT JOIN import_change AS change
             ON change.account_id = :account_id AND change.contact = gathered.contact
@@ -163,3 +192,42 @@ WHERE (account_id, contact, segment_id) IN (
     WHERE account_id = :account_id AND contact > :after AND contact <= :last AND (wanted = 0 OR NOT :leaving_only)
     LIMIT :limit
 );
+
+-- What people look at of imports. Nothing below counts contacts.
+
+-- name: imports
+SELECT bulk_import.id, account.name AS account, bulk_import.state, bulk_import.contacts, bulk_import.jobs,
+    bulk_import.settled, bulk_import.released, bulk_import.reason,
+    bulk_import.started_at_ms AS started_at, bulk_import.ended_at_ms AS ended_at,
+    (
+        SELECT json_group_array(json_object('id', segment.id, 'list_name', segment.list_name))
+        FROM json_each(bulk_import.segments) AS entry JOIN segment ON segment.id = entry.value
+    ) AS lists
+FROM bulk_import JOIN account ON account.id = bulk_import.account_id
+WHERE bulk_import.id BETWEEN :first AND :last
+    AND (:account IS NULL OR account.name = :account)
+    AND (:list_id IS NULL OR :list_id IN (SELECT value FROM json_each(bulk_import.segments)))
+    AND (:state IS NULL OR bulk_import.state = :state)
+ORDER BY bulk_import.id DESC
+LIMIT :limit;
+
+-- name: part_views
+SELECT id, state, strategy, job_id, contacts, tries, fetched_at_ms AS fetched_at, doubt,
+    doubt_ends_at_ms AS doubt_ends_at
+FROM import_part WHERE import_id = :import_id ORDER BY id;
+
+-- name: journey
+-- Of the contact's changes in the import the one of the list in question comes first. A part that is in the middle of
+-- being settled no longer has its first contacts here.
+SELECT bulk_import.id AS import_id, coalesce(part.job_id, '') AS job_id, bulk_import.started_at_ms AS started_at,
+    coalesce(change.segment_id = member.segment_id AND change.wanted = member.wanted, 0) AS carries_change
+FROM segment
+JOIN bulk_import ON bulk_import.account_id = segment.account_id AND bulk_import.state <> 'ended'
+JOIN import_change AS change ON change.account_id = segment.account_id AND change.contact = :contact
+LEFT JOIN member ON member.account_id = segment.account_id AND member.contact = :contact
+    AND member.segment_id = segment.id
+LEFT JOIN import_part AS part ON part.import_id = bulk_import.id AND part.after_contact < :contact
+    AND part.last_contact >= :contact
+WHERE segment.id = :list_id
+ORDER BY change.segment_id = segment.id DESC
+LIMIT 1;

@@ -1,0 +1,124 @@
+"""What Cordial may still do counts as in flight (R5), and an import goes on from whatever the store says of it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.errors import StoreUnavailableError
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.imports.faults import ImportFault
+from service.sandbox.imports.jobs import ImportJobs
+from service.store.sqlite.imports import Imports
+from tests.import_fixtures import POST_IMPORT, add_contacts, importing, imports_of, set_timings
+from tests.service_fixtures import World, users
+
+STEPS = (
+    "current", "outcome", "begin", "gather_some", "set_posting", "set_running", "send_again", "settle_some", "file",
+    "note_fetched", "expected_counts",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    set_timings(
+        monkeypatch, repeat=0.1, recount=(0.0, 0.1), store_retry=0.05, first_look=0.1, max_look=0.2, max_doubt_look=0.2
+    )
+
+
+@pytest.mark.parametrize("job_is_listed", [True, False])
+async def test_five_lost_answers_do_not_put_people_back_on_the_list(tmp_path, monkeypatch, job_is_listed):
+    """Cordial takes and fetches the file, the answer is lost, Heap removes everybody, Cordial carries it out later."""
+    if not job_is_listed:
+        find = ImportJobs.find
+        # Then the id in what Cordial posts at the job's end tells which job it was.
+        monkeypatch.setattr(ImportJobs, "find", lambda jobs, _query: find(jobs, {"status": "None"}))
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(200))
+        world.cordial.imports.faults.add(ImportFault(times=5, held_seconds=3.0))
+        lost = Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", times=5, seconds=0.5)
+        world.cordial.faults.add(lost)
+        await world.deliver("Active Users", users(200))
+        await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'in_doubt'"))
+        await world.deliver("Active Users", ["other@example.com"], users(200))
+        await world.until(lambda: "other@example.com" in world.members("ActiveUsers"))
+        assert [call for call in world.contact_calls() if "other" not in call.contact] == []
+        assert len(world.calls(POST_IMPORT)) == 1
+        await world.settled()
+        await asyncio.sleep(0.2)
+        assert world.members("ActiveUsers") == ["other@example.com"]
+
+
+async def test_a_job_that_stands_still_with_its_file_keeps_its_contacts(tmp_path, monkeypatch):
+    set_timings(monkeypatch, patience_fetched=0.5)
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(100))
+        world.cordial.imports.faults.add(ImportFault(held_seconds=3.0))
+        await world.deliver("Active Users", users(100))
+        await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'in_doubt'"))
+        await world.deliver("Active Users", [], users(100))
+        await world.settled()
+        assert world.members("ActiveUsers") == []
+
+
+async def test_what_is_in_doubt_survives_a_restart_and_an_operator_can_end_it(tmp_path):
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(100))
+        world.cordial.imports.faults.add(ImportFault(held_seconds=600))
+        world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
+        await world.deliver("Active Users", users(100))
+        await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'in_doubt'"))
+        await world.restart()
+        await asyncio.sleep(0.3)
+        assert world.contact_calls() == []
+        importer = world.service.deliverer.importer("acme")
+        assert importer is not None
+        assert await importer.end_doubt(world.rows("SELECT id FROM bulk_import")[0][0]) == 1
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(100))
+
+
+class Failing:
+    """Fails the nth step that is asked of the store's imports, before or after it is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
+        self.left = number
+        for name in STEPS:
+            monkeypatch.setattr(Imports, name, self._wrap(getattr(Imports, name), after=after))
+
+    def _wrap(self, step: Any, *, after: bool) -> Any:
+        async def failing(*arguments: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left:
+                return await step(*arguments, **named)
+            if after:
+                await step(*arguments, **named)
+            raise StoreUnavailableError("told to fail")
+
+        return failing
+
+
+async def import_over(world: World) -> None:
+    await world.until(lambda: not world.rows("SELECT 1 FROM bulk_import WHERE state <> 'ended'"))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["failed", "answer lost"])
+async def test_whichever_step_fails_the_import_goes_on_by_itself(tmp_path, monkeypatch, after):
+    number, is_reached = 2, True
+    while is_reached:
+        with monkeypatch.context() as patch:
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            async with importing(directory) as world:
+                failing = Failing(patch, number - 1, after=after)
+                add_contacts(world, users(40))
+                await world.deliver("Active Users", users(60))
+                await world.settled()
+                await import_over(world)
+                assert world.members("ActiveUsers") == sorted(users(60))
+                assert world.rows("SELECT count(*) FROM import_change") == [(0,)]
+                assert imports_of(world)[0][0] == 60
+                is_reached = failing.left <= 0
+        number += 3 if number > 6 else 1
+        if number > 26:
+            break
