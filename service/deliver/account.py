@@ -9,6 +9,7 @@ from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, settler
+from service.deliver.cordial.answers import MAX_WAIT_SECONDS
 from service.deliver.cordial.client import CordialClient
 from service.deliver.imports.importer import Importer
 from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
@@ -21,8 +22,6 @@ from service.model.accounts import AccountState, AccountStatus
 from service.store.port import Store
 from service.supervision import Supervisor
 
-# What Cordial asks for is far less; more would be a clock that was put right between two runs.
-_LONGEST_HOLD_SECONDS = 3_600.0
 _NOTEWORTHY_MS = 500
 
 
@@ -79,7 +78,7 @@ class SendingAccount:
 
         Raises `StoreUnavailableError` when lists or imports cannot be read; it can then be called again.
         """
-        self.line.wait_first(min(hold_seconds, _LONGEST_HOLD_SECONDS))
+        self.line.wait_first(min(hold_seconds, MAX_WAIT_SECONDS))
         await self.lists.start(self._supervisor)
         try:
             await self.importer.start(self.pool.between_claims, self._supervisor)

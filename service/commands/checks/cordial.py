@@ -13,14 +13,17 @@ from service.commands.checks.findings import Findings
 from service.commands.checks.lists import CordialNames, check_lists
 from service.commands.outgoing import local_address_towards
 from service.config.settings import AccountSettings
-from service.deliver.cordial.answers import Answer, AnswerKind, classify
+from service.deliver.cordial import requests
+from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.cordial.evidence import read_answer
+from service.deliver.cordial.requests import Request
 from service.model.lists import Segment
 
 # Cordial's `Date` has whole seconds, and the answer is a moment on its way.
 _LEAST_CLOCK_ERROR_SECONDS = 2.0
 _REFUSED = {"unauthorized", "forbidden"}
 # Reserved for documentation: nobody has it, so the answer tells of the permission alone.
-_NOBODY = "email:heap-cordial-check%40example.invalid"
+_NOBODY = "email:heap-cordial-check@example.invalid"
 _WRITES = ("Add a list", "Add a contact", "Update a contact")
 
 
@@ -54,15 +57,15 @@ async def _check(
     session: aiohttp.ClientSession, where: str, account: AccountSettings, segments: Iterable[Segment]
 ) -> Findings:
     findings = Findings()
-    lists = await _ask(session, "v2/accountlists")
+    lists = await _ask(session, requests.all_lists())
     findings.faults += _clock_faults(where, account, lists.date)
     asked = {"Get lists": lists.answer}
     if lists.answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND} or lists.answer.reason in _REFUSED:
         list_ids = list(_list_names(lists.answer))
-        asked["Get a single list"] = (await _ask(session, f"v2/accountlists/{list_ids[0] if list_ids else 0}")).answer
-        asked["Get a single contact"] = (await _ask(session, f"v2/contacts/{_NOBODY}")).answer
+        asked["Get a single list"] = (await _ask(session, requests.get_list(list_ids[0] if list_ids else "0"))).answer
+        asked["Get a single contact"] = (await _ask(session, requests.get_contact(_NOBODY))).answer
     if account.public_url:
-        asked["Get a single job"] = (await _ask(session, "v2/jobs/000000000000000000000000")).answer
+        asked["Get a single job"] = (await _ask(session, requests.get_job("000000000000000000000000"))).answer
     refused = [permission for permission, answer in asked.items() if answer.reason in _REFUSED]
     if len(refused) == len(asked):
         findings.faults.append(_refused_altogether(where, account, lists.answer))
@@ -92,7 +95,7 @@ async def _check_names(
     segments: Iterable[Segment],
 ) -> Findings:
     findings = Findings()
-    answer = (await _ask(session, "v2/accountcontactattributes")).answer
+    answer = (await _ask(session, requests.contact_attributes())).answer
     rows = answer.body if answer.kind is AnswerKind.DONE and isinstance(answer.body, list) else None
     if rows is None:
         findings.notes.append(
@@ -109,9 +112,10 @@ async def _check_names(
     return findings
 
 
-async def _ask(session: aiohttp.ClientSession, path: str) -> _Asked:
+async def _ask(session: aiohttp.ClientSession, request: Request) -> _Asked:
+    path = f"{requests.VERSION_PATH[1:]}{request.path}"
     async with session.get(path, allow_redirects=False) as response:
-        answer = classify(response.status, response.headers, await response.read(), wall_ms())
+        answer = read_answer(request, response.status, response.headers, await response.read(), wall_ms())
         return _Asked(answer, response.headers.get("Date", ""))
 
 

@@ -1,23 +1,26 @@
-"""What an answer of Cordial means: one pure function from status, headers and body to a closed set of kinds.
+"""Answers of Cordial's as typed values. Whatever comes from outside is bounded here; nothing raises.
 
-Cordial's error bodies come in several shapes, and what stands in front of it (a proxy, a firewall) answers in HTML;
-nothing here assumes JSON before it has seen it, and nothing raises.
+What an answer proves is judged in `evidence.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
-_MESSAGE_LIMIT = 500
-_NOT_FOUND_KEYS = {"RECORD_NOT_FOUND", "CONTACTS_CONTACT_NOT_FOUND", "ACCOUNT_LISTS_NOT_FOUND"}
-_NOT_FOUND_WORDS = ("not found", "doesn't exist", "does not exist")
-_UNKNOWN_KEY_WORDS = "not part of the schema"
-# Cordial's words when a path names a key that is not a secondary key of the account: no contact is at fault.
-_SEARCH_FIELD_WORDS = "search field is not correct"
-_decode = msgspec.json.Decoder().decode
+_MAX_MESSAGE = 500
+# How deep Cordial's words are looked for, and in how many places: its own errors nest three levels.
+_MAX_DEPTH = 6
+_MAX_PLACES = 200
+# R8: no wait is longer than this, whatever a header says.
+MAX_WAIT_SECONDS = 21_600.0
+_MAX_COUNT = 2**53
+# A number this near to now, in days, is a moment and not a duration: seconds or milliseconds since 1970.
+_MOMENT_WITHIN_SECONDS = 7 * 86_400.0
 
 
 class AnswerKind(StrEnum):
@@ -42,23 +45,79 @@ class AnswerKind(StrEnum):
 class Limits(msgspec.Struct, frozen=True, gc=False):
     """What the headers say of the rate limit; seconds from now, None where nothing was said.
 
-    `limit`: the most calls in a period, of which `remaining` are left until `reset_seconds` have passed.
+    `limit`: the most calls in a period, of which `remaining` are left until `reset_seconds` have passed. `is_cut`: more
+    than six hours were asked for, and six are kept to.
     """
 
     retry_after_seconds: float | None = None
     remaining: int | None = None
     reset_seconds: float | None = None
     limit: int | None = None
+    is_cut: bool = False
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a refused call is to wait; 0 where the headers do not say."""
+        return max(self.retry_after_seconds or 0.0, self.reset_seconds or 0.0)
 
 
 NO_LIMITS = Limits()
+
+Identifier = Annotated[int, Meta(ge=0, le=_MAX_COUNT)] | Annotated[str, Meta(min_length=1, max_length=200)]
+_Name = Annotated[str, Meta(max_length=1_000)]
+
+
+class ListRow(msgspec.Struct, frozen=True):
+    """A list as Cordial's contract describes it."""
+
+    id: Identifier
+    name: _Name
+    count: Annotated[int, Meta(ge=0, le=_MAX_COUNT)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class AttributeRow(msgspec.Struct, frozen=True):
+    """A contact attribute; its key shares a namespace with lists."""
+
+    key: str = ""
+    name: str = ""
+    unique: Any = False
+
+
+class _ContactAttributes(msgspec.Struct, frozen=True):
+    lists: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ContactRow(msgspec.Struct, frozen=True):
+    """A contact as it is read; `lists` stands beside its attributes or among them, by Cordial's recorded answers."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=200)] = msgspec.field(name="_id")
+    lists: list[str] | msgspec.UnsetType = msgspec.UNSET
+    attributes: _ContactAttributes | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def list_names(self) -> frozenset[str]:
+        """The names of the lists that the contact is on."""
+        if not isinstance(self.lists, msgspec.UnsetType):
+            return frozenset(self.lists)
+        if not isinstance(self.attributes, msgspec.UnsetType) and not isinstance(
+            self.attributes.lists, msgspec.UnsetType
+        ):
+            return frozenset(self.attributes.lists)
+        return frozenset()
+
+
+class JobRow(msgspec.Struct, frozen=True):
+    """A job, such as an import; its figures are read where imports are judged."""
+
+    status: Annotated[str, Meta(max_length=100)]
 
 
 class Answer(msgspec.Struct, frozen=True):
     """An answer, or the lack of one: `status` is None when none came.
 
-    `reason` is a stable word for grouping, `message` Cordial's own words, `unknown_keys` the keys of the request that
-    Cordial has neither as a list nor as an attribute.
+    `reason` is a stable word for grouping, `message` Cordial's own words, `unknown_keys` the lists of the request that
+    Cordial does not know. `body` is the document, which has the documented shape where the kind is `done`; `contact` is
+    what was read of one. `is_own`: the answer is about what was asked for and nobody else; other calls of its kind pass.
     """
 
     kind: AnswerKind
@@ -66,8 +125,10 @@ class Answer(msgspec.Struct, frozen=True):
     reason: str = ""
     message: str = ""
     body: Any = None
+    contact: ContactRow | None = None
     unknown_keys: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
+    is_own: bool = False
 
 
 WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="what was to be sent is to be sent no more")
@@ -75,115 +136,66 @@ WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="what was to 
 
 def no_answer(reason: str, message: str) -> Answer:
     """Return what a timeout or a broken connection amounts to."""
-    return Answer(AnswerKind.UNAVAILABLE, None, reason, message)
+    return Answer(AnswerKind.UNAVAILABLE, None, reason, message[:_MAX_MESSAGE])
 
 
-def classify(status: int, headers: Mapping[str, str], raw: bytes, now_ms: int) -> Answer:
-    """Return what Cordial's answer means; `now_ms` serves a `Retry-After` given as a date."""
-    limits = read_limits(headers, now_ms)
-    try:
-        body = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        body = None
-    if 200 <= status < 300 and _is_success(body):  # noqa: PLR2004
-        # Nearly every answer; nobody asks what it says.
-        return Answer(AnswerKind.DONE, status, body=body, limits=limits)
-    is_json = isinstance(body, (dict, list))
-    message = _message(body) if is_json else ""
-    fallback = f"HTTP {status}" if is_json else f"HTTP {status} without JSON"
+def words_of(document: Any) -> str:
+    """Return the first words found where Cordial puts them, shortened."""
+    if not isinstance(document, dict):
+        return ""
+    for key in ("message", "messages", "validationErrors", "fieldErrors", "errors", "error"):
+        if text := "; ".join(leaves_of(document.get(key))):
+            return text[:_MAX_MESSAGE]
+    return ""
 
-    def answer(kind: AnswerKind, reason: str, unknown_keys: tuple[str, ...] = ()) -> Answer:
-        return Answer(kind, status, reason, message or fallback, body, unknown_keys, limits)
 
-    if 200 <= status < 300:  # noqa: PLR2004
-        # A login page or a proxy's greeting with status 200 must never pass for a membership that was set.
-        return answer(AnswerKind.REFUSED, "refused") if is_json else answer(AnswerKind.UNAVAILABLE, "not_json")
-    if status == 429:  # noqa: PLR2004
-        return answer(AnswerKind.THROTTLED, "throttled")
-    if status in {401, 403}:
-        reason = "unauthorized" if status == 401 else "forbidden"  # noqa: PLR2004
-        # A firewall in front of Cordial answers in HTML, and perhaps only to what this one request holds.
-        return answer(AnswerKind.UNAUTHORIZED if is_json else AnswerKind.UNAVAILABLE, reason)
-    if not 400 <= status < 500 or status == 408 or not isinstance(body, dict):  # noqa: PLR2004
-        return answer(AnswerKind.UNAVAILABLE, f"http_{status}")
-    return _classify_refusal(answer, status, body, message)
+def leaves_of(value: Any, depth: int = 0) -> Iterator[str]:
+    """Return the texts in a value, as far down and as many as Cordial's own errors may have."""
+    if isinstance(value, str):
+        if value:
+            yield value[:_MAX_MESSAGE]
+        return
+    if depth == _MAX_DEPTH:
+        return
+    items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    for item in items[:_MAX_PLACES]:
+        yield from leaves_of(item, depth + 1)
 
 
 def read_limits(headers: Mapping[str, str], now_ms: int) -> Limits:
-    """Read `Retry-After` (seconds or a date) and `X-Rate-Limit-*`; `-Reset` counts seconds in Cordial's articles."""
-    retry_after = _retry_after(headers.get("Retry-After"), now_ms)
+    """Read `Retry-After` (seconds or a date) and `X-Rate-Limit-*`; `-Reset` counts seconds in Cordial's articles.
+
+    Either may be a moment after all, in seconds or milliseconds since 1970. No wait is longer than six hours.
+    """
+    retry_after = _seconds(headers.get("Retry-After"), now_ms)
     remaining = _number(headers.get("X-Rate-Limit-Remaining"))
-    reset = _number(headers.get("X-Rate-Limit-Reset"))
+    reset = _seconds(headers.get("X-Rate-Limit-Reset"), now_ms)
     limit = _number(headers.get("X-Rate-Limit-Limit"))
     if retry_after is None and remaining is None and reset is None and limit is None:
         return NO_LIMITS
-    if reset is not None and reset > 1_000_000_000:  # noqa: PLR2004  an epoch after all
-        reset = max(0.0, reset - now_ms / 1000)
     return Limits(
-        retry_after, None if remaining is None else int(remaining), reset, None if limit is None else int(limit)
+        None if retry_after is None else min(retry_after, MAX_WAIT_SECONDS),
+        None if remaining is None else int(min(remaining, _MAX_COUNT)),
+        None if reset is None else min(reset, MAX_WAIT_SECONDS),
+        None if limit is None else int(min(limit, _MAX_COUNT)),
+        max(retry_after or 0.0, reset or 0.0) > MAX_WAIT_SECONDS,
     )
 
 
-def _is_success(body: Any) -> bool:
-    if isinstance(body, dict):
-        return not (body.get("errors") or body.get("error") or body.get("success") is False)
-    return isinstance(body, list)
-
-
-def _classify_refusal(answer: Any, status: int, body: dict[str, Any], message: str) -> Answer:
-    words = message.lower()
-    unknown_keys = _unknown_keys(body)
-    if body.get("errorKey") in _NOT_FOUND_KEYS or (status in {404, 422} and any(w in words for w in _NOT_FOUND_WORDS)):
-        result: Answer = answer(AnswerKind.NOT_FOUND, "not_found")
-    elif status == 404:  # noqa: PLR2004  a route, not a record: the base URL or a proxy is at fault
-        result = answer(AnswerKind.UNAVAILABLE, "http_404")
-    elif unknown_keys:
-        result = answer(AnswerKind.REFUSED, "unknown_key", unknown_keys)
-    elif _SEARCH_FIELD_WORDS in words:
-        result = answer(AnswerKind.MISCONFIGURED, "not_a_secondary_key")
-    else:
-        result = answer(AnswerKind.REFUSED, "refused")
-    return result
-
-
-def _unknown_keys(body: dict[str, Any]) -> tuple[str, ...]:
-    for holder in (body.get("messages"), body):
-        errors = holder.get("validationErrors") if isinstance(holder, dict) else None
-        if isinstance(errors, dict):
-            return tuple(key for key, text in errors.items() if _UNKNOWN_KEY_WORDS in str(text))
-    return ()
-
-
-def _message(body: Any) -> str:
-    """Return the first words found where Cordial puts them."""
-    if not isinstance(body, dict):
-        return ""
-    for key in ("message", "messages", "validationErrors", "fieldErrors", "errors", "error"):
-        text = _flatten(body.get(key))
-        if text:
-            return text[:_MESSAGE_LIMIT]
-    return ""
-
-
-def _flatten(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return "; ".join(filter(None, (_flatten(item) for item in value.values())))
-    if isinstance(value, list):
-        return "; ".join(filter(None, (_flatten(item) for item in value)))
-    return ""
-
-
-def _retry_after(value: str | None, now_ms: int) -> float | None:
+def _seconds(value: str | None, now_ms: int) -> float | None:
+    """Return how long from now a header means, by a duration or by a moment."""
     if value is None:
         return None
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds
+    number = _number(value)
+    now = now_ms / 1000
+    if number is not None:
+        moments = [moment - now for moment in (number, number / 1000) if abs(moment - now) < _MOMENT_WITHIN_SECONDS]
+        return max(0.0, moments[0]) if moments else number
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now_ms / 1000)
-    except ValueError:
+        moment = parsedate_to_datetime(value)
+        # "-0000" says that the zone is not known; the time is UTC all the same (RFC 5322).
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError, TypeError):
         return None
 
 

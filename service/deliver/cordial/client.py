@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import zlib
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -13,7 +14,8 @@ from yarl import URL
 
 from service.clock import wall_ms
 from service.config.secrets import CachedSecret
-from service.deliver.cordial.answers import Answer, AnswerKind, classify, no_answer
+from service.deliver.cordial.answers import Answer, AnswerKind, no_answer
+from service.deliver.cordial.evidence import read_answer
 from service.deliver.cordial.requests import VERSION_PATH, Request
 
 # What is read of an answer; Cordial's are small, and a proxy's page may be anything.
@@ -68,6 +70,7 @@ def make_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
         request_class=_GuardedRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
     )
     # aiohttp would repeat a PUT by itself when a connection it reused turns out to be cut: a call that the limiter
     # never allowed, and two at a time for one contact. There is no public switch.
@@ -97,7 +100,7 @@ class CordialClient:
         Raises `NotPermittedError` if the gate is closed when the request is about to be written.
         """
         try:
-            headers = {"Authorization": self._authorization()}
+            headers = {"Authorization": self._authorization(), "Accept-Encoding": "identity"}
         except (OSError, LookupError) as error:
             return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
         _gate.set(gate)
@@ -113,7 +116,8 @@ class CordialClient:
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
-                return classify(response.status, response.headers, await _read(response), wall_ms())
+                raw = await _read(response)
+                return read_answer(request, response.status, response.headers, raw, wall_ms())
         except TimeoutError:
             return no_answer("timeout", f"no answer within {self._timeout.total:g} seconds")
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
@@ -128,9 +132,10 @@ class CordialClient:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body, cut where it is larger than any answer of Cordial's (and so no JSON any more)."""
-    if (response.content_length or _MAX_ANSWER_BYTES) < _MAX_ANSWER_BYTES:
-        return await response.read()
+    """Return the body, cut where it is larger than any answer of Cordial's (and so no JSON any more).
+
+    It is unfolded here if it came compressed although that was not asked for: a few bytes may unfold to gigabytes.
+    """
     parts: list[bytes] = []
     size_bytes = 0
     async for part in response.content.iter_any():
@@ -138,4 +143,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         size_bytes += len(part)
         if size_bytes >= _MAX_ANSWER_BYTES:
             break
-    return b"".join(parts)
+    raw = b"".join(parts)
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    return raw if encoding == "identity" else _unfold(raw, encoding)
+
+
+def _unfold(raw: bytes, encoding: str) -> bytes:
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        return b""
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(raw, _MAX_ANSWER_BYTES)
+    except zlib.error:
+        return b""
