@@ -89,7 +89,7 @@ class Service:
         self.deliverer = deliverer
         self.supervisor = supervisor
         self.folder = Folder(store, deliverer.wake)
-        self.keys = ApiKeys(settings.server.api_keys)
+        self.keys = ApiKeys(settings.server.api_keys, settings.api_keys)
         self.webhook = receive_routes.Webhook(
             settings.accounts,
             store,
@@ -150,7 +150,7 @@ class Service:
             settings.accounts, max_backlog=settings.store.max_backlog, retention_days=settings.store.retention_days
         )
         self.metrics.counting.add(settings.accounts)
-        self.keys.accept(settings.server.api_keys)
+        self.keys.accept(settings.server.api_keys, settings.api_keys)
         self.webhook.serve(settings.accounts, max_body_bytes=settings.server.max_body_bytes)
         self.deliverer.set_batching(settings.store)
         await self.deliverer.apply(

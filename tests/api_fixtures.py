@@ -9,7 +9,14 @@ import aiohttp
 import msgspec
 
 from service.app import running_service
-from service.config.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
+from service.config.settings import (
+    ApiKeySettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
 from tests.service_fixtures import ACCOUNT, World
@@ -31,11 +38,17 @@ class ApiWorld(World):
     """A service whose API is asked."""
 
     def __init__(
-        self, directory: Path, *arguments: Any, keys: tuple[SecretReference, ...] | None, **account: Any
+        self,
+        directory: Path,
+        *arguments: Any,
+        keys: tuple[SecretReference, ...] | None,
+        named: dict[str, ApiKeySettings],
+        **account: Any,
     ) -> None:
         super().__init__(directory, *arguments, **account)
         self.api_key_file = directory / "api-key"
         self.api_key_file.write_text(API_KEY + "\n")
+        self._named_keys = named
         self._api_keys = (SecretReference(file=str(self.api_key_file)),) if keys is None else keys
 
     async def start(self, **account: Any) -> None:
@@ -45,6 +58,7 @@ class ApiWorld(World):
             store=StoreSettings(path=str(self._store_file), settle_interval_seconds=0.02),
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
+            api_keys=self._named_keys,
         )
         self._service = await self._stack.enter_async_context(running_service(settings))
 
@@ -68,11 +82,14 @@ class ApiWorld(World):
 
 @contextlib.asynccontextmanager
 async def asking(
-    directory: Path, keys: tuple[SecretReference, ...] | None = None, **account: Any
+    directory: Path,
+    keys: tuple[SecretReference, ...] | None = None,
+    named: dict[str, ApiKeySettings] | None = None,
+    **account: Any,
 ) -> AsyncIterator[ApiWorld]:
     """Run a stand-in Cordial and a service that is asked, for as long as the context lasts."""
     async with running_sandbox(SandboxOptions(journal=True)) as sandbox, aiohttp.ClientSession() as session:
-        world = ApiWorld(directory, sandbox, session, keys=keys, **account)
+        world = ApiWorld(directory, sandbox, session, keys=keys, named=named or {}, **account)
         await world.start()
         try:
             yield world

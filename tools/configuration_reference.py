@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of
+from service.config.keys import ACCOUNTS, API_KEYS, SECTIONS, SecretKey, ValueKey, keys_of
 from service.config.reading import ENVIRONMENT_PREFIX
 from service.config.reloading import takes_effect_by_reload
-from service.config.settings import AccountSettings
+from service.config.settings import AccountSettings, ApiKeySettings
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs/configuration.md"
@@ -24,7 +24,11 @@ _INTRODUCTION = """\
 Made by `make docs` from the settings themselves and from what [config.toml](../config.toml) says about them; change it
 there. That file begins with what holds for all keys:
 """
-_TABLES: dict[str, type[msgspec.Struct]] = {**SECTIONS, f"{ACCOUNTS}.acme": AccountSettings}
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    **SECTIONS,
+    f"{API_KEYS}.marketing": ApiKeySettings,
+    f"{ACCOUNTS}.acme": AccountSettings,
+}
 _HEADER = re.compile(r"#?\[([\w.]+)\]")
 _KEY = re.compile(r"#?(\w+) = ")
 # In a comment: an example to be copied, not prose.

@@ -16,6 +16,7 @@ from service.commands.terminal import one_line
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
+from service.observe.api.authentication import Role
 from service.web.tls import TlsFiles, fingerprint
 
 _TIMEOUT_SECONDS = 60.0
@@ -29,12 +30,12 @@ class ClientError(Exception):
 
 
 class ApiClient:
-    """Asks one service, with the first API key of its own configuration."""
+    """Asks one service, with that API key of its own configuration that may do most."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._session = session
         self._root = f"{local_url(settings.server)}/api/v1"
-        token = base64.b64encode(f"{_api_key(settings.server)}:".encode()).decode("ascii")
+        token = base64.b64encode(f"{_api_key(settings)}:".encode()).decode("ascii")
         self._headers = {"Authorization": f"Basic {token}"}
 
     async def get(self, path: str, **query: object) -> Any:
@@ -163,10 +164,11 @@ async def _run(settings: Settings, work: Callable[[ApiClient], Awaitable[int]]) 
         return await work(ApiClient(session, settings))
 
 
-def _api_key(server: ServerSettings) -> str:
-    for reference in server.api_keys:
+def _api_key(settings: Settings) -> str:
+    named = sorted(settings.api_keys.values(), key=lambda key: Role[key.role.upper()], reverse=True)
+    for reference in [*settings.server.api_keys, *(key.key for key in named)]:
         try:
             return reference.read()
         except (OSError, LookupError) as error:
             raise ClientError(f"the API key cannot be read: {error}") from error
-    raise ClientError("no API key is configured; set server.api_key_file or server.api_key_env")
+    raise ClientError("no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]")

@@ -41,7 +41,7 @@ async def doubt_about_store(settings: Settings) -> Doubt | None:
 
 async def _ask(settings: Settings, url: str) -> ServiceDocument | None:
     async with session_for(settings) as session:
-        if not settings.server.api_keys or not await is_alive(session, url):
+        if not (settings.server.api_keys or settings.api_keys) or not await is_alive(session, url):
             return None
         try:
             return msgspec.convert(await ApiClient(session, settings).get("service"), ServiceDocument)

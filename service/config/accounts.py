@@ -1,13 +1,13 @@
-"""The rules of `[accounts]` that no single value can keep by itself."""
+"""The rules of `[accounts]` and `[api_keys]` that no single value can keep by itself."""
 
 import ipaddress
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.config.keys import ACCOUNTS
+from service.config.keys import ACCOUNTS, API_KEYS
 from service.config.reading import Faults, KeyPath, read_fields
-from service.config.settings import RESERVED_LIST_NAMES, AccountSettings
+from service.config.settings import RESERVED_LIST_NAMES, AccountSettings, ApiKeySettings
 
 # No double underscore, none at an end: with them, a variable HEAP_CORDIAL__ACCOUNTS__… could not be taken apart.
 _NAME = re.compile(r"(?!.*__)(?!_)[a-z0-9_-]{1,64}(?<!_)\Z")
@@ -22,12 +22,7 @@ def read_accounts(tables: dict[str, Any], faults: Faults) -> dict[str, AccountSe
     for name, table in tables.items():
         path = (ACCOUNTS, name)
         before = len(faults.lines)
-        if not _NAME.match(name):
-            faults.add(
-                path,
-                "an account's name must be at most 64 lower-case letters, digits, `-` and `_`, "
-                "without `_` at either end or twice in a row",
-            )
+        _check_name("an account's", path, faults)
         fields = read_fields(AccountSettings, table, path, faults)
         fields_of[name] = fields
         _check_base_url(fields, path, faults)
@@ -38,6 +33,28 @@ def read_accounts(tables: dict[str, Any], faults: Faults) -> dict[str, AccountSe
             accounts[name] = AccountSettings(name=name, **fields)
     _check_id_tokens(fields_of, faults)
     return accounts
+
+
+def read_api_keys(tables: dict[str, Any], faults: Faults) -> dict[str, ApiKeySettings]:
+    """Return the API keys without fault; the faults of all are noted."""
+    keys: dict[str, ApiKeySettings] = {}
+    for name, table in tables.items():
+        path = (API_KEYS, name)
+        before = len(faults.lines)
+        _check_name("an API key's", path, faults)
+        fields = read_fields(ApiKeySettings, table, path, faults)
+        if len(faults.lines) == before:
+            keys[name] = ApiKeySettings(name=name, **fields)
+    return keys
+
+
+def _check_name(whose: str, path: KeyPath, faults: Faults) -> None:
+    if not _NAME.match(path[-1]):
+        faults.add(
+            path,
+            f"{whose} name must be at most 64 lower-case letters, digits, `-` and `_`, "
+            "without `_` at either end or twice in a row",
+        )
 
 
 def _check_base_url(fields: dict[str, Any], path: KeyPath, faults: Faults) -> None:

@@ -6,13 +6,23 @@ from typing import Any, Literal
 import msgspec
 from msgspec import inspect
 
-from service.config.settings import AccountSettings, LogSettings, SecretReference, ServerSettings, StoreSettings
+from service.config.settings import (
+    AccountSettings,
+    ApiKeySettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    StoreSettings,
+)
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {"server": ServerSettings, "store": StoreSettings, "log": LogSettings}
 ACCOUNTS = "accounts"
+API_KEYS = "api_keys"
+# Sections that hold one table for each name, such as `[accounts.acme]`.
+NAMED: dict[str, type[msgspec.Struct]] = {API_KEYS: ApiKeySettings, ACCOUNTS: AccountSettings}
 
-# Not keys: an account's name is the name of its table.
-_FIELDS_WITHOUT_KEY = {(AccountSettings, "name")}
+# Not keys: the name of an account or an API key is the name of its table.
+_FIELDS_WITHOUT_KEY = {(settings, "name") for settings in NAMED.values()}
 
 
 class ValueKey(msgspec.Struct, frozen=True):

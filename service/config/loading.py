@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from service.config.accounts import read_accounts
-from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, keys_of
+from service.config.accounts import read_accounts, read_api_keys
+from service.config.keys import ACCOUNTS, API_KEYS, NAMED, SECTIONS, SecretKey, keys_of
 from service.config.reading import ENVIRONMENT_PREFIX, UNECHOED_KEYS, Faults, read_document, read_fields
 from service.config.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
 from service.errors import ConfigurationError
@@ -25,8 +25,8 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     document = read_document(path, environment)
     faults = Faults(document)
     for section in document.tables:
-        if section not in {*SECTIONS, ACCOUNTS}:
-            faults.unknown((section,), [*SECTIONS, ACCOUNTS])
+        if section not in {*SECTIONS, *NAMED}:
+            faults.unknown((section,), [*SECTIONS, *NAMED])
     fields = {
         section: read_fields(settings, document.tables.get(section, {}), (section,), faults)
         for section, settings in SECTIONS.items()
@@ -41,6 +41,12 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         faults.add((ACCOUNTS,), f"no account is configured; {_how_to_add_an_account(path)}")
     else:
         accounts = read_accounts(tables, faults)
+    key_tables = document.tables.get(API_KEYS, {})
+    api_keys = {}
+    if isinstance(key_tables, dict):
+        api_keys = read_api_keys(key_tables, faults)
+    else:
+        faults.add((API_KEYS,), "must be tables, one [api_keys.NAME] for each key")
     if faults.lines:
         raise ConfigurationError(faults.lines)
     return Settings(
@@ -48,6 +54,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         store=StoreSettings(**fields["store"]),
         log=LogSettings(**fields["log"]),
         accounts=accounts,
+        api_keys=api_keys,
     )
 
 
@@ -94,7 +101,8 @@ def secret_warnings(settings: Settings) -> list[str]:
 def describe(settings: Settings) -> dict[str, Any]:
     """Return the whole effective configuration under the keys of `config.toml`, secrets only as where they stand."""
     described: dict[str, Any] = {section: _describe_table(getattr(settings, section)) for section in SECTIONS}
-    described[ACCOUNTS] = {name: _describe_table(account) for name, account in settings.accounts.items()}
+    for section in NAMED:
+        described[section] = {name: _describe_table(table) for name, table in getattr(settings, section).items()}
     return described
 
 
@@ -113,7 +121,8 @@ def _describe_table(table: msgspec.Struct) -> dict[str, Any]:
 def _secrets(settings: Settings) -> Iterator[tuple[str, SecretReference]]:
     """Give every secret with the key that names it, such as `accounts.acme.heap_secret_file`."""
     tables: dict[str, msgspec.Struct] = {section: getattr(settings, section) for section in SECTIONS}
-    tables |= {f"{ACCOUNTS}.{name}": account for name, account in settings.accounts.items()}
+    for section in NAMED:
+        tables |= {f"{section}.{name}": table for name, table in getattr(settings, section).items()}
     for path, table in tables.items():
         for key in keys_of(type(table)).values():
             if isinstance(key, SecretKey):

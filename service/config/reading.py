@@ -10,17 +10,17 @@ from typing import Any
 
 import msgspec
 
-from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of, secret_stems
-from service.config.settings import AccountSettings, SecretReference
+from service.config.keys import NAMED, SECTIONS, SecretKey, ValueKey, keys_of, secret_stems
+from service.config.settings import SecretReference
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "HEAP_CORDIAL__"
 _SEPARATOR = "__"
 # accounts, name, key: what stands deeper is an entry of a table such as list_names.
-_ACCOUNT_KEY_DEPTH = 3
+_NAMED_KEY_DEPTH = 3
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_SECRET_IN_CLEAR = re.compile(r"(secret|api_?key|password)s?\Z", re.IGNORECASE)
+_SECRET_IN_CLEAR = re.compile(r"(secret|api_?key|password)s?\Z|\Akey\Z", re.IGNORECASE)
 _ECHOED_CHARACTERS = 60
 # A customer's token: no key to anything by itself, yet nobody's business in a log.
 UNECHOED_KEYS = frozenset({"heap_id_token"})
@@ -58,18 +58,18 @@ class Document:
 
     def _path_of(self, parts: list[str]) -> KeyPath:
         path = [part.lower() for part in parts]
-        if path[0] != ACCOUNTS or len(path) < _ACCOUNT_KEY_DEPTH:
+        if path[0] not in NAMED or len(path) < _NAMED_KEY_DEPTH:
             return tuple(path)
-        accounts = _table(self.tables.get(ACCOUNTS))
+        named = _table(self.tables.get(path[0]))
         # A shell cannot export a name with a dash in it: MY_SHOP also reaches the account my-shop.
-        path[1] = next((name for name in accounts if name.lower() == path[1]), None) or next(
-            (name for name in accounts if name.lower().replace("-", "_") == path[1]), path[1]
+        path[1] = next((name for name in named if name.lower() == path[1]), None) or next(
+            (name for name in named if name.lower().replace("-", "_") == path[1]), path[1]
         )
-        if len(path) > _ACCOUNT_KEY_DEPTH:
-            entries = _table(_table(accounts.get(path[1])).get(path[2]))
-            written = _SEPARATOR.join(parts[_ACCOUNT_KEY_DEPTH:])
+        if len(path) > _NAMED_KEY_DEPTH:
+            entries = _table(_table(named.get(path[1])).get(path[2]))
+            written = _SEPARATOR.join(parts[_NAMED_KEY_DEPTH:])
             entry = next((name for name in entries if name.lower() == written.lower()), written)
-            path[_ACCOUNT_KEY_DEPTH:] = [entry]
+            path[_NAMED_KEY_DEPTH:] = [entry]
         return tuple(path)
 
     def _put(self, path: KeyPath, value: object) -> None:
@@ -121,9 +121,9 @@ def _value_of(path: KeyPath, text: str) -> object:
 
 
 def _key_at(path: KeyPath) -> ValueKey | SecretKey | None:
-    if path[0] == ACCOUNTS and len(path) == _ACCOUNT_KEY_DEPTH:
-        return keys_of(AccountSettings).get(path[2])
-    if path[0] in SECTIONS and len(path) == _ACCOUNT_KEY_DEPTH - 1:
+    if path[0] in NAMED and len(path) == _NAMED_KEY_DEPTH:
+        return keys_of(NAMED[path[0]]).get(path[2])
+    if path[0] in SECTIONS and len(path) == _NAMED_KEY_DEPTH - 1:
         return keys_of(SECTIONS[path[0]]).get(path[1])
     return None
 

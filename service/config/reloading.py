@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from service.config.keys import ACCOUNTS, SECTIONS, SecretKey, ValueKey, keys_of
+from service.config.keys import ACCOUNTS, API_KEYS, NAMED, SECTIONS, SecretKey, ValueKey, keys_of
 from service.config.settings import Settings
 
 _TLS = {"tls_certificate_file", "tls_key_file"}
-# Every other key of these sections was read once, when the service was put together. All keys of accounts can change.
+# Every other key of these sections was read once, when the service was put together. All keys of accounts and API keys can change.
 _CHANGEABLE = {
     "server": {"max_body_bytes", "shutdown_grace_seconds", "api_key_file", "api_key_env", *_TLS},
     "store": {"max_backlog", "retention_days", "settle_batch_results", "settle_interval_seconds"},
@@ -21,7 +21,7 @@ def takes_effect_by_reload(section: str, key: str) -> bool:
 
     Switching TLS on or off cannot, although other files for it can.
     """
-    return section == ACCOUNTS or key in _CHANGEABLE[section]
+    return section in NAMED or key in _CHANGEABLE[section]
 
 
 class Reload(msgspec.Struct, frozen=True):
@@ -59,6 +59,8 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
     for name in running.accounts.keys() & wanted.accounts.keys():
         differing = _different_keys(running.accounts[name], wanted.accounts[name])
         changed += [f"{ACCOUNTS}.{name}.{key.name}" for key in differing]
+    names = running.api_keys.keys() | wanted.api_keys.keys()
+    changed += [f"{API_KEYS}.{name}" for name in names if running.api_keys.get(name) != wanted.api_keys.get(name)]
     return Reload(
         settings=msgspec.structs.replace(wanted, **sections),
         changed=sorted(changed),

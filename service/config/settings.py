@@ -159,6 +159,14 @@ class AccountSettings(msgspec.Struct, frozen=True):
     max_attempts: Annotated[int, Meta(ge=1, le=1_000)] = 5
 
 
+class ApiKeySettings(msgspec.Struct, frozen=True):
+    """`[api_keys.NAME]`: a key to the API, the live page and the commands, for somebody who may do what the role says."""
+
+    name: str
+    key: SecretReference
+    role: Literal["read", "operate", "admin"] = "read"
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The whole configuration."""
 
@@ -166,3 +174,4 @@ class Settings(msgspec.Struct, frozen=True):
     store: StoreSettings
     log: LogSettings
     accounts: dict[str, AccountSettings]
+    api_keys: dict[str, ApiKeySettings] = {}

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from service.config import loading
-from service.config.keys import SECTIONS, keys_of
-from service.config.settings import AccountSettings
+from service.config.keys import NAMED, SECTIONS, keys_of
 from service.deliver.lists.names import beside_attribute, beside_other_segment, list_name
 from service.receive.authentication import Refusal
 from tests.command_fixtures import ROOT, eventually
@@ -14,7 +13,7 @@ from tests.document_fixtures import CORDIAL, README, SERVICE, answers, blocks, i
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 NAMES = (ROOT / "docs/names.md").read_text(encoding="utf-8")
-KEYS = {key for table in (*SECTIONS.values(), AccountSettings) for key in keys_of(table)}
+KEYS = {key for table in (*SECTIONS.values(), *NAMED.values()) for key in keys_of(table)}
 KEYS |= {f"{section}.{key}" for section, table in SECTIONS.items() for key in keys_of(table)}
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "service").rglob("*.py")))
 # What stands in quotes, and what an event of the log calls its values.

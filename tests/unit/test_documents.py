@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.config.keys import SECTIONS, keys_of
-from service.config.settings import AccountSettings
+from service.config.keys import NAMED, SECTIONS, keys_of
 from service.deliver.lists import reasons
 from service.model.lists import ListState, Segment
 
@@ -109,10 +108,10 @@ def test_every_option_of_a_command_exists(document):
 @every_document
 def test_every_variable_is_of_a_key(document):
     keys = {f"{section}__{key}".upper() for section, table in SECTIONS.items() for key in keys_of(table)}
-    keys_of_accounts = {key.upper() for key in keys_of(AccountSettings)}
+    keys_of_named = {key.upper() for table in NAMED.values() for key in keys_of(table)}
     for name in re.findall(r"HEAP_CORDIAL__([A-Z0-9_]+[A-Z0-9])\b", text_of(document)):
-        account = re.match(r"ACCOUNTS__[A-Z_]+?__([A-Z_]+?)(?:__\w+)?\Z", name)
-        assert name in keys or name == "SECTION__KEY" or (account and account[1] in keys_of_accounts), name
+        named = re.match(r"(?:ACCOUNTS|API_KEYS)__[A-Z_]+?__([A-Z_]+?)(?:__\w+)?\Z", name)
+        assert name in keys or name == "SECTION__KEY" or (named and named[1] in keys_of_named), name
 
 
 @every_document

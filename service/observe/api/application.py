@@ -52,11 +52,11 @@ class Api:
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
-        self.events = Events(reader, sending, self._meter, self._questions.account_documents)
+        self.events = Events(keys, reader, sending, self._meter, self._questions.account_documents)
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""
-        api = web.Application(middlewares=[require_api_key(self._keys), refuse_other_sites])
+        api = web.Application(middlewares=[require_api_key(self._keys, PREFIX), refuse_other_sites])
         self._identity.add_routes(api)
         self._reloading.add_routes(api)
         self._questions.add_routes(api)

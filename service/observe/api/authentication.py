@@ -1,4 +1,4 @@
-"""API keys: HTTP Basic with the key as user name, as Cordial's own API has it."""
+"""API keys and what each may do: HTTP Basic with the key as user name, as Cordial's own API has it."""
 
 import asyncio
 import base64
@@ -6,14 +6,16 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from service.config.secrets import CachedSecret
-from service.config.settings import SecretReference
+from service.config.settings import ApiKeySettings, SecretReference
 from service.errors import ErrorCode, ServiceError
 from service.web.addresses import origin_of
 
@@ -26,6 +28,36 @@ _LONGEST_DELAY_SECONDS = 3.0
 _FORGIVEN_AFTER_SECONDS = 300.0
 _MOST_ADDRESSES = 1_000
 _MOST_DELAYED = 200
+
+
+class Role(IntEnum):
+    """What the holder of a key may do; each may do what those before it may."""
+
+    READ = 1
+    OPERATE = 2
+    ADMIN = 3
+
+
+class Caller(NamedTuple):
+    """Who asks, as the audit names them, and what they may do."""
+
+    name: str
+    role: Role
+
+
+CALLER = web.RequestKey("caller", Caller)
+
+# By default asking needs READ, and everything else OPERATE. Below the API's prefix.
+_ROLE_OF = {
+    ("POST", "/lists/{id}/members/find"): Role.READ,
+    ("POST", "/forget"): Role.ADMIN,
+}
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+def role_needed(method: str, path: str) -> Role:
+    """Return the least role that may make a request; `path` is as the routes have it, below the API's prefix."""
+    return _ROLE_OF.get((method, path), Role.READ if method in _SAFE_METHODS else Role.OPERATE)
 
 
 class Delays:
@@ -52,40 +84,61 @@ class Delays:
 class ApiKeys:
     """Knows who asks: each configured key is valid, so that one can be replaced while the other is in use."""
 
-    def __init__(self, references: Sequence[SecretReference], delays: Delays | None = None) -> None:
-        self.accept(references)
+    def __init__(
+        self,
+        references: Sequence[SecretReference],
+        named: Mapping[str, ApiKeySettings] | None = None,
+        delays: Delays | None = None,
+    ) -> None:
+        self.accept(references, named or {})
         self._delays = delays or Delays()
         self._delayed = 0
 
-    def accept(self, references: Sequence[SecretReference]) -> None:
-        """Let in who holds one of these keys, read anew, and nobody else."""
-        self._keys = [(reference.place, CachedSecret(reference)) for reference in references]
+    def accept(self, references: Sequence[SecretReference], named: Mapping[str, ApiKeySettings]) -> None:
+        """Let in who holds one of these keys, read anew, and nobody else; those without a name may do everything."""
+        self._keys = [
+            (Caller(f"API key of {reference.place}", Role.ADMIN), reference.place, CachedSecret(reference))
+            for reference in references
+        ] + [
+            (Caller(f"API key {name}", Role[key.role.upper()]), key.key.place, CachedSecret(key.key))
+            for name, key in named.items()
+        ]
 
-    async def authenticate(self, request: web.Request) -> str:
-        """Return who asks, named by the place of the key: the audit's actor.
+    async def authenticate(self, request: web.Request) -> Caller:
+        """Return who asks: the audit's actor, named by the key's name or its place.
 
         Raises `ServiceError` (401) for a key that is missing or wrong. A wrong key's answer is held back; a right key
         never waits.
         """
         if not self._keys:
             raise ServiceError(
-                ErrorCode.UNAUTHORIZED, "no API key is configured; set server.api_key_file or server.api_key_env"
+                ErrorCode.UNAUTHORIZED,
+                "no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]",
             )
         given = _given_key(request)
         if given is None:
             raise ServiceError(
                 ErrorCode.UNAUTHORIZED, "an API key is needed, as the user name of HTTP Basic authentication"
             )
-        place = self._place_of(given)
-        if place is None:
+        caller = self._caller_with(given)
+        if caller is None:
             await self._hold_back(request)
             raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is not valid")
-        return f"API key of {place}"
+        return caller
 
-    def _place_of(self, given: str) -> str | None:
-        found = None
+    def is_still_valid(self, request: web.Request) -> bool:
+        """Return whether the key of a request that goes on opens what it opened when it came."""
+        given = _given_key(request)
+        return given is not None and self._caller_with(given) == request[CALLER]
+
+    def _caller_with(self, given: str) -> Caller | None:
+        fitting = list(self._callers_with(given))
+        # One key under two names: the lesser role, for that much is surely meant.
+        return min(fitting, key=lambda caller: caller.role) if fitting else None
+
+    def _callers_with(self, given: str) -> Iterator[Caller]:
         digest = _digest(given)
-        for place, secret in self._keys:
+        for caller, place, secret in self._keys:
             try:
                 key = secret.get()
             except (OSError, LookupError) as error:
@@ -93,8 +146,7 @@ class ApiKeys:
                 continue
             # Every key is compared, in constant time, so that time tells nothing.
             if hmac.compare_digest(_digest(key), digest):
-                found = place
-        return found
+                yield caller
 
     async def _hold_back(self, request: web.Request) -> None:
         address = request.remote or ""
@@ -109,12 +161,21 @@ class ApiKeys:
             self._delayed -= 1
 
 
-def require_api_key(keys: ApiKeys) -> Middleware:
-    """Return a middleware that lets only holders of a key pass, and notes who they are under `ACTOR`."""
+def require_api_key(keys: ApiKeys, prefix: str) -> Middleware:
+    """Return a middleware that lets only holders of a key pass whose role is enough, and notes who they are under `ACTOR`."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[ACTOR] = await keys.authenticate(request)
+        caller = request[CALLER] = await keys.authenticate(request)
+        request[ACTOR] = caller.name
+        resource = request.match_info.route.resource
+        if resource is not None and request.match_info.http_exception is None:
+            needed = role_needed(request.method, resource.canonical.removeprefix(prefix))
+            if caller.role < needed:
+                raise ServiceError(
+                    ErrorCode.FORBIDDEN,
+                    f"this needs an API key with the role {needed.name.lower()}; {caller.name} has {caller.role.name.lower()}",
+                )
         return await handler(request)
 
     return middleware

@@ -47,6 +47,7 @@ def operation(
     responses: dict[int, Any] = {
         200: _answer(answer, example),
         401: _refusal("The API key is missing or wrong, or none is configured."),
+        403: _refusal("The API key's role is not enough, or a page of another site asks for an action."),
         422: _refusal("The query or the body has a value that is not allowed; the message says which."),
         503: _refusal(f"The store cannot answer in time, or the service is stopping. {_RETRY_AFTER}"),
     }
@@ -58,7 +59,6 @@ def operation(
         keywords["request_body"] = body
         keywords["examples"] = body_examples or {"no options": {"value": {}}}
         responses[400] = _refusal("The body is not JSON.")
-        responses[403] = _refusal("A page of another site asked.")
         responses[413] = _refusal("The body is too large.")
         responses[415] = _refusal("The body is not declared to be JSON.")
     if conflict is not None:

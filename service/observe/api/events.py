@@ -14,6 +14,7 @@ from aiohttp_apispec import docs
 from service.errors import ServiceError
 from service.observe.api import documentation as described
 from service.observe.api import examples
+from service.observe.api.authentication import ApiKeys
 from service.observe.api.changes import Changes, Progress
 from service.observe.api.documents import AccountDocument
 from service.observe.api.meter import Meter
@@ -63,11 +64,13 @@ class Events:
 
     def __init__(
         self,
+        keys: ApiKeys,
         reader: Reading,
         sending: Sending,
         meter: Meter,
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
     ) -> None:
+        self._keys = keys
         self._meter = meter
         self._account_documents = account_documents
         self._changes = Changes(reader, sending)
@@ -131,7 +134,7 @@ class Events:
         try:
             await response.prepare(request)
             await response.write(b"retry: %d\n\n" % _BROWSER_RETRY_MS)
-            while not watcher.is_dropped:
+            while not watcher.is_dropped and self._keys.is_still_valid(request):
                 text = await watcher.next(_HEARTBEAT_SECONDS)
                 async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
                     await response.write(text or b": still here\n\n")

@@ -6,6 +6,7 @@ SERVICE: dict[str, Any] = {
     "version": "0.1.0",
     "started_at": "2026-03-02T08:00:00Z",
     "store": {"path": "/data/heap-cordial.db", "file": "2049:1311"},
+    "key": {"name": "API key marketing", "role": "read"},
 }
 ACCOUNT: dict[str, Any] = {
     "name": "acme",

@@ -9,6 +9,7 @@ from aiohttp_apispec import docs
 
 from service.observe.api import documentation as described
 from service.observe.api import examples
+from service.observe.api.authentication import CALLER
 from service.observe.api.requests import NoQuery, read_query
 
 
@@ -22,12 +23,20 @@ class StoreDocument(msgspec.Struct, frozen=True):
     file: str
 
 
+class KeyDocument(msgspec.Struct, frozen=True):
+    """The API key that asks: its name, and its role (`read`, `operate` or `admin`)."""
+
+    name: str
+    role: str
+
+
 class ServiceDocument(msgspec.Struct, frozen=True):
     """The running service. Commands compare its store with the one that their own configuration names."""
 
     version: str
     started_at: datetime
     store: StoreDocument
+    key: KeyDocument
 
 
 def file_identity(path: Path) -> str:
@@ -55,7 +64,7 @@ class Identity:
         **described.operation(
             "service",
             "The service itself",
-            "Its version, since when it runs, and which file its store is.",
+            "Its version, since when it runs, which file its store is, and what the key that asks may do.",
             answer=ServiceDocument,
             example=examples.SERVICE,
             query=NoQuery,
@@ -65,4 +74,6 @@ class Identity:
         """Answer `GET /service`."""
         read_query(request, NoQuery)
         store = StoreDocument(str(self._store_path), file_identity(self._store_path))
-        return described.json_response(ServiceDocument(self._version, self._started_at, store))
+        caller = request[CALLER]
+        key = KeyDocument(caller.name, caller.role.name.lower())
+        return described.json_response(ServiceDocument(self._version, self._started_at, store, key))

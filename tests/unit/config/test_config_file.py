@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.config.keys import SECTIONS, SecretKey, keys_of
+from service.config.keys import NAMED, SECTIONS, SecretKey, keys_of
 from service.config.loading import describe, load, secret_faults
-from service.config.settings import AccountSettings, LogSettings, ServerSettings, StoreSettings
+from service.config.settings import AccountSettings, ApiKeySettings, LogSettings, ServerSettings, StoreSettings
 from service.errors import ConfigurationError
 
 SHIPPED = Path(__file__).parents[3] / "config.toml"
@@ -29,20 +29,21 @@ def test_the_shipped_file_shows_exactly_the_defaults(read, tmp_path):
 def test_the_shipped_file_has_every_key_and_a_comment_above_each():
     text = uncommented(SHIPPED.read_text(encoding="utf-8"))
     tables = tomllib.loads(text)
-    assert set(tables) == {*SECTIONS, "accounts"}
+    assert set(tables) == {*SECTIONS, *NAMED}
     for section, settings in SECTIONS.items():
         assert set(tables[section]) == set(keys_of(settings))
     assert set(tables["accounts"]["acme"]) == set(keys_of(AccountSettings))
+    assert set(tables["api_keys"]["marketing"]) == set(keys_of(ApiKeySettings))
     for block in text.split("\n\n"):
         lines = [line for line in block.splitlines() if not line.startswith("[")]
         assert lines[0].startswith("# "), f"no comment above {lines[0]}"
 
 
-@pytest.mark.parametrize("settings", [*SECTIONS.values(), AccountSettings])
+@pytest.mark.parametrize("settings", [*SECTIONS.values(), *NAMED.values()])
 def test_every_field_of_the_settings_has_a_key(settings):
     filled = {key.field if isinstance(key, SecretKey) else key.name for key in keys_of(settings).values()}
     without_key = {field.name for field in msgspec.structs.fields(settings)} - filled
-    assert without_key == ({"name"} if settings is AccountSettings else set())
+    assert without_key == ({"name"} if settings in NAMED.values() else set())
 
 
 def test_the_shipped_file_as_it_is_says_what_to_set():
@@ -58,7 +59,7 @@ def test_the_shipped_file_as_it_is_says_what_to_set():
 
 def test_the_shipped_file_with_the_sample_account_merely_uncommented_lacks_only_the_secrets(read):
     settings = read(uncommented(SHIPPED.read_text(encoding="utf-8")))
-    assert len(secret_faults(settings)) == 2
+    assert len(secret_faults(settings)) == 3
 
 
 def test_the_shipped_file_takes_an_account_from_the_environment(acme_variables):
