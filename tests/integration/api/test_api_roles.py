@@ -25,7 +25,7 @@ async def world(tmp_path):
         yield running
 
 
-def needed(method: str, path: str) -> str:
+def needed(method: str, path: str) -> Literal["read", "operate", "admin"]:
     if path == "/api/v1/forget":
         return "admin"
     return "read" if method == "GET" or path.endswith("/members/find") else "operate"
