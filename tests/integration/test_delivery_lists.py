@@ -235,3 +235,12 @@ async def test_a_list_that_exists_but_is_not_accepted_on_contacts_is_not_hammere
         world.service.deliverer.resume(ACCOUNT)
         await world.settled()
         assert len(world.members("Readers")) == 101
+
+
+async def test_a_fallback_name_that_another_segment_has_is_passed_by_too(tmp_path):
+    async with delivering(tmp_path) as world:
+        for heap_id, name in ((7, "Foo"), (8, "Foo-9"), (9, "Foo")):
+            await world.deliver(name, [f"user{heap_id}@example.com"], segment_id=heap_id)
+            await world.settled()
+        assert (await world.segment(9)).list_name == "Foo-9-2"
+        assert world.members("Foo-9-2") == ["user9@example.com"]

@@ -51,6 +51,8 @@ class ListKeeper:
         self._due: dict[int, float] = {}
         self._lost: dict[int, str] = {}
         self._to_recreate: set[int] = set()
+        # Why each held segment is held, as the log last said.
+        self._told: dict[int, str] = {}
         self._namer = ListNamer(settings, store, line)
         self.approvals = Approvals(settings, store)
         self._follow_at = 0.0
@@ -278,6 +280,8 @@ class ListKeeper:
         self._segments[segment.id] = updated
         if state is ListState.READY:
             self._names[segment.id] = name
-        elif state is ListState.HELD:
+            self._told.pop(segment.id, None)
+        elif state is ListState.HELD and self._told.get(segment.id) != reason:
+            self._told[segment.id] = reason
             log.warning("list.held", account=segment.account, segment=segment.name, reason=reason)
         return updated

@@ -58,9 +58,10 @@ def beside_attribute(name: str) -> ListName:
     return ListName(_cut(name, "-list"), "a contact attribute has the name")
 
 
-def beside_other_segment(name: str, heap_id: str) -> ListName:
-    """Return the name to use where another segment's list has the wanted one."""
-    return ListName(_cut(name, f"-{_plain(heap_id)}"), "another segment has a list of the name")
+def beside_other_segment(name: str, heap_id: str, turn: int = 1) -> ListName:
+    """Return the name to use where another segment's list has the wanted one; each `turn` gives another name."""
+    suffix = f"-{_plain(heap_id)}" + (f"-{turn}" if turn > 1 else "")
+    return ListName(_cut(name, suffix), "another segment has a list of the name")
 
 
 def _hashed(allowed: str, original: str) -> str:

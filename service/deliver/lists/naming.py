@@ -29,8 +29,10 @@ class ListNamer:
             return None
         if wanted.name in attributes:
             wanted = names.beside_attribute(wanted.name)
-        if await self._store.list_name_taken(segment.id, wanted.name):
-            wanted = names.beside_other_segment(wanted.name, segment.heap_id)
+        base, turn = wanted.name, 0
+        while wanted.name in attributes or await self._store.list_name_taken(segment.id, wanted.name):
+            turn += 1
+            wanted = names.beside_other_segment(base, segment.heap_id, turn)
         return wanted
 
     async def _attribute_keys(self, wanted: str) -> set[str] | None:

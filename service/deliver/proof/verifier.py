@@ -20,6 +20,13 @@ _TICK_SECONDS = 1.0
 # Cordial may count a little behind its writes: a difference is believed once it has lasted.
 _RECOUNT_AFTER_SECONDS = (2.0, 10.0, 60.0)
 
+# A count that failed is repeated after twice the wait of the one before, from the first to the last of these.
+_REPEAT_FIRST_SECONDS = 5.0
+_REPEAT_LAST_SECONDS = 600.0
+
+# More contacts than any list has. What is larger, negative or no whole number is no count.
+_MAX_COUNT = 10_000_000_000
+
 
 class ListVerifier:
     """Counts each list of an account after its changes have drained, and whenever asked."""
@@ -30,6 +37,7 @@ class ListVerifier:
         self._line = line
         self._is_drained = is_drained
         self._due: dict[int, tuple[float, int]] = {}
+        self._failures: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self, supervisor: Supervisor) -> None:
@@ -60,7 +68,7 @@ class ListVerifier:
             raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted: it is {segment.list_state.value}")
         answer = await self._line.call(requests.count_list(segment.list_id))
         count = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
-        if not isinstance(count, int):
+        if type(count) is not int or not 0 <= count <= _MAX_COUNT:
             raise ServiceError(
                 ErrorCode.CONFLICT, f"Cordial gave no count of the list: {answer.message or answer.reason}"
             )
@@ -80,11 +88,18 @@ class ListVerifier:
         try:
             result = await self.verify(segment_id)
         except (ServiceError, StoreUnavailableError) as error:
-            log.warning("list.not_counted", account=self._name, segment=segment_id, reason=error.message)
+            failures = self._failures.get(segment_id, 0)
+            self._failures[segment_id] = failures + 1
+            wait = min(_REPEAT_LAST_SECONDS, _REPEAT_FIRST_SECONDS * 2 ** min(failures, 16))
+            self._due.setdefault(segment_id, (asyncio.get_running_loop().time() + wait, tries))
+            log.warning(
+                "list.not_counted", account=self._name, segment=segment_id, reason=error.message, again_in_seconds=wait
+            )
             return
         except Exception:
             log.exception("list.not_counted", account=self._name, segment=segment_id)
             return
+        self._failures.pop(segment_id, None)
         if segment_id in self._due or not self._is_drained(segment_id):
             return
         figures = {"list": result.list_name, "counted": result.counted, "expected": result.expected}

@@ -174,3 +174,30 @@ async def test_retries_by_id_reason_and_list_are_audited_and_done_once(tmp_path)
         assert world.dead_letters() == []
         assert world.rows("SELECT count(*) FROM failure") == [(0,)]
         assert audit(world) == [(ACTOR, "failures.retry", changes) for changes in (0, 1, 0, 2, 0, 5, 0)]
+
+
+@pytest.mark.parametrize(
+    "body", ['{"id": 101, "count": -5}', '{"id": 101, "count": true}', '{"id": 101, "count": 1e40}']
+)
+async def test_an_odd_count_is_not_kept_and_the_list_is_counted_again(tmp_path, monkeypatch, body):
+    monkeypatch.setattr(verifier, "_REPEAT_FIRST_SECONDS", 0.05)
+    with log_lines() as lines:
+        async with hostile_world(tmp_path) as world:
+            world.cordial.faults.add(
+                Fault(FaultKind.ANSWER, endpoint="/v2/accountlists/{id}/count", status=200, body=body, times=2)
+            )
+            await world.accepted(page(users(3)))
+            await world.until(lambda: lines("list.exact"))
+            assert world.rows("SELECT list_count FROM segment") == [(3,)]
+    assert len(lines("list.not_counted")) == 2
+
+
+async def test_a_list_that_stays_held_is_told_once(tmp_path):
+    with log_lines() as lines:
+        async with hostile_world(tmp_path) as world:
+            world.cordial.state.create_list("Readers")
+            await world.accepted(page(users(1)))
+            await world.until(lambda: lines("list.held"))
+            looked = len(world.calls("GET /v2/accountlists"))
+            await world.until(lambda: len(world.calls("GET /v2/accountlists")) >= looked + 4)
+            assert len(lines("list.held")) == 1
