@@ -47,6 +47,8 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         api_keys = read_api_keys(key_tables, faults)
     else:
         faults.add((API_KEYS,), "must be tables, one [api_keys.NAME] for each key")
+    if not faults.lines:
+        _check_retention(StoreSettings(**fields["store"]), accounts, faults)
     if faults.lines:
         raise ConfigurationError(faults.lines)
     return Settings(
@@ -56,6 +58,21 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         accounts=accounts,
         api_keys=api_keys,
     )
+
+
+def _check_retention(store: StoreSettings, accounts: Mapping[str, AccountSettings], faults: Faults) -> None:
+    """Keep the history at least as long as a recorded page can come again, or it would count as new (R4).
+
+    A page may be signed as far ahead as the tolerance allows, and come again that long after its signature.
+    """
+    for account in accounts.values():
+        needed_days = ceil((2 * account.timestamp_tolerance_seconds + 3_600) / 86_400)
+        if store.retention_days < needed_days:
+            faults.add(
+                ("store", "retention_days"),
+                f"must be at least {needed_days} for timestamp_tolerance_seconds in [accounts.{account.name}]: within "
+                "that time a recorded page can come again, and must be recognised",
+            )
 
 
 def _how_to_add_an_account(path: Path | None) -> str:

@@ -41,7 +41,7 @@ def test_what_came_and_is_not_folded_is_still_to_come():
         arrivals.note(1, page(3, 100))
     assert arrivals.users_to_come(1, 1_000) == 300
     assert arrivals.users_to_come(1, 120) == 120
-    assert arrivals.users_to_come(1, 0) == 0
+    arrivals.forget_folded()
     assert arrivals.users_to_come(1, 1_000) == 0, "it was folded"
 
 
@@ -60,3 +60,17 @@ def test_pages_that_never_come_are_waited_for_a_minute():
     assert arrivals.users_to_come(1, 0) == 100
     clock.now = 61
     assert arrivals.users_to_come(1, 0) == 0
+
+
+def test_what_nobody_asks_for_is_forgotten_as_well():
+    """Without a `public_url` nobody asks; the memory must not grow with each sync for all that."""
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    for number in range(100):
+        arrivals.note(number, page(1, 10, f"t{number}"))
+        arrivals.note(number, page(2, 10, f"half {number}"))
+        arrivals.forget_folded()
+    assert {len(syncs) for syncs in arrivals._arrivals.values()} == {1}
+    clock.now = 61
+    arrivals.forget_folded()
+    assert arrivals._arrivals == {}

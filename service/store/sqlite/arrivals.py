@@ -40,17 +40,18 @@ class Arrivals:
         `unfolded_users` of all segments wait to be folded: at most what has come of this one is among them.
         """
         now, came, missing = self._clock(), 0, 0
-        for task_id, arrival in list(self._arrivals.get(segment_id, {}).items()):
-            is_whole = not arrival.pages_to_come
-            if not unfolded_users and (is_whole or now - arrival.at > _SILENCE_SECONDS):
-                self._forget(segment_id, task_id)
-                continue
+        for arrival in self._arrivals.get(segment_id, {}).values():
             came += arrival.users
             if now - arrival.at <= _SILENCE_SECONDS:
                 missing += arrival.users * arrival.pages_to_come // arrival.pages
         return min(came, unfolded_users) + missing
 
-    def _forget(self, segment_id: int, task_id: str) -> None:
-        del self._arrivals[segment_id][task_id]
-        if not self._arrivals[segment_id]:
-            del self._arrivals[segment_id]
+    def forget_folded(self) -> None:
+        """Forget what has come whole or is silent, now that nothing waits to be folded."""
+        now = self._clock()
+        for segment_id, syncs in list(self._arrivals.items()):
+            for task_id, arrival in list(syncs.items()):
+                if not arrival.pages_to_come or now - arrival.at > _SILENCE_SECONDS:
+                    del syncs[task_id]
+            if not syncs:
+                del self._arrivals[segment_id]

@@ -7,7 +7,7 @@ contact is taken back.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -28,7 +28,10 @@ _AUDIT = queries.load("steer")["audit"]
 
 
 class _Open(NamedTuple):
-    """A row of `open`; `left` counts the memberships that Cordial has not confirmed to be over."""
+    """A row of `open`; `left` counts the memberships that Cordial has not confirmed to be over.
+
+    `wanted`: those that Heap has named since, or whose list does not exist yet. `last_piece` is the newest of the inbox.
+    """
 
     id: int
     account_id: int
@@ -37,6 +40,8 @@ class _Open(NamedTuple):
     keep_on_lists: int
     actor: str
     left: int
+    wanted: int
+    last_piece: int
 
     @property
     def named(self) -> Named:
@@ -48,10 +53,15 @@ class _Open(NamedTuple):
 
 
 class Erasures:
-    """The erasures asked for."""
+    """The erasures asked for; `read` runs a function on a connection that only reads."""
 
-    def __init__(self, writer: Writer, clock: SteadyClock, ledger: LedgerWriter, backlog: Backlog) -> None:
+    def __init__(
+        self, writer: Writer, clock: SteadyClock, ledger: LedgerWriter, backlog: Backlog, read: Callable[..., Any]
+    ) -> None:
         self._writer = writer
+        self._read = read
+        # The last piece of the inbox in which each open erasure has looked, since the start: none changes afterwards.
+        self._looked_to: dict[int, int] = {}
         self._clock = clock
         self._ledger = ledger
         self._backlog = backlog
@@ -99,11 +109,15 @@ class Erasures:
     async def advance(self) -> int:
         """Do what can be done now for each open erasure; return how many came to their end."""
         finished = 0
-        for erasure in await self._open():
-            await self._in_steps(cleaning.clean_unfolded, erasure.named)
-            if not erasure.keep_on_lists:
+        erasures = await self._open()
+        self._looked_to = {each.id: self._looked_to.get(each.id, 0) for each in erasures}
+        for erasure in erasures:
+            if self._looked_to[erasure.id] < erasure.last_piece:
+                await self._in_steps(cleaning.clean_unfolded, erasure.named, after=self._looked_to[erasure.id])
+                self._looked_to[erasure.id] = erasure.last_piece
+            if erasure.wanted and not erasure.keep_on_lists:
                 await self._take_back(erasure.named)
-            if await self._may_finish(erasure):
+            if await self._read(lambda connection: _may_finish(connection, erasure)):  # noqa: B023
                 await self._in_steps(cleaning.clean_folded, erasure.named)
                 await self._in_steps(cleaning.clean_rejected, erasure.named)
                 await self._in_steps(cleaning.clean_failures, erasure.named)
@@ -111,14 +125,15 @@ class Erasures:
         return finished
 
     async def _open(self) -> list[_Open]:
-        rows = await self._writer.run(lambda connection: connection.execute(_SQL["open"]).fetchall())
+        rows = await self._read(lambda connection: connection.execute(_SQL["open"]).fetchall())
         return [_Open(*row) for row in rows]
 
     async def _take_back(self, named: Named) -> None:
         await self._ledger.change(lambda ledger: _take_off(ledger, named, again=False))
 
-    async def _in_steps(self, clean: Callable[[sqlite3.Connection, Named, int], Step], named: Named) -> None:
-        after = 0
+    async def _in_steps(
+        self, clean: Callable[[sqlite3.Connection, Named, int], Step], named: Named, after: int = 0
+    ) -> None:
         while True:
             start = after
             step = await self._writer.run(
@@ -131,9 +146,6 @@ class Erasures:
 
     def _taken_out(self, users: int) -> None:
         self._backlog.unfolded_users -= users
-
-    async def _may_finish(self, erasure: _Open) -> bool:
-        return await self._writer.run(lambda connection: _may_finish(connection, erasure))
 
     async def _finish(self, erasure: _Open) -> bool:
         """Remove the last rows, unless the contact has come into use again meanwhile; return whether it is over."""

@@ -1,10 +1,11 @@
 """Forgetting what is old: deliveries, syncs, imports and audit rows; never the ledger, never what is still worked on.
 
-A sync's precedence is forgotten with it. That is safe because a page of it cannot come again: its signature has long
-been stale (`timestamp_tolerance_seconds` against `retention_days`).
+Age is time that the service has run, not time on the clock: a start with a clock that is 400 days ahead must not empty the
+history, for what was said before would then count as new if it came again (R4).
 """
 
 import asyncio
+import contextlib
 import sqlite3
 
 import structlog
@@ -22,6 +23,8 @@ _SQL = queries.load("retain")
 _ROWS_AT_ONCE = 500
 _DAY_MS = 86_400_000
 _INTERVAL_SECONDS = 3_600.0
+# Between a stop and a start only the clock tells how long it was. It is believed up to this.
+_LONGEST_GAP_MS = 3_600_000
 
 
 class Retention:
@@ -31,6 +34,8 @@ class Retention:
         self._writer = writer
         self._clock = clock
         self.retention_days = retention_days
+        # The lived time as last noted, and when that was by the steady clock; None before the first note.
+        self._noted: tuple[int, int] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self, supervisor: Supervisor) -> None:
@@ -38,21 +43,65 @@ class Retention:
         self._task = supervisor.start("retention", self._run())
 
     async def stop(self) -> None:
-        """End after the transaction under way."""
+        """End after the transaction under way, and note how long the service has run."""
         await supervision.stop(self._task)
+        if self._noted is not None:
+            with contextlib.suppress(StoreUnavailableError):
+                await self._note_lived()
 
     async def forget_old(self) -> int:
         """Forget all that is older than the retention; return how many rows."""
-        values = {"before_ms": self._clock.now_ms() - self.retention_days * _DAY_MS, "limit": _ROWS_AT_ONCE}
-        total = 0
-        for name in ("forget_deliveries", "forget_syncs", "forget_imports", "forget_audit"):
+        old_ms = await self._note_lived() - self.retention_days * _DAY_MS
+        last = await self._writer.run(lambda connection: connection.execute(_SQL["old"], {"old_ms": old_ms}).fetchone())
+        if last is None:
+            return 0
+        delivery_id, sync_id, import_id, audit_id = last
+        await self._walk("next_deliveries", "blank_rejected_users", delivery_id)
+        return (
+            await self._walk("next_deliveries", "forget_deliveries", delivery_id)
+            + await self._walk("next_syncs", "forget_syncs", sync_id)
+            + await self._walk("next_imports", "forget_imports", import_id)
+            + await self._walk("next_audit", "forget_audit", audit_id)
+        )
 
-            def forget(connection: sqlite3.Connection, statement: str = _SQL[name]) -> int:
-                return connection.execute(statement, values).rowcount
+    async def _walk(self, next_rows: str, statement: str, last: int) -> int:
+        """Run a statement over all rows up to the last, some at a time; return how many it changed.
 
-            while forgotten := await self._writer.run(forget):
-                total += forgotten
-        return total
+        Over all: rows that have to stay must not keep those behind them.
+        """
+        changed, after = 0, 0
+        while after < last:
+            start = after
+
+            def step(connection: sqlite3.Connection) -> tuple[int, int]:
+                window = {"after": start, "last": last, "limit": _ROWS_AT_ONCE}  # noqa: B023
+                end = connection.execute(_SQL[next_rows], window).fetchone()[0]
+                if end is None:
+                    return last, 0
+                return end, connection.execute(_SQL[statement], {"after": start, "end": end}).rowcount  # noqa: B023
+
+            after, number = await self._writer.run(step)
+            changed += number
+        return changed
+
+    async def _note_lived(self) -> int:
+        """Note how long the service has run, and which rows it has by now; return that time in milliseconds."""
+        now_ms = self._clock.now_ms()
+
+        def note(connection: sqlite3.Connection) -> int:
+            if self._noted is not None:
+                lived_ms = self._noted[0] + max(0, now_ms - self._noted[1])
+            else:
+                before, at_ms = connection.execute(_SQL["last_lived"]).fetchone() or (0, now_ms)
+                lived_ms = before + min(max(0, now_ms - at_ms), _LONGEST_GAP_MS)
+            values = {"lived_ms": lived_ms, "now_ms": now_ms, "old_ms": lived_ms - self.retention_days * _DAY_MS}
+            connection.execute(_SQL["note_lived"], values)
+            connection.execute(_SQL["thin_lived"], values)
+            return lived_ms
+
+        lived_ms = await self._writer.run(note)
+        self._noted = (lived_ms, now_ms)
+        return lived_ms
 
     async def _run(self) -> None:
         while True:

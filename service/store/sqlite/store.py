@@ -83,7 +83,7 @@ class SqliteStore:
         self.inbox_grew = asyncio.Event()
         self._ledger = LedgerWriter(self._writer, clock, self._apply, self.inbox_grew)
         self.steering = Steering(self._writer, clock, self._ledger)
-        self.erasures = Erasures(self._writer, clock, self._ledger, self.backlog)
+        self.erasures = Erasures(self._writer, clock, self._ledger, self.backlog, self._read)
         self.imports = Imports(
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
@@ -213,6 +213,8 @@ class SqliteStore:
 
         def on_commit(folded: folding.Folded) -> None:
             self.backlog.unfolded_users -= folded.taken_users
+            if not self.backlog.unfolded_users:
+                self.imports.arrivals.forget_folded()
 
         max_users = 1 if small else _USERS_PER_FOLD
         folded = await self._ledger.change(

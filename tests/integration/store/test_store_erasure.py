@@ -258,7 +258,24 @@ async def test_what_is_older_than_the_retention_is_out_of_the_bytes_too(store, m
     await fold_all(store)
     await send_all(store)
     assert JANE.encode() in await bytes_of(store, maker)
-    maker.clock.ms += 91 * 86_400_000
     assert store._retention is not None
+    assert await store._retention.forget_old() == 0
+    maker.clock.ms += 91 * 86_400_000
     assert await store._retention.forget_old() > 0
     assert JANE.encode() not in await bytes_of(store, maker)
+
+
+async def test_an_erasure_that_waits_writes_nothing_and_reads_each_piece_once(store, maker):
+    await put_on_list(store, JANE)
+    await forget(store)
+    await store.accept(page("t2", add=["john"]))
+    await store.erasures.advance()
+    before = store._writer.commits
+    for _ in range(5):
+        await store.erasures.advance()
+    assert store._writer.commits == before
+    await store.accept(page("t3", add=[JANE, "june"]))
+    await store.erasures.advance()
+    assert store.backlog.unfolded_users == maker.facts().unfolded_users == 2
+    assert set(await send_and_finish(store)) == {f"email:{JANE}", "email:john", "email:june"}
+    assert await store.erasures.open() == []

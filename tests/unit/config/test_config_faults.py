@@ -183,3 +183,8 @@ def test_base_urls_are_brought_into_one_form(read, written, normal, acme):
 def test_base_urls_that_cannot_be_called_safely_are_faults(faults, url, acme):
     (line,) = faults(f'{acme}cordial_base_url = "{url}"')
     assert line.startswith("accounts.acme.cordial_base_url: must be ")
+
+
+def test_what_can_come_again_is_not_forgotten_before(faults, acme):
+    (line,) = faults(f"[store]\nretention_days = 14\n{acme}timestamp_tolerance_seconds = 604800")
+    assert line.startswith("store.retention_days: must be at least 15 ")

@@ -44,3 +44,24 @@ FROM import_part;
 
 DROP TABLE import_part;
 ALTER TABLE new_import_part RENAME TO import_part;
+
+-- How long the service has run, and the newest rows it had by then. What is old is told by this and not by the clock, which
+-- may jump by years at a start. lived_ms: time that the service ran; at_ms: the clock at that moment.
+CREATE TABLE lived (
+    lived_ms INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    delivery_id INTEGER NOT NULL,
+    sync_id INTEGER NOT NULL,
+    import_id INTEGER NOT NULL,
+    audit_id INTEGER NOT NULL
+) STRICT;
+
+-- What was kept so far is as old as the last delivery shows it to be.
+INSERT INTO lived (lived_ms, at_ms, delivery_id, sync_id, import_id, audit_id)
+SELECT day.at_ms - (SELECT max(received_at_ms) FROM delivery), day.at_ms, day.delivery_id, day.sync_id,
+    (SELECT coalesce(max(id), 0) FROM bulk_import WHERE ended_at_ms <= day.at_ms),
+    (SELECT coalesce(max(id), 0) FROM audit WHERE audit.at_ms <= day.at_ms)
+FROM (
+    SELECT max(received_at_ms) AS at_ms, max(id) AS delivery_id, max(sync_id) AS sync_id
+    FROM delivery GROUP BY received_at_ms / 86400000
+) AS day;

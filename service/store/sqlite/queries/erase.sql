@@ -8,7 +8,11 @@ RETURNING id, account_id;
 SELECT erasure.id, erasure.account_id, account.name, contact, keep_on_lists, erasure.actor,
     (SELECT count(*) FROM member
         WHERE member.account_id = erasure.account_id AND member.contact = erasure.contact
-            AND (member.wanted = 1 OR member.state <> (SELECT number FROM member_state WHERE name = 'settled')))
+            AND (member.wanted = 1 OR member.state <> (SELECT number FROM member_state WHERE name = 'settled'))),
+    (SELECT count(*) FROM member JOIN segment ON segment.id = member.segment_id
+        WHERE member.account_id = erasure.account_id AND member.contact = erasure.contact
+            AND (member.wanted = 1 OR segment.list_id = '')),
+    (SELECT coalesce(max(id), 0) FROM piece)
 FROM erasure JOIN account ON account.id = erasure.account_id
 ORDER BY erasure.id;
 

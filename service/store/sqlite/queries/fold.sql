@@ -53,7 +53,8 @@ WHERE account_id = :account_id AND contact > :drained_to AND (:end_of_step IS NU
 ORDER BY contact;
 
 -- name: set_drained_by
-UPDATE segment SET drained_by = :sync_id WHERE id = :segment_id;
+-- An older drain may come again with another body.
+UPDATE segment SET drained_by = max(drained_by, :sync_id) WHERE id = :segment_id;
 
 -- name: stage_members
 -- CROSS JOIN keeps the order: the other way about, each step would read the account's whole ledger.

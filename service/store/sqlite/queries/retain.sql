@@ -1,28 +1,54 @@
+-- name: last_lived
+SELECT lived_ms, at_ms FROM lived ORDER BY lived_ms DESC LIMIT 1;
+
+-- name: note_lived
+INSERT INTO lived (lived_ms, at_ms, delivery_id, sync_id, import_id, audit_id)
+SELECT :lived_ms, :now_ms, (SELECT coalesce(max(id), 0) FROM delivery), (SELECT coalesce(max(id), 0) FROM sync),
+    (SELECT coalesce(max(id), 0) FROM bulk_import), (SELECT coalesce(max(id), 0) FROM audit)
+ON CONFLICT DO UPDATE SET
+    at_ms = excluded.at_ms, delivery_id = excluded.delivery_id, sync_id = excluded.sync_id,
+    import_id = excluded.import_id, audit_id = excluded.audit_id;
+
+-- name: thin_lived
+-- One row an hour is enough, and none is needed before the last one that is old.
+DELETE FROM lived
+WHERE (lived_ms > :lived_ms - 3600000 AND lived_ms < :lived_ms
+        AND lived_ms > (SELECT min(lived_ms) FROM lived WHERE lived_ms > :lived_ms - 3600000))
+    OR lived_ms < (SELECT max(lived_ms) FROM lived WHERE lived_ms <= :old_ms);
+
+-- name: old
+SELECT delivery_id, sync_id, import_id, audit_id FROM lived WHERE lived_ms <= :old_ms ORDER BY lived_ms DESC LIMIT 1;
+
+-- name: next_deliveries
+SELECT max(id) FROM (SELECT id FROM delivery WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
+
+-- name: blank_rejected_users
+-- People's data does not stay longer because something else of the page is still owed.
+UPDATE delivery SET rejected_users = '[]' WHERE id > :after AND id <= :end AND rejected_users <> '[]';
+
 -- name: forget_deliveries
--- Ids grow with time, so the oldest are the first; nothing that is still being worked on is forgotten.
-DELETE FROM delivery WHERE id IN (
-    SELECT oldest.id
-    FROM (SELECT id, sync_id, received_at_ms FROM delivery ORDER BY id LIMIT :limit) AS oldest
-    JOIN sync ON sync.id = oldest.sync_id
-    WHERE oldest.received_at_ms < :before_ms AND sync.unfolded = 0 AND sync.pending = 0
-);
+-- Nothing that is still being worked on.
+DELETE FROM delivery
+WHERE id > :after AND id <= :end
+    AND (SELECT unfolded = 0 AND pending = 0 FROM sync WHERE sync.id = delivery.sync_id);
+
+-- name: next_syncs
+SELECT max(id) FROM (SELECT id FROM sync WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
 
 -- name: forget_syncs
-DELETE FROM sync WHERE id IN (
-    SELECT oldest.id
-    FROM (SELECT id, last_received_at_ms, unfolded, pending, dead FROM sync ORDER BY id LIMIT :limit) AS oldest
-    WHERE oldest.last_received_at_ms < :before_ms AND oldest.unfolded = 0 AND oldest.pending = 0 AND oldest.dead = 0
-        AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.sync_id = oldest.id)
-);
+DELETE FROM sync
+WHERE id > :after AND id <= :end AND unfolded = 0 AND pending = 0 AND dead = 0
+    AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.sync_id = sync.id);
+
+-- name: next_imports
+SELECT max(id) FROM (SELECT id FROM bulk_import WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
 
 -- name: forget_imports
 -- One that is over has no parts any more.
-DELETE FROM bulk_import WHERE id IN (
-    SELECT id FROM (SELECT id, state, ended_at_ms FROM bulk_import ORDER BY id LIMIT :limit)
-    WHERE state = 'ended' AND ended_at_ms < :before_ms
-);
+DELETE FROM bulk_import WHERE id > :after AND id <= :end AND state = 'ended';
+
+-- name: next_audit
+SELECT max(id) FROM (SELECT id FROM audit WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
 
 -- name: forget_audit
-DELETE FROM audit WHERE id IN (
-    SELECT id FROM (SELECT id, at_ms FROM audit ORDER BY id LIMIT :limit) WHERE at_ms < :before_ms
-);
+DELETE FROM audit WHERE id > :after AND id <= :end;
