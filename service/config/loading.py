@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterator, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import msgspec
 from service.config.accounts import read_accounts, read_api_keys
 from service.config.keys import ACCOUNTS, API_KEYS, NAMED, SECTIONS, SecretKey, keys_of
 from service.config.reading import ENVIRONMENT_PREFIX, UNECHOED_KEYS, Faults, read_document, read_fields
-from service.config.settings import LogSettings, SecretReference, ServerSettings, Settings, StoreSettings
+from service.config.settings import (
+    AccountSettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from service.errors import ConfigurationError
 
 _HIDDEN = "***"

@@ -16,19 +16,12 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PATHS = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
-MOST_LINES = 300
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
-
-
-def test_no_module_is_longer_than_one_can_hold_in_mind():
-    lengths = {path: len(text_of(path).splitlines()) for path in (ROOT / "service").rglob("*.py")}
-    assert lengths
-    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > MOST_LINES} == {}
 
 
 # Locks
