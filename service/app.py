@@ -44,8 +44,8 @@ from service.store.sqlite.reading import Reader
 from service.store.sqlite.store import SqliteStore
 from service.store.sqlite.writer import Timings
 from service.supervision import Supervisor
-from service.web.connections import GuardedRunner
 from service.web.errors import error_middleware
+from service.web.server import GuardedRunner
 from service.web.tls import ServedCertificate, TlsFiles, load_certificate
 
 log = structlog.get_logger()
@@ -205,7 +205,7 @@ class Service:
 def make_application(service: Service) -> web.Application:
     """Return the HTTP side of the service."""
     # Whatever reads a body bounds it itself, by a bound that may change while the service runs.
-    app = web.Application(middlewares=[error_middleware])
+    app = web.Application(middlewares=[error_middleware, service.webhook.note_misdirected])
     service.api.add_to(app)
     receive_routes.add_routes(app, service.webhook)
     import_files.add_routes(app, ImportFiles(service.store.imports, service.deliverer.importer))
@@ -287,9 +287,8 @@ async def running_service(
             make_application(service),
             settings.server,
             supervisor,
-            access_log=None,
-            handle_signals=False,
             shutdown_timeout=2.0,
+            on_unreadable=metrics.counting.unreadable_request,
         )
         # Run in reverse: refuse deliveries, stop folding, finish calls and commit, stop listening, close the store.
         stack.push_async_callback(runner.cleanup)
@@ -300,7 +299,12 @@ async def running_service(
         await runner.setup()
         ssl_context = tls.context if tls else None
         site = web.TCPSite(
-            runner, settings.server.host, settings.server.port, reuse_address=True, ssl_context=ssl_context
+            runner,
+            settings.server.host,
+            settings.server.port,
+            reuse_address=True,
+            ssl_context=ssl_context,
+            backlog=runner.accepted_at_once,
         )
         await site.start()
         if tls is not None:

@@ -11,18 +11,27 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from service.config.settings import AccountSettings, SecretReference
+from service.config.settings import AccountSettings, SecretReference, ServerSettings
 from service.model.deliveries import Delivery, Receipt
 from service.receive.answers import Answered
 from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
 from service.store.sqlite.store import SqliteStore
+from service.supervision import Supervisor
 from service.web.errors import error_middleware
+from service.web.server import GuardedRunner
 
 MAX_BODY_BYTES = 1_000_000
 SECRET = "whsec one"
 OTHER_SECRET = "whsec two"
 JSON = "application/json"
+
+
+class GuardedServer(TestServer):
+    """aiohttp's server for tests, with our side of its connections."""
+
+    async def _make_runner(self, **_options: Any) -> GuardedRunner:
+        return GuardedRunner(self.app, ServerSettings(), Supervisor(), shutdown_timeout=1.0)
 
 
 class Inbox:
@@ -54,9 +63,9 @@ class Service:
             is_stopping=lambda: self.is_stopping,
             on_answer=self.answered.append,
         )
-        app = web.Application(middlewares=[error_middleware])
+        app = web.Application(middlewares=[error_middleware, webhook.note_misdirected])
         add_routes(app, webhook)
-        self.client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
+        self.client: TestClient[web.Request, web.Application] = TestClient(GuardedServer(app))
 
     async def post(
         self,

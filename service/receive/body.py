@@ -1,6 +1,7 @@
 """Reading request bodies within bounds, whatever a client claims, compresses or delays."""
 
 import asyncio
+import zlib
 
 from aiohttp import web
 
@@ -12,6 +13,10 @@ _FIRST_SECONDS = 10.0
 _LEAST_BYTES_PER_SECOND = 16_384
 _HELD_BODIES = 4
 _RETRY_AFTER_SECONDS = 5
+
+# The container formats of zlib, by the `Content-Encoding` they go with.
+_ZLIB_FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_MAX_UNFOLDED_AT_ONCE = 262_144
 
 
 class _Reading:
@@ -51,14 +56,14 @@ class BodyReader:
     """Reads bodies of at most `max_body_bytes`, and holds at most four times as much in unfinished ones together.
 
     Who sends slowest gives way when there are more: a body half sent and left hanging would otherwise keep others out.
-    Compressed bodies are decompressed piece by piece by aiohttp, and it is the decompressed bytes that count, so a
-    small body that would unfold without end stops at the same bound.
+    Compressed bodies are unfolded on another thread, one at a time, and no further than `max_body_bytes`.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._max_held_bytes = _HELD_BODIES * max_body_bytes
         self._readings: set[_Reading] = set()
+        self._unfolding = asyncio.Lock()
 
     def check_declared_length(self, request: web.BaseRequest) -> None:
         """Refuse a body that says itself that it is too large, before any of it is read.
@@ -76,12 +81,41 @@ class BodyReader:
         are on their way at once and this is the slowest.
         """
         self.check_declared_length(request)
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in _ZLIB_FORMATS and encoding not in {"identity", ""}:
+            raise ServiceError(
+                ErrorCode.BODY_UNREADABLE, "the body's Content-Encoding is not supported; send gzip, deflate or none"
+            )
         try:
-            if request.content.is_eof():
-                return self._read_at_hand(request)
-            return await self._read_as_it_comes(request)
+            at_hand = request.content.is_eof()
+            body = self._read_at_hand(request) if at_hand else await self._read_as_it_comes(request)
         except web.RequestPayloadError as error:
             raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short or badly encoded") from error
+        if encoding not in _ZLIB_FORMATS:
+            return body
+        async with self._unfolding:
+            return await asyncio.to_thread(self._unfold, body, encoding)
+
+    def _unfold(self, body: bytes, encoding: str) -> bytes:
+        unfolder = zlib.decompressobj(wbits=_ZLIB_FORMATS[encoding])
+        pieces: list[bytes] = []
+        unfolded_bytes = 0
+        folded = body
+        try:
+            while not unfolder.eof:
+                piece = unfolder.decompress(folded, _MAX_UNFOLDED_AT_ONCE)
+                folded = unfolder.unconsumed_tail
+                if not piece and not folded:
+                    break
+                pieces.append(piece)
+                unfolded_bytes += len(piece)
+                if unfolded_bytes > self._max_body_bytes:
+                    raise self._too_large()
+        except zlib.error:
+            raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is badly compressed") from None
+        if not unfolder.eof or unfolder.unused_data:
+            raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short, or badly compressed")
+        return b"".join(pieces)
 
     def _read_at_hand(self, request: web.BaseRequest) -> bytes:
         body = request.content.read_nowait()

@@ -1,11 +1,13 @@
 """The webhook that Heap calls."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from aiohttp_apispec import docs
 from msgspec import UNSET
 
@@ -31,6 +33,9 @@ _MAX_BYTES_AT_ONCE = 262_144
 _CLIENT_GONE_STATUS = 499
 
 _SHOWN_CALLS = 10
+_METHOD_NOT_ALLOWED = 405
+_MEANT_FOR_WEBHOOK = re.compile(r"/*webhooks?(/|$)", re.IGNORECASE)
+_MAX_SHOWN_PATH = 200
 
 _encode = msgspec.json.Encoder().encode
 
@@ -88,6 +93,31 @@ class Webhook:
         """Take a delivery to `/webhooks/heap`."""
         return await self._receive(request, None)
 
+    @web.middleware
+    async def note_misdirected(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Log and count, like any refused delivery, what was meant for the webhook and has another address or method."""
+        error = request.match_info.http_exception
+        if error is None or not _MEANT_FOR_WEBHOOK.match(request.path):
+            return await handler(request)
+        is_address = error.status != _METHOD_NOT_ALLOWED
+        fault = f"no address of the webhook: {request.path[:_MAX_SHOWN_PATH]}" if is_address else "not a POST"
+        self._tell(
+            Answered(
+                status=error.status,
+                outcome=(ErrorCode.NOT_FOUND if is_address else ErrorCode.METHOD_NOT_ALLOWED).value,
+                reason=fault,
+                account=None,
+                delivery=None,
+                body_bytes=0,
+                duration_seconds=0.0,
+            )
+        )
+        return await handler(request)
+
+    def _tell(self, answered: Answered) -> None:
+        for observe in self._observers:
+            observe(answered)
+
     async def _receive(self, request: web.Request, account_name: str | None) -> web.Response:
         started = time.perf_counter()
         progress = _Progress()
@@ -107,17 +137,17 @@ class Webhook:
             status, outcome, reason = error.status, error.code.value, _reason_of(error)
             raise
         finally:
-            answered = Answered(
-                status=status,
-                outcome=outcome,
-                reason=reason,
-                account=progress.account,
-                delivery=progress.delivery,
-                body_bytes=progress.body_bytes,
-                duration_seconds=time.perf_counter() - started,
+            self._tell(
+                Answered(
+                    status=status,
+                    outcome=outcome,
+                    reason=reason,
+                    account=progress.account,
+                    delivery=progress.delivery,
+                    body_bytes=progress.body_bytes,
+                    duration_seconds=time.perf_counter() - started,
+                )
             )
-            for observe in self._observers:
-                observe(answered)
 
     async def _accept(self, request: web.Request, account_name: str | None, progress: _Progress) -> WebhookAnswer:
         received_at_ms = wall_ms()
@@ -154,9 +184,22 @@ class Webhook:
 
 
 def add_routes(app: web.Application, webhook: Webhook) -> None:
-    """Serve the webhook at `/webhooks/heap/{account}` and `/webhooks/heap`; the app needs `error_middleware`."""
+    """Serve the webhook at `/webhooks/heap/{account}` and `/webhooks/heap`, also with a slash behind them.
+
+    The app needs `error_middleware`, and inside it `webhook.note_misdirected`.
+    """
+
+    # Functions of their own, so that the API's document shows each address once.
+    async def receive_for_account(request: web.Request) -> web.Response:
+        return await webhook.receive_for_account(request)
+
+    async def receive(request: web.Request) -> web.Response:
+        return await webhook.receive(request)
+
     app.router.add_post("/webhooks/heap/{account}", webhook.receive_for_account)
+    app.router.add_post("/webhooks/heap/{account}/", receive_for_account)
     app.router.add_post("/webhooks/heap", webhook.receive)
+    app.router.add_post("/webhooks/heap/", receive)
 
 
 def _check_content_type(content_type: str) -> None:

@@ -2,27 +2,27 @@
 
 aiohttp bounds neither the number of connections nor the time a request's head may take. The guard stands between the
 transport and aiohttp's protocol, counts, and knows of each connection whether it waits for its client. Only those are
-ever closed: at their deadline, or earlier to make room for who comes next, the one that has waited longest first. A
-client that has its request ready is in and served before its turn would come.
+ever closed: at their deadline, or earlier to make room, the one that has waited longest first. A request that was sent
+whole is answered: where nobody can make room, a connection waits to be admitted, and where there is no room for that
+either, it is answered 503 with `Retry-After`.
 """
 
 import asyncio
-import logging
+import contextlib
 import resource
+import select
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import structlog
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.typedefs import Handler
 
-from service import supervision
 from service.config.settings import ServerSettings
+from service.errors import ErrorCode, ServiceError
 from service.supervision import Supervisor
 from service.web.addresses import origin_of
+from service.web.errors import raw_answer
 
 _log = structlog.get_logger()
 
@@ -31,9 +31,21 @@ _HEAD_END = b"\r\n\r\n"
 _MAX_UNREAD_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _TELL_SECONDS = 60.0
+# A client that has connected sends its request at once, and one in the middle of a body goes on with it.
+_SILENT_SECONDS = 1.0
+# Refused connections stay until their client has read the answer; beyond these they are cut.
+_MAX_REFUSED = 32
 # Files of the store, calls to Cordial, and what a turn of the event loop accepts before it is counted.
-_RESERVED_FILES = 400
+_RESERVED_FILES = 500
 _FEWEST_CONNECTIONS = 16
+_FEWEST_WAITING = 4
+_MAX_ACCEPTED_AT_ONCE = 128
+
+_HEAD_TOO_LARGE = raw_answer(431, ServiceError(ErrorCode.HEADER_UNREADABLE, "the request's head is too large"))
+_CROWDED = raw_answer(
+    503,
+    ServiceError(ErrorCode.NOT_READY, "there are too many connections; send again shortly", retry_after_seconds=1),
+)
 
 
 class _Connection(asyncio.Protocol):
@@ -44,6 +56,9 @@ class _Connection(asyncio.Protocol):
         self._guard = guard
         self._http = http
         self._transport: asyncio.Transport | None = None
+        self._is_admitted = False
+        self._kept = b""
+        self._is_discarding = False
         self._is_served = False
         self._served_before = False
         self._body: StreamReader | None = None
@@ -52,6 +67,7 @@ class _Connection(asyncio.Protocol):
         self._head_tail = b""
         self._is_head_complete = False
         self._waiting_since = guard.now()
+        self._heard_at = self._waiting_since
         self._unread_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,36 +75,64 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self.origin = origin_of(str(peer[0])) if isinstance(peer, tuple) else ""
-        if self._guard.admit(transport, self):
-            self._http.connection_made(transport)
-        else:
-            self._transport = None
-            transport.abort()
+        self._guard.enter(transport, self)
+
+    def admit(self) -> None:
+        """Let aiohttp's protocol take the connection over, with what its client has sent until now."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._is_admitted = True
+        self._waiting_since = self._guard.now()
+        self._http.connection_made(transport)
+        if self._kept:
+            kept, self._kept = self._kept, b""
+            transport.resume_reading()
+            self.data_received(kept)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None:
-            self._guard.forget(self._transport)
-            self._transport = None
+        if self._transport is None:
+            return
+        transport, self._transport = self._transport, None
+        self._guard.forget(transport)
+        if self._is_admitted:
             self._http.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_discarding:
+            return
+        self._heard_at = self._guard.now()
+        if not self._is_admitted:
+            self._kept += data
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._guard.admit_waiting()
+            return
         if not self._is_served and not self._has_unread_body() and not self._is_head_complete:
             self._note_head(data)
         if self._head_bytes > _MAX_HEAD_BYTES:
-            self.abort()
+            self._guard.tell_unreadable("head too large")
+            self.refuse(_HEAD_TOO_LARGE)
         else:
             self._http.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return self._http.eof_received()
+        return self._http.eof_received() if self._is_admitted else None
 
     def pause_writing(self) -> None:
         self._unread_since = self._guard.now()
-        self._http.pause_writing()
+        if self._is_admitted:
+            self._http.pause_writing()
 
     def resume_writing(self) -> None:
         self._unread_since = None
-        self._http.resume_writing()
+        if self._is_admitted:
+            self._http.resume_writing()
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the client has sent something that was not handled yet, while the connection waits to be admitted."""
+        return bool(self._kept)
 
     def begin_request(self, body: StreamReader) -> None:
         """Note that a request's head is complete and a handler is at work on it."""
@@ -105,9 +149,30 @@ class _Connection(asyncio.Protocol):
         self._is_head_complete = False
         self._waiting_since = self._guard.now()
 
-    def waits_for_client(self) -> bool:
-        """Whether nothing can go on before the client sends or reads."""
-        return self._unread_since is not None or not self._is_served or self._has_unread_body()
+    def discard_the_rest(self) -> None:
+        """Throw away unseen whatever the client goes on to send."""
+        self._is_discarding = True
+
+    def refuse(self, answer: bytes) -> None:
+        """Answer, and close once the client has had the time to read it."""
+        self._is_discarding = True
+        self._waiting_since = self._guard.now()
+        if self._transport is not None:
+            self._transport.resume_reading()
+            self._transport.write(answer)
+            self._guard.close_soon(self._transport)
+
+    def can_make_room(self, now: float) -> bool:
+        """Whether nothing goes on before the client sends or reads, and no request that was sent whole is lost."""
+        if self._unread_since is not None:
+            return True
+        if self._has_unread_body():
+            return now - self._heard_at > _SILENT_SECONDS
+        if self._is_served or self._is_head_complete or self._kept:
+            return False
+        if self._head_began_at is None and not self._served_before and now - self._waiting_since <= _SILENT_SECONDS:
+            return False
+        return self._transport is None or not _has_unread_input(self._transport)
 
     def is_overdue(self, now: float, settings: ServerSettings) -> bool:
         """Whether the client has been waited for longer than it may be.
@@ -116,7 +181,7 @@ class _Connection(asyncio.Protocol):
         """
         if self._unread_since is not None:
             return now - self._unread_since > _MAX_UNREAD_SECONDS
-        if self._is_served or self._has_unread_body() or self._is_head_complete:
+        if self._is_served or self._has_unread_body() or self._is_head_complete or self._kept:
             return False
         if self._head_began_at is not None:
             return now - self._head_began_at > settings.header_timeout_seconds
@@ -145,58 +210,94 @@ class _Connection(asyncio.Protocol):
 
 
 class ConnectionGuard:
-    """Admits connections up to the bounds of `[server]`, and closes those whose clients keep it waiting."""
+    """Admits connections up to the bounds of `[server]`, and closes those whose clients keep it waiting.
 
-    def __init__(self, settings: ServerSettings, now: Callable[[], float] = time.monotonic) -> None:
+    `tell_unreadable` is told why a request could not be read.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        tell_unreadable: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.now = now
+        self.tell_unreadable = tell_unreadable
         self._settings = settings
-        self._most = _most_connections(settings.max_connections)
+        self._max_connections = _fitting_connections(settings.max_connections)
+        # So many may wait beyond those admitted, for a place of their own address or of any.
+        self._waiting_places = max(_FEWEST_WAITING, self._max_connections // 4)
         # In the order in which they were last heard of: the first has waited longest.
-        self._connections: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
-        self._count_of_origin: Counter[str] = Counter()
+        self._admitted: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
+        self._waiting: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
+        self._refused: dict[asyncio.BaseTransport, float] = {}
+        self._admitted_from: Counter[str] = Counter()
+        self._waiting_from: Counter[str] = Counter()
         self._displaced = 0
+        self._refusals = 0
         self._told_at = float("-inf")
+
+    @property
+    def accepted_at_once(self) -> int:
+        """How many connections the event loop may accept in one turn, before any of them is counted."""
+        return min(_MAX_ACCEPTED_AT_ONCE, self._max_connections)
 
     def protocol(self, http: asyncio.Protocol) -> asyncio.Protocol:
         """Return the protocol to give to the transport in place of `http`."""
         return _Connection(self, http)
 
-    def admit(self, transport: asyncio.BaseTransport, connection: _Connection) -> bool:
-        """Take a connection in, closing the one that has waited longest if there is no room; False if none waits."""
-        if self._count_of_origin[connection.origin] >= self._settings.max_connections_per_address:
-            is_admitted = self._displace_one(connection.origin)
-        elif len(self._connections) >= self._most:
-            is_admitted = self._displace_one(None)
+    def enter(self, transport: asyncio.BaseTransport, connection: _Connection) -> None:
+        """Admit a new connection if there is room or one can make room; else let it wait, or refuse it."""
+        if self._has_room_for(connection.origin):
+            self._admit(transport, connection)
+        elif self._may_wait(connection.origin):
+            self._waiting[transport] = connection
+            self._waiting_from[connection.origin] += 1
         else:
-            is_admitted = True
-        if is_admitted:
-            self._connections[transport] = connection
-            self._count_of_origin[connection.origin] += 1
-        return is_admitted
+            self._refuse(connection)
 
     def forget(self, transport: asyncio.BaseTransport) -> None:
-        """Let go of a connection that is closed."""
-        connection = self._connections.pop(transport, None)
-        if connection is not None:
-            self._count_of_origin[connection.origin] -= 1
-            if not self._count_of_origin[connection.origin]:
-                del self._count_of_origin[connection.origin]
+        """Stop counting a connection that is closed."""
+        self._refused.pop(transport, None)
+        self._remove(transport)
+        self.admit_waiting()
 
-    @web.middleware
-    async def note_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @contextlib.contextmanager
+    def handling(self, request: web.BaseRequest) -> Iterator[_Connection | None]:
         """Note, around everything else, that the connection's request is being handled."""
         transport = request.transport
-        connection = None if transport is None else self._connections.get(transport)
+        connection = None if transport is None else self._admitted.get(transport)
         if transport is None or connection is None:
-            return await handler(request)
+            yield None
+            return
         connection.begin_request(request.content)
-        self._connections.move_to_end(transport)
+        self._admitted.move_to_end(transport)
         try:
-            return await handler(request)
+            yield connection
         finally:
             connection.end_request()
-            if transport in self._connections:
-                self._connections.move_to_end(transport)
+            if transport in self._admitted:
+                self._admitted.move_to_end(transport)
+
+    def is_waited_for(self, connection: _Connection) -> bool:
+        """Whether another connection waits for this one's place, so that it is to close after its answer."""
+        return bool(self._waiting) and (
+            self._waiting_from[connection.origin] > 0 or len(self._admitted) >= self._max_connections
+        )
+
+    def close_soon(self, transport: asyncio.Transport) -> None:
+        """Close a connection that was refused, when its client has had the time to read why."""
+        self._remove(transport)
+        if len(self._refused) >= _MAX_REFUSED:
+            transport.close()
+        else:
+            self._refused[transport] = self.now()
+        self.admit_waiting()
+
+    def close(self) -> None:
+        """Close the connections that aiohttp does not know."""
+        for transport in [*self._waiting, *self._refused]:
+            transport.close()
 
     async def look_after(self, supervisor: Supervisor) -> None:
         """Close what is overdue, once a second."""
@@ -204,73 +305,106 @@ class ConnectionGuard:
             supervisor.beat()
             await asyncio.sleep(_LOOK_SECONDS)
             now = self.now()
-            for connection in [each for each in self._connections.values() if each.is_overdue(now, self._settings)]:
+            everyone = [*self._admitted.values(), *self._waiting.values()]
+            for connection in [each for each in everyone if each.is_overdue(now, self._settings)]:
                 connection.abort()
-            if self._displaced and now - self._told_at > _TELL_SECONDS:
+            for transport in [each for each, since in self._refused.items() if now - since > _SILENT_SECONDS]:
+                transport.close()
+            self.admit_waiting()
+            if (self._displaced or self._refusals) and now - self._told_at > _TELL_SECONDS:
                 self._tell_of_crowd(now)
 
-    def _displace_one(self, origin: str | None) -> bool:
-        self._displaced += 1
-        for transport, connection in self._connections.items():
-            if origin in {None, connection.origin} and connection.waits_for_client():
-                self.forget(transport)
+    def _has_room_for(self, origin: str) -> bool:
+        """Tell whether one more may be admitted, closing the one that has waited longest if that makes room."""
+        if self._admitted_from[origin] >= self._settings.max_connections_per_address:
+            return self._displace(self._admitted, origin)
+        return len(self._admitted) < self._max_connections or self._displace(self._admitted, None)
+
+    def _may_wait(self, origin: str) -> bool:
+        if len(self._admitted) + len(self._waiting) < self._max_connections + self._waiting_places:
+            return True
+        if self._displace(self._waiting, None):
+            return True
+        bound = self._settings.max_connections_per_address
+        if self._admitted_from[origin] < bound:
+            # Who waits only for a place of its own address keeps no other address out.
+            for connection in reversed(self._waiting.values()):
+                if self._admitted_from[connection.origin] >= bound:
+                    self._refuse(connection)
+                    return True
+        return False
+
+    def _displace(self, among: OrderedDict[asyncio.BaseTransport, _Connection], origin: str | None) -> bool:
+        now = self.now()
+        for transport, connection in among.items():
+            if origin in {None, connection.origin} and connection.can_make_room(now):
+                self._displaced += 1
+                self._remove(transport)
                 connection.abort()
                 return True
         return False
 
+    def _refuse(self, connection: _Connection) -> None:
+        self._refusals += 1
+        connection.refuse(_CROWDED)
+
+    def _admit(self, transport: asyncio.BaseTransport, connection: _Connection) -> None:
+        self._admitted[transport] = connection
+        self._admitted_from[connection.origin] += 1
+        connection.admit()
+
+    def admit_waiting(self) -> None:
+        """Admit those that have sent something and now fit, the one that has waited longest first."""
+        full: set[str] = set()
+        for transport, connection in list(self._waiting.items()):
+            if not connection.has_sent or connection.origin in full or transport not in self._waiting:
+                continue
+            if self._has_room_for(connection.origin):
+                self._remove(transport)
+                self._admit(transport, connection)
+            else:
+                full.add(connection.origin)
+
+    def _remove(self, transport: asyncio.BaseTransport) -> None:
+        for among, counts in ((self._admitted, self._admitted_from), (self._waiting, self._waiting_from)):
+            connection = among.pop(transport, None)
+            if connection is not None:
+                counts[connection.origin] -= 1
+                if not counts[connection.origin]:
+                    del counts[connection.origin]
+
     def _tell_of_crowd(self, now: float) -> None:
-        [(origin, from_it)] = self._count_of_origin.most_common(1) or [("", 0)]
+        [(origin, from_it)] = self._admitted_from.most_common(1) or [("", 0)]
         _log.warning(
             "connections.crowded",
             displaced=self._displaced,
-            open=len(self._connections),
+            refused=self._refusals,
+            open=len(self._admitted),
             most_from=origin,
             from_it=from_it,
         )
-        self._displaced = 0
+        self._displaced = self._refusals = 0
         self._told_at = now
 
 
-class _WithoutGarbage(logging.Filter):
-    """Leaves out the traceback that aiohttp logs for every request that it cannot read and answers 400."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-_WITHOUT_GARBAGE = _WithoutGarbage()
-
-
-class GuardedRunner(web.AppRunner):
-    """Runs an application whose connections are guarded."""
-
-    __slots__ = ("_guard", "_supervisor")
-
-    def __init__(self, app: web.Application, settings: ServerSettings, supervisor: Supervisor, **options: Any) -> None:
-        logger = logging.getLogger(__name__)
-        logger.addFilter(_WITHOUT_GARBAGE)
-        super().__init__(app, logger=logger, **options)
-        self._guard = ConnectionGuard(settings)
-        self._supervisor = supervisor
-        app.middlewares.insert(0, self._guard.note_request)
-        app.cleanup_ctx.append(self._run_guard)
-
-    async def _run_guard(self, _app: web.Application) -> AsyncIterator[None]:
-        task = self._supervisor.start("connections", self._guard.look_after(self._supervisor), beats=True)
-        yield
-        await supervision.stop(task)
-
-    @property
-    def server(self) -> Any:
-        """What a site takes as the maker of protocols."""
-        server = super().server
-        return None if server is None else lambda: self._guard.protocol(server())
+def _has_unread_input(transport: asyncio.BaseTransport) -> bool:
+    """Whether the client has sent something that the event loop has not read yet."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(socket.fileno(), select.POLLIN | select.POLLRDHUP)
+    return any(events == select.POLLIN for _, events in poll.poll(0))
 
 
-def _most_connections(wanted: int) -> int:
+def _fitting_connections(wanted: int) -> int:
     """Return how many connections there may be without running out of file descriptors."""
-    allowed_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed_files == resource.RLIM_INFINITY or wanted + _RESERVED_FILES <= allowed_files:
+    allowed_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed_files = wanted + _RESERVED_FILES
+    if allowed_files not in {resource.RLIM_INFINITY, most_files} and allowed_files < needed_files:
+        allowed_files = needed_files if most_files == resource.RLIM_INFINITY else min(needed_files, most_files)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed_files, most_files))
+    if allowed_files == resource.RLIM_INFINITY or needed_files <= allowed_files:
         return wanted
     fitting = max(_FEWEST_CONNECTIONS, allowed_files - _RESERVED_FILES)
     _log.warning("connections.limited", wanted=wanted, fitting=fitting, allowed_files=allowed_files)

@@ -1,5 +1,7 @@
 """Every error leaves the service as one JSON shape, whichever part of the service or of aiohttp it comes from."""
 
+from http import HTTPStatus
+
 import msgspec
 import structlog
 from aiohttp import web
@@ -37,6 +39,17 @@ def error_response(error: ServiceError) -> web.Response:
     return _response(error.status, error.document(), headers)
 
 
+def raw_answer(status: int, error: ServiceError) -> bytes:
+    """Return a whole answer as it goes over the wire, for a request that was not read; it closes the connection."""
+    body = msgspec.json.encode(error.document())
+    retry_after = "" if error.retry_after_seconds is None else f"Retry-After: {error.retry_after_seconds}\r\n"
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n{retry_after}Connection: close\r\nServer: heap-cordial\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer with an `ErrorDocument` whatever is raised.
@@ -51,7 +64,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         if error.status < _FIRST_ERROR_STATUS:
             raise
-        return _from_http_exception(error)
+        return from_http_exception(error)
     except ConnectionError:
         raise
     except Exception:
@@ -67,7 +80,8 @@ def _path_pattern(request: web.Request) -> str:
     return "" if resource is None else resource.canonical
 
 
-def _from_http_exception(error: web.HTTPException) -> web.Response:
+def from_http_exception(error: web.HTTPException) -> web.Response:
+    """Return our answer in place of one that aiohttp makes by itself."""
     other = _OTHER_REQUEST_FAULT if error.status < _FIRST_SERVICE_FAULT_STATUS else _SERVICE_FAULT
     code, sentence = _SENTENCES.get(error.status, other)
     headers = {name: error.headers[name] for name in _KEPT_HEADERS if name in error.headers}

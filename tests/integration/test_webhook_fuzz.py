@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
 from service.store.sqlite.store import SqliteStore
 from service.web.errors import error_middleware
+from tests.webhook_fixtures import GuardedServer
 
 SECRETS = {"acme": "whsec acme", "globex": "whsec globex"}
 
@@ -55,7 +56,7 @@ def webhook(tmp_path, monkeypatch) -> Iterator[Running]:
         store = await SqliteStore.open(tmp_path / "store.db", accounts, max_backlog=1_000_000)
         app = web.Application(middlewares=[error_middleware])
         add_routes(app, Webhook(accounts, store, max_body_bytes=100_000, is_stopping=lambda: False))
-        client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
+        client: TestClient[web.Request, web.Application] = TestClient(GuardedServer(app))
         await client.start_server()
         return store, client
 

@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from service.config.settings import ServerSettings
 from service.supervision import Supervisor
-from service.web.connections import GuardedRunner
+from service.web.server import GuardedRunner
 
 FEW = 16
+# A quarter of FEW may wait for a place.
+WAITING = 4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 PATIENCE_SECONDS = 20
 
@@ -44,11 +48,11 @@ class Guarded:
     def __init__(self, port: int, release: asyncio.Event) -> None:
         self.release = release
         self.entered = 0
-        self._port = port
+        self.port = port
         self._peers: list[Peer] = []
 
     async def connect(self, address: str = "127.0.0.1") -> Peer:
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", self._port, local_addr=(address, 0)))
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0)))
         self._peers.append(peer)
         return peer
 
@@ -98,13 +102,18 @@ async def guarded(**settings: float) -> AsyncIterator[Guarded]:
     async def broken(_request: web.Request) -> web.Response:
         raise RuntimeError("a fault of our own")
 
+    async def slow(_request: web.Request) -> web.Response:
+        await asyncio.sleep(0.005)
+        return web.Response(text="ok")
+
     app.router.add_get("/", answer)
+    app.router.add_get("/slow", slow)
     app.router.add_get("/broken", broken)
     app.router.add_get("/held", held)
     app.router.add_post("/read", read)
     app.router.add_get("/much", much)
     bounds = {"max_connections": FEW, "max_connections_per_address": FEW} | settings
-    runner = GuardedRunner(app, ServerSettings(**bounds), Supervisor(), access_log=None, shutdown_timeout=0.1)  # type: ignore[arg-type]
+    runner = GuardedRunner(app, ServerSettings(**bounds), Supervisor(), shutdown_timeout=0.1)  # type: ignore[arg-type]
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     running = Guarded(runner.addresses[0][1], release)
@@ -168,8 +177,8 @@ async def test_a_head_without_end_is_cut_before_it_fills_the_memory():
             sent += 600
             with contextlib.suppress(ConnectionError):
                 await peer.writer.drain()
-        assert await peer.is_closed()
-        assert sent < 10_000_000
+        with contextlib.suppress(ConnectionError):
+            assert (await peer.reader.read(13)) == b"HTTP/1.1 431 "
 
 
 async def test_the_longest_idle_connection_makes_room():
@@ -206,13 +215,46 @@ async def test_an_answer_that_is_not_read_makes_room():
         assert await (await running.connect()).ask() == b"ok"
 
 
-async def test_requests_at_work_are_never_cut():
+async def test_requests_at_work_are_never_cut_and_those_beyond_the_bound_are_told_to_come_again():
     async with guarded() as running:
         busy = [await running.hold() for _ in range(FEW)]
-        assert await (await running.connect()).is_closed()
+        waiting = [await running.connect() for _ in range(WAITING + 1)]
+        for peer in waiting:
+            peer.writer.write(HEAD)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await waiting.pop().reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "not_ready"
         running.release.set()
-        for peer in busy:
+        for peer in [*busy, *waiting]:
             assert await peer.ask(b"") == b"ok"
+
+
+async def test_a_request_beyond_its_address_bound_waits_for_its_turn():
+    async with guarded(max_connections_per_address=4) as running:
+        busy = [await running.hold() for _ in range(4)]
+        waiting = [await running.connect() for _ in range(4)]
+        for peer in waiting:
+            peer.writer.write(HEAD)
+        # Another address is served meanwhile, and none of those that wait is.
+        assert await (await running.connect("127.0.0.2")).ask() == b"ok"
+        running.release.set()
+        for peer in [*busy, *waiting]:
+            assert await peer.ask(b"") == b"ok"
+
+
+async def test_a_crowd_from_one_address_is_all_answered():
+    """A hundred connections want to stay open, and there are places for eight."""
+    async with guarded(max_connections=512, max_connections_per_address=8) as running:
+
+        async def send(session: aiohttp.ClientSession) -> int:
+            async with session.get(f"http://127.0.0.1:{running.port}/slow") as answer:
+                return answer.status
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as session:
+            statuses = await asyncio.gather(*(send(session) for _ in range(1_000)))
+    assert set(statuses) == {200}
 
 
 async def test_one_address_cannot_push_others_out():

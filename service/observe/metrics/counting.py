@@ -71,6 +71,11 @@ class Counting:
             ["account", "result"],
             registry=registry,
         )
+        self._unreadable_requests = Counter(
+            "heap_cordial_unreadable_requests",
+            "Requests that were not readable HTTP and reached no address of the service.",
+            registry=registry,
+        )
         self._imports = ImportCounting(registry, self._results)
         self._calls = Calls(())
         registry.register(self._calls)
@@ -108,6 +113,10 @@ class Counting:
             numbers = (len(delivery.add), len(delivery.remove), delivery.rejected_count)
             for change, number in zip(_USER_CHANGES, numbers, strict=True):
                 self._users.labels(account, change).inc(number)
+
+    def unreadable_request(self) -> None:
+        """Note a request that is not readable HTTP."""
+        self._unreadable_requests.inc()
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Note a batch of results that has become durable."""
