@@ -120,5 +120,5 @@ async def test_whichever_step_fails_the_import_goes_on_by_itself(tmp_path, monke
                 assert imports_of(world)[0][0] == 60
                 is_reached = failing.left <= 0
         number += 3 if number > 6 else 1
-        if number > 26:
+        if number > 16:
             break

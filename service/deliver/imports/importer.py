@@ -243,6 +243,13 @@ class Importer:
             self._posts.clear()
             self._hinted_jobs.clear()
             self._on_ended(before.segment_ids)
+        if (
+            before is not None
+            and now is not None
+            and before.id == now.id
+            and (before.state, now.state) == (ImportState.GATHERING, ImportState.SENDING)
+        ):
+            log.info("import.begun", account=self._name, contacts=now.contacts, lists=len(now.segment_ids))
         if now is not None and now.is_in_doubt and not (before is not None and before.is_in_doubt):
             self._held_back = await self._store.held_back(self._name)
         self._current = now

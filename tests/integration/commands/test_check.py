@@ -24,8 +24,9 @@ async def test_check_is_content_and_changes_nothing(installation, cordial):
     before = files_below(installation.folder)
     ended = await installation.run("check")
     assert (ended.status, ended.errors) == (0, "")
-    store, granted, unknown, service, last = ended.output.splitlines()
+    store, version, granted, unknown, service, last = ended.output.splitlines()
     assert store.startswith(f"store: {installation.database} can be written, ")
+    assert "SQLite" in version
     assert granted == (
         "accounts.acme: Cordial accepts the key and this host's address; granted: Get a single contact, "
         "Get a single list, Get lists"

@@ -65,7 +65,10 @@ async def test_without_an_api_key_they_say_what_to_set(installation, key):
         installation.environment["HEAP_CORDIAL__SERVER__API_KEY_FILE"] = key
     ended = await installation.run("pause", "acme")
     assert ended.status == 1
-    assert ended.errors == "no API key is configured; set server.api_key_file or server.api_key_env\n"
+    assert (
+        ended.errors
+        == "no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]\n"
+    )
 
 
 async def test_without_the_service_they_say_so(installation):

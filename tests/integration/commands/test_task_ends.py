@@ -35,7 +35,6 @@ sys.exit(main(["serve"]))
 
 SHARED_TASKS = {
     "account states",
-    "checkpointer",
     "connections",
     "eraser",
     "event loop lag",

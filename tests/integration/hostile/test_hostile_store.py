@@ -218,7 +218,12 @@ async def test_damage_met_while_running_stays_a_fault_and_nothing_more_is_taken(
             size_pages = world.store_file.stat().st_size // 4096
             # The first page and the schema's stay whole: what is damaged shows only when it is looked at.
             overwrite_pages(world.store_file, size_pages // 2, size_pages // 2)
-            await world.start()
+            try:
+                await world.start()
+            except StoreOpenError as error:
+                # What the start reads may lie in a damaged page already: then nothing is taken either.
+                assert "malformed" in str(error)  # noqa: PT017  which of both happens depends on where pages lie
+                return
             await world.post(page(users(2_000, "other"), task="second"))
             await world.readiness("store: database disk image is malformed; stop the service and restore")
             answer = await world.post(page(users(1), task="third"))
