@@ -1,0 +1,110 @@
+"""Choosing where the power is cut and what is lost, and looking at each disk once."""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.powercut.disk import Disk, Loss
+from tests.powercut.examination import faults_after
+from tests.powercut.lives import Record, acknowledgements
+from tests.powercut.trace import SystemCall
+
+
+class Cut(NamedTuple):
+    """A power cut right before the place `at` of the record, and what it left."""
+
+    at: int
+    at_seconds: float
+    loss: Loss
+    files: dict[str, bytes]
+
+    def __str__(self) -> str:
+        return f"cut at {self.at}, unsynced writes {self.loss}"
+
+
+class Findings(NamedTuple):
+    """How many different disks were looked at, of which losses, and what was wrong with which."""
+
+    disks: int
+    by_loss: dict[Loss, int]
+    faults: list[str]
+
+
+def cuts(record: Record, number: int, chance: random.Random) -> Iterator[Cut]:
+    """Yield up to so many cuts that leave different disks: around syncs and answers above all, and anywhere between."""
+    places = _places(record, chance)
+    wanted = [places[index * len(places) // number] for index in range(number)] if number < len(places) else places
+    rounds = -(-number // max(1, len(wanted)))
+    plans: dict[int, list[Loss]] = {}
+    losses = list(Loss)
+    for place in wanted:
+        plans.setdefault(place, []).extend(chance.choice(losses) for _ in range(rounds))
+    seen: set[bytes] = set()
+    made = 0
+    for at, at_seconds, disk in _replay(record, sorted(plans)):
+        for loss in plans[at]:
+            files = disk.after_power_cut(loss, chance)
+            digest = hashlib.sha256(repr((sorted(files.items()), _acknowledged(record, at))).encode()).digest()
+            if digest not in seen and made < number:
+                seen.add(digest)
+                made += 1
+                yield Cut(at, at_seconds, loss, files)
+
+
+async def examine(record: Record, number: int, seed: int) -> Findings:
+    """Look at up to so many disks that a power cut during a life may leave."""
+    by_loss: Counter[Loss] = Counter()
+    faults: list[str] = []
+    for cut in cuts(record, number, random.Random(seed)):  # noqa: S311  repeatable, not unguessable
+        by_loss[cut.loss] += 1
+        told = [call for at_seconds, call in record.cordial if at_seconds <= cut.at_seconds]
+        found = await faults_after(cut.files, record, record.taken_before | _acknowledged(record, cut.at), told)
+        faults += [f"{cut}: {fault}" for fault in found]
+    return Findings(sum(by_loss.values()), dict(by_loss), faults)
+
+
+def _acknowledged(record: Record, at: int) -> set[int]:
+    return {page for began, page in acknowledgements(record.calls) if began < at}
+
+
+def _places(record: Record, chance: random.Random) -> list[int]:
+    """Return places in the record, in order: before and after each sync and each answer, and as many others."""
+    places: set[int] = set()
+    touching = {"pwrite64", "write", "ftruncate", "rename", "link", "unlink", "openat"}
+    others: list[int] = []
+    for call in record.calls:
+        if call.name in {"fsync", "fdatasync"}:
+            places |= {call.began, call.began + 1, call.ended + 1}
+        elif call.name in touching and any(record.root in text for text in _names_in(call)):
+            others.append(call.ended + 1)
+    places |= {began + 1 for began, _ in acknowledgements(record.calls)}
+    places |= set(chance.sample(others, min(len(others), len(places))))
+    return sorted(places)
+
+
+def _names_in(call: SystemCall) -> list[str]:
+    return [*call.paths_of_descriptors(), *(text.decode(errors="replace") for text in call.texts()[:1] if call.name != "pwrite64")]
+
+
+def _replay(record: Record, places: list[int]) -> Iterator[tuple[int, float, Disk]]:
+    """Yield the disk as it was just before each place, with the time."""
+    disk = Disk(record.root, record.files)
+    steps = sorted(
+        [(call.began, 0, call) for call in record.calls] + [(call.ended, 1, call) for call in record.calls],
+        key=lambda step: step[:2],
+    )
+    remaining = iter(places)
+    place = next(remaining, None)
+    for index, is_end, call in steps:
+        while place is not None and place <= index:
+            yield place, call.at_seconds, disk
+            place = next(remaining, None)
+        if is_end:
+            disk.end(call)
+        else:
+            disk.begin(call)
+    while place is not None:
+        yield place, record.calls[-1].at_seconds, disk
+        place = next(remaining, None)

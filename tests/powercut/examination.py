@@ -1,0 +1,98 @@
+"""Looking at what a power cut left: the service starts on it, Heap sends again what was not acknowledged, all ends exact."""
+
+import asyncio
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from service.sandbox import contacts, lists
+from service.sandbox.heap_pages import post_page
+from service.sandbox.journal import CallRecord
+from service.sandbox.options import SandboxOptions
+from service.sandbox.server import running_sandbox
+from service.sandbox.state import SandboxState
+from service.store.sqlite.opening import StoreOpenError
+from tests.powercut.lives import ACCOUNT, STORE_NAME, Page, Record
+from tests.service_fixtures import HEAP_SECRET, World
+
+_SETTLED_SECONDS = 60.0
+
+
+async def faults_after(
+    files: Mapping[str, bytes], record: Record, acknowledged: set[int], cordial_calls: Sequence[CallRecord]
+) -> list[str]:
+    """Return what is wrong after a power cut that left `files`, when the pages `acknowledged` had been answered 200.
+
+    `cordial_calls`: what Cordial had been told by then.
+    """
+    with tempfile.TemporaryDirectory(prefix="heap-cordial-powercut-") as folder:
+        place = Path(folder)
+        for path, content in files.items():
+            target = place / "store" / Path(path).relative_to(record.root)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(content)
+        async with (
+            running_sandbox(SandboxOptions()) as cordial,
+            aiohttp.ClientSession() as session,
+        ):
+            _replay(cordial.state, cordial_calls)
+            world = World(place, cordial, session)
+            try:
+                await world.start()
+            except StoreOpenError as error:
+                return [f"the store cannot be opened: {error}"]
+            try:
+                faults = _missing(place / "store" / STORE_NAME, record.pages, acknowledged)
+                faults += await _go_on(world, session, record, acknowledged)
+            finally:
+                await world.stop()
+            return faults + _damage(place / "store" / STORE_NAME)
+
+
+def _replay(state: SandboxState, calls: Sequence[CallRecord]) -> None:
+    for call in calls:
+        match f"{call.method} {call.endpoint}":
+            case "POST /v2/contacts":
+                contacts.post_contact(state, call.body)
+            case "PUT /v2/contacts/{key}":
+                contacts.put_contact(state, call.contact, call.body)
+            case "POST /v2/accountlists":
+                lists.create_list(state, call.body)
+
+
+def _missing(store: Path, pages: Sequence[Page], acknowledged: set[int]) -> list[str]:
+    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        kept = {digest for (digest,) in connection.execute("SELECT digest FROM delivery")}
+    return [f"page {page.number} was answered 200 and is lost" for page in pages if page.number in acknowledged and page.digest not in kept]
+
+
+async def _go_on(world: World, session: aiohttp.ClientSession, record: Record, acknowledged: set[int]) -> list[str]:
+    """Send what Heap has no 200 for, wait until all is settled, and compare."""
+    for page in record.pages:
+        if page.number not in acknowledged:
+            url = f"{world.service.url}/webhooks/heap/{ACCOUNT}"
+            answer = await post_page(session, url, HEAP_SECRET, page.body)
+            if answer.status != 200:
+                return [f"page {page.number} sent again was answered {answer.status}: {answer.text}"]
+    try:
+        async with asyncio.timeout(_SETTLED_SECONDS):
+            while world.service.store.backlog.total:
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        return ["nothing moves any more"]
+    faults = [f"{letter.message} ({letter.reason}) could not be sent" for letter in world.dead_letters()]
+    for name, members in record.lists.items():
+        found = set(world.members(name)) if name in world.cordial.state.lists_by_name else set()
+        if found != members:
+            faults.append(f"list {name}: {len(members - found)} missing, {len(found - members)} too many")
+    return faults
+
+
+def _damage(store: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    return [f"integrity_check: {line}" for line in found]

@@ -1,0 +1,313 @@
+"""Lives of the service under strace: what it did to its disk, which pages it answered 200, and what Cordial was told.
+
+Each life starts from files that are safe on disk, and gives a `Record`. A sync begins only when all pages of the one
+before it in its segment are acknowledged, so that sending what was not acknowledged again, in order, comes to the same end.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+
+from service.receive.signature import HEADER_NAME, sign
+from service.sandbox.heap_pages import build_pages
+from service.sandbox.journal import CallRecord
+from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
+from service.sandbox.server import RunningSandbox, running_sandbox
+from tests.powercut.trace import SystemCall, TracedProcess, read_record
+from tests.store_versions import make_store_file
+
+ACCOUNT = "acme"
+HEAP_SECRET = "a made-up secret"
+API_KEY = "an operator's key"
+STORE_NAME = "heap-cordial.db"
+
+_ROOT = Path(__file__).parents[2]
+_UP_SECONDS = 60.0
+_SETTLED_SECONDS = 120.0
+_PAGE_HEADER = "X-Page"
+
+_CONFIGURATION = """
+[server]
+host = "127.0.0.1"
+port = {port}
+api_key_file = "{folder}/api-key"
+
+[store]
+path = "{folder}/store/{store}"
+settle_interval_seconds = 0.1
+
+[log]
+level = "warning"
+
+[accounts.{account}]
+heap_secret_file = "{folder}/heap-secret"
+cordial_api_key_file = "{folder}/cordial-api-key"
+cordial_base_url = "{cordial_url}"
+requests_per_second = 1000
+max_concurrency = 8
+"""
+
+
+class Page(NamedTuple):
+    """One page as Heap would post it; `number` is its place in the life."""
+
+    number: int
+    body: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """What the store knows it by."""
+        return hashlib.sha256(self.body).digest()
+
+
+class Record(NamedTuple):
+    """A life that is over.
+
+    `files` were on disk before it, `root` is the store's directory; `taken_before` are the pages they hold. `lists` are the members of each list at the end, if
+    all pages are taken. `cordial` are the calls the stand-in carried out, `seen_at_seconds` when each arrived in Unix time.
+    """
+
+    root: str
+    files: dict[str, bytes]
+    calls: list[SystemCall]
+    pages: list[Page]
+    taken_before: set[int]
+    lists: dict[str, set[str]]
+    cordial: list[tuple[float, CallRecord]]
+
+
+class Life:
+    """A service and all that belongs to it, in a folder of its own."""
+
+    def __init__(self, folder: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, program: Sequence[str]) -> None:
+        self.folder = folder
+        self.store = folder / "store" / STORE_NAME
+        self._cordial = cordial
+        self._session = session
+        self._program = [sys.executable, *program]
+        self._port = _free_port()
+        self._record = folder / "record"
+        self._pages: list[Page] = []
+        self._lists: dict[str, set[str]] = {}
+        self._clock_offset_seconds = time.time() - time.monotonic()
+        self._files: dict[str, bytes] = {}
+        self._taken_before: set[int] = set()
+        self.store.parent.mkdir()
+        for name, text in {"heap-secret": HEAP_SECRET, "cordial-api-key": DEFAULT_API_KEY, "api-key": API_KEY}.items():
+            (folder / name).write_text(text)
+        (folder / "config.toml").write_text(
+            _CONFIGURATION.format(
+                port=self._port, folder=folder, store=STORE_NAME, account=ACCOUNT, cordial_url=cordial.url
+            )
+        )
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Run the service under strace while the block lasts; it must end well."""
+        process = self._traced("serve")
+        try:
+            await self._until(self._is_up, _UP_SECONDS)
+            yield
+            status = await asyncio.to_thread(process.stop)
+        except BaseException:
+            process.kill()
+            raise
+        assert status == 0, (self.folder / "log").read_text()[-2_000:]
+
+    async def run(self, *command: str) -> None:
+        """Run a command under strace; it must end well."""
+        status = await asyncio.to_thread(self._traced(*command).wait)
+        assert status == 0, (self.folder / "log").read_text()[-2_000:]
+
+    async def run_untraced(self, *command: str) -> None:
+        """Run a command whose writes are not to be lost."""
+        process = await asyncio.create_subprocess_exec(*self._command(*command), cwd=_ROOT)
+        assert await process.wait() == 0
+
+    def begin_record(self) -> None:
+        """Take what is on disk as safe, and forget the record so far."""
+        for part in self.folder.glob("record.*"):
+            part.unlink()
+        self._taken_before = {page.number for page in self._pages}
+        self._files = {
+            str(path): path.read_bytes()
+            for path in self.store.parent.iterdir()
+            if not path.name.endswith((".lock", "-shm"))
+        }
+
+    async def sync(self, name: str, add: Sequence[str], remove: Sequence[str] = (), *, task: str, page_size: int) -> None:
+        """Post a sync's pages, several at a time, and return when all are answered 200."""
+        bodies = build_pages(len(name), name, add, remove, task_id=task, page_size=page_size)
+        pages = [Page(len(self._pages) + number, body) for number, body in enumerate(bodies)]
+        self._pages += pages
+        members = self._lists.setdefault("".join(name.split()), set())
+        members |= set(add)
+        members -= set(remove)
+        await asyncio.gather(*map(self._post, pages))
+
+    async def settled(self) -> None:
+        """Return when Cordial's lists are as they should be."""
+
+        async def is_so() -> bool:
+            return all(
+                name in self._cordial.state.lists_by_name and set(self._cordial.state.members(name)) == members
+                for name, members in self._lists.items()
+            )
+
+        await self._until(is_so, _SETTLED_SECONDS)
+
+    async def forget(self, user: str) -> None:
+        """Have a person erased who is on no list any more."""
+        url = f"http://127.0.0.1:{self._port}/api/v1/forget"
+        async with self._session.post(
+            url, json={"account": ACCOUNT, "user": user}, auth=aiohttp.BasicAuth(API_KEY)
+        ) as answer:
+            assert answer.status in {200, 202}, await answer.text()
+
+    def record(self) -> Record:
+        """Return what happened since `begin_record`."""
+        calls: list[SystemCall] = []
+        for part in sorted(self.folder.glob("record.*"), key=lambda path: int(path.suffix[1:])):
+            base = calls[-1].ended + 1 if calls else 0
+            calls += [call._replace(began=call.began + base, ended=call.ended + base) for call in read_record(part)]
+        seen = [
+            (call.arrived_at_seconds + self._clock_offset_seconds, call)
+            for call in self._cordial.journal.calls
+            if call.applied
+        ]
+        return Record(str(self.store.parent), self._files, calls, self._pages, self._taken_before, self._lists, seen)
+
+    def _traced(self, *command: str) -> TracedProcess:
+        part = self.folder / f"record.{len(list(self.folder.glob('record.*')))}"
+        part.touch()
+        return TracedProcess(self._command(*command), part, self.folder / "log", {"PYTHONPATH": str(_ROOT)})
+
+    def _command(self, command: str, *options: str) -> list[str]:
+        return [*self._program, command, "--config", str(self.folder / "config.toml"), *options]
+
+    async def _post(self, page: Page) -> None:
+        url = f"http://127.0.0.1:{self._port}/webhooks/heap/{ACCOUNT}"
+        while True:
+            headers = {
+                HEADER_NAME: sign(HEAP_SECRET, str(time.time_ns() // 1_000_000), page.body),
+                "Content-Type": "application/json",
+                _PAGE_HEADER: str(page.number),
+            }
+            async with self._session.post(url, data=page.body, headers=headers) as answer:
+                if answer.status == 200:
+                    return
+                assert answer.status in {429, 503}, await answer.text()
+            await asyncio.sleep(0.2)
+
+    async def _is_up(self) -> bool:
+        try:
+            async with self._session.get(f"http://127.0.0.1:{self._port}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    @staticmethod
+    async def _until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            while not await condition():
+                await asyncio.sleep(0.05)
+
+
+def acknowledgements(calls: Sequence[SystemCall]) -> list[tuple[int, int]]:
+    """Return (place in the record, number of the page) of each answer 200 to a page, as the service began to send it."""
+    page_on: dict[str, int] = {}
+    found: list[tuple[int, int]] = []
+    marker = f"{_PAGE_HEADER}: ".lower().encode()
+    for call in calls:
+        if call.name not in {"recvfrom", "sendto", "sendmsg"}:
+            continue
+        places = call.paths_of_descriptors()
+        texts = call.texts()
+        if not places or not texts:
+            continue
+        if call.name == "recvfrom":
+            _, is_there, rest = texts[0].lower().partition(marker)
+            if is_there and texts[0].startswith(b"POST /webhooks"):
+                page_on[places[0]] = int(rest.split(b"\r\n", 1)[0])
+        elif texts[0].startswith(b"HTTP/1.1 200") and places[0] in page_on:
+            found.append((call.began, page_on.pop(places[0])))
+    return found
+
+
+async def live(folder: Path, program: Sequence[str]) -> Record:
+    """Take pages, fold, settle, erase, checkpoint, stop; start again and go on."""
+    async with _a_life(folder, program) as life:
+        life.begin_record()
+        users = [f"user{number}@example.com" for number in range(90)]
+        async with life.serving():
+            await asyncio.gather(
+                life.sync("Buyers", users[:60], task="b1", page_size=15),
+                life.sync("Readers of news", users[30:], task="r1", page_size=20),
+            )
+            await life.settled()
+            await life.sync("Buyers", users[60:80], users[:20], task="b2", page_size=10)
+            await life.settled()
+            await life.sync("Readers of news", [], users[80:], task="r2", page_size=5)
+            await life.settled()
+            await life.forget(users[0])
+            # Long enough for a checkpoint with nothing else going on.
+            await asyncio.sleep(1.5)
+            await life.sync("Buyers", users[80:], task="b3", page_size=3)
+        async with life.serving():
+            await life.sync("Readers of news", users[80:85], users[85:88], task="r3", page_size=3)
+            await life.settled()
+        return life.record()
+
+
+async def upgrade(folder: Path, program: Sequence[str]) -> Record:
+    """Open the store of the oldest version: it is copied, then brought up to date."""
+    async with _a_life(folder, program) as life:
+        make_store_file(life.store, 1)
+        life.begin_record()
+        async with life.serving():
+            await life.sync("After the upgrade", ["late@example.com"], task="u1", page_size=5)
+        return life.record()
+
+
+async def restore(folder: Path, program: Sequence[str]) -> Record:
+    """Put a backup in the place of a store that has gone on, then start."""
+    async with _a_life(folder, program) as life:
+        async with life.serving():
+            await life.sync("Buyers", [f"user{number}@example.com" for number in range(30)], task="b1", page_size=10)
+            await life.settled()
+        await life.run_untraced("backup", "--to", str(folder / "copy.db"))
+        shutil.move(folder / "copy.db", life.store.with_name("copy.db"))
+        life.begin_record()
+        await life.run("restore", "--from", str(life.store.with_name("copy.db")), "--force")
+        async with life.serving():
+            await life.sync("Buyers", ["new@example.com"], task="b2", page_size=10)
+            await life.settled()
+        return life.record()
+
+
+LIVES: dict[str, Callable[[Path, Sequence[str]], Awaitable[Record]]] = {
+    "live": live,
+    "upgrade": upgrade,
+    "restore": restore,
+}
+
+
+@contextlib.asynccontextmanager
+async def _a_life(folder: Path, program: Sequence[str]) -> AsyncIterator[Life]:
+    async with running_sandbox(SandboxOptions(journal=True)) as cordial, aiohttp.ClientSession() as session:
+        yield Life(folder, cordial, session, program)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
