@@ -9,7 +9,7 @@ MINUTES ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash lock audit clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash powercut lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,7 +52,7 @@ if [ -n "$$missing" ]; then \
 endef
 
 test-system: ## install the system packages the tests need, or name them
-	$(call install_programs,chromium openssl curl)
+	$(call install_programs,chromium openssl curl strace)
 
 container-system: ## the same for the tests of the image and of the set-ups, which are skipped without
 	$(call install_programs,mmdebstrap caddy)
@@ -100,6 +100,9 @@ soak: install-dev ## 100 senders, 1,000 pages of 1,000 users, kill -9 in the mid
 
 crash: install-dev ## 200 times kill -9 at random moments under load; ends with what each crash cost
 	$(BIN)/python -m tests.crash.kills $(ARGS)
+
+powercut: install-dev test-system ## 2,000 disks that a power cut may leave, each opened, completed and compared; fewer with ARGS="--disks 100"
+	$(BIN)/python -m tests.powercut $(ARGS)
 
 lock: install-dev ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/runtime.lock

@@ -85,7 +85,10 @@ def _places(record: Record, chance: random.Random) -> list[int]:
 
 
 def _names_in(call: SystemCall) -> list[str]:
-    return [*call.paths_of_descriptors(), *(text.decode(errors="replace") for text in call.texts()[:1] if call.name != "pwrite64")]
+    return [
+        *call.paths_of_descriptors(),
+        *(text.decode(errors="replace") for text in call.texts()[:1] if call.name != "pwrite64"),
+    ]
 
 
 def _replay(record: Record, places: list[int]) -> Iterator[tuple[int, float, Disk]]:

@@ -82,6 +82,11 @@ class Disk:
                 self._change(call, _Change(call.numbers()[-1], None, call.ended))
             case "openat":
                 self._open(call)
+            case _:
+                self._begin_naming(call)
+
+    def _begin_naming(self, call: SystemCall) -> None:
+        match call.name:
             case "rename" | "renameat" | "renameat2":
                 source, target = self._paths(call)
                 if self._is_below(target) and source in self._names:

@@ -88,7 +88,9 @@ class Record(NamedTuple):
 class Life:
     """A service and all that belongs to it, in a folder of its own."""
 
-    def __init__(self, folder: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, program: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, program: Sequence[str]
+    ) -> None:
         self.folder = folder
         self.store = folder / "store" / STORE_NAME
         self._cordial = cordial
@@ -144,7 +146,9 @@ class Life:
             if not path.name.endswith((".lock", "-shm"))
         }
 
-    async def sync(self, name: str, add: Sequence[str], remove: Sequence[str] = (), *, task: str, page_size: int) -> None:
+    async def sync(
+        self, name: str, add: Sequence[str], remove: Sequence[str] = (), *, task: str, page_size: int
+    ) -> None:
         """Post a sync's pages, several at a time, and return when all are answered 200."""
         bodies = build_pages(len(name), name, add, remove, task_id=task, page_size=page_size)
         pages = [Page(len(self._pages) + number, body) for number, body in enumerate(bodies)]
@@ -169,7 +173,7 @@ class Life:
         """Have a person erased who is on no list any more."""
         url = f"http://127.0.0.1:{self._port}/api/v1/forget"
         async with self._session.post(
-            url, json={"account": ACCOUNT, "user": user}, auth=aiohttp.BasicAuth(API_KEY)
+            url, json={"account": ACCOUNT, "user": user}, headers={"Authorization": aiohttp.encode_basic_auth(API_KEY)}
         ) as answer:
             assert answer.status in {200, 202}, await answer.text()
 
@@ -218,7 +222,7 @@ class Life:
     @staticmethod
     async def _until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
         async with asyncio.timeout(seconds):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110  another process is looked at from outside
                 await asyncio.sleep(0.05)
 
 

@@ -57,8 +57,11 @@ class TracedProcess:
     def __init__(self, command: Sequence[str], record: Path, log: Path, environment: Mapping[str, str]) -> None:
         self._output = log.open("ab")
         self._process = subprocess.Popen(
-            ["strace", "-f", "-y", "-ttt", "-xx", "-s", str(_MAX_STRING_BYTES), "--seccomp-bpf", "-e", f"trace={_CALLS}"]
-            + ["-e", "signal=none", "-o", str(record), *command],
+            [
+                *("strace", "-f", "-y", "-ttt", "-xx", "-s", str(_MAX_STRING_BYTES), "--seccomp-bpf"),
+                *("-e", f"trace={_CALLS}", "-e", "signal=none", "-o", str(record)),
+                *command,
+            ],
             stdout=self._output,
             stderr=self._output,
             env={**os.environ, **environment},
@@ -85,6 +88,7 @@ class TracedProcess:
             os.kill(child, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
+        self._output.close()
 
     def _children(self) -> list[int]:
         for _ in range(100):
