@@ -17,8 +17,6 @@ from tests.powercut.planted import Fault
 SHOWN_BY = {
     Fault.NORMAL: "live",
     Fault.EARLY: "live",
-    Fault.NO_DIRECTORY_SYNC: "restore",
-    Fault.WAL_RESET: "live",
 }
 _SHARE_OF_LIVE = 0.6
 
