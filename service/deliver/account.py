@@ -17,7 +17,7 @@ from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.rate.limiter import make_limiter
-from service.errors import StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.store.port import Store
 from service.supervision import Supervisor
@@ -76,13 +76,13 @@ class SendingAccount:
     async def start(self, hold_seconds: float = 0.0) -> None:
         """Take up whatever is pending, with the first call after `hold_seconds`.
 
-        Raises `StoreUnavailableError` when lists or imports cannot be read; it can then be called again.
+        Raises `StoreUnavailableError` or `StoreFaultError` when lists or imports cannot be read; it can then be called again.
         """
         self.line.wait_first(min(hold_seconds, MAX_WAIT_SECONDS))
         await self.lists.start(self._supervisor)
         try:
             await self.importer.start(self.pool.between_claims, self._supervisor)
-        except StoreUnavailableError:
+        except BaseException:
             await self.lists.stop()
             raise
         self.verifier.start(self._supervisor)
@@ -106,7 +106,9 @@ class SendingAccount:
         if is_known and not is_later:
             return
         with contextlib.suppress(StoreUnavailableError):
-            await self._store.set_account_state(self.name, status.state.recorded, status.reason, next_call_at_ms)
+            # What is refused once is refused again.
+            with contextlib.suppress(StoreFaultError):
+                await self._store.set_account_state(self.name, status.state.recorded, status.reason, next_call_at_ms)
             self._recorded, self._next_call_at_ms = status, next_call_at_ms
 
     async def record_limit(self) -> None:
@@ -114,7 +116,7 @@ class SendingAccount:
         seconds = self.line.slowed_seconds
         if seconds > 0 and self.line.status().state is not AccountState.PAUSED:
             next_call_at_ms = self._clock.now_ms() + int(seconds * 1000) + 1
-            with contextlib.suppress(StoreUnavailableError):
+            with contextlib.suppress(StoreUnavailableError, StoreFaultError):
                 await self._store.set_account_state(self.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)
 
     def _imported(self, segment_ids: Collection[int]) -> None:
@@ -126,7 +128,7 @@ class SendingAccount:
         self.pool.wake()
 
     async def _resumed(self) -> None:
-        with contextlib.suppress(StoreUnavailableError):
+        with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self._store.hasten(self.name)
         self.lists.retry_held()
         self.pool.refresh()

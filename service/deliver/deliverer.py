@@ -1,7 +1,6 @@
 """The stage that delivers: a pool for each account, and what all of them share."""
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 
@@ -15,7 +14,7 @@ from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
 from service.deliver.imports.importer import Importer
 from service.deliver.observing import NOT_OBSERVED, Observer
-from service.errors import ErrorCode, ServiceError, StoreUnavailableError
+from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
 from service.model.imports import ImportsStatus
@@ -25,6 +24,7 @@ from service.store.port import Store
 from service.supervision import Supervisor
 
 _TICK_SECONDS = 0.5
+_FAULT_SECONDS = 5.0
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
 # So long after the last call with the old settings, no window of a second holds calls of both.
 _RATE_WINDOW_SECONDS = 1.05
@@ -129,8 +129,8 @@ class Deliverer:
             try:
                 recorded = await self._recorded_hold_seconds(account.name) if hold_seconds is None else hold_seconds
                 await account.start(recorded)
-            except StoreUnavailableError:
-                await asyncio.sleep(_TICK_SECONDS)
+            except (StoreUnavailableError, StoreFaultError) as error:
+                await asyncio.sleep(_wait_after(error))
             else:
                 return
 
@@ -253,8 +253,11 @@ class Deliverer:
             self._supervisor.beat()
             wait = _TICK_SECONDS
             if self._store.waiting_changes:
-                with contextlib.suppress(StoreUnavailableError):
+                try:
                     next_due = await self._store.release_due()
+                except (StoreUnavailableError, StoreFaultError) as error:
+                    wait = _wait_after(error)
+                else:
                     if next_due is not None:
                         wait = min(wait, (next_due - self._clock.now_ms()) / 1000)
             await asyncio.sleep(max(_SHORTEST_RELEASE_WAIT_SECONDS, wait))
@@ -265,6 +268,11 @@ class Deliverer:
             for account in list(self._accounts.values()):
                 await account.record_state()
             await asyncio.sleep(_TICK_SECONDS)
+
+
+def _wait_after(error: StoreUnavailableError | StoreFaultError) -> float:
+    """Return when to ask the store again; a fault of the program does not pass so soon."""
+    return _FAULT_SECONDS if isinstance(error, StoreFaultError) else _TICK_SECONDS
 
 
 def _sending_part(settings: AccountSettings) -> dict[str, object]:

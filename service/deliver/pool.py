@@ -17,6 +17,7 @@ from service.deliver.lists.keeper import ListKeeper
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
+from service.errors import StoreFaultError
 from service.model.changes import ContactWork, Outcome
 from service.store.port import Ledger
 from service.supervision import Supervisor
@@ -28,6 +29,7 @@ _MOST_READY = 1_000
 # Where the rate is yet to be found: as if it were among the highest that Cordial may allow.
 _CALLS_PER_SECOND_TO_FIND = 500
 _IDLE_SECONDS = 1.0
+_FAULT_SECONDS = 60.0
 _STOP_LOOK_SECONDS = 0.1
 
 
@@ -66,6 +68,8 @@ class AccountPool:
         self._ready = asyncio.Semaphore(0)
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
+        # Of segments whose changes could not be read: when to try again.
+        self._not_before: dict[int, float] = {}
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -141,11 +145,19 @@ class AccountPool:
         found = False
         for segment_id, changes in lists.items():
             queue = self._rotation.queue(segment_id)
-            if queue.outstanding >= changes:
+            if (
+                queue.outstanding >= changes
+                or self._not_before.get(segment_id, 0.0) > asyncio.get_running_loop().time()
+            ):
                 continue
             queue.look_again()
             if not queue.exhausted and len(queue.ready) * 2 <= self._share:
-                found |= await self._claim(segment_id, queue, min(self._share, _CLAIM_LIMIT))
+                try:
+                    found |= await self._claim(segment_id, queue, min(self._share, _CLAIM_LIMIT))
+                except StoreFaultError:
+                    # The other segments go on.
+                    self._not_before[segment_id] = asyncio.get_running_loop().time() + _FAULT_SECONDS
+                    log.exception("claim.failed", account=self._name, segment=segment_id)
         return found
 
     async def _claim(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import StoreFaultError
 from service.model.changes import MemberState
 from service.store.sqlite import queries
 from service.store.sqlite.ledger import TRANSITIONS, LedgerTransaction, Standing
@@ -46,7 +47,7 @@ def test_the_states_of_the_store_are_those_of_the_program(schema):
 def test_a_transition_that_is_not_drawn_is_refused(schema):
     ledger = LedgerTransaction(schema, 0)
     dead, settled = Standing(MemberState.DEAD, True, 1), Standing(MemberState.SETTLED, True, 1)
-    with pytest.raises(ValueError, match="no member may go from dead to settled"):
+    with pytest.raises(StoreFaultError, match="no member may go from dead to settled"):
         ledger._count(1, 1, dead, settled)
 
 

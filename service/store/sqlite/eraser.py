@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from service import supervision
-from service.errors import StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.store.sqlite.erasure import Erasures
 from service.supervision import Supervisor
 
@@ -46,7 +46,7 @@ class Eraser:
                 is_idle = not await self._erasures.open()
                 if self._has_remains:
                     self._has_remains = not await self._empty_wal()
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, StoreFaultError) as error:
                 log.warning("erasure.delayed", reason=str(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE_SECONDS if is_idle else _LOOK_SECONDS):

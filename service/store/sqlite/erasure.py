@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from service.clock import SteadyClock
+from service.errors import StoreFaultError
 from service.log import mask
 from service.model.changes import MemberState
 from service.model.views import AskedErasure, ErasureView
@@ -62,6 +63,8 @@ class Erasures:
         self._read = read
         # The last piece of the inbox in which each open erasure has looked, since the start: none changes afterwards.
         self._looked_to: dict[int, int] = {}
+        # Those whose fault was told.
+        self._told: set[int] = set()
         self._clock = clock
         self._ledger = ledger
         self._backlog = backlog
@@ -95,9 +98,7 @@ class Erasures:
             self._audit(connection, actor, "user.forget", f"{account} {mask(contacts[0].split(':', 1)[1])}", found)
             return AskedErasure(found, ids)
 
-        asked = await self._ledger.change(work)
-        self.asked.set()
-        return asked
+        return await self._ledger.change(work, on_commit=lambda _: self.asked.set())
 
     async def open(self) -> list[ErasureView]:
         """Return the erasures that are not over, without naming anybody."""
@@ -112,17 +113,28 @@ class Erasures:
         erasures = await self._open()
         self._looked_to = {each.id: self._looked_to.get(each.id, 0) for each in erasures}
         for erasure in erasures:
-            if self._looked_to[erasure.id] < erasure.last_piece:
-                await self._in_steps(cleaning.clean_unfolded, erasure.named, after=self._looked_to[erasure.id])
-                self._looked_to[erasure.id] = erasure.last_piece
-            if erasure.wanted and not erasure.keep_on_lists:
-                await self._take_back(erasure.named)
-            if await self._read(lambda connection: _may_finish(connection, erasure)):  # noqa: B023
-                await self._in_steps(cleaning.clean_folded, erasure.named)
-                await self._in_steps(cleaning.clean_rejected, erasure.named)
-                await self._in_steps(cleaning.clean_failures, erasure.named)
-                finished += await self._finish(erasure)
+            try:
+                finished += await self._advance_one(erasure)
+            except StoreFaultError:
+                # The others go on; this one is tried again.
+                if erasure.id not in self._told:
+                    self._told.add(erasure.id)
+                    log.exception("erasure.failed", account=erasure.account, user=erasure.masked)
         return finished
+
+    async def _advance_one(self, erasure: _Open) -> bool:
+        """Do what can be done now for one erasure; return whether it came to its end."""
+        if self._looked_to[erasure.id] < erasure.last_piece:
+            await self._in_steps(cleaning.clean_unfolded, erasure.named, after=self._looked_to[erasure.id])
+            self._looked_to[erasure.id] = erasure.last_piece
+        if erasure.wanted and not erasure.keep_on_lists:
+            await self._take_back(erasure.named)
+        if not await self._read(lambda connection: _may_finish(connection, erasure)):
+            return False
+        await self._in_steps(cleaning.clean_folded, erasure.named)
+        await self._in_steps(cleaning.clean_rejected, erasure.named)
+        await self._in_steps(cleaning.clean_failures, erasure.named)
+        return await self._finish(erasure)
 
     async def _open(self) -> list[_Open]:
         rows = await self._read(lambda connection: connection.execute(_SQL["open"]).fetchall())
@@ -168,7 +180,7 @@ class Erasures:
 
     def _audit(self, connection: sqlite3.Connection, actor: str, action: str, target: str, changes: int) -> None:
         line = {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target, "changes": changes}
-        connection.execute(_AUDIT, line)
+        connection.execute(_AUDIT, line).fetchall()
 
 
 class _Membership(NamedTuple):

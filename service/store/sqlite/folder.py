@@ -8,13 +8,14 @@ from collections.abc import Callable
 import structlog
 
 from service import supervision
-from service.errors import StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.store.sqlite.store import SqliteStore
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
 _IDLE_SECONDS = 1.0
 _STORE_RETRY_SECONDS = 0.5
+_FAULT_SECONDS = 5.0
 
 # While deliveries keep arriving, folding takes small steps and rests between them, so that no answer waits long behind
 # one; what gathers meanwhile is durable in the inbox and folded at full speed as soon as it is quiet.
@@ -29,6 +30,9 @@ class Folder:
     def __init__(self, store: SqliteStore, on_folded: Callable[[], None]) -> None:
         self._store = store
         self._on_folded = on_folded
+        # Something could not be folded: one piece at a time shows which it was.
+        self._is_careful = False
+        self._told: set[int] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self, supervisor: Supervisor) -> None:
@@ -49,16 +53,43 @@ class Folder:
                 and self._store.backlog.unfolded_users > _SMALL_INBOX_USERS
             )
             try:
-                progress = await self._store.fold_next(small=is_busy)
+                progress = await self._store.fold_next(small=is_busy or self._is_careful)
             except StoreUnavailableError as error:
                 log.warning("fold.failed", reason=error.message)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
                 continue
+            except StoreFaultError as error:
+                await self._put_off(error)
+                continue
             if progress.users:
                 self._on_folded()
             if not progress.more:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_IDLE_SECONDS):
-                        await self._store.inbox_grew.wait()
+                self._is_careful = False
+                await self._wait(_IDLE_SECONDS)
             elif is_busy:
                 await asyncio.sleep(_REST_PER_STEP * (time.monotonic() - began_at))
+
+    async def _put_off(self, error: StoreFaultError) -> None:
+        """Find the piece that cannot be folded, then let the other segments' go before its segment's."""
+        if not self._is_careful:
+            self._is_careful = True
+            return
+        try:
+            found = await self._store.put_off_first()
+        except (StoreUnavailableError, StoreFaultError):
+            await asyncio.sleep(_STORE_RETRY_SECONDS)
+            return
+        if found is None:
+            return
+        segment_id, has_others = found
+        if segment_id not in self._told:
+            self._told.add(segment_id)
+            log.error("fold.put_off", segment=segment_id, reason=error.message)
+        if not has_others:
+            await self._wait(_FAULT_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        """Return when something more was accepted, at the latest after so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._store.inbox_grew.wait()

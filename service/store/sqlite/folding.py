@@ -52,6 +52,24 @@ def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
     return Folded(FoldProgress(users=users, more=more), taken_users)
 
 
+def put_off_first(connection: sqlite3.Connection) -> tuple[int, bool] | None:
+    """Let the other segments' pieces go before those of the first piece's segment: that one cannot be folded.
+
+    Return the segment, and whether there are others; None where nothing is left to fold.
+    """
+    position, _ = connection.execute(_SQL["fold_position"]).fetchone()
+    first = connection.execute(_SQL["first_piece"], {"after": position}).fetchone()
+    if first is None:
+        return None
+    values = {"after": position, "segment_id": first[1]}
+    has_others = bool(connection.execute(_SQL["has_others_behind"], values).fetchone()[0])
+    if has_others:
+        connection.execute(_SQL["move_to_the_end"], values)
+        # A drain under way begins anew.
+        connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": ""})
+    return first[1], has_others
+
+
 class _Piece(NamedTuple):
     """A row of `next_pieces`."""
 

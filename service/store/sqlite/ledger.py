@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from service.clock import SteadyClock
+from service.errors import StoreFaultError
 from service.model.changes import MemberState, Outcome, OutcomeKind
 from service.store.sqlite import queries
 from service.store.sqlite.writer import Writer
@@ -256,7 +257,7 @@ class LedgerTransaction:
         """Count so many members over from where they stood to where they stand."""
         transition = (before and before.state, after and after.state)
         if transition not in TRANSITIONS:
-            raise ValueError(f"no member may go from {transition[0]} to {transition[1]}")
+            raise StoreFaultError(f"no member may go from {transition[0]} to {transition[1]}")
         segment = self._segments[segment_id]
         for standing, signed in ((before, -number), (after, number)):
             if standing is None:

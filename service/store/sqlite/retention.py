@@ -12,7 +12,7 @@ import structlog
 
 from service import supervision
 from service.clock import SteadyClock
-from service.errors import StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.store.sqlite import queries
 from service.store.sqlite.writer import Writer
 from service.supervision import Supervisor
@@ -46,7 +46,7 @@ class Retention:
         """End after the transaction under way, and note how long the service has run."""
         await supervision.stop(self._task)
         if self._noted is not None:
-            with contextlib.suppress(StoreUnavailableError):
+            with contextlib.suppress(StoreUnavailableError, StoreFaultError):
                 await self._note_lived()
 
     async def forget_old(self) -> int:
@@ -67,21 +67,28 @@ class Retention:
     async def _walk(self, next_rows: str, statement: str, last: int) -> int:
         """Run a statement over all rows up to the last, some at a time; return how many it changed.
 
-        Over all: rows that have to stay must not keep those behind them.
+        Over all: rows that have to stay, or that the database does not let go, must not keep those behind them.
         """
         changed, after = 0, 0
         while after < last:
             start = after
 
-            def step(connection: sqlite3.Connection) -> tuple[int, int]:
+            def find_end(connection: sqlite3.Connection) -> int | None:
                 window = {"after": start, "last": last, "limit": _ROWS_AT_ONCE}  # noqa: B023
-                end = connection.execute(_SQL[next_rows], window).fetchone()[0]
-                if end is None:
-                    return last, 0
-                return end, connection.execute(_SQL[statement], {"after": start, "end": end}).rowcount  # noqa: B023
+                end: int | None = connection.execute(_SQL[next_rows], window).fetchone()[0]
+                return end
 
-            after, number = await self._writer.run(step)
-            changed += number
+            end = await self._writer.run(find_end)
+            if end is None:
+                break
+            window = {"after": start, "end": end}
+            try:
+                changed += await self._writer.run(
+                    lambda connection: connection.execute(_SQL[statement], window).rowcount  # noqa: B023
+                )
+            except StoreFaultError as error:
+                log.warning("retention.failed", reason=error.message)
+            after = end
         return changed
 
     async def _note_lived(self) -> int:
@@ -107,7 +114,7 @@ class Retention:
         while True:
             try:
                 forgotten = await self.forget_old()
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, StoreFaultError) as error:
                 log.warning("retention.failed", reason=error.message)
             else:
                 if forgotten:

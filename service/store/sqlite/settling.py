@@ -11,6 +11,7 @@ from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction
 
 _SQL = queries.load("settle")
 _MAX_DUE = 1_000
+_PUT_OFF_MS = 3_600_000
 
 
 def settle(ledger: LedgerTransaction, outcomes: Iterable[tuple[int, Outcome]], spent_pieces: Sequence[int]) -> None:
@@ -32,14 +33,24 @@ def settle(ledger: LedgerTransaction, outcomes: Iterable[tuple[int, Outcome]], s
 
 def send_due(ledger: LedgerTransaction) -> int | None:
     """Make waiting changes pending whose time has come; return when the next one's will, if any waits."""
-    due: dict[tuple[int, int], list[str]] = defaultdict(list)
-    rows = ledger.connection.execute(_SQL["due_failures"], {"now_ms": ledger.now_ms, "limit": _MAX_DUE})
-    for account_id, segment_id, contact in rows:
-        due[account_id, segment_id].append(contact)
-    for (account_id, segment_id), contacts in due.items():
+    contacts_of: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for account_id, segment_id, contact in due(ledger.connection, ledger.now_ms):
+        contacts_of[account_id, segment_id].append(contact)
+    for (account_id, segment_id), contacts in contacts_of.items():
         ledger.send_due(account_id, segment_id, contacts)
     next_due: int | None = ledger.connection.execute(_SQL["next_due"], {"never_ms": NEVER_MS}).fetchone()[0]
     return next_due
+
+
+def due(connection: sqlite3.Connection, now_ms: int) -> list[tuple[int, int, str]]:
+    """Return (account id, segment id, contact) of the first waiting changes whose time has come."""
+    return connection.execute(_SQL["due_failures"], {"now_ms": now_ms, "limit": _MAX_DUE}).fetchall()
+
+
+def put_off(connection: sqlite3.Connection, account_id: int, segment_id: int, contact: str, now_ms: int) -> None:
+    """Plan the next try of a change that could not be made pending."""
+    values = {"account_id": account_id, "segment_id": segment_id, "contact": contact, "at_ms": now_ms + _PUT_OFF_MS}
+    connection.execute(_SQL["put_off"], values)
 
 
 def hasten(connection: sqlite3.Connection, account_id: int, now_ms: int) -> None:

@@ -1,8 +1,9 @@
 """What people may do to the ledger: retry failures, send a list again, pause an account. Each is audited."""
 
 import json
+import sqlite3
 from collections import defaultdict
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,6 +12,8 @@ from service.model.changes import FailureSelection
 from service.store.sqlite import queries
 from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
+
+Position = TypeVar("Position", int, str)
 
 # One transaction's share, so that deliveries never wait long behind an operator.
 _ROWS_AT_ONCE = 1_000
@@ -28,18 +31,15 @@ class Steering:
 
     async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
         """Give the selected failures, dead or waiting, their attempts anew and send them soon; return how many."""
-        total, after = 0, 0
+        total, after, audit = 0, 0, self._audit(actor, "failures.retry", msgspec.json.encode(selection).decode())
         while True:
             start = after
             after, retried = await self._ledger.change(
-                lambda ledger: _retry_some(ledger, selection, start)  # noqa: B023
+                lambda ledger: audit.count(ledger, _retry_some(ledger, selection, start))  # noqa: B023
             )
             total += retried
             if not after:
-                break
-        target = msgspec.json.encode(selection).decode()
-        await self.record(actor, "failures.retry", target, total)
-        return total
+                return total
 
     async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
         """Send a segment's members to Cordial again, failures and all; return how many.
@@ -47,24 +47,30 @@ class Steering:
         `include_removed` also sends again who has left: wanted where the list may hold more than it should.
         Raises `KeyError` for a segment that does not exist.
         """
-        total, after = 0, ""
+        total, after, audit = 0, "", self._audit(actor, "list.rebuild", str(segment_id))
         while True:
             start = after
             after, repeated = await self._ledger.change(
-                lambda ledger: _repeat_some(ledger, segment_id, start, include_removed=include_removed)  # noqa: B023
+                lambda ledger: audit.count(
+                    ledger,
+                    _repeat_some(ledger, segment_id, start, include_removed=include_removed),  # noqa: B023
+                )
             )
             total += repeated
             if not after:
-                break
-        await self.record(actor, "list.rebuild", str(segment_id), total)
-        return total
+                return total
 
     async def set_paused(self, account: str, *, paused: bool, actor: str) -> bool:
         """Note that an operator pauses or resumes an account; return whether that changed anything."""
         values = {"account": account, "paused": paused}
-        changed = await self._writer.run(lambda connection: connection.execute(_SQL["pause"], values).rowcount)
-        await self.record(actor, "account.pause" if paused else "account.resume", account, changed)
-        return bool(changed)
+        line = self._line(actor, "account.pause" if paused else "account.resume", account)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            changed = connection.execute(_SQL["pause"], values).rowcount
+            connection.execute(_SQL["audit"], {**line, "changes": changed}).fetchall()
+            return bool(changed)
+
+        return await self._writer.run(work)
 
     async def paused_accounts(self) -> set[str]:
         """Return the accounts that an operator has paused."""
@@ -73,14 +79,31 @@ class Steering:
 
     async def record(self, actor: str, action: str, target: str, changes: int) -> None:
         """Write into the audit: who did what to what, and how much it changed."""
-        values = {
-            "at_ms": self._clock.now_ms(),
-            "actor": actor,
-            "action": action,
-            "target": target,
-            "changes": changes,
-        }
-        await self._writer.run(lambda connection: connection.execute(_SQL["audit"], values).rowcount)
+        line = {**self._line(actor, action, target), "changes": changes}
+        await self._writer.run(lambda connection: connection.execute(_SQL["audit"], line).fetchall())
+
+    def _line(self, actor: str, action: str, target: str) -> dict[str, Any]:
+        return {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target}
+
+    def _audit(self, actor: str, action: str, target: str) -> "_Audit":
+        return _Audit(self._line(actor, action, target))
+
+
+class _Audit:
+    """The line of the audit about an action of several transactions: each adds to it what it changed."""
+
+    def __init__(self, line: dict[str, Any]) -> None:
+        self._line = line
+        self._id: int | None = None
+
+    def count(self, ledger: LedgerTransaction, done: tuple[Position, int]) -> tuple[Position, int]:
+        """Return what was done, its changes counted."""
+        if self._id is None:
+            values = {**self._line, "changes": done[1]}
+            self._id = ledger.connection.execute(_SQL["audit"], values).fetchone()[0]
+        else:
+            ledger.connection.execute(_SQL["audit_more"], {"id": self._id, "changes": done[1]})
+        return done
 
 
 def _retry_some(ledger: LedgerTransaction, selection: FailureSelection, after: int) -> tuple[int, int]:

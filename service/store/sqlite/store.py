@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from service.clock import SteadyClock
-from service.errors import BacklogFullError, StoreUnavailableError
+from service.errors import BacklogFullError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.changes import ClaimCursor, Claimed, Outcome
 from service.model.deliveries import Delivery, FoldProgress, Receipt
@@ -222,6 +222,13 @@ class SqliteStore:
         )
         return folded.progress
 
+    async def put_off_first(self) -> tuple[int, bool] | None:
+        """Fold what other segments have in the inbox before what the next one's has, which cannot be folded now.
+
+        Return that segment, and whether there are others; None where the inbox is empty.
+        """
+        return await self._writer.run(folding.put_off_first)
+
     def pending_segments(self, account: str) -> dict[int, int]:
         """Return how many changes may be sent now, for each segment of the account that has any."""
         return self.backlog.pending_segments(account)
@@ -245,7 +252,22 @@ class SqliteStore:
 
     async def release_due(self) -> int | None:
         """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
-        return await self._ledger.change(settling.send_due)
+        try:
+            return await self._ledger.change(settling.send_due)
+        except StoreFaultError:
+            return await self._release_one_by_one()
+
+    async def _release_one_by_one(self) -> int | None:
+        """Release what can be, and put off by an hour what breaks a rule of the database."""
+        now_ms = self._clock.now_ms()
+        for account_id, segment_id, contact in await self._writer.run(lambda each: settling.due(each, now_ms)):
+            try:
+                await self._ledger.change(lambda ledger: ledger.send_due(account_id, segment_id, [contact]))  # noqa: B023
+            except StoreFaultError:
+                await self._writer.run(
+                    lambda each: settling.put_off(each, account_id, segment_id, contact, now_ms)  # noqa: B023
+                )
+        return None
 
     async def hasten(self, account: str) -> None:
         """Send soon whatever waits through no fault of its own."""

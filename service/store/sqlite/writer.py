@@ -86,7 +86,7 @@ class Trouble:
     def unavailable(self, error: sqlite3.Error) -> StoreUnavailableError | StoreFaultError:
         """Note a read or write that failed; return what to tell whoever asked for it."""
         if not is_trouble(error):
-            self._note_fault(error)
+            self.note_fault(error)
             return StoreFaultError(str(error))
         self._failed_at = time.monotonic()
         if not self.is_damage:
@@ -120,7 +120,8 @@ class Trouble:
             log.info("store.recovered", after=self._failure)
             self._failure = None
 
-    def _note_fault(self, error: sqlite3.Error) -> None:
+    def note_fault(self, error: sqlite3.Error | StoreFaultError) -> None:
+        """Note something that the database, or the ledger's own rules, refused."""
         # Whoever caused it may try again for ever; it is the same fault.
         if str(error) not in self._faults:
             self._faults.add(str(error))
@@ -357,6 +358,9 @@ class Writer:
                 case StoreMovedError():
                     is_troubled = True
                     request.fail(self.trouble.moved(result))
+                case StoreFaultError():
+                    self.trouble.note_fault(result)
+                    request.fail(result)
                 case Exception():
                     request.fail(result)
                 case _:

@@ -13,6 +13,16 @@ SELECT piece_id, drained_to FROM fold_position;
 -- name: set_fold_position
 UPDATE fold_position SET piece_id = :piece_id, drained_to = :drained_to;
 
+-- name: first_piece
+SELECT id, segment_id FROM piece WHERE id > :after ORDER BY id LIMIT 1;
+
+-- name: has_others_behind
+SELECT EXISTS (SELECT 1 FROM piece WHERE id > :after AND segment_id <> :segment_id);
+
+-- name: move_to_the_end
+-- In their order, before whatever comes next: all that orders a segment's pieces is which came first.
+UPDATE piece SET id = id + (SELECT max(id) FROM piece) - :after WHERE segment_id = :segment_id AND id > :after;
+
 -- name: next_pieces
 SELECT piece.id, piece.segment_id, piece.delivery_id, piece.identity, piece.wanted, piece.users, piece.contacts,
     delivery.sync_id, segment.account_id, segment.drained_by
