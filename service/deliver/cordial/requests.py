@@ -95,11 +95,6 @@ def get_contact(contact: str) -> Request:
     return Request("GET", _contact_path(contact), "contacts", contact=contact)
 
 
-def touch_contact(contact: str) -> Request:
-    """Update a contact without changing anything of it: whether it passes shows whether contacts can be written now."""
-    return _update_contact(contact, {"suppressTriggers": True})
-
-
 def get_job(job_id: str) -> Request:
     """Ask for a job of Cordial's, such as an import."""
     return Request("GET", f"/jobs/{quote(job_id, safe='')}", "jobs/id")
