@@ -14,12 +14,6 @@ Document = TypeVar("Document", bound=msgspec.Struct)
 LIST_ID = {"in": "path", "name": "id", "schema": int, "description": "the list's `id` as `/api/v1/lists` has it"}
 SYNC_ID = {"in": "path", "name": "id", "schema": int, "description": "the sync's `id` as `/api/v1/syncs` has it"}
 ACCOUNT_NAME = {"in": "path", "name": "name", "schema": str, "description": "the account's name in the configuration"}
-USER = {
-    "in": "path",
-    "name": "user",
-    "schema": str,
-    "description": "the user's id as Heap sends it, percent-encoded; the service never logs it, but what stands before it may",
-}
 
 _RETRY_AFTER = "`Retry-After` says when to ask again."
 

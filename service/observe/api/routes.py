@@ -64,8 +64,6 @@ class Questions:
         app.router.add_get("/accounts", self.accounts)
         app.router.add_get("/lists", self.lists)
         app.router.add_get("/lists/{id}", self.one_list)
-        # `find` is the address below; a user of that id is asked for there.
-        app.router.add_get(r"/lists/{id}/members/{user:(?!find\Z)[^/]+}", self.member)
         app.router.add_post("/lists/{id}/members/find", self.find)
         app.router.add_get("/syncs", self.syncs)
         app.router.add_get("/syncs/{id}", self.sync)
@@ -142,24 +140,8 @@ class Questions:
         **described.operation(
             "lists",
             "Why is this user not on the list?",
-            "What Heap last said of the user and when, what Cordial answered, and what happens next. The same question "
-            "may be put by `POST …/members/find`, which keeps the user's id out of addresses and so out of proxies' logs.",
-            answer=MemberDocument,
-            example=examples.MEMBER,
-            query=NoQuery,
-            path=[described.LIST_ID, described.USER],
-        )
-    )
-    async def member(self, request: web.Request) -> web.Response:
-        """Answer `GET /lists/{id}/members/{user}`."""
-        read_query(request, NoQuery)
-        return await self._find_member(path_id(request), request.match_info["user"])
-
-    @docs(
-        **described.operation(
-            "lists",
-            "Why is this user not on the list? (with the id in the body)",
-            "Answers as `GET …/members/{user}` does.",
+            "What Heap last said of the user and when, what Cordial answered, and what happens next. The user's id is in the "
+            "body, so that it does not stand in addresses and in the logs of proxies.",
             answer=MemberDocument,
             example=examples.MEMBER,
             query=NoQuery,
@@ -172,7 +154,9 @@ class Questions:
         """Answer `POST /lists/{id}/members/find`."""
         read_query(request, NoQuery)
         asked = await read_body(request, MemberRequest)
-        return await self._find_member(path_id(request), asked.user)
+        segment = await find_list(self._reader, path_id(request))
+        settings = self._accounts.get(segment.account)
+        return json_response(await find_member(self._reader, self._sending, settings, segment, asked.user))
 
     @docs(
         **described.operation(
@@ -280,8 +264,3 @@ class Questions:
         """Answer `GET /history`."""
         read_query(request, NoQuery)
         return json_response(self._meter.history())
-
-    async def _find_member(self, list_id: int, user: str) -> web.Response:
-        segment = await find_list(self._reader, list_id)
-        settings = self._accounts.get(segment.account)
-        return json_response(await find_member(self._reader, self._sending, settings, segment, user))

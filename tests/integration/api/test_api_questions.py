@@ -138,10 +138,7 @@ async def test_an_account_tells_why_it_is_paused_and_what_to_do(world):
 
 class TestMember:
     async def ask(self, world: ApiWorld, user: str, list_id: int = 1) -> Any:
-        by_address = await world.get(f"lists/{list_id}/members/{quote(user, safe='')}")
-        by_body = (await world.post(f"lists/{list_id}/members/find", {"user": user})).document
-        assert {**by_address, "next": None} == {**by_body, "next": None}
-        return by_body
+        return (await world.post(f"lists/{list_id}/members/find", {"user": user})).document
 
     async def test_one_on_the_list(self, world):
         await world.deliver("Heap Test", users(2), task="one")
@@ -191,7 +188,6 @@ class TestMember:
             assert (await self.ask(world, "a@example.com"))["contact"] == "email:a@example.com"
 
     async def test_a_list_that_does_not_exist(self, world):
-        assert (await world.ask("lists/9/members/a")).status == 404
         assert (await world.post("lists/9/members/find", {"user": "a"})).status == 404
 
     async def test_text_that_is_not_unicode_is_refused_not_failed_at(self, world):
