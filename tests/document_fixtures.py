@@ -12,6 +12,7 @@ import aiohttp
 from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment, eventually, free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TRY_BY_HAND = (ROOT / "docs/try-by-hand.md").read_text(encoding="utf-8")
 SERVICE, CORDIAL = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
 
 
@@ -84,8 +85,8 @@ async def answers(url: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def tried_by_hand(folder: Path) -> AsyncIterator[tuple[Terminal, str, str, str]]:
-    """The README's walk up to the running service: the terminal, and the blocks that post, look and send."""
-    prepare, sandbox, serve, post, look, send = blocks(section(README, "Try a page by hand"), "sh")
+    """The walk of `docs/try-by-hand.md` up to the running service: the terminal, and the blocks that post, look and send."""
+    prepare, sandbox, serve, post, look, send = blocks(TRY_BY_HAND, "sh")
     terminal = Terminal(folder)
     await terminal.run(prepare)
     async with terminal.running(sandbox, CORDIAL), terminal.running(serve, f"{SERVICE}/readyz"):

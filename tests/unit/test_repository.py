@@ -70,7 +70,7 @@ def test_what_is_tested_is_what_runs():
 def test_a_built_package_holds_every_file_that_the_service_uses(tmp_path):
     source = tmp_path / "source"
     shutil.copytree(ROOT / "service", source / "service", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     program = f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True)
@@ -124,7 +124,7 @@ def test_every_command_in_the_documents_exists():
     usage = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"(?m)^    ([a-z][a-z-]*)", usage))
     named = {path: commands_in(text_of(document)) for path, document in zip(PATHS, DOCUMENTS, strict=True)}
-    table = re.findall(r"(?m)^\| (`.*?) \|", text_of(ROOT / "README.md").split("\n## Commands\n")[1].split("\n## ")[0])
+    table = re.findall(r"(?m)^\| (`.*?) \|", text_of(ROOT / "docs/commands.md"))
     listed = set(re.findall(r"`([a-z]+)", " ".join(table)))
     assert listed == known
     assert {name: commands - known for name, commands in named.items() if commands - known} == {}
