@@ -32,6 +32,7 @@ cordial_base_url = "{cordial_url}"
 requests_per_second = {requests_per_second}
 max_concurrency = {max_concurrency}
 public_url = "{public_url}"
+bulk_untested = true
 """
 _LISTENING_PORTS = range(20_000, 32_000)
 _START_SECONDS = 60.0

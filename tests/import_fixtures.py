@@ -26,7 +26,9 @@ async def importing(directory: Path, imports: ImportOptions | None = None, **acc
     async with delivering(directory, SandboxOptions(imports=imports or ImportOptions())) as world:
         await world.stop()
         world.port = port
-        await world.start(**{"public_url": f"http://127.0.0.1:{port}", "bulk_threshold": 50} | account)
+        await world.start(
+            **{"public_url": f"http://127.0.0.1:{port}", "bulk_threshold": 50, "bulk_untested": True} | account
+        )
         yield world
 
 

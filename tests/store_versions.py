@@ -66,6 +66,10 @@ INSERT INTO import_change (account_id, contact, segment_id, wanted) VALUES (2, '
     5: """
 INSERT INTO erasure (id, account_id, contact, keep_on_lists, actor, requested_at_ms) VALUES (1, 2, 'email:hans', 0, 'key 1', AT);
 """,
+    6: """
+INSERT INTO trial (account_id, point, outcome, detail, cordial_base_url, at_ms) VALUES
+    (1, 'file_updates', 'as_documented', 'nobody was subscribed', 'https://api.cordial.io', AT);
+""",
 }
 
 

@@ -28,6 +28,7 @@ requests_per_second = {requests_per_second}
 max_concurrency = {max_concurrency}
 public_url = "http://127.0.0.1:{port}"
 bulk_threshold = {bulk_threshold}
+bulk_untested = true
 """
 _LOOK_SECONDS = 0.5
 

@@ -152,6 +152,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
     hold_new_segments: bool = False
     public_url: Text = ""
     bulk_threshold: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000
+    bulk_untested: bool = False
     import_passwords: tuple[SecretReference, ...] = ()
     requests_per_second: CallRate | Literal["auto"] = 25
     max_concurrency: Annotated[int, Meta(ge=1, le=1_024)] = 64

@@ -58,7 +58,13 @@ class SendingAccount:
         self.lists = keeper.ListKeeper(settings, store, self.line, self._list_ready)
         self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
         self.importer = Importer(
-            settings, store.imports, self.line, self.lists, on_ended=self._imported, observer=import_observer
+            settings,
+            store.imports,
+            store.trials,
+            self.line,
+            self.lists,
+            on_ended=self._imported,
+            observer=import_observer,
         )
         self.pool = pool.AccountPool(
             settings,

@@ -17,6 +17,7 @@ from service.model.accounts import AccountState
 from service.model.changes import Change, ClaimCursor, ContactWork
 from service.model.deliveries import Delivery
 from service.model.lists import ListState, Segment
+from service.model.trial import proves_files
 from service.model.views import ListFate, PlannedCall, Preview
 from service.store.port import Store
 
@@ -95,9 +96,16 @@ class Previewer:
             reason=forecast.reason,
             calls=calls[:most_calls],
             more_calls=len(calls) > most_calls,
-            as_import=bool(self._settings.public_url) and segment.pending > self._settings.bulk_threshold,
+            as_import=segment.pending > self._settings.bulk_threshold and await self._may_use_files(),
             dry_run=self._settings.dry_run,
         )
+
+    async def _may_use_files(self) -> bool:
+        """Tell whether large backlogs travel as files (R14); in a dry run, whether they would."""
+        if not self._settings.public_url or self._settings.bulk_untested:
+            return bool(self._settings.public_url)
+        results = await self._store.trials.results(self._settings.name, self._settings.cordial_base_url)
+        return proves_files(results, creates_contacts=self._settings.create_contacts)
 
     def _calls(self, work: ContactWork, list_names: dict[int, str]) -> list[PlannedCall]:
         planned: list[PlannedCall] = []

@@ -180,10 +180,14 @@ class Rest(msgspec.Struct, frozen=True):
 
 
 class ImportsStatus(msgspec.Struct, frozen=True):
-    """What an account's imports are doing: the lists it keeps from single calls, and why it uses no files, if so."""
+    """What an account's imports are doing: the lists it keeps from single calls, and why it uses no files, if so.
+
+    `waits_for_trial`: files are set up, and not used before a trial has shown that they subscribe nobody (R14).
+    """
 
     lists: dict[int, ListTravel]
     rest: Rest | None
+    waits_for_trial: bool = False
 
 
 class ImportedList(msgspec.Struct, frozen=True):

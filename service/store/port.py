@@ -4,7 +4,7 @@ Every method that is awaited may raise `StoreUnavailableError` (the disk, the fi
 `StoreFaultError` (a fault of the program: it will not); what it was to write is then not written, unless it says otherwise.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from service.model.imports import (
     Strategy,
 )
 from service.model.lists import ListState, Segment
+from service.model.trial import TrialPoint, TrialResult
 from service.model.views import (
     AskedErasure,
     AuditView,
@@ -178,12 +179,26 @@ class Imports(Protocol):
         """Yield the rows of a file, some thousands at a time, each ended by a line feed."""
 
 
+class Trials(Protocol):
+    """What trials of accounts showed (R14)."""
+
+    async def results(self, account: str, cordial_base_url: str) -> Mapping[TrialPoint, TrialResult]:
+        """Return what is known of the account at that Cordial, by point."""
+
+    async def record(self, account: str, cordial_base_url: str, results: Sequence[TrialResult]) -> None:
+        """Keep what a trial showed, instead of what was known of these points."""
+
+
 class Store(Inbox, Ledger, Lists, Protocol):
     """All that sending needs."""
 
     @property
     def imports(self) -> Imports:
         """The imports of the store."""
+
+    @property
+    def trials(self) -> Trials:
+        """The trials of the store's accounts."""
 
     async def next_calls(self) -> dict[str, int]:
         """Return when each slowed account may be called again (Unix ms), as last recorded (R8)."""

@@ -45,6 +45,7 @@ requests_per_second = {options.requests_per_second}
 max_concurrency = {options.max_concurrency}
 public_url = "{public_url}"
 bulk_threshold = {options.bulk_threshold}
+bulk_untested = true
 """
 
 

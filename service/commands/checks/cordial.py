@@ -27,6 +27,12 @@ _NOBODY = "email:heap-cordial-check@example.invalid"
 _WRITES = ("Add a list", "Add a contact", "Update a contact")
 
 
+_UNTESTED = (
+    "files are used although no trial has shown that Cordial subscribes nobody by them; run `heap-cordial trial`, then "
+    "remove the key"
+)
+
+
 class _Asked(NamedTuple):
     """An answer of Cordial's and the time it says it is, as HTTP writes it."""
 
@@ -66,6 +72,7 @@ async def _check(
         asked["Get a single contact"] = (await _ask(session, requests.get_contact(_NOBODY))).answer
     if account.public_url:
         asked["Get a single job"] = (await _ask(session, requests.get_job("000000000000000000000000"))).answer
+        asked["Get jobs"] = (await _ask(session, requests.list_imports(1, 1))).answer
     refused = [permission for permission, answer in asked.items() if answer.reason in _REFUSED]
     if len(refused) == len(asked):
         findings.faults.append(_refused_altogether(where, account, lists.answer))
@@ -83,6 +90,8 @@ async def _check(
     )
     writes = (*_WRITES, "Add a contact import job") if account.public_url else _WRITES
     findings.notes.append(f"{where}: cannot be told without writing, look at the key in Cordial: {_listed(writes)}")
+    if account.public_url and account.bulk_untested:
+        findings.warnings.append(f"{where}.bulk_untested: {_UNTESTED}")
     findings.add(await _check_names(session, where, account, lists.answer, segments))
     return findings
 

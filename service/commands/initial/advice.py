@@ -8,7 +8,7 @@ from service.commands.initial.files import Answers, InitialFiles
 _PERMISSIONS = (
     "Get lists, Add a list, Get a single list, Add a contact, Update a contact, Get a single contact",
     "Get attributes (recommended: lists share their names with contact attributes)",
-    "Add a contact import job, Get a single job (only for bulk imports, see public_url in config.toml)",
+    "Add a contact import job, Get a single job, Get jobs (only for bulk imports, see public_url in config.toml)",
     'Update a list (only for on_segment_rename = "rename")',
 )
 

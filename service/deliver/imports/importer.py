@@ -42,7 +42,8 @@ from service.model.imports import (
     Rest,
     Strategy,
 )
-from service.store.port import BetweenClaims, Imports
+from service.model.trial import proves_files
+from service.store.port import BetweenClaims, Imports, Trials
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
@@ -51,6 +52,7 @@ log = structlog.get_logger()
 _MAX_CONTACTS = 1_000_000
 _MAX_POSTS = 5
 _MAX_UNKNOWN = 5
+_UNTESTED_HINT = "bulk_untested = true: no trial has shown that files subscribe nobody in this Cordial account; run `heap-cordial trial`"
 _TAKEN_BACK = "imports were switched off while its changes were gathered"
 
 
@@ -98,12 +100,17 @@ class _Look:
 
 
 class Importer:
-    """Sends one account's large backlogs by import. Without a `public_url` it leaves everything to single calls."""
+    """Sends one account's large backlogs by import. Without a `public_url` it leaves everything to single calls.
+
+    So it does until a trial of the account has shown that files subscribe nobody, unless the operator does without one
+    (R14).
+    """
 
     def __init__(
         self,
         settings: AccountSettings,
         store: Imports,
+        trials: Trials,
         line: AccountLine,
         lists: ListKeeper,
         *,
@@ -113,6 +120,7 @@ class Importer:
         self._settings = settings
         self._name = settings.name
         self._store = store
+        self._trials = trials
         self._line = line
         self._lists = lists
         self._timings = TIMINGS
@@ -120,7 +128,8 @@ class Importer:
         self._on_ended = on_ended
         self._observer = observer
         self._jobs = Jobs(settings, store, line, throttle_patience_seconds=self._timings.throttle_patience)
-        self._is_on = bool(settings.public_url) and not settings.dry_run
+        self._is_set_up = bool(settings.public_url) and not settings.dry_run
+        self._is_tested = settings.bulk_untested
         self._rest: Rest | None = None
         self._resting_until = float("-inf")
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
@@ -140,7 +149,9 @@ class Importer:
     async def start(self, between_claims: BetweenClaims, supervisor: Supervisor) -> None:
         """Take up an import that is under way, then look for more; to be called before single calls are claimed."""
         await self._read()
-        if self._is_on or self._current is not None:
+        if self._is_set_up and self._settings.bulk_untested:
+            log.warning("import.untested", account=self._name, hint=_UNTESTED_HINT)
+        if self._is_set_up or self._current is not None:
             self._task = supervisor.start(f"{self._name} imports", self._run(between_claims))
 
     async def stop(self) -> None:
@@ -172,7 +183,8 @@ class Importer:
         lists = dict.fromkeys(self._waiting, ListTravel.WAITING)
         if self._current is not None:
             lists |= dict.fromkeys(self._current.segment_ids, ListTravel.SENDING)
-        return ImportsStatus(lists, self._rest if self._is_on and self._is_resting else None)
+        rest = self._rest if self._is_on and self._is_resting else None
+        return ImportsStatus(lists, rest, waits_for_trial=self._is_set_up and not self._is_tested)
 
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
@@ -207,6 +219,11 @@ class Importer:
         return self._released[segment_id]
 
     @property
+    def _is_on(self) -> bool:
+        """Whether files may be used (R14)."""
+        return self._is_set_up and self._is_tested
+
+    @property
     def _is_resting(self) -> bool:
         return not self._is_on or time.monotonic() < self._resting_until
 
@@ -228,6 +245,7 @@ class Importer:
 
     async def _read(self) -> None:
         """Read where the account's import stands, and tell of one that is over."""
+        await self._read_trial()
         before, now = self._current, await self._store.current(self._name)
         if before is not None and (now is None or now.id != before.id):
             outcome = await self._store.outcome(before.id)
@@ -253,6 +271,11 @@ class Importer:
         if now is not None and now.is_in_doubt and not (before is not None and before.is_in_doubt):
             self._held_back = await self._store.held_back(self._name)
         self._current = now
+
+    async def _read_trial(self) -> None:
+        if self._is_set_up and not self._settings.bulk_untested:
+            results = await self._trials.results(self._name, self._settings.cordial_base_url)
+            self._is_tested = proves_files(results, creates_contacts=self._settings.create_contacts)
 
     async def _step(self, between_claims: BetweenClaims) -> float:
         """Take the next step, whichever it is; return how many seconds to wait for the one after it."""

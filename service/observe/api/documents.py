@@ -53,6 +53,8 @@ class AccountDocument(msgspec.Struct, frozen=True):
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
     `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
     `imports_rest`: until when no import is tried, and why the last one came to nothing; null while nothing keeps them off.
+    `waits_for_trial`: files are set up (`public_url`), but not used before `heap-cordial trial` has shown that they subscribe
+    nobody.
     """
 
     name: str
@@ -64,6 +66,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     calls_per_second: float
     found_rates: dict[str, float]
     imports_rest: Rest | None
+    waits_for_trial: bool
     lists: Count
     pending: Count
     waiting: Count
@@ -206,6 +209,7 @@ def account_document(
         calls_per_second=calls_per_second,
         found_rates=status.found_rates if status is not None else {},
         imports_rest=imports.rest if imports is not None else None,
+        waits_for_trial=imports is not None and imports.waits_for_trial,
         lists=account.lists,
         pending=account.pending,
         waiting=account.waiting,

@@ -18,6 +18,7 @@ ACCOUNT: dict[str, Any] = {
     "calls_per_second": 24.7,
     "found_rates": {"POST contacts": 24.9, "PUT contacts": 10.0},
     "imports_rest": {"until": "2026-03-02T10:02:11Z", "reason": "Cordial says the job failed"},
+    "waits_for_trial": False,
     "lists": 1,
     "pending": 0,
     "waiting": 0,

@@ -43,6 +43,9 @@ export function tryNow(account) {
   });
 }
 
+const WAITS_FOR_TRIAL =
+  "Files are set up but not used: run heap-cordial trial first. It shows whether this Cordial account subscribes nobody by them.";
+
 const describeRest = (rest) =>
   `Resting from imports until ${moment(rest.until)}, single calls do the work: ${rest.reason}.`;
 
@@ -64,6 +67,7 @@ function makeRow(account) {
     element("p", { className: "hint", text: figures.join(" · ") }),
     said ? element("p", { text: said }) : null,
     account.imports_rest ? element("p", { className: "wrap", text: describeRest(account.imports_rest) }) : null,
+    account.waits_for_trial ? element("p", { className: "wrap", text: WAITS_FOR_TRIAL }) : null,
     account.hint ? element("p", { text: account.hint }) : null,
     steer(account),
   );

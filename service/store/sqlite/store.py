@@ -28,6 +28,7 @@ from service.store.sqlite.ledger import Figures, LedgerWriter
 from service.store.sqlite.opening import Connection, Result
 from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
+from service.store.sqlite.trials import Trials
 from service.store.sqlite.writer import Timings, Writer
 from service.supervision import Supervisor
 
@@ -87,6 +88,7 @@ class SqliteStore:
         self.imports = Imports(
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
+        self.trials = Trials(self._writer, self._account_ids, self._read)
         self._retention: Retention | None = None
 
     @classmethod

@@ -139,6 +139,7 @@ async def importing_world(directory: Path) -> AsyncIterator[HostileWorld]:
         request_timeout_seconds=2,
         public_url=f"http://127.0.0.1:{port}",
         bulk_threshold=THRESHOLD,
+        bulk_untested=True,
     ) as world:
         world.port = port
         await world.start()

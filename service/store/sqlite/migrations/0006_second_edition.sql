@@ -65,3 +65,15 @@ FROM (
     SELECT max(received_at_ms) AS at_ms, max(id) AS delivery_id, max(sync_id) AS sync_id
     FROM delivery GROUP BY received_at_ms / 86400000
 ) AS day;
+
+-- What a trial of an account showed, the last one of each point. It holds for the Cordial that it was made at: another
+-- cordial_base_url, and nothing is known.
+CREATE TABLE trial (
+    account_id INTEGER NOT NULL REFERENCES account (id),
+    point TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('as_documented', 'otherwise', 'not_tried')),
+    detail TEXT NOT NULL,
+    cordial_base_url TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (account_id, point)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,14 @@
+-- What trials of accounts showed.
+
+-- name: read
+SELECT point, outcome, detail, at_ms AS at FROM trial
+WHERE account_id = :account_id AND cordial_base_url = :cordial_base_url;
+
+-- name: record
+INSERT INTO trial (account_id, point, outcome, detail, cordial_base_url, at_ms)
+VALUES (:account_id, :point, :outcome, :detail, :cordial_base_url, :at_ms)
+ON CONFLICT (account_id, point) DO UPDATE SET
+    outcome = excluded.outcome,
+    detail = excluded.detail,
+    cordial_base_url = excluded.cordial_base_url,
+    at_ms = excluded.at_ms;
