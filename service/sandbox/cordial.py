@@ -143,7 +143,7 @@ class Sandbox:
             await asyncio.sleep(fault.seconds)
             return _Outcome(None, applied)
         await asyncio.sleep(fault.seconds)
-        if fault.kind is FaultKind.HANG and request.transport is not None:
+        if fault.kind is FaultKind.LATE or (fault.kind is FaultKind.HANG and request.transport is not None):
             return await self._carry_out(operation, call)
         if fault.kind in (FaultKind.HANG, FaultKind.RESET):
             return _Outcome(None)

@@ -17,7 +17,7 @@ class FaultKind(StrEnum):
     `answer`: an error of Cordial's with a status. `html`: an HTML page with a status, as from a proxy in front.
     `reset`: the connection is reset before the call took effect. `apply_then_reset`: after it took effect, so the
     caller cannot know. `hang`: the call is held; afterwards it goes on as usual, but without effect if the caller has
-    left.
+    left. `late`: the call is held, and carried out afterwards whether or not the caller is still there.
     """
 
     ANSWER = "answer"
@@ -25,6 +25,7 @@ class FaultKind(StrEnum):
     RESET = "reset"
     APPLY_THEN_RESET = "apply_then_reset"
     HANG = "hang"
+    LATE = "late"
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

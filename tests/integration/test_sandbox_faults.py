@@ -109,6 +109,21 @@ async def test_a_hanging_call_has_no_effect_once_the_caller_has_left(cordial):
     assert cordial.sandbox.journal.by_status[None] == 1
 
 
+async def test_a_late_call_takes_effect_after_the_caller_has_left(cordial):
+    cordial.sandbox.faults.add(Fault(FaultKind.LATE, seconds=0.3))
+    with pytest.raises(TimeoutError):
+        await cordial.call(
+            "POST",
+            "/v2/contacts",
+            {"channels": {"email": {"address": "jane@example.com"}}, "Readers": True},
+            timeout=aiohttp.ClientTimeout(total=0.1),
+        )
+    while cordial.sandbox.journal.total < 2:  # noqa: ASYNC110  the journal only counts, it tells nobody
+        await asyncio.sleep(0.01)
+    assert await cordial.members("Readers") == ["jane@example.com"]
+    assert (await cordial.contact("email:jane%40example.com"))["lists"] == ["Readers"]
+
+
 async def statuses_with_random_faults(seed: int) -> list[int | None]:
     async with calling(SandboxOptions(error_rate=0.5, seed=seed)) as cordial:
         found: list[int | None] = []

@@ -83,27 +83,30 @@ class AttributeRow(msgspec.Struct, frozen=True):
     unique: Any = False
 
 
+_ListNames = Annotated[list[_Name], Meta(max_length=100_000)]
+
+
 class _ContactAttributes(msgspec.Struct, frozen=True):
-    lists: list[str] | msgspec.UnsetType = msgspec.UNSET
+    lists: _ListNames | msgspec.UnsetType = msgspec.UNSET
 
 
 class ContactRow(msgspec.Struct, frozen=True):
     """A contact as it is read; `lists` stands beside its attributes or among them, by Cordial's recorded answers."""
 
     id: Annotated[str, Meta(min_length=1, max_length=200)] = msgspec.field(name="_id")
-    lists: list[str] | msgspec.UnsetType = msgspec.UNSET
+    lists: _ListNames | msgspec.UnsetType = msgspec.UNSET
     attributes: _ContactAttributes | msgspec.UnsetType = msgspec.UNSET
 
     @property
-    def list_names(self) -> frozenset[str]:
-        """The names of the lists that the contact is on."""
+    def list_names(self) -> frozenset[str] | None:
+        """The names of the lists that the contact is on; None where the answer does not speak of lists at all."""
         if not isinstance(self.lists, msgspec.UnsetType):
             return frozenset(self.lists)
         if not isinstance(self.attributes, msgspec.UnsetType) and not isinstance(
             self.attributes.lists, msgspec.UnsetType
         ):
             return frozenset(self.attributes.lists)
-        return frozenset()
+        return None
 
 
 class JobRow(msgspec.Struct, frozen=True):

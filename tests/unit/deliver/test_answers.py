@@ -91,7 +91,8 @@ def test_what_is_read_has_the_documented_shape(request_, body):
     [
         ({"a"}, {"_id": "1", "lists": ["a"]}),
         ({"a"}, {"_id": "1", "attributes": {"lists": ["a"]}}),
-        (set(), {"_id": "1", "attributes": {}}),
+        (set(), {"_id": "1", "lists": []}),
+        (None, {"_id": "1", "attributes": {}}),
     ],
 )
 def test_a_contacts_lists_are_read_where_cordial_puts_them(lists, document):
