@@ -1,8 +1,11 @@
 """The commands: `python -m service …`, also installed as `heap-cordial …`."""
 
+import io
+import signal
 import sys
 from collections.abc import Sequence
 
+from service import __version__
 from service.commands.signals import SIGNALS
 
 # Each module has `register(subparsers)`, which adds its parsers and sets their default `run`: (namespace) -> exit status.
@@ -18,7 +21,11 @@ _MODULE_OF = {
     "syncs": "service.commands.looking",
     "imports": "service.commands.looking",
     "failures": "service.commands.looking",
+    "deliveries": "service.commands.looking",
+    "audit": "service.commands.looking",
+    "why": "service.commands.looking",
     "preview": "service.commands.looking",
+    "export": "service.commands.exporting",
     "pause": "service.commands.steering",
     "resume": "service.commands.steering",
     "retry": "service.commands.steering",
@@ -29,7 +36,11 @@ _MODULE_OF = {
     "backup": "service.commands.backup",
     "restore": "service.commands.backup",
     "forget": "service.commands.forgetting",
+    "completion": "service.commands.completion",
 }
+
+# Shows all commands to the shell.
+_NEEDS_ALL = "completion"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,16 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["serve"]:
         SIGNALS.listen()
+    else:
+        # As other programs do where the reader of a pipe has gone. The service itself must outlive readers.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        # Names hold any character, and terminals do not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Only now, so that a stop that is asked for meanwhile is heard.
     import argparse  # noqa: PLC0415
     import importlib  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="heap-cordial", description="Keeps Cordial lists equal to Heap segments.")
+    parser.add_argument("--version", action="version", version=f"heap-cordial {__version__}")
+    parser.set_defaults(parser=parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
-    asked = _MODULE_OF.get(given[0]) if given else None
-    for name in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
-        importlib.import_module(name).register(subparsers)
+    asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
+    for module in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
+        importlib.import_module(module).register(subparsers)
     namespace = parser.parse_args(given)
     status: int = namespace.run(namespace)
     return status

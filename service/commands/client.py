@@ -5,9 +5,9 @@ import asyncio
 import base64
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiohttp
 import msgspec
@@ -55,6 +55,23 @@ class ApiClient:
                 break
         return found
 
+    async def download(self, path: str, file: BinaryIO, **query: object) -> None:
+        """Write what is at `path` to a file as it comes; parameters that are None are left out."""
+        parameters = {name: str(value) for name, value in query.items() if value is not None}
+        url, timeout = f"{self._root}/{path}", aiohttp.ClientTimeout(total=None, sock_read=_TIMEOUT_SECONDS)
+        try:
+            async with self._session.get(url, headers=self._headers, params=parameters, timeout=timeout) as answer:
+                if answer.status != _OK:
+                    raise _refused(answer.status, msgspec.json.decode(await answer.read()))
+                async for chunk in answer.content.iter_any():
+                    file.write(chunk)
+        except aiohttp.ClientPayloadError as error:
+            raise ClientError("the service could not read all rows, so what was written is only a part") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
+        except msgspec.DecodeError as error:
+            raise ClientError(f"what answers at {self._root} is not this service") from error
+
     async def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask for an action and return what it came to."""
         return await self._ask("POST", path, json=body or {})
@@ -89,8 +106,13 @@ class ApiClient:
         except msgspec.DecodeError as error:
             raise ClientError(f"what answers at {self._root} is not this service") from error
         if answer.status != _OK:
-            raise ClientError(str(body.get("error", {}).get("message", f"HTTP {answer.status}")))
+            raise _refused(answer.status, body)
         return body
+
+
+def _refused(status: int, body: Any) -> ClientError:
+    error = body.get("error", {}) if isinstance(body, dict) else {}
+    return ClientError(str(error.get("message", f"HTTP {status}")))
 
 
 async def is_alive(session: aiohttp.ClientSession, url: str) -> bool:
@@ -131,14 +153,37 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
 
 
+def add_command(
+    subparsers: "argparse._SubParsersAction[Any]", name: str, text: str, examples: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """Add a command; `--help` shows the examples, each given without the program's name."""
+    lines = "\n".join(f"  heap-cordial {example}" for example in examples)
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"examples:\n{lines}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
 def add_api_command(
     subparsers: "argparse._SubParsersAction[Any]",
     name: str,
     text: str,
     work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
+    *,
+    examples: Sequence[str] = (),
+    json: bool = True,
 ) -> argparse.ArgumentParser:
-    """Add a command whose `work` asks the running service; return its parser for further arguments."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text)
+    """Add a command whose `work` asks the running service; return its parser for further arguments.
+
+    `json`: it takes `--json`, which makes it print the API's own documents, one a line.
+    """
+    parser = add_command(subparsers, name, text, examples)
+    if json:
+        parser.add_argument("--json", action="store_true", help="JSON as the API answers it, one document a line")
     add_config_option(parser)
     parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
     return parser

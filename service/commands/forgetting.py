@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 from service.commands.client import ApiClient, add_api_command
-from service.commands.terminal import say
+from service.commands.terminal import say, tell
 
 _LOOK_SECONDS = 0.5
 
@@ -24,11 +24,15 @@ async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
     if arguments.account:
         asked["account"] = arguments.account
     done = await client.post("forget", asked)
-    for account, number in done["memberships"].items():
-        say(f"{account}: {number:,} memberships are erased.")
+    if not arguments.json:
+        say(*(f"{account}: {number:,} memberships are erased." for account, number in done["memberships"].items()))
     ours = set(done["erasures"])
     while arguments.wait and ours & {item["id"] for item in (await client.get("erasures"))["items"]}:  # noqa: ASYNC110  the service tells by being asked
         await asyncio.sleep(_LOOK_SECONDS)
-    say("Erased here." if arguments.wait else "Under way; --wait waits for its end.")
-    say("Backups, copies beside the store and replicas made so far still hold the user: remove them when they are due.")
+    tell(
+        arguments,
+        done,
+        "Erased here." if arguments.wait else "Under way; --wait waits for its end.",
+        "Backups, copies beside the store and replicas made so far still hold the user: remove them when they are due.",
+    )
     return 0

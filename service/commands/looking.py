@@ -1,4 +1,4 @@
-"""The commands `lists`, `syncs`, `imports`, `failures` and `preview`: what the running service knows."""
+"""The commands that show what the running service knows, and change nothing."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from service.commands.client import ApiClient, add_api_command
-from service.commands.terminal import say, table
+from service.commands.terminal import say, say_json, table
 
 _ROWS = 50
 _CALLS = 20
@@ -38,10 +38,22 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     failures.add_argument("--list", help="only of this list, by name or id")
     failures.add_argument("--reason", help="only with this reason")
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
+    deliveries = _add(subparsers, "deliveries", "show the pages that were accepted", _deliveries)
+    deliveries.add_argument("--list", help="only of this list, by name or id")
+    audit = add_api_command(subparsers, "audit", "show what people did: by which API key, when, and to what", _audit)
+    audit.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
+    why = add_api_command(
+        subparsers,
+        "why",
+        "say why a user is on a list, or is not",
+        _why,
+        examples=("why ActiveUsers jane@example.com",),
+    )
+    why.add_argument("list", help="the list, by name or id, or its segment's name")
+    why.add_argument("user", help="the user's id as Heap sends it")
     preview = add_api_command(subparsers, "preview", "show what would be sent for a list, and send nothing", _preview)
     preview.add_argument("list", help="the list, by name or id, or its segment's name")
     preview.add_argument("--calls", type=int, default=_CALLS, help=f"the most calls to show (default {_CALLS})")
-    preview.add_argument("--json", action="store_true", help="one JSON document")
 
 
 def _add(
@@ -53,7 +65,6 @@ def _add(
     parser = add_api_command(subparsers, name, text, work)
     parser.add_argument("--account", help="only of this account")
     parser.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
-    parser.add_argument("--json", action="store_true", help="JSON, one document a line")
     return parser
 
 
@@ -166,6 +177,55 @@ async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
+    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
+    rows = await client.items("deliveries", arguments.limit, account=arguments.account, list=list_id)
+    if _show_json(rows, arguments):
+        return 0
+    cells = [
+        (
+            row["received_at"],
+            row["account"],
+            row["segment_name"],
+            row["page_number"],
+            row["added"],
+            row["removed"],
+            row["rejected"],
+            row["task_id"],
+        )
+        for row in rows
+    ]
+    headings = ("RECEIVED", "ACCOUNT", "SEGMENT", "PAGE", "ADDED", "REMOVED", "UNUSABLE", "SYNC TASK")
+    _show(headings, cells, "No delivery has come yet.")
+    return 0
+
+
+async def _audit(client: ApiClient, arguments: argparse.Namespace) -> int:
+    rows = await client.items("audit", arguments.limit)
+    if _show_json(rows, arguments):
+        return 0
+    cells = [(row["at"], row["action"], row["target"], row["changes"], row["actor"]) for row in rows]
+    _show(("AT", "ACTION", "ON WHAT", "CHANGES", "BY"), cells, "Nobody has done anything yet.")
+    return 0
+
+
+async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
+    found = await client.find_list(arguments.list)
+    answer = await client.post(f"lists/{found['id']}/members/find", {"user": arguments.user})
+    if _show_json([answer], arguments):
+        return 0
+    on_list = {True: "on the list", False: "not on the list", None: "not known: a change is to be sent"}
+    say(f"user       {answer['user']}")
+    say(f"list       {answer['list_name'] or found['segment_name']}")
+    say(f"in Cordial {on_list[answer['on_list']] if answer['heap'] else 'not on the list by this service'}")
+    if answer["heap"]:
+        said = answer["heap"]["said_at"] or "a time that is forgotten"
+        say(f"in Heap    {'in the segment' if answer['heap']['wanted'] else 'not in the segment'}, as of {said}")
+    say("")
+    say(answer["explanation"])
+    return 0
+
+
 async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     preview = await client.get(f"lists/{found['id']}/preview", calls=arguments.calls)
@@ -199,6 +259,5 @@ def _show(headings: tuple[str, ...], cells: list[Any], empty: str) -> None:
 
 def _show_json(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> bool:
     if arguments.json:
-        for row in rows:
-            say(msgspec.json.encode(row).decode())
+        say_json(*rows)
     return bool(arguments.json)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from service.commands.client import ApiClient, ClientError, add_api_command
-from service.commands.terminal import bar, redraw, say
+from service.commands.terminal import bar, redraw, tell
 
 _LOOK_SECONDS = 0.5
 # After an approval, by what the account's sending is doing.
@@ -46,13 +46,17 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/pause")
-    say(f"{arguments.account} is paused." if done["changed"] else f"{arguments.account} was paused already.")
+    words = f"{arguments.account} is paused." if done["changed"] else f"{arguments.account} was paused already."
+    tell(arguments, done, words)
     return 0
 
 
 async def _resume(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/resume")
-    say(f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by anybody.")
+    words = (
+        f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by anybody."
+    )
+    tell(arguments, done, words)
     return 0
 
 
@@ -64,50 +68,48 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     if not selection:
         raise ClientError("name what to retry: --id, --reason, --list or --account")
     done = await client.post("failures/retry", selection)
-    say(f"{done['retried']:,} changes are sent again.")
+    tell(arguments, done, f"{done['retried']:,} changes are sent again.")
     return 0
 
 
 async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     result = await client.post(f"lists/{found['id']}/verify")
+    name, counted, expected = found["list_name"], result["counted"], result["expected"]
     if result["owed"]:
-        say(
-            f"{found['list_name']} is not done: {result['owed']:,} changes are still to be sent; Cordial counts "
-            f"{result['counted']:,}, {result['expected']:,} members are confirmed."
+        words = (
+            f"{name} is not done: {result['owed']:,} changes are still to be sent; Cordial counts {counted:,}, "
+            f"{expected:,} members are confirmed."
         )
-        return 1
-    if result["differs"]:
-        say(
-            f"{found['list_name']} differs: Cordial counts {result['counted']:,}, "
-            f"{result['expected']:,} should be there. `rebuild` sends its members again."
-        )
-        return 1
-    say(f"{found['list_name']} is exact: Cordial counts {result['counted']:,}.")
-    return 0
+    elif result["differs"]:
+        words = f"{name} differs: Cordial counts {counted:,}, {expected:,} should be there. `rebuild` sends its members again."
+    else:
+        words = f"{name} is exact: Cordial counts {counted:,}."
+    tell(arguments, result, words)
+    return 1 if result["owed"] or result["differs"] else 0
 
 
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/approve")
     name = found["list_name"] or found["segment_name"]
-    if not done["approved"]:
-        say(f"{name} did not wait for approval.")
-        return 0
-    [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == found["account"]]
-    say(
-        f"{name} is approved{_WHAT_FOLLOWS.get(account['state'], ' and will be sent').format(account=account['name'])}."
-    )
+    words = f"{name} did not wait for approval."
+    if done["approved"]:
+        [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == found["account"]]
+        follows = _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=account["name"])
+        words = f"{name} is approved{follows}."
+    tell(arguments, done, words)
     return 0
 
 
-async def _reload(client: ApiClient, _arguments: argparse.Namespace) -> int:
+async def _reload(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post("reload")
     took = [*done["changed"], *(f"account {name} came" for name in done["added"])]
     took += [f"account {name} went" for name in done["removed"]]
-    say(f"Took up: {', '.join(took)}." if took else "Nothing has changed that takes effect without a restart.")
+    words = [f"Took up: {', '.join(took)}." if took else "Nothing has changed that takes effect without a restart."]
     if done["needs_restart"]:
-        say(f"Restart the service for {', '.join(done['needs_restart'])}.")
+        words.append(f"Restart the service for {', '.join(done['needs_restart'])}.")
+    tell(arguments, done, *words)
     return 0
 
 
@@ -115,13 +117,14 @@ async def _rebuild(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/rebuild", {"include_removed": arguments.include_removed})
     total = done["sent_again"]
-    say(f"{total:,} memberships of {found['list_name']} are sent again.")
+    tell(arguments, done, f"{total:,} memberships of {found['list_name']} are sent again.")
     while arguments.wait:
         now = await client.get(f"lists/{found['id']}")
         left = now["pending"] + now["waiting"]
-        redraw(f"{bar(max(0, total - left), total)}  {left:,} left")
+        if not arguments.json:
+            redraw(f"{bar(max(0, total - left), total)}  {left:,} left")
         if not left:
-            say("")
+            tell(arguments, now, "")
             return 0 if not now["failed"] else 1
         await asyncio.sleep(_LOOK_SECONDS)
     return 0

@@ -1,9 +1,16 @@
 """Writing to a terminal: tables, progress bars."""
 
+import argparse
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
+import msgspec
+
 _BAR_CELLS = 30
+_MIN_LAST_COLUMN = 20
 
 # What terminals obey instead of showing it, or show at another place, and what cannot be written at all. Names and
 # messages come from Heap and Cordial, and JSON is free to hold all of these.
@@ -25,20 +32,64 @@ def say(*lines: str) -> None:
     sys.stdout.flush()
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return the lines of a table; numbers stand at the right of their column."""
+def say_json(*documents: object) -> None:
+    """Write documents as JSON, each on one line."""
+    say(*(msgspec.json.encode(document).decode() for document in documents))
+
+
+def tell(arguments: argparse.Namespace, document: object, *lines: str) -> None:
+    """Write a document where JSON is asked for, otherwise the lines that say the same to people."""
+    if arguments.json:
+        say_json(document)
+    else:
+        say(*lines)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], width: int | None = None) -> list[str]:
+    """Return the lines of a table, at most `width` characters wide (the terminal's; unbounded where there is none).
+
+    Numbers are at the right of their column. The last column is wrapped between words; where that is not enough, each row
+    becomes a block of lines with one heading each.
+    """
+    width = _terminal_width() if width is None else width
     cells = [[f"{cell:,}" if isinstance(cell, int) else one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    left = width - before_last
+    if widths[-1] > left and left < _MIN_LAST_COLUMN:
+        return _blocks(headings, cells, width)
     numeric = [bool(rows) and isinstance(rows[0][index], int) for index in range(len(headings))]
 
-    def line(texts: Sequence[str]) -> str:
+    def lines(texts: Sequence[str]) -> list[str]:
         padded = (
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(texts, widths, numeric, strict=True)
+            text.rjust(size) if right else text.ljust(size)
+            for text, size, right in zip(texts[:-1], widths, numeric, strict=False)
         )
-        return "  ".join(padded).rstrip()
+        last = texts[-1].rjust(widths[-1]) if numeric[-1] else texts[-1]
+        first, *more = textwrap.wrap(last, max(left, 1), break_long_words=False, drop_whitespace=False) or [""]
+        start = "".join(f"{text}  " for text in padded)
+        return [f"{start}{first}".rstrip(), *(" " * before_last + text.strip() for text in more)]
 
-    return [line(headings), *map(line, cells)]
+    return [line for texts in (headings, *cells) for line in lines(texts)]
+
+
+def _blocks(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    size = max(map(len, headings))
+    lines: list[str] = []
+    for row in rows:
+        for heading, cell in zip(headings, row, strict=True):
+            wrapped = textwrap.wrap(cell, max(width - size - 2, 1), break_long_words=False) or [""]
+            lines += [
+                f"{heading.ljust(size)}  {wrapped[0]}".rstrip(),
+                *(" " * (size + 2) + text for text in wrapped[1:]),
+            ]
+        lines.append("")
+    return lines[:-1]
+
+
+def _terminal_width() -> int:
+    """Return the width of the terminal; what is read by a program or kept in a file has none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else sys.maxsize
 
 
 def bar(done: int, total: int) -> str:

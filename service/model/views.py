@@ -150,6 +150,23 @@ class RejectedUser(msgspec.Struct, frozen=True):
     value: str
 
 
+class UnusableView(msgspec.Struct, frozen=True):
+    """One user of one page that cannot be synced, with its place in the page, the reason, and its value cut short."""
+
+    id: int
+    delivery_id: int
+    sync_id: int
+    account: str
+    list_id: int
+    segment_name: str
+    task_id: str
+    page_number: int
+    path: str
+    reason: str
+    value: str
+    received_at: datetime
+
+
 class DeliveryView(msgspec.Struct, frozen=True):
     """One page as it was accepted; `rejected_users` may be cut short, `rejected` is whole."""
 
@@ -182,6 +199,24 @@ class MemberView(msgspec.Struct, frozen=True):
     page_number: int | None
     said_at: datetime | None
     failure: FailureView | None
+
+
+class MemberRow(msgspec.Struct, frozen=True):
+    """One contact of a list as the ledger has it; `reason` and `message` say why its change did not go through."""
+
+    contact: str
+    wanted: bool
+    state: MemberState
+    sync_id: int
+    reason: str | None
+    message: str | None
+
+
+class MemberSlice(msgspec.Struct, frozen=True):
+    """Some members of a list in the order of their contacts; `after` is where the next slice begins, None at the end."""
+
+    members: list[MemberRow]
+    after: str | None
 
 
 class AuditView(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from service.model.accounts import AccountState
-from service.model.changes import ClaimCursor, Claimed, FailureSelection, Outcome
+from service.model.changes import ClaimCursor, Claimed, FailureSelection, MemberState, Outcome
 from service.model.deliveries import Delivery, Receipt
 from service.model.imports import (
     EndedImport,
@@ -32,12 +32,14 @@ from service.model.views import (
     ErasureView,
     FailureGroupView,
     FailureView,
+    MemberSlice,
     MemberView,
     OwedView,
     RecordedAccount,
     SegmentView,
     SyncState,
     SyncView,
+    UnusableView,
 )
 
 # Keeps contacts from being claimed while it is open, and gives those that calls hold.
@@ -295,6 +297,22 @@ class Reading(Protocol):
         limit: int,
     ) -> list[DeliveryView]:
         """Return accepted pages, the newest first."""
+
+    async def unusable(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        sync_id: int | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[UnusableView]:
+        """Return the users of accepted pages that cannot be synced, the newest first."""
+
+    async def members(
+        self, list_id: int, *, state: MemberState | None = None, wanted: bool | None = None, after: str = ""
+    ) -> MemberSlice:
+        """Return the members of a list whose contacts come after `after`, as many as one look finds; maybe none."""
 
     async def member(self, list_id: int, contact: str) -> MemberView | None:
         """Return what the ledger knows of a contact (`key:value`) and a list."""

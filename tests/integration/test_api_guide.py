@@ -11,7 +11,7 @@ from tests.command_fixtures import ROOT, eventually
 from tests.document_fixtures import SERVICE, Terminal, blocks, tried_by_hand
 
 GUIDE = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-DEFINE, ACCOUNTS, FILTERED, PAGED, MEMBER, WATCH, STEER, REFUSED = blocks(GUIDE, "sh")
+DEFINE, ACCOUNTS, EXPORTED, FILTERED, PAGED, MEMBER, WATCH, STEER, REFUSED = blocks(GUIDE, "sh")
 
 
 async def run(terminal: Terminal, block: str) -> str:
@@ -32,6 +32,7 @@ async def terminal(tmp_path_factory):
 async def test_the_guide_runs_as_written(terminal):
     [account] = json.loads(await run(terminal, ACCOUNTS))["items"]
     assert (account["name"], account["state"]) == ("acme", "sending")
+    assert (await run(terminal, EXPORTED)).startswith("id,account,list_id,")
     lists, syncs = json_documents(await run(terminal, FILTERED))
     assert [each["list_name"] for each in lists["items"]] == ["HeapTestSegment"]
     assert len(syncs["items"]) == 1

@@ -13,7 +13,7 @@ DOCUMENT = (ROOT / "docs/licences.md").read_text(encoding="utf-8")
 LISTED = {
     name: (version, licence) for name, version, licence in re.findall(r"\| `(\S+)` \| (\S+) \| (.+) \|", DOCUMENT)
 }
-ALLOWED = {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "PSF-2.0"}
+ALLOWED = {"MIT", "MPL-2.0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "PSF-2.0"}
 # How packages say it that do not use the standard's names yet.
 OTHER_WORDS = {
     "Apache 2.0": {"Apache-2.0"},

@@ -17,6 +17,16 @@ ACCOUNT_NAME = {"in": "path", "name": "name", "schema": str, "description": "the
 
 _RETRY_AFTER = "`Retry-After` says when to ask again."
 
+_AS_FILE = (
+    "With `format=csv` or `format=ndjson` the answer is a file of all rows that meet the filters. In CSV, a text that a "
+    "spreadsheet would take for a formula has an apostrophe before it. If rows cannot be read halfway, the connection is cut."
+)
+_JSON = "application/json"
+FILES: dict[str, Any] = {
+    "text/csv": {"schema": {"type": "string"}},
+    "application/x-ndjson": {"schema": {"type": "string"}},
+}
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,14 +42,18 @@ def operation(
     body_examples: dict[str, Any] | None = None,
     path: Sequence[dict[str, Any]] = (),
     conflict: str | None = None,
+    as_file: bool = False,
 ) -> dict[str, Any]:
     """Return the keywords of `@docs` for one operation: what it takes, what it answers, how it refuses.
 
-    `answer` is a Struct, of which `example` is one, or OpenAPI's `content` for what is not JSON.
+    `answer` is a Struct, of which `example` is one, or OpenAPI's `content` for what is not JSON. `as_file`: `format` makes
+    a file of it.
     """
     parameters = [] if query is None else query_parameters(query)
+    if as_file:
+        description = f"{description} {_AS_FILE}"
     responses: dict[int, Any] = {
-        200: _answer(answer, example),
+        200: _answer({_JSON: {"schema": answer, "examples": _one(example)}, **FILES} if as_file else answer, example),
         401: _refusal("The API key is missing or wrong, or none is configured."),
         403: _refusal("The API key's role is not enough, or a page of another site asks for an action."),
         422: _refusal("The query or the body has a value that is not allowed; the message says which."),
@@ -68,7 +82,11 @@ def operation(
 def _answer(answer: type[msgspec.Struct] | dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
     if isinstance(answer, dict):
         return {"description": "The answer.", "content": answer}
-    return {"description": "The answer.", "schema": answer, "examples": {"example": {"value": example}}}
+    return {"description": "The answer.", "schema": answer, "examples": _one(example)}
+
+
+def _one(example: dict[str, Any] | None) -> dict[str, Any]:
+    return {"example": {"value": example}}
 
 
 def _refusal(description: str) -> dict[str, Any]:
@@ -77,4 +95,4 @@ def _refusal(description: str) -> dict[str, Any]:
 
 def json_response(document: msgspec.Struct) -> web.Response:
     """Answer 200 with a document."""
-    return web.Response(body=_encode(document), content_type="application/json")
+    return web.Response(body=_encode(document), content_type=_JSON)

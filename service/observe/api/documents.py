@@ -19,6 +19,7 @@ from service.model.views import (
     RecordedAccount,
     SegmentView,
     SyncView,
+    UnusableView,
 )
 
 
@@ -151,6 +152,13 @@ class AccountPage(msgspec.Struct, frozen=True):
     """All accounts, by name."""
 
     items: list[AccountDocument]
+
+
+class UnusablePage(msgspec.Struct, frozen=True):
+    """Some users that cannot be synced; `next` is the `after` of the next page, null on the last."""
+
+    items: list[UnusableView]
+    next: str | None
 
 
 class DeliveryPage(msgspec.Struct, frozen=True):

@@ -128,6 +128,20 @@ IMPORT: dict[str, Any] = {
         }
     ],
 }
+UNUSABLE: dict[str, Any] = {
+    "id": 7168,
+    "delivery_id": 7,
+    "sync_id": 42,
+    "account": "acme",
+    "list_id": 1,
+    "segment_name": "Heap Test Segment",
+    "task_id": "ce011f7a-0000-4000-8000-000000000000",
+    "page_number": 1,
+    "path": "$.data.add[2].id",
+    "reason": "null",
+    "value": "null",
+    "received_at": "2026-03-02T09:14:01Z",
+}
 DELIVERY: dict[str, Any] = {
     "id": 77,
     "sync_id": 42,

@@ -1,13 +1,15 @@
 """What a request to the API may say: filters and pages in the query, documents in the body."""
 
 import re
-from typing import Annotated, Any, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from service.errors import ErrorCode, ServiceError
+from service.model.changes import MemberState
 from service.model.lists import ListState
 from service.model.views import SyncState
 
@@ -26,6 +28,19 @@ AccountFilter = Annotated[Filter, Meta(description="only of this account")]
 ListFilter = Annotated[Id, Meta(description="only of this list, by `id` as `/api/v1/lists` has it")]
 
 
+class Format(StrEnum):
+    """How rows are answered: as a page in JSON, or all of them as a file."""
+
+    JSON = "json"
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+FileFormat = Annotated[
+    Format, Meta(description="`csv` or `ndjson`: every row that meets the filters, as a file, whatever `limit` says")
+]
+
+
 class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which page of a list of things."""
 
@@ -38,7 +53,13 @@ class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=_MOST_ROWS, description="the most items of a page")] = _ROWS
 
 
-class SyncQuery(PageQuery, frozen=True):
+class ExportQuery(PageQuery, frozen=True):
+    """Which page, or all as a file."""
+
+    format: FileFormat = Format.JSON
+
+
+class SyncQuery(ExportQuery, frozen=True):
     """Which syncs."""
 
     account: AccountFilter | UnsetType = UNSET
@@ -57,7 +78,7 @@ class ListQuery(PageQuery, frozen=True):
     ) = UNSET
 
 
-class FailureQuery(PageQuery, frozen=True):
+class FailureQuery(ExportQuery, frozen=True):
     """Which failures."""
 
     account: AccountFilter | UnsetType = UNSET
@@ -84,6 +105,28 @@ class DeliveryQuery(PageQuery, frozen=True):
     account: AccountFilter | UnsetType = UNSET
     list: ListFilter | UnsetType = UNSET
     sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
+
+
+class UnusableQuery(ExportQuery, frozen=True):
+    """Which users that cannot be synced."""
+
+    account: AccountFilter | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
+    sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
+
+
+class MembersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which members of a list, as a file of which form."""
+
+    format: Annotated[
+        Literal["csv", "ndjson"],
+        Meta(description="the file's form; all members at once, because their ids do not go into addresses"),
+    ]
+    state: Annotated[MemberState, Meta(description="only in this state")] | UnsetType = UNSET
+    wanted: (
+        Annotated[bool, Meta(description="`true`: only who should be on the list; `false`: only who should not")]
+        | UnsetType
+    ) = UNSET
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,7 +209,9 @@ async def _read_bounded(request: web.Request) -> bytes:
 def given_filters(query: msgspec.Struct) -> dict[str, Any]:
     """Return what a query says, by the names that the store's reader has for it; what was left out is left out."""
     names = {"list": "list_id", "sync": "sync_id"}
-    filters = {names.get(name, name): value for name, value in msgspec.structs.asdict(query).items()}
+    filters = {
+        names.get(name, name): value for name, value in msgspec.structs.asdict(query).items() if name != "format"
+    }
     return {name: value for name, value in filters.items() if value is not UNSET}
 
 

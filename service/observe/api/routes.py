@@ -8,7 +8,7 @@ from aiohttp_apispec import docs
 
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
-from service.model.views import SyncView
+from service.model.views import AuditView, FailureView, MemberRow, SyncView, UnusableView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
@@ -24,21 +24,26 @@ from service.observe.api.documents import (
     ListPage,
     MemberDocument,
     SyncPage,
+    UnusablePage,
     account_document,
     list_document,
 )
+from service.observe.api.exports import Exports, every_member, every_row
 from service.observe.api.members import find_member
 from service.observe.api.meter import History, Meter
 from service.observe.api.paging import read_page
 from service.observe.api.requests import (
     DeliveryQuery,
+    ExportQuery,
     FailureGroupQuery,
     FailureQuery,
+    Format,
     ListQuery,
     MemberRequest,
+    MembersQuery,
     NoQuery,
-    PageQuery,
     SyncQuery,
+    UnusableQuery,
     given_filters,
     path_id,
     read_body,
@@ -58,16 +63,19 @@ class Questions:
         self._reader = reader
         self._sending = sending
         self._meter = meter
+        self._exports = Exports()
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the questions."""
         app.router.add_get("/accounts", self.accounts)
         app.router.add_get("/lists", self.lists)
         app.router.add_get("/lists/{id}", self.one_list)
+        app.router.add_get("/lists/{id}/members", self.members)
         app.router.add_post("/lists/{id}/members/find", self.find)
         app.router.add_get("/syncs", self.syncs)
         app.router.add_get("/syncs/{id}", self.sync)
         app.router.add_get("/deliveries", self.deliveries)
+        app.router.add_get("/unusable", self.unusable)
         app.router.add_get("/failures", self.failures)
         app.router.add_get("/failures/groups", self.failure_groups)
         app.router.add_get("/audit", self.audit)
@@ -139,6 +147,24 @@ class Questions:
     @docs(
         **described.operation(
             "lists",
+            "Members of a list",
+            "Every contact that Heap has named for the segment: whether it should be on the list, and whether Cordial has "
+            "confirmed it (`settled`). A file of all of them, in the order of the contacts.",
+            answer=described.FILES,
+            query=MembersQuery,
+            path=[described.LIST_ID],
+        )
+    )
+    async def members(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET /lists/{id}/members`."""
+        query = read_query(request, MembersQuery)
+        segment = await find_list(self._reader, path_id(request))
+        batches = every_member(self._reader, segment.id, query)
+        return await self._exports.send(request, f"members-{segment.id}", MemberRow, batches, Format(query.format))
+
+    @docs(
+        **described.operation(
+            "lists",
             "Why is this user not on the list?",
             "What Heap last said of the user and when, what Cordial answered, and what happens next. The user's id is in the "
             "body, so that it does not stand in addresses and in the logs of proxies.",
@@ -166,11 +192,16 @@ class Questions:
             answer=SyncPage,
             example={"items": [examples.SYNC], "next": "2a"},
             query=SyncQuery,
+            as_file=True,
         )
     )
-    async def syncs(self, request: web.Request) -> web.Response:
+    async def syncs(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /syncs`."""
-        return json_response(SyncPage(*await read_page(self._reader.syncs, read_query(request, SyncQuery))))
+        query = read_query(request, SyncQuery)
+        if query.format is not Format.JSON:
+            batches = every_row(self._reader.syncs, query)
+            return await self._exports.send(request, "syncs", SyncView, batches, query.format)
+        return json_response(SyncPage(*await read_page(self._reader.syncs, query)))
 
     @docs(
         **described.operation(
@@ -209,17 +240,42 @@ class Questions:
 
     @docs(
         **described.operation(
+            "syncs",
+            "Unusable users",
+            "The users that cannot be synced, one by one, the newest first: in which page they came, where in it, and why. A "
+            "page keeps the first 1,000.",
+            answer=UnusablePage,
+            example={"items": [examples.UNUSABLE], "next": None},
+            query=UnusableQuery,
+            as_file=True,
+        )
+    )
+    async def unusable(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET /unusable`."""
+        query = read_query(request, UnusableQuery)
+        if query.format is not Format.JSON:
+            batches = every_row(self._reader.unusable, query)
+            return await self._exports.send(request, "unusable", UnusableView, batches, query.format)
+        return json_response(UnusablePage(*await read_page(self._reader.unusable, query)))
+
+    @docs(
+        **described.operation(
             "failures",
             "Failures",
             "The changes that did not go through, the newest first: given up, or waiting for their next call.",
             answer=FailurePage,
             example={"items": [examples.FAILURE], "next": None},
             query=FailureQuery,
+            as_file=True,
         )
     )
-    async def failures(self, request: web.Request) -> web.Response:
+    async def failures(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /failures`."""
-        return json_response(FailurePage(*await read_page(self._reader.failures, read_query(request, FailureQuery))))
+        query = read_query(request, FailureQuery)
+        if query.format is not Format.JSON:
+            batches = every_row(self._reader.failures, query)
+            return await self._exports.send(request, "failures", FailureView, batches, query.format)
+        return json_response(FailurePage(*await read_page(self._reader.failures, query)))
 
     @docs(
         **described.operation(
@@ -243,12 +299,17 @@ class Questions:
             "Every action, the latest first: by which key, on what, and how much it changed.",
             answer=AuditPage,
             example={"items": [examples.AUDIT], "next": None},
-            query=PageQuery,
+            query=ExportQuery,
+            as_file=True,
         )
     )
-    async def audit(self, request: web.Request) -> web.Response:
+    async def audit(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /audit`."""
-        return json_response(AuditPage(*await read_page(self._reader.audit, read_query(request, PageQuery))))
+        query = read_query(request, ExportQuery)
+        if query.format is not Format.JSON:
+            batches = every_row(self._reader.audit, query)
+            return await self._exports.send(request, "audit", AuditView, batches, query.format)
+        return json_response(AuditPage(*await read_page(self._reader.audit, query)))
 
     @docs(
         **described.operation(

@@ -11,8 +11,8 @@ A handler is documented with
     )
 
 where everything but `responses` may be left out. `schema` and `request_body` take any type that msgspec can describe,
-or a JSON Schema; `examples` are OpenAPI's Example Objects. An answer that is not JSON gives OpenAPI's `content` instead
-of `schema`. Path parameters are added by themselves; declare one to describe it.
+or a JSON Schema; `examples` are OpenAPI's Example Objects. An answer that is not (only) JSON gives OpenAPI's `content`
+instead of both. Path parameters are added by themselves; declare one to describe it.
 """
 
 import warnings
@@ -146,6 +146,8 @@ class _Operations(BasePlugin):
         rewritten = {key: value for key, value in response.items() if key not in {"schema", "examples"}}
         if "schema" in response:
             rewritten["content"] = self._content(response["schema"], response.get("examples"))
+        for media_type in rewritten.get("content", {}).values():
+            media_type["schema"] = self._schema(media_type["schema"])
         return rewritten
 
     def _content(self, schema: Any, examples: dict[str, Any] | None) -> dict[str, Any]:

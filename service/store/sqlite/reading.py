@@ -20,12 +20,15 @@ from service.model.views import (
     DeliveryView,
     FailureGroupView,
     FailureView,
+    MemberRow,
+    MemberSlice,
     MemberView,
     OwedView,
     RecordedAccount,
     SegmentView,
     SyncState,
     SyncView,
+    UnusableView,
 )
 from service.store.sqlite import opening, queries
 from service.store.sqlite.imports import read_imports, read_journey
@@ -42,6 +45,8 @@ _MOST_WAITING = 64
 _RETRY_AFTER_SECONDS = 5
 _LARGEST_ID = 2**63 - 1
 _MOST_GROUPS = 200
+# Rows of the ledger, of whichever list, that one slice of members looks at.
+_SLICE_ROWS = 20_000
 
 
 class Reader:
@@ -152,6 +157,26 @@ class Reader:
         """Return accepted pages with their rejected users, the newest first."""
         values = {"account": account, "list_id": list_id, "sync_id": sync_id}
         return await self._run(lambda connection: _deliveries(connection, _newest(after, limit) | values))
+
+    async def unusable(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        sync_id: int | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> list[UnusableView]:
+        """Return the users of accepted pages that cannot be synced, the newest first."""
+        values = _newest(after, limit) | {"account": account, "list_id": list_id, "sync_id": sync_id}
+        return await self._run(lambda connection: _views(connection, "unusable", UnusableView, values))
+
+    async def members(
+        self, list_id: int, *, state: MemberState | None = None, wanted: bool | None = None, after: str = ""
+    ) -> MemberSlice:
+        """Return the members of a list whose contacts come after `after`, as many as one look finds; maybe none."""
+        values = {"list_id": list_id, "state": state and state.value, "wanted": wanted, "after": after}
+        return await self._run(lambda connection: _members(connection, values))
 
     async def member(self, list_id: int, contact: str) -> MemberView | None:
         """Return what the ledger knows of a contact (`key:value`) and a list, if anything."""
@@ -266,6 +291,12 @@ def _deliveries(connection: sqlite3.Connection, values: Mapping[str, Any]) -> li
         values = {**values, "first": first, "last": min(last, values["last"])}
     rows = _rows(connection, "deliveries", values)
     return [msgspec.convert({**row, "rejected_users": json.loads(row["rejected_users"])}, DeliveryView) for row in rows]
+
+
+def _members(connection: sqlite3.Connection, values: Mapping[str, Any]) -> MemberSlice:
+    end = connection.execute(_SQL["members_end"], {**values, "rows": _SLICE_ROWS}).fetchone()
+    values = {**values, "end": end and end[0]}
+    return MemberSlice(_views(connection, "members", MemberRow, values), values["end"])
 
 
 def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> MemberView | None:

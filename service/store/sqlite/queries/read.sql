@@ -114,6 +114,44 @@ LIMIT :limit;
 -- name: deliveries_of_sync
 SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM delivery WHERE sync_id = :sync_id;
 
+-- name: unusable
+SELECT delivery.id * 1024 + rejected.key AS id, delivery.id AS delivery_id, delivery.sync_id, account.name AS account,
+    segment.id AS list_id, segment.name AS segment_name, sync.task_id, delivery.page_number,
+    rejected.value ->> 'path' AS path, rejected.value ->> 'reason' AS reason, rejected.value ->> 'value' AS value,
+    delivery.received_at_ms AS received_at
+FROM delivery
+JOIN sync ON sync.id = delivery.sync_id
+JOIN segment ON segment.id = sync.segment_id
+JOIN account ON account.id = segment.account_id
+JOIN json_each(delivery.rejected_users) AS rejected
+WHERE delivery.id BETWEEN :first / 1024 AND :last / 1024
+    AND delivery.rejected_users <> '[]'
+    AND delivery.id * 1024 + rejected.key BETWEEN :first AND :last
+    AND (:account IS NULL OR account.name = :account)
+    AND (:list_id IS NULL OR segment.id = :list_id)
+    AND (:sync_id IS NULL OR delivery.sync_id = :sync_id)
+ORDER BY delivery.id DESC, rejected.key DESC
+LIMIT :limit;
+
+-- name: members_end
+-- The ledger has the contacts of all lists of an account in one order: a slice ends after so many rows of any list.
+SELECT contact FROM member
+WHERE account_id = (SELECT account_id FROM segment WHERE id = :list_id) AND contact > :after
+ORDER BY contact LIMIT 1 OFFSET :rows;
+
+-- name: members
+SELECT member.contact, member.wanted, (SELECT name FROM member_state WHERE number = member.state) AS state,
+    member.sync_id, failure.reason, failure.message
+FROM member
+LEFT JOIN failure ON failure.account_id = member.account_id AND failure.contact = member.contact
+    AND failure.segment_id = member.segment_id
+WHERE member.account_id = (SELECT account_id FROM segment WHERE id = :list_id)
+    AND member.contact > :after AND (:end IS NULL OR member.contact <= :end)
+    AND member.segment_id = :list_id
+    AND (:state IS NULL OR member.state = (SELECT number FROM member_state WHERE name = :state))
+    AND (:wanted IS NULL OR member.wanted = :wanted)
+ORDER BY member.contact;
+
 -- name: member
 SELECT member.contact, member.wanted, (SELECT name FROM member_state WHERE number = member.state) AS state,
     member.sync_id, sync.task_id, delivery.page_number,

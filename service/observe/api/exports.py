@@ -1,0 +1,137 @@
+"""Whole tables as files: `?format=csv` or `ndjson` answers every row that meets the filters, streamed as it is read."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from service.errors import ErrorCode, ServiceError
+from service.model.views import MemberRow
+from service.observe.api.paging import Item
+from service.observe.api.requests import ExportQuery, Format, MembersQuery, given_filters
+from service.store.port import Reading
+
+_log = structlog.get_logger()
+
+_BATCH_ROWS = 1_000
+_MAX_AT_ONCE = 4
+_RETRY_AFTER_SECONDS = 30
+# What a spreadsheet takes for a formula. Visitors choose their ids, and a file of them is opened by people.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+_CONTENT_TYPES = {Format.CSV: "text/csv", Format.NDJSON: "application/x-ndjson"}
+
+
+async def every_row(read: Callable[..., Awaitable[list[Item]]], query: ExportQuery) -> AsyncIterator[list[Item]]:
+    """Read all rows that a query's filters let through, in batches, each after the last row of the one before."""
+    filters, after = {**given_filters(query), "limit": _BATCH_ROWS}, None
+    while True:
+        rows = await read(**{**filters, "after": after})
+        if rows:
+            yield rows
+        if len(rows) < _BATCH_ROWS:
+            return
+        after = rows[-1].id
+
+
+async def every_member(reader: Reading, list_id: int, query: MembersQuery) -> AsyncIterator[list[MemberRow]]:
+    """Read all members of a list that a query's filters let through."""
+    filters, after = given_filters(query), ""
+    while True:
+        found = await reader.members(list_id, **filters, after=after)
+        if found.members:
+            yield found.members
+        if found.after is None:
+            return
+        after = found.after
+
+
+class Exports:
+    """Sends tables as files, a few at once, so that those who ask short questions are not kept waiting."""
+
+    def __init__(self) -> None:
+        self._running = 0
+
+    async def send(
+        self,
+        request: web.Request,
+        name: str,
+        row: type[msgspec.Struct],
+        batches: AsyncIterator[Sequence[msgspec.Struct]],
+        chosen: Format,
+    ) -> web.StreamResponse:
+        """Answer with a file called after `name` and today; the first line of CSV holds the names of `row`'s fields.
+
+        Raises `ServiceError` (503) when too many are under way, or when the first rows cannot be read. When later rows
+        cannot be read the connection is cut, so that a part is never taken for the whole.
+        """
+        if self._running >= _MAX_AT_ONCE:
+            raise ServiceError(
+                ErrorCode.STORE_UNAVAILABLE,
+                f"{_MAX_AT_ONCE} exports are under way already; ask again later",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        self._running += 1
+        try:
+            return await _send(request, name, row, batches, chosen)
+        finally:
+            self._running -= 1
+
+
+async def _send(
+    request: web.Request,
+    name: str,
+    row: type[msgspec.Struct],
+    batches: AsyncIterator[Sequence[msgspec.Struct]],
+    chosen: Format,
+) -> web.StreamResponse:
+    first: Sequence[msgspec.Struct] = await anext(batches, [])
+    file = f"{name}-{datetime.now(UTC):%Y-%m-%d}.{chosen}"
+    response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{file}"'})
+    response.content_type = _CONTENT_TYPES[chosen]
+    response.charset = "utf-8"
+    await response.prepare(request)
+    columns = [field.encode_name for field in msgspec.structs.fields(row)]
+    if chosen is Format.CSV:
+        await response.write(_csv([columns]))
+    rows = len(first)
+    try:
+        await response.write(_encoded(first, columns, chosen))
+        async for batch in batches:
+            await response.write(_encoded(batch, columns, chosen))
+            rows += len(batch)
+    except ServiceError as error:
+        _log.warning("export.cut", export=name, rows=rows, reason=error.message)
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+    _log.info("export.sent", export=name, format=chosen.value, rows=rows)
+    await response.write_eof()
+    return response
+
+
+def _encoded(batch: Sequence[msgspec.Struct], columns: list[str], chosen: Format) -> bytes:
+    if chosen is Format.NDJSON:
+        return msgspec.json.Encoder().encode_lines(batch)
+    return _csv([[_cell(row[column]) for column in columns] for row in map(msgspec.to_builtins, batch)])
+
+
+def _csv(rows: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    return str(value)

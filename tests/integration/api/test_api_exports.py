@@ -1,0 +1,121 @@
+"""Whole tables as files: every row, in CSV and NDJSON, streamed, and never a part that looks whole."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from service.errors import ErrorCode, ServiceError
+from service.observe.api import exports
+from service.sandbox.faults import Fault, FaultKind
+from tests.api_fixtures import API_KEY, ApiWorld, authorization
+from tests.service_fixtures import users
+
+
+def refuse(world: ApiWorld, user: str) -> None:
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None))
+
+
+async def fetch(world: ApiWorld, path: str) -> tuple[int, str, dict[str, str]]:
+    async with world._session.get(world.url(path), headers=authorization(API_KEY)) as answer:
+        return answer.status, await answer.text(), dict(answer.headers)
+
+
+async def csv_rows(world: ApiWorld, path: str) -> list[dict[str, str]]:
+    status, text, headers = await fetch(world, path)
+    assert status == 200, text
+    assert headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert headers["Content-Disposition"].startswith("attachment; filename=")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+async def ndjson_rows(world: ApiWorld, path: str) -> list[dict[str, Any]]:
+    status, text, headers = await fetch(world, path)
+    assert status == 200, text
+    assert headers["Content-Type"] == "application/x-ndjson; charset=utf-8"
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_every_failure_comes_in_both_forms_and_says_what_the_pages_say(world, monkeypatch):
+    monkeypatch.setattr(exports, "_BATCH_ROWS", 2)
+    bad = [f"bad{number}@example.com" for number in range(5)]
+    for user in bad:
+        refuse(world, user)
+    await world.deliver("Heap Test", [*bad, *users(2)])
+    await world.settled()
+    shown = (await world.get("failures"))["items"]
+    assert len(shown) == 5
+    assert await ndjson_rows(world, "failures?format=ndjson") == shown
+    rows = await csv_rows(world, "failures?format=csv&dead=true")
+    assert [row["contact"] for row in rows] == [each["contact"] for each in shown]
+    assert {row["dead"] for row in rows} == {"true"}
+    assert await csv_rows(world, "failures?format=csv&dead=false") == []
+
+
+async def test_the_members_of_a_list_are_all_there_and_only_they(world, monkeypatch):
+    monkeypatch.setattr("service.store.sqlite.reading._SLICE_ROWS", 3)
+    await world.deliver("Heap Test", users(10))
+    await world.deliver("Other", [*users(2), *(f"other{number}@example.com" for number in range(7))], segment_id=2)
+    await world.deliver("Heap Test", remove=users(1))
+    await world.settled()
+    rows = await csv_rows(world, "lists/1/members?format=csv")
+    assert [row["contact"] for row in rows] == sorted(f"email:{user}" for user in users(10))
+    assert {row["state"] for row in rows} == {"settled"}
+    assert [row["contact"] for row in rows if row["wanted"] == "false"] == ["email:user0@example.com"]
+    assert len(await ndjson_rows(world, "lists/1/members?format=ndjson&wanted=true")) == 9
+    assert len(await ndjson_rows(world, "lists/2/members?format=ndjson&state=settled")) == 9
+    assert (await world.ask("lists/9/members?format=csv")).status == 404
+    assert (await world.ask("lists/1/members")).status == 422
+
+
+async def test_users_that_cannot_be_synced_are_named_one_by_one(world):
+    await world.deliver("Heap Test", [*users(1), "", "undefined", "null"])
+    await world.deliver("Heap Test", ["undefined"], task="two")
+    await world.settled()
+    page = await world.get("unusable?limit=2")
+    assert page["items"][0]["task_id"] == "two"
+    following = await world.get(f"unusable?limit=10&after={page['next']}")
+    every = [*page["items"], *following["items"]]
+    assert len(every) == 4
+    assert await ndjson_rows(world, "unusable?format=ndjson") == every
+    assert len(await csv_rows(world, "unusable?format=csv&list=1")) == 4
+    assert await csv_rows(world, "unusable?format=csv&account=nobody") == []
+
+
+async def test_syncs_and_the_audit_come_as_files(world):
+    await world.deliver("Heap Test", users(1))
+    await world.settled()
+    await world.post("lists/1/rebuild")
+    [sync] = await csv_rows(world, "syncs?format=csv")
+    assert sync["segment_name"] == "Heap Test"
+    assert [row["action"] for row in await csv_rows(world, "audit?format=csv")] == ["list.rebuild"]
+
+
+async def test_no_text_of_a_visitor_is_a_formula_in_a_spreadsheet(world):
+    await world.deliver("=HYPERLINK(1)", ["x@example.com"], segment_id=3)
+    await world.settled()
+    [row] = [row for row in await csv_rows(world, "syncs?format=csv") if "HYPER" in row["segment_name"]]
+    assert row["segment_name"] == "'=HYPERLINK(1)"
+
+
+async def test_a_part_is_never_taken_for_the_whole(world, monkeypatch):
+    await world.deliver("Heap Test", users(10))
+    await world.settled()
+    monkeypatch.setattr("service.store.sqlite.reading._SLICE_ROWS", 3)
+    read, looks = world.service.reader.members, 0
+
+    async def fail_later(*arguments, **names):
+        nonlocal looks
+        looks += 1
+        if looks > 2:
+            raise ServiceError(ErrorCode.STORE_UNAVAILABLE, "the answer takes too long")
+        return await read(*arguments, **names)
+
+    monkeypatch.setattr(world.service.reader, "members", fail_later)
+    with pytest.raises(aiohttp.ClientError):
+        await fetch(world, "lists/1/members?format=csv")
+    looks = 2
+    assert (await world.ask("lists/1/members?format=csv")).status == 503

@@ -1,0 +1,142 @@
+"""The terminal as people and programs use it: exports, pipes, narrow windows, other encodings, JSON, completion."""
+
+import asyncio
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from service import __version__
+from service.commands.terminal import table
+from service.sandbox.faults import Fault, FaultKind
+from tests.command_fixtures import ROOT, clean_environment, eventually
+
+USERS = ("jane.roe@example.com", "bad.one@example.com")
+
+
+async def deliver_with_a_failure(installation, cordial) -> None:
+    cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:bad.one@example.com", times=None, status=422))
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__MAX_ATTEMPTS"] = "1"
+
+
+async def test_tables_are_exported_to_a_file_of_ones_own_or_to_a_pipe(installation, cordial):
+    await deliver_with_a_failure(installation, cordial)
+    file = installation.folder / "failures.csv"
+    async with installation.serving():
+        await installation.deliver("Café Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled", "dead"), [1, 1])
+        written = await installation.run("export", "failures", "--to", str(file))
+        again = await installation.run("export", "failures", "--to", str(file))
+        members = await installation.run("export", "members", "--list", "Café Users", "--format", "ndjson")
+        without_list = await installation.run("export", "members")
+        misplaced = await installation.run("export", "audit", "--reason", "refused")
+    assert (written.status, written.output) == (0, "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    [row] = csv.DictReader(file.read_text().splitlines())
+    assert row["contact"] == "email:bad.one@example.com"
+    assert (again.status, again.errors) == (1, f"{file} cannot be made: File exists\n")
+    assert {json.loads(line)["contact"] for line in members.output.splitlines()} == {f"email:{user}" for user in USERS}
+    assert without_list.errors == "name the list whose members to write: --list\n"
+    assert misplaced.errors == "--reason does not go with audit\n"
+
+
+async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, cordial):
+    await deliver_with_a_failure(installation, cordial)
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled", "dead"), [1, 1])
+        paused = await installation.run("pause", "acme", "--json")
+        audit = await installation.run("audit")
+        deliveries = await installation.run("deliveries")
+        on_list = await installation.run("why", "ActiveUsers", "Jane.Roe@example.com")
+        refused = await installation.run("why", "ActiveUsers", "bad.one@example.com")
+        unknown = await installation.run("why", "ActiveUsers", "nobody@example.com")
+        as_json = await installation.run("why", "ActiveUsers", "nobody@example.com", "--json")
+    assert json.loads(paused.output) == {"account": "acme", "paused": True, "changed": True}
+    assert "account.pause" in audit.output
+    assert "task-1" in deliveries.output
+    assert "in Cordial on the list" in on_list.output
+    assert "in Heap    in the segment" in refused.output
+    assert "The contact cannot be written." in refused.output
+    assert "not on the list by this service" in unknown.output
+    assert json.loads(as_json.output)["state"] == "never_named"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+async def test_names_are_shown_in_whatever_encoding_the_terminal_has(installation, encoding):
+    installation.environment["PYTHONIOENCODING"] = encoding
+    async with installation.serving():
+        await installation.deliver("日本のユーザー", USERS[:1], task="task-1")
+        await eventually(lambda: installation.figures("settled"), [1])
+        for command in (["lists"], ["lists", "--json"], ["status"], ["status", "--json"], ["syncs"], ["check"]):
+            ended = await installation.run(*command)
+            assert ended.status in {0, 1}, command
+            assert "Traceback" not in ended.errors, command
+
+
+async def test_a_reader_that_goes_away_ends_a_command_in_silence(installation):
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled"), [2])
+        shell = f"{sys.executable} -m service lists --json | true; echo ${{PIPESTATUS[0]}}"
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            shell,
+            cwd=ROOT,
+            env=installation.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+    assert errors == b""
+    # Ended by SIGPIPE, or all was written before the reader went.
+    assert output.strip() in {b"141", b"0"}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_fits_the_window_and_breaks_no_word(width):
+    headings = ("ID", "LIST", "CONTACT", "STATE", "REASON", "CORDIAL'S WORDS")
+    words = "The contact cannot be written because its address is not valid"
+    rows = [(1, "ActiveUsers", "email:jane@example.com", "dead", "refused", words)]
+    lines = table(headings, rows, width)
+    assert max(map(len, lines)) <= width
+    shown = " ".join(" ".join(lines).split())
+    for word in words.split():
+        assert word in shown.split()
+    assert table(headings, rows, sys.maxsize)[1].endswith(words)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True)
+
+
+def test_the_version_is_told():
+    assert run("--version").stdout == f"heap-cordial {__version__}\n"
+
+
+def test_examples_are_in_the_help():
+    assert "heap-cordial export failures --list ActiveUsers --to failures.csv" in run("export", "--help").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_the_shell_can_read(shell, tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(run("completion", shell).stdout)
+    assert "failures" in script.read_text()
+    if (program := shutil.which(shell)) is not None:
+        subprocess.run([program, "-n", str(script)], check=True, capture_output=True)
+
+
+def test_bash_completes_a_command(tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(run("completion", "bash").stdout)
+    asked = f"source {script}; COMP_WORDS=(heap-cordial fai); COMP_CWORD=1; _shtab_heap_cordial; echo ${{COMPREPLY[@]}}"
+    completed = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", asked], check=True, capture_output=True, text=True
+    )
+    assert completed.stdout.split() == ["failures"]
