@@ -148,9 +148,12 @@ def local_connector(server: ServerSettings) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(ssl=True if files is None else aiohttp.Fingerprint(fingerprint(files.certificate)))
 
 
-def add_config_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--config`, which every command of the service has."""
-    parser.add_argument("--config", type=Path, help="the TOML file; without it, environment variables alone")
+def add_config_option(parser: argparse.ArgumentParser, *, is_action: bool = False) -> None:
+    """Add `--config`, which every command of the service has; with the action of a command it may stand before its name."""
+    # An action's own default would overwrite what stands before it.
+    default = argparse.SUPPRESS if is_action else None
+    text = "the TOML file; without it, environment variables alone"
+    parser.add_argument("--config", type=Path, default=default, help=text)
 
 
 def add_command(
@@ -176,15 +179,17 @@ def add_api_command(
     *,
     examples: Sequence[str] = (),
     json: bool = True,
+    is_action: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command whose `work` asks the running service; return its parser for further arguments.
 
-    `json`: it takes `--json`, which makes it print the API's own documents, one a line.
+    `json`: it takes `--json`, which makes it print the API's own documents, one a line. `is_action`: it is an action of
+    a command, and `--config` may stand before its name.
     """
     parser = add_command(subparsers, name, text, examples)
     if json:
         parser.add_argument("--json", action="store_true", help="JSON as the API answers it, one document a line")
-    add_config_option(parser)
+    add_config_option(parser, is_action=is_action)
     parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
     return parser
 

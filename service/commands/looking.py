@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from service.commands.client import ApiClient, add_api_command
-from service.commands.terminal import say, say_json, table
+from service.commands.terminal import agreed, say, say_json, table, tell
 
 _ROWS = 50
 _CALLS = 20
@@ -34,6 +34,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     imports.add_argument("--list", help="only of this list, by name or id")
     imports.add_argument("--state", choices=("gathering", "sending", "ended"), help="only in this state")
+    _add_import_actions(imports)
     failures = _add(subparsers, "failures", "show changes that did not go through, and why", _failures)
     failures.add_argument("--list", help="only of this list, by name or id")
     failures.add_argument("--reason", help="only with this reason")
@@ -66,6 +67,32 @@ def _add(
     parser.add_argument("--account", help="only of this account")
     parser.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
     return parser
+
+
+def _add_import_actions(imports: argparse.ArgumentParser) -> None:
+    actions = imports.add_subparsers(title="actions", metavar="ACTION")
+    end_doubt = add_api_command(
+        actions, "end-doubt", "say what became of a job that nobody could tell the end of", _end_doubt, is_action=True
+    )
+    end_doubt.add_argument("id", type=int, help="the import's id")
+    end_doubt.add_argument(
+        "--job", required=True, choices=("over", "never-started"), help="what you saw in Cordial's own list of jobs"
+    )
+    end_doubt.add_argument("--yes", action="store_true", help="do not ask")
+
+
+async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
+    seen = "is over" if arguments.job == "over" else "was never started"
+    question = (
+        f"You say that the job of import {arguments.id} {seen}, and that you saw it in Cordial's own list of jobs. Its contacts "
+        "are then sent by single calls. If Cordial carries the job out later all the same, it brings an older state back. Is "
+        "that so?"
+    )
+    if not agreed(question, assumed=arguments.yes):
+        return 1
+    done = await client.post(f"imports/{arguments.id}/end-doubt", {"job": arguments.job.replace("-", "_")})
+    tell(arguments, done, f"{done['contacts']:,} contacts are sent by single calls.")
+    return 0
 
 
 async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -149,6 +176,9 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
             say(f"import {row['id']}: {part['contacts']:,} contacts {part['state'].replace('_', ' ')}, {job}")
             if part["doubt"]:
                 say(f"import {row['id']}: they wait until Cordial's job is over: {part['doubt']}")
+                say(
+                    f"import {row['id']}: once you know what became of it: heap-cordial imports end-doubt {row['id']} --help"
+                )
         if row["reason"]:
             say(f"import {row['id']}: {row['reason']}")
     return 0

@@ -92,6 +92,18 @@ def _terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else sys.maxsize
 
 
+def agreed(question: str, *, assumed: bool) -> bool:
+    """Ask a question that is answered with yes or no; `assumed` answers it, and without a terminal nobody else does."""
+    if assumed:
+        return True
+    if not sys.stdin.isatty():
+        say(f"{question} Nothing is done: there is nobody to ask here. Add --yes if you mean it.")
+        return False
+    sys.stdout.write(f"{one_line(question)} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def bar(done: int, total: int) -> str:
     """Return a progress bar with its percentage."""
     share = done / total if total else 1.0

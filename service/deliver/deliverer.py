@@ -17,7 +17,7 @@ from service.deliver.observing import NOT_OBSERVED, Observer
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
-from service.model.imports import ImportsStatus
+from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
 from service.model.views import Preview
 from service.store.port import Store
@@ -201,6 +201,17 @@ class Deliverer:
         """Return what sends an account's imports, None where there is no such account."""
         found = self._accounts.get(account)
         return found.importer if found else None
+
+    async def end_doubt(self, import_id: int, said: DoubtEnd) -> int:
+        """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
+
+        Raises `ServiceError`: NOT_FOUND where no such import is under way.
+        """
+        for account in list(self._accounts.values()):
+            ended = await account.importer.end_doubt(import_id, said)
+            if ended is not None:
+                return ended
+        raise ServiceError(ErrorCode.NOT_FOUND, "there is no import with this id, or it is over")
 
     async def approve_list(self, account: str, segment_id: int) -> bool:
         """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` NOT_FOUND."""

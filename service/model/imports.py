@@ -69,6 +69,13 @@ class PartState(StrEnum):
     RELEASING = "releasing"
 
 
+class DoubtEnd(StrEnum):
+    """What a person has seen in Cordial of the job of a part in doubt: it is over, or there is none and never was."""
+
+    OVER = "over"
+    NEVER_STARTED = "never_started"
+
+
 class ImportState(StrEnum):
     """How far an import has come: its changes are being gathered, its parts are being sent, or it is over."""
 

@@ -105,7 +105,8 @@ class Lists(Protocol):
 class Imports(Protocol):
     """The imports: changes that travel as files. An account has at most one that is not over.
 
-    Every step may be repeated: whoever does not know whether one was done reads `current` and goes on from there.
+    Every step may be repeated: whoever does not know whether one was done reads `current` and goes on from there. A step
+    that is about a part does nothing where the part is in another state by now than `part` says.
     """
 
     def arriving_users(self, segment_id: int) -> int:
@@ -150,8 +151,8 @@ class Imports(Protocol):
     async def set_in_doubt(self, part: ImportPart, doubt: str, limit_seconds: float) -> None:
         """Note why it is not known whether Cordial carries the part out, which it can so long after the fetch."""
 
-    async def end_doubt(self, import_id: int) -> int:
-        """Leave the parts in doubt to single calls, whatever Cordial may still do; return how many."""
+    async def end_doubt(self, import_id: int, reason: str) -> int:
+        """Leave the parts in doubt to single calls, because of what a person says of their jobs; return how many contacts."""
 
     async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
         """Have the part sent (again) as a job of that strategy."""

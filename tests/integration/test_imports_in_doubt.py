@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from service.deliver.imports.jobs import Jobs, Seen
 from service.errors import StoreUnavailableError
+from service.model.imports import ImportPart
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.jobs import ImportJobs
 from service.store.sqlite.imports import Imports
-from tests.import_fixtures import POST_IMPORT, add_contacts, importing, imports_of, set_timings
+from tests.import_fixtures import POST_IMPORT, add_contacts, ask, importing, imports_of, set_timings
 from tests.service_fixtures import World, users
 
 STEPS = (
@@ -71,11 +73,40 @@ async def test_what_is_in_doubt_survives_a_restart_and_an_operator_can_end_it(tm
         await world.restart()
         await asyncio.sleep(0.3)
         assert world.contact_calls() == []
-        importer = world.service.deliverer.importer("acme")
-        assert importer is not None
-        assert await importer.end_doubt(world.rows("SELECT id FROM bulk_import")[0][0]) == 1
+        assert await ask(world, "imports/1/end-doubt", {"job": "over"}) == {"contacts": 100}
         await world.settled()
         assert world.members("ActiveUsers") == sorted(users(100))
+        [done] = (await ask(world, "audit"))["items"]
+        assert (done["action"], done["target"], done["changes"]) == ("import.end_doubt.over", "1", 100)
+        assert imports_of(world)[0][4] == "a person saw in Cordial that the job is over"
+
+
+async def test_a_person_ends_a_doubt_while_its_job_is_looked_at(tmp_path, monkeypatch):
+    """Whoever comes first decides; the other finds the part in another state and does nothing."""
+    see = Jobs.see
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def seen_late(jobs: Jobs, part: ImportPart, hinted_id: str = "") -> Seen:
+        seen = await see(jobs, part, hinted_id)
+        if seen.job is not None and seen.job.is_over:
+            asked.set()
+            await answered.wait()
+        return seen
+
+    monkeypatch.setattr(Jobs, "see", seen_late)
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(100))
+        world.cordial.imports.faults.add(ImportFault(held_seconds=1.0))
+        world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
+        await world.deliver("Active Users", users(100))
+        await asked.wait()
+        assert await ask(world, "imports/1/end-doubt", {"job": "over"}) == {"contacts": 100}
+        await world.deliver("Active Users", [], users(50))
+        answered.set()
+        await world.settled()
+        await import_over(world)
+        assert world.members("ActiveUsers") == sorted(users(100)[50:])
+        assert imports_of(world)[0][2:4] == (0, 100)
 
 
 class Failing:
@@ -119,6 +150,4 @@ async def test_whichever_step_fails_the_import_goes_on_by_itself(tmp_path, monke
                 assert world.rows("SELECT count(*) FROM import_change") == [(0,)]
                 assert imports_of(world)[0][0] == 60
                 is_reached = failing.left <= 0
-        number += 3 if number > 6 else 1
-        if number > 16:
-            break
+        number += 2

@@ -30,6 +30,7 @@ _ABSENT_KEYS = {
     "accountlists": {"RECORD_NOT_FOUND", "ACCOUNT_LISTS_NOT_FOUND"},
     "accountlists/id": {"RECORD_NOT_FOUND", "ACCOUNT_LISTS_NOT_FOUND"},
     "accountlists/count": {"RECORD_NOT_FOUND", "ACCOUNT_LISTS_NOT_FOUND"},
+    "jobs": {"RECORD_NOT_FOUND"},
     "jobs/id": {"RECORD_NOT_FOUND"},
 }
 _UNKNOWN_LIST_KEY = "ACCOUNT_LISTS_NOT_FOUND"
@@ -52,6 +53,7 @@ _SHAPES: dict[str, Any] = {
     "PUT accountlists/id": list[ListRow] | ListRow,
     "GET accountcontactattributes": list[AttributeRow],
     "GET contacts": ContactRow,
+    "GET jobs": list[JobRow],
     "GET jobs/id": JobRow,
 }
 

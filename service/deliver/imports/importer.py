@@ -33,6 +33,7 @@ from service.deliver.retry import backoff_seconds
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.imports import (
+    DoubtEnd,
     ImportPart,
     ImportsStatus,
     ImportState,
@@ -54,6 +55,12 @@ _MAX_POSTS = 5
 _MAX_UNKNOWN = 5
 _UNTESTED_HINT = "bulk_untested = true: no trial has shown that files subscribe nobody in this Cordial account; run `heap-cordial trial`"
 _TAKEN_BACK = "imports were switched off while its changes were gathered"
+
+
+_SAID = {
+    DoubtEnd.OVER: "a person saw in Cordial that the job is over",
+    DoubtEnd.NEVER_STARTED: "a person saw in Cordial that the job was never started",
+}
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -200,9 +207,16 @@ class Importer:
                     self._hinted_jobs[name_digest] = job_id
         self._wake.set()
 
-    async def end_doubt(self, import_id: int) -> int:
-        """Have single calls send what is in doubt of an import, whatever Cordial may still do; return how many parts."""
-        ended = await self._store.end_doubt(import_id)
+    async def end_doubt(self, import_id: int, said: DoubtEnd) -> int | None:
+        """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
+
+        None where that import is not under way for this account.
+        """
+        if self._current is None or self._current.id != import_id:
+            return None
+        ended = await self._store.end_doubt(import_id, _SAID[said])
+        if ended:
+            log.warning("import.doubt_ended", account=self._name, contacts=ended, reason=_SAID[said])
         self._wake.set()
         return ended
 

@@ -99,10 +99,13 @@ class Jobs:
         return Seen(None, answer.kind is AnswerKind.NOT_FOUND, answer.message or answer.reason)
 
     async def _see_by_name(self, part: ImportPart) -> Seen:
-        """Cordial's contract: the list of jobs names each one's import. That a job is not in it proves nothing."""
+        """Cordial's contract: the list of jobs names each one's import. That a job is not in it proves nothing.
+
+        It is a side question: where it is not answered, nothing else waits for that.
+        """
         name = import_name(part, part.name_digest or b"")
         for page in range(1, _MAX_PAGES + 1):
-            answer = await self._line.call(requests.list_imports(page, _JOBS_PER_PAGE), forgive_forbidden=True)
+            answer = await self._line.ask(requests.list_imports(page, _JOBS_PER_PAGE))
             if answer.kind is not AnswerKind.DONE:
                 return Seen(None, reason=answer.message or answer.reason)
             jobs = answer.body if isinstance(answer.body, list) else []

@@ -14,6 +14,7 @@ from service.model.views import SegmentView
 from service.observe.api import documentation as described
 from service.observe.api.authentication import ACTOR
 from service.observe.api.requests import (
+    EndDoubtRequest,
     NoOptions,
     NoQuery,
     RebuildRequest,
@@ -38,6 +39,12 @@ class Rebuilt(msgspec.Struct, frozen=True):
     """How many memberships are sent again."""
 
     sent_again: int
+
+
+class DoubtEnded(msgspec.Struct, frozen=True):
+    """How many contacts waited for a job whose end nobody knew, and are sent by single calls now."""
+
+    contacts: int
 
 
 class Approved(msgspec.Struct, frozen=True):
@@ -78,6 +85,7 @@ class Actions:
         app.router.add_post("/lists/{id}/verify", self.verify)
         app.router.add_post("/lists/{id}/rebuild", self.rebuild)
         app.router.add_post("/lists/{id}/approve", self.approve)
+        app.router.add_post("/imports/{id}/end-doubt", self.end_doubt)
         app.router.add_post("/accounts/{name}/pause", self.pause)
         app.router.add_post("/accounts/{name}/resume", self.resume)
 
@@ -172,6 +180,37 @@ class Actions:
         result = Approved(await self._sending.approve_list(segment.account, list_id))
         await self._steering.record(request[ACTOR], "list.approve", str(list_id), int(result.approved))
         return _answer(request, "list.approve", result)
+
+    @docs(
+        **described.operation(
+            "imports",
+            "End the doubt about an import",
+            "Nothing is sent for contacts whose file Cordial has while nobody knows whether and when it carries the file out. "
+            "With this call you say that you looked at Cordial's own list of jobs: the job of this import is over, or was "
+            "never started. The contacts are then sent by single calls. Say so only if you saw it: a job that is carried out "
+            "later would bring an older state back.",
+            answer=DoubtEnded,
+            example={"contacts": 20_000},
+            body=EndDoubtRequest,
+            body_examples={
+                "over": {"value": {"job": "over"}},
+                "never started": {"value": {"job": "never_started"}},
+            },
+            path=[described.IMPORT_ID],
+            conflict="No part of the import is in doubt.",
+        )
+    )
+    async def end_doubt(self, request: web.Request) -> web.Response:
+        """Answer `POST /imports/{id}/end-doubt`."""
+        body = await self._read(request, EndDoubtRequest)
+        import_id = path_id(request)
+        result = DoubtEnded(await self._sending.end_doubt(import_id, body.job))
+        if not result.contacts:
+            raise ServiceError(ErrorCode.CONFLICT, "no part of this import is in doubt")
+        await self._steering.record(
+            request[ACTOR], f"import.end_doubt.{body.job.value}", str(import_id), result.contacts
+        )
+        return _answer(request, "import.end_doubt", result)
 
     @docs(
         **described.operation(

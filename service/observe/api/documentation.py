@@ -13,6 +13,7 @@ Document = TypeVar("Document", bound=msgspec.Struct)
 
 LIST_ID = {"in": "path", "name": "id", "schema": int, "description": "the list's `id` as `/api/v1/lists` has it"}
 SYNC_ID = {"in": "path", "name": "id", "schema": int, "description": "the sync's `id` as `/api/v1/syncs` has it"}
+IMPORT_ID = {"in": "path", "name": "id", "schema": int, "description": "the import's `id` as `/api/v1/imports` has it"}
 ACCOUNT_NAME = {"in": "path", "name": "name", "schema": str, "description": "the account's name in the configuration"}
 
 _RETRY_AFTER = "`Retry-After` says when to ask again."

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.errors import ErrorCode, ServiceError
 from service.model.changes import MemberState
+from service.model.imports import DoubtEnd
 from service.model.lists import ListState
 from service.model.views import SyncState
 
@@ -146,6 +147,12 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to rebuild a list; `include_removed` also takes off again who has left the segment."""
 
     include_removed: bool = False
+
+
+class EndDoubtRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What you saw in Cordial's own pages of the import's job: it is `over`, or it was `never_started`."""
+
+    job: DoubtEnd
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

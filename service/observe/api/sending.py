@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from service.model.accounts import AccountStatus
-from service.model.imports import ImportsStatus
+from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
 from service.model.views import Preview
 
@@ -29,6 +29,12 @@ class Sending(Protocol):
 
     async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""
+
+    async def end_doubt(self, import_id: int, said: DoubtEnd) -> int:
+        """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
+
+        Raises `ServiceError` (`NOT_FOUND`) where no such import is under way.
+        """
 
     async def approve_list(self, account: str, segment_id: int) -> bool:
         """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` (`NOT_FOUND`)."""

@@ -9,6 +9,7 @@ const PARTS = {
   ready: "is to be given to Cordial",
   posting: "is being given to Cordial",
   running: "is being carried out",
+  in_doubt: "is with Cordial, and nobody knows whether it is carried out; its contacts wait",
   settling: "took effect",
   releasing: "is left to single calls",
 };

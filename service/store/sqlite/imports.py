@@ -49,6 +49,8 @@ _CHANGES_PER_STEP = 4_000
 _LINES_PER_STEP = 4_000
 
 _SQL = queries.load("imports")
+# The part was in another state than it was seen in: nothing is done, and the next step reads where it stands.
+_OVERTAKEN = StepResult(0, more=True)
 _PART_FIELDS = ImportPart.__struct_fields__
 
 
@@ -161,14 +163,21 @@ class Imports:
         limit_ms = int(limit_seconds * 1000)
         await self._write("set_in_doubt", id=part.id, doubt=doubt, limit_ms=limit_ms, now_ms=self._clock.now_ms())
 
-    async def end_doubt(self, import_id: int) -> int:
-        """Leave the parts in doubt to single calls, whatever Cordial may still do; return how many."""
-        return await self._write("end_doubt", import_id=import_id)
+    async def end_doubt(self, import_id: int, reason: str) -> int:
+        """Leave the parts in doubt to single calls, because of what a person says of their jobs; return how many contacts."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            rows = connection.execute(_SQL["end_doubt"], {"import_id": import_id}).fetchall()
+            if rows:
+                connection.execute(_SQL["note_reason"], {"import_id": import_id, "reason": reason})
+            return sum(contacts for (contacts,) in rows)
+
+        return await self._writer.run(work)
 
     async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
         """Have the part sent (again) as a job of that strategy."""
-        tries = part.tries + failed
-        await self._write("repeat_part", id=part.id, strategy=strategy.value, missing=missing, tries=tries)
+        tries, seen = part.tries + failed, part.state.value
+        await self._write("repeat_part", id=part.id, seen=seen, strategy=strategy.value, missing=missing, tries=tries)
 
     async def note_reason(self, part: ImportPart, reason: str) -> None:
         """Note why contacts of the import are left to single calls."""
@@ -285,7 +294,7 @@ def _gather_some(
 
 
 def _cut_part(connection: sqlite3.Connection, account_id: int, part: ImportPart, max_contacts: int) -> None:
-    if connection.execute(_SQL["part_exists"], {"id": part.id}).fetchone():
+    if _stands(connection, part):
         _cut(connection, account_id, part.import_id, (part.after_contact, part.last_contact), max_contacts)
         connection.execute(_SQL["remove_part"], {"id": part.id})
 
@@ -352,10 +361,22 @@ def _read_lines(
     return (end, lines) if end is not None else None
 
 
+def _stands(connection: sqlite3.Connection, part: ImportPart) -> bool:
+    """Tell whether a part is in the state in which it was seen."""
+    return connection.execute(_SQL["part_stands"], {"id": part.id, "seen": part.state.value}).fetchone() is not None
+
+
+def _take_to(connection: sqlite3.Connection, part: ImportPart, state: PartState) -> bool:
+    """Take a part from the state in which it was seen to another; return whether it still was in that state."""
+    values = {"id": part.id, "seen": part.state.value, "state": state.value}
+    return bool(connection.execute(_SQL["end_part"], values).rowcount)
+
+
 def _settle_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) -> StepResult:
     """Settle the next changes of a part, where still wanted as they were sent; at its end the part is gone."""
     connection = ledger.connection
-    connection.execute(_SQL["end_part"], {"id": part.id, "state": PartState.SETTLING.value})
+    if not _take_to(connection, part, PartState.SETTLING):
+        return _OVERTAKEN
     values, rows = _next_changes(connection, account_id, part)
     together: dict[tuple[int, int], list[str]] = defaultdict(list)
     for contact, segment_id, wanted in rows:
@@ -372,7 +393,8 @@ def _settle_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) -
 def _release_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) -> StepResult:
     """Leave the next changes of a part to single calls; at its end the part is gone."""
     connection = ledger.connection
-    connection.execute(_SQL["end_part"], {"id": part.id, "state": PartState.RELEASING.value})
+    if not _take_to(connection, part, PartState.RELEASING):
+        return _OVERTAKEN
     values, rows = _next_changes(connection, account_id, part)
     more = _remove_changes(connection, values, rows, part)
     counted = {"settled": 0, "released": len({row[0] for row in rows}), "import_id": part.import_id}
@@ -383,6 +405,8 @@ def _release_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) 
 
 def _release_leaving(connection: sqlite3.Connection, account_id: int, part: ImportPart) -> int:
     """Leave the next of a part's changes that take contacts off lists to single calls; return how many."""
+    if not _stands(connection, part):
+        return 0
     released = _remove_some(connection, account_id, part.after_contact, part.last_contact, leaving_only=True)
     counted = {"settled": 0, "released": released, "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.store.sqlite.progress import read_overview
 from tests.command_fixtures import Installation, eventually
@@ -13,11 +14,16 @@ USERS = tuple(f"user{number}@example.com" for number in range(20))
 def by_file(installation: Installation) -> Installation:
     installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__PUBLIC_URL"] = installation.url
     installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__BULK_THRESHOLD"] = "10"
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__BULK_UNTESTED"] = "true"
     return installation
 
 
 async def has_a_job(installation: Installation) -> bool:
     return any(each.job_id for each in (await read_overview(installation.database)).imports)
+
+
+async def is_in_doubt(installation: Installation) -> bool:
+    return "in doubt" in (await installation.run("imports")).output
 
 
 async def test_a_running_import_is_shown_by_imports_and_status(by_file, cordial):
@@ -50,3 +56,24 @@ async def test_an_import_that_failed_is_shown_with_its_reason(by_file, cordial):
     assert "20 rows were refused" in shown.output
     assert none.output.startswith("No import")
     assert "\nimport " not in status.output
+
+
+async def test_a_person_says_what_became_of_a_job_in_doubt(by_file, cordial):
+    cordial.imports.faults.add(ImportFault(held_seconds=600))
+    cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
+    async with by_file.serving():
+        await by_file.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: is_in_doubt(by_file), expected=True)
+        shown = await by_file.run("imports")
+        unasked = await by_file.run("imports", "end-doubt", "1", "--job", "over")
+        assert await is_in_doubt(by_file)
+        told = await by_file.run("imports", "end-doubt", "1", "--job", "never-started", "--yes")
+        await eventually(lambda: by_file.figures("settled"), [20])
+        again = await by_file.run("imports", "end-doubt", "1", "--job", "over", "--yes")
+    assert "once you know what became of it: heap-cordial imports end-doubt 1 --help" in shown.output
+    assert unasked.status == 1
+    assert unasked.output.endswith(
+        "Is that so? Nothing is done: there is nobody to ask here. Add --yes if you mean it.\n"
+    )
+    assert (told.status, told.output.strip()) == (0, "20 contacts are sent by single calls.")
+    assert (again.status, again.errors) == (1, "there is no import with this id, or it is over\n")

@@ -1,6 +1,8 @@
 """What each answer of Cordial is taken to mean; the bodies are those of its contract and of recorded answers."""
 
+import inspect
 import json
+import re
 from email.utils import formatdate
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from service.deliver.cordial import requests
+from service.deliver.cordial import evidence, requests
 from service.deliver.cordial.answers import MAX_WAIT_SECONDS, NO_LIMITS, Answer, AnswerKind, read_limits
 from service.deliver.cordial.evidence import read_answer
 from service.deliver.cordial.requests import Request
@@ -55,6 +57,12 @@ def unknown(*keys: str) -> dict[str, object]:
         (RENAME, 200, [{"id": 1, "name": "Writers"}]),
         (CONTACT, 200, {"_id": "58c6", "lists": ["a"], "channels": {}}),
         (requests.get_job("1"), 200, {"status": "Done"}),
+        (
+            requests.list_imports(1, 100),
+            200,
+            [{"status": "Done", "metadata": {"importName": "heap-cordial 1-1-0a0f3915"}}],
+        ),
+        (requests.list_imports(1, 100), 200, []),
         (Request("POST", "/contactimports", "contactimports", {}), 201, {"jobId": "5f6b"}),
     ],
 )
@@ -347,3 +355,11 @@ def test_no_body_raises_and_only_a_document_of_success_counts_as_one(request_, s
 def test_deep_errors_are_read_as_far_as_cordials_go(depth):
     raw = b'{"error":true,"messages":' + b'{"a":' * depth + b'"x"' + b"}" * depth + b"}"
     assert answer(422, raw).kind in {REFUSED, UNAVAILABLE}
+
+
+def test_every_question_has_an_answer_that_is_an_answer():
+    """A question whose answer no row knows would count as trouble of the account, and pause it."""
+    source = inspect.getsource(requests)
+    asked = {f"GET {endpoint}" for endpoint in re.findall(r'Request\("GET", .*, "([^"]+)"', source)}
+    assert len(asked) >= 6
+    assert asked == {operation for operation in evidence._SHAPES if operation.startswith("GET ")}

@@ -73,8 +73,9 @@ SELECT id, import_id, state, strategy, after_contact, last_contact, contacts, jo
     fetched_at_ms, name_digest, doubt, doubt_ends_at_ms
 FROM import_part WHERE import_id = :import_id ORDER BY id;
 
--- name: part_exists
-SELECT 1 FROM import_part WHERE id = :id;
+-- name: part_stands
+-- What a step does to a part rests on the state in which the part was seen; a person may have ended a doubt meanwhile.
+SELECT 1 FROM import_part WHERE id = :id AND state = :seen;
 
 -- name: set_posting
 UPDATE import_part SET state = 'posting', job_id = '', name_digest = :name_digest, fetched_at_ms = NULL
@@ -97,16 +98,18 @@ UPDATE import_part SET state = 'in_doubt', doubt = :doubt, doubt_ends_at_ms = co
 WHERE id = :id AND state IN ('posting', 'running');
 
 -- name: end_doubt
-UPDATE import_part SET state = 'releasing', name_digest = NULL WHERE import_id = :import_id AND state = 'in_doubt';
+UPDATE import_part SET state = 'releasing', name_digest = NULL
+WHERE import_id = :import_id AND state = 'in_doubt'
+RETURNING contacts;
 
 -- name: repeat_part
 UPDATE import_part SET
     state = 'ready', strategy = :strategy, missing = :missing, tries = :tries, job_id = '', name_digest = NULL,
     fetched_at_ms = NULL, doubt = '', doubt_ends_at_ms = NULL
-WHERE id = :id;
+WHERE id = :id AND state = :seen;
 
 -- name: end_part
-UPDATE import_part SET state = :state, name_digest = NULL WHERE id = :id;
+UPDATE import_part SET state = :state, name_digest = NULL WHERE id = :id AND state = :seen;
 
 -- name: remove_part
 DELETE FROM import_part WHERE id = :id;
