@@ -108,6 +108,8 @@ class Service:
             erasures=store.erasures,
             reload=self._reload,
             backlog=lambda: store.backlog.total,
+            results=lambda: metrics.counting.results,
+            history=store.history,
             is_stopping=lambda: self.is_stopping,
             supervisor=supervisor,
         )

@@ -114,12 +114,13 @@ class World:
         segment_id: int = 1,
         task: str | None = None,
         page_size: int = 1000,
+        first_pages: int | None = None,
     ) -> None:
-        """Post a sync of the segment, a new one unless `task` names it; each page must be accepted."""
+        """Post a sync of the segment, a new one unless `task` names it, or only its first pages; each must be accepted."""
         pages = build_pages(
             segment_id, segment, add, remove, task_id=task or f"task-{next(self._tasks)}", page_size=page_size
         )
-        for page in pages:
+        for page in pages[:first_pages]:
             answer = await post_page(self._session, f"{self.service.url}/webhooks/heap/{ACCOUNT}", HEAP_SECRET, page)
             assert answer.status == 200, answer
 

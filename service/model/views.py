@@ -58,10 +58,80 @@ class SyncView(msgspec.Struct, frozen=True):
     drained_at: datetime | None
 
 
+class ListStanding(StrEnum):
+    """How a list stands, the worst first.
+
+    `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
+    removed. `differs`: Cordial counts other members than were confirmed. `to_approve`: a new segment waits for a person.
+    `not_created`: it has changes and no list in Cordial yet. `sending`: changes are on their way. `not_counted`: all is
+    confirmed, and not yet compared with Cordial's count. `exact`: all is confirmed, and Cordial counts the same.
+    """
+
+    HELD = "held"
+    INCOMPLETE = "incomplete"
+    DIFFERS = "differs"
+    TO_APPROVE = "to_approve"
+    NOT_CREATED = "not_created"
+    SENDING = "sending"
+    NOT_COUNTED = "not_counted"
+    EXACT = "exact"
+
+
+class ListSort(StrEnum):
+    """In which order; by a number, the largest first."""
+
+    TROUBLE = "trouble"
+    NAME = "name"
+    WANTED = "wanted"
+    TO_SEND = "to_send"
+    FAILED = "failed"
+    UPDATED = "updated"
+
+
+class MissingPages(msgspec.Struct, frozen=True):
+    """A sync of which pages have not arrived."""
+
+    sync_id: int
+    task_id: str
+    pages_received: Count
+    total_pages: Count
+
+
+class ListSum(msgspec.Struct, frozen=True):
+    """Where the users are that Heap named for a list: the sum that tells 9 from 10.
+
+    `wanted` = `on_list` + `to_add` + `failed`. Besides, Heap named `unusable` users, whose ids cannot be used, in the pages
+    that are still kept. `overtaken` changes of older syncs were replaced by newer ones before they were sent. What is in
+    `missing_pages` is not known here. `to_remove` and `remove_failed` are people who left the segment and are still on the
+    list.
+    """
+
+    wanted: Count
+    on_list: Count
+    to_add: int
+    failed: Count
+    unusable: Count
+    overtaken: Count
+    to_remove: int
+    remove_failed: Count
+    unread_pages: bool
+    missing_pages: list[MissingPages]
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What happened in a minute, and how much was owed at its end."""
+
+    at: datetime
+    backlog: Count
+    calls: Count
+    settled: Count
+    failed: Count
+
+
 class SegmentView(msgspec.Struct, frozen=True):
     """A segment and its list, with the counters that the ledger keeps.
 
-    `awaits_approval`: held only because the segment is new. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
+    `awaits_approval`: held only because the segment is new. `standing` says it in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
     """
 
     id: int
@@ -73,6 +143,7 @@ class SegmentView(msgspec.Struct, frozen=True):
     state: ListState
     reason: str
     awaits_approval: bool
+    standing: ListStanding
     wanted: Count
     on_list: Count
     pending: Count
@@ -129,7 +200,7 @@ class FailureGroupView(msgspec.Struct, frozen=True):
 
 
 class RecordedAccount(msgspec.Struct, frozen=True):
-    """An account as the store has it, with the sums over its lists."""
+    """An account as the store has it, with the sums over its lists; `sendable` is pending and on lists that are ready."""
 
     name: str
     paused_by_operator: bool
@@ -140,6 +211,7 @@ class RecordedAccount(msgspec.Struct, frozen=True):
     pending: Count
     waiting: Count
     failed: Count
+    sendable: Count
 
 
 class RejectedUser(msgspec.Struct, frozen=True):

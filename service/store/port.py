@@ -6,6 +6,7 @@ Every method that is awaited may raise `StoreUnavailableError` (the disk, the fi
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 
 from service.model.accounts import AccountState
@@ -32,8 +33,12 @@ from service.model.views import (
     ErasureView,
     FailureGroupView,
     FailureView,
+    ListSort,
+    ListStanding,
+    ListSum,
     MemberSlice,
     MemberView,
+    Minute,
     OwedView,
     RecordedAccount,
     SegmentView,
@@ -236,6 +241,13 @@ class Erasures(Protocol):
         """Return the erasures that are not over, without naming anybody."""
 
 
+class History(Protocol):
+    """What happened in each minute of the past week."""
+
+    async def add(self, minute: Minute) -> None:
+        """Keep a minute, and forget what is older than a week."""
+
+
 class Reading(Protocol):
     """What is kept, for people. `after` is the id of the last row of the page before; `limit` the most rows to return.
 
@@ -261,11 +273,44 @@ class Reading(Protocol):
         *,
         account: str | None = None,
         state: ListState | None = None,
+        standing: ListStanding | None = None,
         search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[SegmentView]:
         """Return segments and their lists, the oldest first."""
+
+    async def lists(
+        self,
+        *,
+        sort: ListSort,
+        account: str | None = None,
+        state: ListState | None = None,
+        standing: ListStanding | None = None,
+        search: str | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[SegmentView]:
+        """Return lists in some order, without the first `offset` of them."""
+
+    async def count_lists(
+        self,
+        *,
+        account: str | None = None,
+        state: ListState | None = None,
+        standing: ListStanding | None = None,
+        search: str | None = None,
+    ) -> int:
+        """Return how many lists there are."""
+
+    async def standings(self) -> dict[ListStanding, int]:
+        """Return how many lists stand how."""
+
+    async def list_sum(self, list_id: int) -> ListSum | None:
+        """Return where the users are that Heap named for a list."""
+
+    async def minutes(self, since: datetime, step_minutes: int) -> list[Minute]:
+        """Return what happened since then, one for each step, the oldest first."""
 
     async def segment(self, list_id: int) -> SegmentView | None:
         """Return one segment and its list."""
@@ -277,6 +322,7 @@ class Reading(Protocol):
         list_id: int | None = None,
         reason: str | None = None,
         dead: bool | None = None,
+        search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[FailureView]:

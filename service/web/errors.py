@@ -29,12 +29,15 @@ _FIRST_SERVICE_FAULT_STATUS = 500
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
 
 
-def error_response(error: ServiceError) -> web.Response:
-    """Return the answer that tells of `error`, with `Retry-After` or the challenge for an API key where they belong."""
+def error_response(error: ServiceError, *, is_script: bool = False) -> web.Response:
+    """Return the answer that tells of `error`, with `Retry-After` or the challenge for an API key where they belong.
+
+    `is_script`: a script of a page asks, which shows the way in itself; for the challenge the browser would open a window.
+    """
     headers = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
-    if error.code is ErrorCode.UNAUTHORIZED:
+    if error.code is ErrorCode.UNAUTHORIZED and not is_script:
         headers["WWW-Authenticate"] = _CHALLENGE
     return _response(error.status, error.document(), headers)
 
@@ -60,7 +63,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     try:
         return await handler(request)
     except ServiceError as error:
-        return error_response(error)
+        is_script = request.headers.get("Sec-Fetch-Dest") == "empty" or "X-Requested-With" in request.headers
+        return error_response(error, is_script=is_script)
     except web.HTTPException as error:
         if error.status < _FIRST_ERROR_STATUS:
             raise

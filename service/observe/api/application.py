@@ -6,6 +6,7 @@ from aiohttp import web
 
 from service import supervision
 from service.config.settings import AccountSettings
+from service.model.changes import OutcomeKind
 from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
 from service.observe.api.cross_site import refuse_other_sites
@@ -14,11 +15,13 @@ from service.observe.api.forgetting import Forgetting
 from service.observe.api.identity import Identity
 from service.observe.api.imports import ImportQuestions
 from service.observe.api.meter import Meter
+from service.observe.api.overview import OverviewQuestion
 from service.observe.api.preview import Previews
 from service.observe.api.reloading import Reloaded, Reloading
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
-from service.store.port import Erasures, Reading, Steering
+from service.observe.api.sessions import Sessions
+from service.store.port import Erasures, History, Reading, Steering
 from service.supervision import Supervisor
 
 PREFIX = "/api/v1"
@@ -39,28 +42,36 @@ class Api:
         erasures: Erasures,
         reload: Callable[[], Awaitable[Reloaded]],
         backlog: Callable[[], int],
+        results: Callable[[], Mapping[str, Mapping[OutcomeKind, int]]],
+        history: History,
         is_stopping: Callable[[], bool],
         supervisor: Supervisor,
     ) -> None:
         self._keys = keys
         self._identity = identity
         self._supervisor = supervisor
+        self._sessions = Sessions(keys)
         self._reloading = Reloading(reload, steering, is_stopping)
-        self._meter = Meter(sending.calls, backlog)
+        self._meter = Meter(sending.calls, results, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
+        self._overview = OverviewQuestion(reader, self._meter, self._questions.account_documents)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
-        self.events = Events(keys, reader, sending, self._meter, self._questions.account_documents)
+        self.events = Events(
+            keys, reader, sending, self._meter, history=history, account_documents=self._questions.account_documents
+        )
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""
         api = web.Application(middlewares=[require_api_key(self._keys, PREFIX), refuse_other_sites])
         self._identity.add_routes(api)
+        self._sessions.add_routes(api)
         self._reloading.add_routes(api)
         self._questions.add_routes(api)
         self._imports.add_routes(api)
+        self._overview.add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
         self._forgetting.add_routes(api)

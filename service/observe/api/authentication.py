@@ -1,4 +1,8 @@
-"""API keys and what each may do: HTTP Basic with the key as user name, as Cordial's own API has it."""
+"""API keys and what each may do: HTTP Basic with the key as user name, as Cordial's own API has it.
+
+A browser that has signed in sends a cookie instead. It is made with the key itself, so nothing is kept of it, it survives a
+restart, and it opens nothing any more once the key is replaced.
+"""
 
 import asyncio
 import base64
@@ -22,12 +26,15 @@ from service.web.addresses import origin_of
 log = structlog.get_logger()
 
 ACTOR = web.RequestKey("actor", str)
+SESSION_COOKIE = "heap_cordial_session"
+SESSION_SECONDS = 43_200
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 3.0
 _FORGIVEN_AFTER_SECONDS = 300.0
 _MOST_ADDRESSES = 1_000
 _MOST_DELAYED = 200
+_MAX_EXPIRES_DIGITS = 12
 
 
 class Role(IntEnum):
@@ -50,6 +57,9 @@ CALLER = web.RequestKey("caller", Caller)
 # By default asking needs READ, and everything else OPERATE. Below the API's prefix.
 _ROLE_OF = {
     ("POST", "/lists/{id}/members/find"): Role.READ,
+    ("POST", "/failures/find"): Role.READ,
+    ("POST", "/session"): Role.READ,
+    ("POST", "/session/end"): Role.READ,
     ("POST", "/forget"): Role.ADMIN,
 }
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -115,38 +125,44 @@ class ApiKeys:
                 ErrorCode.UNAUTHORIZED,
                 "no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]",
             )
-        given = _given_key(request)
-        if given is None:
+        credentials = _given(request)
+        if credentials is None:
             raise ServiceError(
                 ErrorCode.UNAUTHORIZED, "an API key is needed, as the user name of HTTP Basic authentication"
             )
-        caller = self._caller_with(given)
+        caller = self._caller_with(credentials)
+        if caller is None and isinstance(credentials, _Session):
+            raise ServiceError(ErrorCode.UNAUTHORIZED, "this browser is not signed in any more")
         if caller is None:
             await self._hold_back(request)
             raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is not valid")
         return caller
 
     def is_still_valid(self, request: web.Request) -> bool:
-        """Return whether the key of a request that goes on opens what it opened when it came."""
-        given = _given_key(request)
-        return given is not None and self._caller_with(given) == request[CALLER]
+        """Return whether what opened a request that goes on still opens the same."""
+        credentials = _given(request)
+        return credentials is not None and self._caller_with(credentials) == request[CALLER]
 
-    def _caller_with(self, given: str) -> Caller | None:
-        fitting = list(self._callers_with(given))
+    def session_for(self, request: web.Request) -> str:
+        """Return the cookie that stands for the key of an authenticated request."""
+        expires = int(time.time()) + SESSION_SECONDS
+        for caller, _, key in self._readable_keys():
+            if caller == request[CALLER]:
+                return f"{expires}.{_session_mac(key, expires)}"
+        raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is not valid any more")
+
+    def _caller_with(self, credentials: "_Key | _Session") -> Caller | None:
+        # Every key is compared, in constant time, so that time tells nothing.
+        fitting = [caller for caller, _, key in self._readable_keys() if credentials.fits(key)]
         # One key under two names: the lesser role, for that much is surely meant.
         return min(fitting, key=lambda caller: caller.role) if fitting else None
 
-    def _callers_with(self, given: str) -> Iterator[Caller]:
-        digest = _digest(given)
+    def _readable_keys(self) -> Iterator[tuple[Caller, str, str]]:
         for caller, place, secret in self._keys:
             try:
-                key = secret.get()
+                yield caller, place, secret.get()
             except (OSError, LookupError) as error:
                 log.warning("api_key.unreadable", place=place, fault=str(error))
-                continue
-            # Every key is compared, in constant time, so that time tells nothing.
-            if hmac.compare_digest(_digest(key), digest):
-                yield caller
 
     async def _hold_back(self, request: web.Request) -> None:
         address = request.remote or ""
@@ -181,16 +197,51 @@ def require_api_key(keys: ApiKeys, prefix: str) -> Middleware:
     return middleware
 
 
-def _given_key(request: web.Request) -> str | None:
+class _Key(NamedTuple):
+    """A key as the user name of HTTP Basic."""
+
+    text: str
+
+    def fits(self, key: str) -> bool:
+        return hmac.compare_digest(_digest(key), _digest(self.text))
+
+
+class _Session(NamedTuple):
+    """A cookie: when it ends, in Unix seconds, and the proof that a key made it."""
+
+    expires: int
+    mac: str
+
+    def fits(self, key: str) -> bool:
+        return hmac.compare_digest(_session_mac(key, self.expires).encode(), self.mac.encode()) and self._is_in_time()
+
+    def _is_in_time(self) -> bool:
+        return 0 <= self.expires - time.time() <= SESSION_SECONDS
+
+
+def _given(request: web.Request) -> _Key | _Session | None:
+    """Return what a request brings; a key in the header comes before a cookie."""
     header = request.headers.get("Authorization")
     if header is None:
-        return None
+        return _session_in(request.cookies.get(SESSION_COOKIE, ""))
     scheme, _, encoded = header.strip().partition(" ")
     try:
         credentials = base64.b64decode(encoded.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
     except ValueError:
-        return ""
-    return credentials.partition(":")[0]
+        return _Key("")
+    return _Key(credentials.partition(":")[0])
+
+
+def _session_in(cookie: str) -> _Session | None:
+    expires, _, mac = cookie.partition(".")
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= _MAX_EXPIRES_DIGITS):
+        return None
+    return _Session(int(expires), mac)
+
+
+def _session_mac(key: str, expires: int) -> str:
+    made_of = f"heap-cordial session until {expires}".encode()
+    return hmac.new(key.encode("utf-8", "surrogatepass"), made_of, hashlib.sha256).hexdigest()
 
 
 def _digest(key: str) -> bytes:

@@ -21,6 +21,7 @@ from service.model.views import (
     SyncView,
     UnusableView,
 )
+from service.observe.api.meter import Meter
 
 
 class ListDocument(SegmentView, frozen=True):
@@ -52,6 +53,8 @@ class AccountDocument(msgspec.Struct, frozen=True):
 
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
+    `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`: until
+    all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent or no pace shows.
     `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
     `imports_rest`: until when no import is tried, and why the last one came to nothing; null while nothing keeps them off.
     `waits_for_trial`: files are set up (`public_url`), but not used before `heap-cordial trial` has shown that they subscribe
@@ -65,6 +68,9 @@ class AccountDocument(msgspec.Struct, frozen=True):
     since: datetime | None
     next_call_at: datetime | None
     calls_per_second: float
+    settled_per_second: float
+    failed_per_second: float
+    seconds_left: float | None
     found_rates: dict[str, float]
     imports_rest: Rest | None
     waits_for_trial: bool
@@ -129,10 +135,11 @@ class SyncPage(msgspec.Struct, frozen=True):
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """Some lists; `next` is the `after` of the next page, null on the last."""
+    """Some lists; `next` is the `after` of the next page, null on the last. `total`: how many the filters let through."""
 
     items: list[ListDocument]
     next: str | None
+    total: Count
 
 
 class FailurePage(msgspec.Struct, frozen=True):
@@ -198,7 +205,7 @@ def account_document(
     status: AccountStatus | None,
     imports: ImportsStatus | None,
     *,
-    calls_per_second: float,
+    meter: Meter,
     now: datetime,
 ) -> AccountDocument:
     """Join an account of the store with what its sending is doing now; `status` and `imports` are None if it is not configured."""
@@ -214,7 +221,12 @@ def account_document(
         hint=status.hint if status is not None else "",
         since=account.state_since if same_state else None,
         next_call_at=next_call_at,
-        calls_per_second=calls_per_second,
+        calls_per_second=meter.rates.get(account.name, 0.0),
+        settled_per_second=meter.settled_per_second(account.name),
+        failed_per_second=meter.failed_per_second(account.name),
+        seconds_left=meter.seconds_left(account.name, account.sendable)
+        if state is Sending.SENDING and account.sendable
+        else None,
         found_rates=status.found_rates if status is not None else {},
         imports_rest=imports.rest if imports is not None else None,
         waits_for_trial=imports is not None and imports.waits_for_trial,

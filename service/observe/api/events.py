@@ -1,6 +1,7 @@
 """Server-Sent Events: progress as it happens, put together once a second for all who watch."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.errors import ServiceError
+from service.errors import ServiceError, StoreFaultError, StoreUnavailableError
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ApiKeys
@@ -21,7 +22,7 @@ from service.observe.api.meter import Meter
 from service.observe.api.requests import NoQuery, read_query
 from service.observe.api.sending import Sending
 from service.observe.api.stream import Stream
-from service.store.port import Reading
+from service.store.port import History, Reading
 
 log = structlog.get_logger()
 
@@ -68,10 +69,13 @@ class Events:
         reader: Reading,
         sending: Sending,
         meter: Meter,
+        *,
+        history: History,
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
     ) -> None:
         self._keys = keys
         self._meter = meter
+        self._history = history
         self._account_documents = account_documents
         self._changes = Changes(reader, sending)
         self._stream = Stream(run=f"{time.time_ns():x}")
@@ -95,7 +99,11 @@ class Events:
     async def run(self) -> None:
         """Measure and tell, once a second."""
         while True:
-            self._meter.tick()
+            minute = self._meter.tick()
+            if minute is not None:
+                # A gap in a picture is nothing to stop for.
+                with contextlib.suppress(StoreUnavailableError, StoreFaultError):
+                    await self._history.add(minute)
             self._tell_deliveries()
             if self._stream.is_watched:
                 try:

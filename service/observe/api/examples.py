@@ -16,6 +16,9 @@ ACCOUNT: dict[str, Any] = {
     "since": "2026-03-02T09:14:05Z",
     "next_call_at": "2026-03-02T09:14:07Z",
     "calls_per_second": 24.7,
+    "settled_per_second": 24.3,
+    "failed_per_second": 0.0,
+    "seconds_left": None,
     "found_rates": {"POST contacts": 24.9, "PUT contacts": 10.0},
     "imports_rest": {"until": "2026-03-02T10:02:11Z", "reason": "Cordial says the job failed"},
     "waits_for_trial": False,
@@ -34,6 +37,7 @@ LIST: dict[str, Any] = {
     "state": "ready",
     "reason": "",
     "awaits_approval": False,
+    "standing": "incomplete",
     "wanted": 3,
     "on_list": 2,
     "pending": 0,
@@ -214,8 +218,58 @@ AUDIT: dict[str, Any] = {
     "changes": 1,
 }
 HISTORY: dict[str, Any] = {
-    "interval_seconds": 5.0,
-    "samples": [{"at": "2026-03-02T09:14:05Z", "backlog": 12, "calls_per_second": {"acme": 24.7}}],
+    "samples": [
+        {
+            "at": "2026-03-02T09:14:05Z",
+            "backlog": 12,
+            "calls_per_second": 24.7,
+            "settled_per_second": 24.7,
+            "failed_per_second": 0.0,
+        }
+    ],
+}
+LIST_SUM: dict[str, Any] = {
+    "wanted": 10,
+    "on_list": 8,
+    "to_add": 1,
+    "failed": 1,
+    "unusable": 1,
+    "overtaken": 0,
+    "to_remove": 0,
+    "remove_failed": 0,
+    "unread_pages": False,
+    "missing_pages": [
+        {
+            "sync_id": 42,
+            "task_id": "ce011f7a-0000-4000-8000-000000000000",
+            "pages_received": 2,
+            "total_pages": 3,
+        }
+    ],
+}
+OVERVIEW: dict[str, Any] = {
+    "at": "2026-03-02T09:14:07Z",
+    "headline": "1 person could not be added or removed",
+    "is_well": False,
+    "to_send": 12,
+    "calls_per_second": 24.7,
+    "settled_per_second": 24.3,
+    "failed_per_second": 0.0,
+    "seconds_left": None,
+    "failed": 1,
+    "lists": {
+        "held": 0,
+        "incomplete": 1,
+        "differs": 0,
+        "to_approve": 0,
+        "not_created": 0,
+        "sending": 0,
+        "not_counted": 0,
+        "exact": 0,
+    },
+    "accounts": [ACCOUNT],
+    "syncs": [SYNC],
+    "imports": [],
 }
 EVENTS = (
     "id: 18c3f2a91b4d0000-7\nevent: delivery\n"

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from msgspec import UNSET
 
-from service.observe.api.requests import PageQuery, given_filters
+from service.observe.api.requests import FailureSearch, PageQuery, given_filters
 
 _HEXADECIMAL = 16
 
@@ -21,7 +21,9 @@ class Row(Protocol):
 Item = TypeVar("Item", bound=Row)
 
 
-async def read_page(read: Callable[..., Awaitable[list[Item]]], query: PageQuery) -> tuple[list[Item], str | None]:
+async def read_page(
+    read: Callable[..., Awaitable[list[Item]]], query: PageQuery | FailureSearch
+) -> tuple[list[Item], str | None]:
     """Return the rows that a query asks for, and the `after` of the next page, None on the last.
 
     `read` takes the query's filters, `after` (an id) and `limit`.

@@ -12,7 +12,8 @@ from service.errors import ErrorCode, ServiceError
 from service.model.changes import MemberState
 from service.model.imports import DoubtEnd
 from service.model.lists import ListState
-from service.model.views import SyncState
+from service.model.views import ListSort, ListStanding, SyncState
+from service.observe.api.meter import Span
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 
@@ -73,6 +74,17 @@ class ListQuery(PageQuery, frozen=True):
 
     account: AccountFilter | UnsetType = UNSET
     state: Annotated[ListState, Meta(description="only in this state")] | UnsetType = UNSET
+    standing: Annotated[ListStanding, Meta(description="only those that stand so")] | UnsetType = UNSET
+    sort: (
+        Annotated[
+            ListSort,
+            Meta(
+                description="`trouble`: the worst first; a number: the largest first. A sorted list may show a row twice or "
+                "not at all where rows change places between two pages; without it the order is that of the ids."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     search: (
         Annotated[Filter, Meta(description="a part of the segment's or the list's name, or Heap's id of the segment")]
         | UnsetType
@@ -91,6 +103,24 @@ class FailureQuery(ExportQuery, frozen=True):
         Annotated[bool, Meta(description="`true`: only those given up; `false`: only those tried again by themselves")]
         | UnsetType
     ) = UNSET
+
+
+class FailureSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which failures, by a part of the contact as well; `after` is the `next` of the page before."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=1_000)] | UnsetType = UNSET
+    account: Filter | UnsetType = UNSET
+    list: Id | UnsetType = UNSET
+    reason: Filter | UnsetType = UNSET
+    dead: bool | UnsetType = UNSET
+    after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=_MOST_ROWS)] = _ROWS
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far back."""
+
+    span: Annotated[Span, Meta(description="the last hour, day or week")] = Span.HOUR
 
 
 class FailureGroupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -215,7 +245,7 @@ async def _read_bounded(request: web.Request) -> bytes:
 
 def given_filters(query: msgspec.Struct) -> dict[str, Any]:
     """Return what a query says, by the names that the store's reader has for it; what was left out is left out."""
-    names = {"list": "list_id", "sync": "sync_id"}
+    names = {"list": "list_id", "sync": "sync_id", "user": "search"}
     filters = {
         names.get(name, name): value for name, value in msgspec.structs.asdict(query).items() if name != "format"
     }

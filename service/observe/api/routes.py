@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 from aiohttp_apispec import docs
+from msgspec import UNSET
 
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
-from service.model.views import AuditView, FailureView, MemberRow, SyncView, UnusableView
+from service.model.views import AuditView, FailureView, ListSum, MemberRow, SyncView, UnusableView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
@@ -37,7 +38,9 @@ from service.observe.api.requests import (
     ExportQuery,
     FailureGroupQuery,
     FailureQuery,
+    FailureSearch,
     Format,
+    HistoryQuery,
     ListQuery,
     MemberRequest,
     MembersQuery,
@@ -70,6 +73,7 @@ class Questions:
         app.router.add_get("/accounts", self.accounts)
         app.router.add_get("/lists", self.lists)
         app.router.add_get("/lists/{id}", self.one_list)
+        app.router.add_get("/lists/{id}/sum", self.list_sum)
         app.router.add_get("/lists/{id}/members", self.members)
         app.router.add_post("/lists/{id}/members/find", self.find)
         app.router.add_get("/syncs", self.syncs)
@@ -77,6 +81,7 @@ class Questions:
         app.router.add_get("/deliveries", self.deliveries)
         app.router.add_get("/unusable", self.unusable)
         app.router.add_get("/failures", self.failures)
+        app.router.add_post("/failures/find", self.find_failures)
         app.router.add_get("/failures/groups", self.failure_groups)
         app.router.add_get("/audit", self.audit)
         app.router.add_get("/history", self.history)
@@ -89,7 +94,7 @@ class Questions:
                 account,
                 statuses.get(account.name),
                 imports.get(account.name),
-                calls_per_second=self._meter.rates.get(account.name, 0.0),
+                meter=self._meter,
                 now=now,
             )
             for account in await self._reader.accounts()
@@ -123,9 +128,19 @@ class Questions:
     )
     async def lists(self, request: web.Request) -> web.Response:
         """Answer `GET /lists`."""
-        segments, following = await read_page(self._reader.segments, read_query(request, ListQuery))
-        imports = self._sending.imports_statuses()
-        return json_response(ListPage([list_document(segment, imports) for segment in segments], following))
+        query = read_query(request, ListQuery)
+        filters = {
+            name: value for name, value in given_filters(query).items() if name not in {"after", "limit", "sort"}
+        }
+        if query.sort is UNSET:
+            segments, following = await read_page(self._reader.segments, query)
+        else:
+            offset = 0 if query.after is UNSET else int(query.after, 16)
+            segments = await self._reader.lists(sort=query.sort, offset=offset, limit=query.limit + 1, **filters)
+            following = f"{offset + query.limit:x}" if len(segments) > query.limit else None
+            segments = segments[: query.limit]
+        imports, total = self._sending.imports_statuses(), await self._reader.count_lists(**filters)
+        return json_response(ListPage([list_document(segment, imports) for segment in segments], following, total))
 
     @docs(
         **described.operation(
@@ -143,6 +158,25 @@ class Questions:
         read_query(request, NoQuery)
         segment = await find_list(self._reader, path_id(request))
         return json_response(list_document(segment, self._sending.imports_statuses()))
+
+    @docs(
+        **described.operation(
+            "lists",
+            "Where are the users that Heap named?",
+            "The sum that tells why a list has 9 contacts where the segment has 10 users.",
+            answer=ListSum,
+            example=examples.LIST_SUM,
+            query=NoQuery,
+            path=[described.LIST_ID],
+        )
+    )
+    async def list_sum(self, request: web.Request) -> web.Response:
+        """Answer `GET /lists/{id}/sum`."""
+        read_query(request, NoQuery)
+        found = await self._reader.list_sum(path_id(request))
+        if found is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, "there is no list with this id")
+        return json_response(found)
 
     @docs(
         **described.operation(
@@ -280,6 +314,25 @@ class Questions:
     @docs(
         **described.operation(
             "failures",
+            "Find failures",
+            "As `GET …/failures`, and by a part of the user's id, which is in the body so that no address has it.",
+            answer=FailurePage,
+            example={"items": [examples.FAILURE], "next": None},
+            query=NoQuery,
+            body=FailureSearch,
+            body_examples={"by a part of an address": {"value": {"user": "@example.com", "limit": 10}}},
+        )
+    )
+    async def find_failures(self, request: web.Request) -> web.Response:
+        """Answer `POST /failures/find`."""
+        read_query(request, NoQuery)
+        return json_response(
+            FailurePage(*await read_page(self._reader.failures, await read_body(request, FailureSearch)))
+        )
+
+    @docs(
+        **described.operation(
+            "failures",
             "Failures by list and reason",
             "How many changes of each list failed for which reason, the most first.",
             answer=FailureGroupPage,
@@ -314,14 +367,14 @@ class Questions:
     @docs(
         **described.operation(
             "events",
-            "The last hour",
-            "Backlog and calls per second, for drawing them.",
+            "The last hour, day or week",
+            "Backlog, calls, and results a second, for drawing them.",
             answer=History,
             example=examples.HISTORY,
-            query=NoQuery,
+            query=HistoryQuery,
         )
     )
     async def history(self, request: web.Request) -> web.Response:
         """Answer `GET /history`."""
-        read_query(request, NoQuery)
-        return json_response(self._meter.history())
+        query = read_query(request, HistoryQuery)
+        return json_response(await self._meter.history(query.span, self._reader.minutes))

@@ -29,13 +29,10 @@ function key(name, text) {
   return element("span", { className: `key ${name}`, text });
 }
 
-const sum = (figures) => Object.values(figures).reduce((total, figure) => total + figure, 0);
-
 export function showPlot(history) {
   const figure = byId("plot");
   const now = Date.now();
   const recent = history.samples
-    .map((sample) => ({ ...sample, calls_per_second: sum(sample.calls_per_second) }))
     .filter((sample) => now - new Date(sample.at) < HOUR_MS);
   if (recent.length < 2) {
     figure.replaceChildren(element("p", { className: "hint", text: "The plot begins a few seconds after the start." }));

@@ -76,7 +76,9 @@ class Counting:
             "Requests that were not readable HTTP and reached no address of the service.",
             registry=registry,
         )
-        self._imports = ImportCounting(registry, self._results)
+        # The same for the dashboard, by account.
+        self.results: dict[str, Tally[OutcomeKind]] = {}
+        self._imports = ImportCounting(registry, self._count_settled)
         self._calls = Calls(())
         registry.register(self._calls)
         self.add(accounts)
@@ -86,6 +88,7 @@ class Counting:
         self._calls.add(accounts)
         self._imports.add(accounts)
         for name in accounts:
+            self.results.setdefault(name, Tally())
             self._ack_seconds.labels(name)
             for answer in _DURABLE:
                 self._deliveries.labels(name, answer)
@@ -121,4 +124,11 @@ class Counting:
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Note a batch of results that has become durable."""
         for (account, kind), number in Tally((outcome.account, outcome.kind) for outcome in outcomes).items():
-            self._results.labels(account, kind).inc(number)
+            self._count(account, kind, number)
+
+    def _count_settled(self, account: str, changes: int) -> None:
+        self._count(account, OutcomeKind.SETTLED, changes)
+
+    def _count(self, account: str, kind: OutcomeKind, number: int) -> None:
+        self._results.labels(account, kind.value).inc(number)
+        self.results.setdefault(account, Tally())[kind] += number

@@ -1,19 +1,18 @@
 """Imports, counted: how each ended, how often an account fell back to calls, and the changes that files settled."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 
 from prometheus_client import CollectorRegistry, Counter
-
-from service.model.changes import OutcomeKind
 
 _COMPLETE, _INCOMPLETE = "complete", "incomplete"
 
 
 class ImportCounting:
-    """Counts the imports of all accounts; what files settle is counted in `results`, where that of calls is."""
+    """Counts the imports of all accounts; `count_settled` counts what files settle, where that of calls is counted."""
 
-    def __init__(self, registry: CollectorRegistry, results: Counter) -> None:
-        self._results = results
+    def __init__(self, registry: CollectorRegistry, count_settled: Callable[[str, int], None]) -> None:
+        self._count_settled = count_settled
         self._imports = Counter(
             "heap_cordial_imports",
             "Imports that are over: complete, or incomplete where contacts were left to single calls.",
@@ -37,7 +36,7 @@ class ImportCounting:
     def for_account(self, name: str) -> "AccountImports":
         """Return what counts an account's imports."""
         return AccountImports(
-            settled=self._results.labels(name, OutcomeKind.SETTLED.value),
+            count_settled=functools.partial(self._count_settled, name),
             complete=self._imports.labels(name, _COMPLETE),
             incomplete=self._imports.labels(name, _INCOMPLETE),
             fall_backs=self._fall_backs.labels(name),
@@ -47,15 +46,17 @@ class ImportCounting:
 class AccountImports:
     """One account's imports."""
 
-    def __init__(self, *, settled: Counter, complete: Counter, incomplete: Counter, fall_backs: Counter) -> None:
-        self._settled = settled
+    def __init__(
+        self, *, count_settled: Callable[[int], None], complete: Counter, incomplete: Counter, fall_backs: Counter
+    ) -> None:
+        self._count_settled = count_settled
         self._complete = complete
         self._incomplete = incomplete
         self._fall_backs = fall_backs
 
     def settled(self, changes: int) -> None:
         """Note how many changes that travelled in a file have become settled, durably."""
-        self._settled.inc(changes)
+        self._count_settled(changes)
 
     def ended(self, *, is_complete: bool) -> None:
         """Note that an import is over."""

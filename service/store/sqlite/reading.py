@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +21,14 @@ from service.model.views import (
     DeliveryView,
     FailureGroupView,
     FailureView,
+    ListSort,
+    ListStanding,
+    ListSum,
     MemberRow,
     MemberSlice,
     MemberView,
+    Minute,
+    MissingPages,
     OwedView,
     RecordedAccount,
     SegmentView,
@@ -108,18 +114,61 @@ class Reader:
         *,
         account: str | None = None,
         state: ListState | None = None,
+        standing: ListStanding | None = None,
         search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[SegmentView]:
         """Return segments and their lists, the oldest first; `search` is a part of a name, or Heap's segment id."""
-        values = {"account": account, "state": state and state.value, "search": search}
-        page = {"first": (after or 0) + 1, "last": _LARGEST_ID, "limit": limit}
+        values = _list_filters(account, state, standing, search)
+        page = {"first": (after or 0) + 1, "last": _LARGEST_ID, "sort": None, "offset": 0, "limit": limit}
         return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | values))
+
+    async def lists(
+        self,
+        *,
+        sort: ListSort,
+        account: str | None = None,
+        state: ListState | None = None,
+        standing: ListStanding | None = None,
+        search: str | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[SegmentView]:
+        """Return lists in some order, without the first `offset` of them."""
+        values = _list_filters(account, state, standing, search)
+        page = {"first": 1, "last": _LARGEST_ID, "sort": sort.value, "offset": offset, "limit": limit}
+        return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | values))
+
+    async def count_lists(
+        self,
+        *,
+        account: str | None = None,
+        state: ListState | None = None,
+        standing: ListStanding | None = None,
+        search: str | None = None,
+    ) -> int:
+        """Return how many lists there are."""
+        values = _list_filters(account, state, standing, search)
+        return await self._run(lambda connection: int(connection.execute(_SQL["count_lists"], values).fetchone()[0]))
+
+    async def standings(self) -> dict[ListStanding, int]:
+        """Return how many lists stand how."""
+        rows = await self._run(lambda connection: connection.execute(_SQL["standings"]).fetchall())
+        return {ListStanding(standing): number for standing, number in rows}
+
+    async def list_sum(self, list_id: int) -> ListSum | None:
+        """Return where the users are that Heap named for a list."""
+        return await self._run(lambda connection: _list_sum(connection, {"list_id": list_id}))
+
+    async def minutes(self, since: datetime, step_minutes: int) -> list[Minute]:
+        """Return what happened since then, one for each step, the oldest first."""
+        values = {"since_ms": round(since.timestamp() * 1000), "step_ms": step_minutes * 60_000}
+        return await self._run(lambda connection: _views(connection, "minutes", Minute, values))
 
     async def segment(self, list_id: int) -> SegmentView | None:
         """Return one segment and its list."""
-        values = {**_only(list_id), "account": None, "state": None, "search": None}
+        values = {**_only(list_id), **_list_filters(None, None, None, None), "sort": None, "offset": 0}
         return await self._run(lambda connection: _one(_views(connection, "lists", SegmentView, values)))
 
     async def failures(
@@ -129,11 +178,12 @@ class Reader:
         list_id: int | None = None,
         reason: str | None = None,
         dead: bool | None = None,
+        search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[FailureView]:
-        """Return changes that did not go through, the newest first."""
-        values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead}
+        """Return changes that did not go through, the newest first; `search` is a part of the contact."""
+        values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead, "search": search}
         return await self._run(lambda connection: _failures(connection, _newest(after, limit) | values))
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
@@ -293,6 +343,25 @@ def _deliveries(connection: sqlite3.Connection, values: Mapping[str, Any]) -> li
     return [msgspec.convert({**row, "rejected_users": json.loads(row["rejected_users"])}, DeliveryView) for row in rows]
 
 
+def _list_filters(
+    account: str | None, state: ListState | None, standing: ListStanding | None, search: str | None
+) -> dict[str, Any]:
+    return {
+        "account": account,
+        "state": state and state.value,
+        "standing": standing and standing.value,
+        "search": search,
+    }
+
+
+def _list_sum(connection: sqlite3.Connection, values: Mapping[str, Any]) -> ListSum | None:
+    rows = _rows(connection, "list_sum", values)
+    if not rows:
+        return None
+    missing = _views(connection, "missing_pages", MissingPages, values)
+    return ListSum(**{**rows[0], "unread_pages": bool(rows[0]["unread_pages"])}, missing_pages=missing)
+
+
 def _members(connection: sqlite3.Connection, values: Mapping[str, Any]) -> MemberSlice:
     end = connection.execute(_SQL["members_end"], {**values, "rows": _SLICE_ROWS}).fetchone()
     values = {**values, "end": end and end[0]}
@@ -307,7 +376,7 @@ def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> Member
     failure_id = row.pop("failure_id")
     failure = None
     if failure_id is not None:
-        anything = {"account": None, "list_id": None, "reason": None, "dead": None}
+        anything = {"account": None, "list_id": None, "reason": None, "dead": None, "search": None}
         failure = _one(_failures(connection, _only(failure_id) | anything))
     return MemberView(
         **{**row, "wanted": bool(row["wanted"]), "state": MemberState(row["state"])},

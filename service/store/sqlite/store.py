@@ -23,6 +23,7 @@ from service.store.sqlite import accepting, claiming, folding, loading, opening,
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.erasure import Erasures
 from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault
+from service.store.sqlite.history import History
 from service.store.sqlite.imports import Imports
 from service.store.sqlite.ledger import Figures, LedgerWriter
 from service.store.sqlite.opening import Connection, Result
@@ -88,6 +89,7 @@ class SqliteStore:
         self.imports = Imports(
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
+        self.history = History(self._writer)
         self.trials = Trials(self._writer, self._account_ids, self._read)
         self._retention: Retention | None = None
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from service.model.imports import ImportView
-from service.model.views import AuditView, DeliveryView, FailureGroupView, FailureView, SyncView
-from service.observe.api import authentication, documents, events, examples, identity, meter, preview
+from service.model.views import AuditView, DeliveryView, FailureGroupView, FailureView, ListSum, SyncView, UnusableView
+from service.observe.api import authentication, documents, events, examples, identity, meter, overview, preview
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY
 from tests.service_fixtures import users
@@ -53,6 +53,9 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
         (examples.MEMBER, documents.MemberDocument),
         (examples.AUDIT, AuditView),
         (examples.HISTORY, meter.History),
+        (examples.UNUSABLE, UnusableView),
+        (examples.LIST_SUM, ListSum),
+        (examples.OVERVIEW, overview.Overview),
     ],
 )
 def test_examples_are_of_the_shape_they_stand_for(example, described):

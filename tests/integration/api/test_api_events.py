@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from service.errors import ServiceError
+from service.model.changes import OutcomeKind
 from service.observe.api import stream
-from service.observe.api.meter import Meter
+from service.observe.api.meter import Meter, Span
 from service.observe.api.stream import Stream
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
 from tests.service_fixtures import users
@@ -184,17 +185,39 @@ async def test_only_so_many_may_watch():
     shared.add("")
 
 
-def test_rates_are_calls_over_time_and_history_is_bounded():
+async def test_rates_are_calls_over_time_and_history_is_bounded():
     now, calls, backlog = [0.0], {"acme": 0}, itertools.count()
-    meter = Meter(lambda: calls, lambda: next(backlog), lambda: now[0])
+    results: dict[str, dict[OutcomeKind, int]] = {"acme": {OutcomeKind.SETTLED: 0, OutcomeKind.RETRY: 0}}
+    meter = Meter(lambda: calls, lambda: results, lambda: next(backlog), lambda: now[0])
+    minutes = []
     for _ in range(10_000):
         now[0] += 1
         calls["acme"] += 25
-        meter.tick()
+        results["acme"][OutcomeKind.SETTLED] += 20
+        results["acme"][OutcomeKind.RETRY] += 5
+        if (minute := meter.tick()) is not None:
+            minutes.append(minute)
     assert meter.rates == {"acme": 25.0}
-    history = meter.history()
+    assert (meter.settled_per_second("acme"), meter.failed_per_second("acme")) == (20.0, 5.0)
+    assert meter.seconds_left("acme", 1_000) == 50.0
+
+    async def read(_since, _step_minutes):
+        return []
+
+    history = await meter.history(Span.HOUR, read)
     assert len(history.samples) == 720
     assert [sample.backlog for sample in history.samples] == sorted(sample.backlog for sample in history.samples)
+    assert len(minutes) == 166
+    assert {(minute.calls, minute.settled, minute.failed) for minute in minutes} == {(1_500, 1_200, 300)}
     now[0] += 10
     meter.tick()
     assert meter.rates["acme"] < 25
+
+
+def test_no_time_is_told_where_nothing_is_settled():
+    now = [0.0]
+    meter = Meter(lambda: {"acme": 0}, dict, lambda: 10, lambda: now[0])
+    for _ in range(100):
+        now[0] += 1
+        meter.tick()
+    assert meter.seconds_left("acme", 10) is None

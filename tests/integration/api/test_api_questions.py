@@ -2,13 +2,14 @@ import re
 import sqlite3
 import time
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from service.errors import ErrorCode, ServiceError
+from service.model.views import Minute
 from service.sandbox.faults import Fault, FaultKind
 from service.store.sqlite.reading import Reader
 from service.store.sqlite.store import SqliteStore
@@ -225,9 +226,87 @@ async def test_what_does_not_exist_is_not_found(world):
 
 async def test_history_begins_with_the_service(world):
     history = await world.get("history")
-    assert history["interval_seconds"] == 5
     assert history["samples"][0]["backlog"] == 0
-    assert history["samples"][0]["calls_per_second"] == {"acme": 0}
+    assert history["samples"][0]["calls_per_second"] == 0
+    assert (await world.get("history?span=week"))["samples"] == []
+
+
+async def test_the_picture_of_the_week_outlives_a_restart(world):
+    at = datetime.now(UTC) - timedelta(hours=3)
+    await world.service.store.history.add(Minute(at, backlog=7, calls=600, settled=540, failed=60))
+    await world.service.store.history.add(Minute(at + timedelta(minutes=1), backlog=5, calls=0, settled=0, failed=0))
+    await world.stop()
+    await world.start()
+    [sample] = (await world.get("history?span=day"))["samples"]
+    assert (sample["backlog"], sample["calls_per_second"]) == (7, 2.0)
+    assert (sample["settled_per_second"], sample["failed_per_second"]) == (1.8, 0.2)
+    await world.service.store.history.add(Minute(at + timedelta(days=8), backlog=0, calls=0, settled=0, failed=0))
+    assert len((await world.get("history?span=week"))["samples"]) == 1
+
+
+async def test_lists_come_worst_first_and_by_what_they_stand_for(world):
+    refuse(world, "bad@example.com")
+    await world.deliver("Good", users(3), segment_id=1)
+    await world.deliver("Bad", ["bad@example.com"], segment_id=2)
+    await world.deliver("All good", users(5), segment_id=3)
+    await world.settled()
+    await world.until(lambda: world.rows("SELECT count(*) FROM segment WHERE list_count = settled") == [(3,)])
+    page = await world.get("lists?sort=trouble&limit=2")
+    assert [each["segment_name"] for each in page["items"]] == ["Bad", "All good"]
+    assert page["total"] == 3
+    following = await world.get(f"lists?sort=trouble&limit=2&after={page['next']}")
+    assert [each["segment_name"] for each in following["items"]] == ["Good"]
+    assert following["next"] is None
+    assert [each["segment_name"] for each in (await world.get("lists?sort=wanted"))["items"]] == [
+        "All good",
+        "Good",
+        "Bad",
+    ]
+    exact = await world.get("lists?standing=exact")
+    assert (exact["total"], {each["standing"] for each in exact["items"]}) == (2, {"exact"})
+    overview = await world.get("overview")
+    assert (overview["lists"]["exact"], overview["lists"]["incomplete"]) == (2, 1)
+    assert (overview["headline"], overview["is_well"]) == ("1 person could not be added or removed", False)
+
+
+async def test_the_sum_tells_nine_from_ten(world):
+    refuse(world, "bad@example.com")
+    await world.deliver("Heap Test", [*users(8), "bad@example.com", "undefined"])
+    await world.settled()
+    assert await world.get("lists/1/sum") == {
+        "wanted": 9,
+        "on_list": 8,
+        "to_add": 0,
+        "failed": 1,
+        "unusable": 1,
+        "overtaken": 0,
+        "to_remove": 0,
+        "remove_failed": 0,
+        "unread_pages": False,
+        "missing_pages": [],
+    }
+    await world.post("accounts/acme/pause")
+    await world.deliver("Heap Test", users(4, "more"), users(2), task="parted", page_size=2, first_pages=2)
+    await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
+    found = await world.get("lists/1/sum")
+    assert (found["on_list"], found["to_add"]) == (8, 4)
+    [missing] = found["missing_pages"]
+    assert (missing["task_id"], missing["pages_received"], missing["total_pages"]) == ("parted", 2, 3)
+
+
+async def test_failures_are_found_by_a_part_of_the_id(world):
+    for user in ("bad.one@example.com", "bad.two@example.com"):
+        refuse(world, user)
+    await world.deliver("Heap Test", ["bad.one@example.com", "bad.two@example.com"])
+    await world.settled()
+    found = (await world.post("failures/find", {"user": "two@"})).document
+    assert [each["contact"] for each in found["items"]] == ["email:bad.two@example.com"]
+    page = (await world.post("failures/find", {"limit": 1})).document
+    following = (await world.post("failures/find", {"limit": 1, "after": page["next"]})).document
+    assert {page["items"][0]["contact"], following["items"][0]["contact"]} == {
+        "email:bad.one@example.com",
+        "email:bad.two@example.com",
+    }
 
 
 async def test_a_question_that_takes_too_long_is_given_up_and_the_next_is_answered(tmp_path):

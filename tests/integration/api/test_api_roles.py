@@ -28,7 +28,8 @@ async def world(tmp_path):
 def needed(method: str, path: str) -> Literal["read", "operate", "admin"]:
     if path == "/api/v1/forget":
         return "admin"
-    return "read" if method == "GET" or path.endswith("/members/find") else "operate"
+    asks = method == "GET" or path.endswith(("/find", "/session", "/session/end"))
+    return "read" if asks else "operate"
 
 
 async def test_every_address_asks_for_its_role(world):

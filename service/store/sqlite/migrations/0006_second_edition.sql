@@ -77,3 +77,12 @@ CREATE TABLE trial (
     at_ms INTEGER NOT NULL,
     PRIMARY KEY (account_id, point)
 ) STRICT, WITHOUT ROWID;
+
+-- What happened in each minute of the past week, for the picture on the dashboard.
+CREATE TABLE minute (
+    at_ms INTEGER PRIMARY KEY,
+    backlog INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    failed INTEGER NOT NULL
+) STRICT;

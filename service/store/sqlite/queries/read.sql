@@ -28,23 +28,143 @@ ORDER BY id DESC
 LIMIT :limit;
 
 -- name: lists
-SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
-    segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
-    segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
-    segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
-    segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
-FROM segment JOIN account ON account.id = segment.account_id
-WHERE segment.id BETWEEN :first AND :last
-    AND (:account IS NULL OR account.name = :account)
-    AND (:state IS NULL OR segment.list_state = :state)
+WITH shown AS (
+    SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
+        segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
+        segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
+        CASE
+            WHEN segment.list_state = 'held' AND segment.list_named_after = '' THEN 'to_approve'
+            WHEN segment.list_state = 'held' THEN 'held'
+            WHEN segment.dead > 0 THEN 'incomplete'
+            WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
+            WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN segment.list_count IS NULL THEN 'not_counted'
+            WHEN segment.list_count <> segment.settled THEN 'differs'
+            ELSE 'exact'
+        END AS standing,
+        segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
+    FROM segment JOIN account ON account.id = segment.account_id
+)
+SELECT * FROM shown
+WHERE id BETWEEN :first AND :last
+    AND
+    (:account IS NULL OR account = :account)
+    AND (:state IS NULL OR state = :state)
+    AND (:standing IS NULL OR standing = :standing)
     AND (
         :search IS NULL
-        OR instr(lower(segment.name), lower(:search)) > 0
-        OR instr(lower(segment.list_name), lower(:search)) > 0
-        OR segment.heap_id = :search
+        OR instr(lower(segment_name), lower(:search)) > 0
+        OR instr(lower(list_name), lower(:search)) > 0
+        OR segment_id = :search
     )
-ORDER BY segment.id
-LIMIT :limit;
+ORDER BY
+    CASE WHEN :sort = 'trouble' THEN
+        CASE standing
+            WHEN 'held' THEN 0
+            WHEN 'incomplete' THEN 1
+            WHEN 'differs' THEN 2
+            WHEN 'to_approve' THEN 3
+            WHEN 'not_created' THEN 4
+            WHEN 'sending' THEN 5
+            WHEN 'not_counted' THEN 6
+            ELSE 7
+        END
+    END,
+    CASE :sort
+        WHEN 'wanted' THEN -wanted
+        WHEN 'to_send' THEN -(pending + waiting)
+        WHEN 'failed' THEN -failed
+        WHEN 'updated' THEN -(SELECT coalesce(max(last_received_at_ms), 0) FROM sync WHERE segment_id = shown.id)
+    END,
+    CASE WHEN :sort IN ('trouble', 'name') THEN lower(segment_name) END,
+    id
+LIMIT :limit OFFSET :offset;
+
+-- name: count_lists
+WITH shown AS (
+    SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
+        segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
+        segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
+        CASE
+            WHEN segment.list_state = 'held' AND segment.list_named_after = '' THEN 'to_approve'
+            WHEN segment.list_state = 'held' THEN 'held'
+            WHEN segment.dead > 0 THEN 'incomplete'
+            WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
+            WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN segment.list_count IS NULL THEN 'not_counted'
+            WHEN segment.list_count <> segment.settled THEN 'differs'
+            ELSE 'exact'
+        END AS standing,
+        segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
+    FROM segment JOIN account ON account.id = segment.account_id
+)
+SELECT count(*) FROM shown
+WHERE
+    (:account IS NULL OR account = :account)
+    AND (:state IS NULL OR state = :state)
+    AND (:standing IS NULL OR standing = :standing)
+    AND (
+        :search IS NULL
+        OR instr(lower(segment_name), lower(:search)) > 0
+        OR instr(lower(list_name), lower(:search)) > 0
+        OR segment_id = :search
+    );
+
+-- name: standings
+WITH shown AS (
+    SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
+        segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
+        segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
+        CASE
+            WHEN segment.list_state = 'held' AND segment.list_named_after = '' THEN 'to_approve'
+            WHEN segment.list_state = 'held' THEN 'held'
+            WHEN segment.dead > 0 THEN 'incomplete'
+            WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
+            WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN segment.list_count IS NULL THEN 'not_counted'
+            WHEN segment.list_count <> segment.settled THEN 'differs'
+            ELSE 'exact'
+        END AS standing,
+        segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
+    FROM segment JOIN account ON account.id = segment.account_id
+)
+SELECT standing, count(*) FROM shown GROUP BY standing;
+
+-- name: list_sum
+SELECT segment.members AS wanted, segment.settled AS on_list,
+    segment.members - segment.settled - dead.additions AS to_add,
+    dead.additions AS failed,
+    (
+        SELECT coalesce(sum(delivery.rejected), 0) FROM delivery
+        WHERE delivery.sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id)
+    ) AS unusable,
+    (SELECT coalesce(sum(superseded), 0) FROM sync WHERE segment_id = segment.id) AS overtaken,
+    segment.pending + segment.waiting - (segment.members - segment.settled - dead.additions) AS to_remove,
+    segment.dead - dead.additions AS remove_failed,
+    EXISTS (SELECT 1 FROM sync WHERE segment_id = segment.id AND unfolded > 0) AS unread_pages
+FROM segment
+JOIN (
+    SELECT count(*) AS additions FROM failure
+    JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
+        AND member.segment_id = failure.segment_id AND member.wanted = 1
+    WHERE failure.segment_id = :list_id AND failure.dead = 1
+) AS dead
+WHERE segment.id = :list_id;
+
+-- name: missing_pages
+SELECT id AS sync_id, task_id, pages_received, total_pages FROM sync
+WHERE segment_id = :list_id AND pages_received < total_pages
+ORDER BY id DESC LIMIT 20;
+
+-- name: minutes
+SELECT max(at_ms) AS at, max(backlog) AS backlog, sum(calls) AS calls, sum(settled) AS settled, sum(failed) AS failed
+FROM minute
+WHERE at_ms >= :since_ms
+GROUP BY at_ms / :step_ms
+ORDER BY at_ms / :step_ms;
 
 -- name: failures
 SELECT failure.id, account.name AS account, failure.segment_id AS list_id, segment.list_name, failure.contact,
@@ -61,6 +181,7 @@ WHERE failure.id BETWEEN :first AND :last
     AND (:list_id IS NULL OR failure.segment_id = :list_id)
     AND (:reason IS NULL OR failure.reason = :reason)
     AND (:dead IS NULL OR failure.dead = :dead)
+    AND (:search IS NULL OR instr(failure.contact, :search) > 0)
 ORDER BY failure.id DESC
 LIMIT :limit;
 
@@ -90,7 +211,8 @@ ORDER BY grouped.changes DESC, segment.id, grouped.reason, grouped.dead;
 SELECT account.name, account.paused_by_operator, account.state, account.state_reason,
     nullif(account.state_since_ms, 0) AS state_since,
     count(segment.id) AS lists, coalesce(sum(segment.pending), 0) AS pending,
-    coalesce(sum(segment.waiting), 0) AS waiting, coalesce(sum(segment.dead), 0) AS failed
+    coalesce(sum(segment.waiting), 0) AS waiting, coalesce(sum(segment.dead), 0) AS failed,
+    coalesce(sum(segment.pending) FILTER (WHERE segment.list_state = 'ready'), 0) AS sendable
 FROM account LEFT JOIN segment ON segment.account_id = account.id
 GROUP BY account.id
 ORDER BY account.name;
