@@ -2,8 +2,9 @@
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +20,18 @@ from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
 from service.deliver.line import PAUSED_BY_OPERATOR
-from service.errors import ConfigurationError
+from service.errors import STATUS_OF, ConfigurationError, ErrorCode
 from service.log import configure as configure_log
+from service.log import lost_lines
 from service.model.accounts import AccountState
+from service.model.conditions import Fact
 from service.observe import health
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
 from service.observe.api.events import AnsweredDelivery
 from service.observe.api.identity import Identity
 from service.observe.api.reloading import Reloaded
+from service.observe.conditions import Conditions
 from service.observe.dashboard import routes as page_routes
 from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
@@ -49,6 +53,37 @@ from service.web.server import GuardedRunner
 from service.web.tls import ServedCertificate, TlsFiles, load_certificate
 
 log = structlog.get_logger()
+
+
+_HIGH_BACKLOG = 0.8
+_LOW_DISK_BYTES = 268_435_456
+_CERTIFICATE_NEARS_END = timedelta(days=14)
+_RECENT_SECONDS = 600.0
+# What a sender or its address gets wrong; back-pressure and clients that go away are told elsewhere.
+_REFUSALS = {code.value for code, status in STATUS_OF.items() if 400 <= status < 500} - {ErrorCode.BACKLOG_FULL.value}  # noqa: PLR2004
+
+
+class LastSeen:
+    """Whether something was seen within the last ten minutes."""
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+        self._number = 0
+
+    def note(self) -> None:
+        """Note that it was seen now."""
+        self._at = time.monotonic()
+
+    def note_number(self, number: int) -> None:
+        """Note how often it was seen since the start."""
+        if number > self._number:
+            self.note()
+        self._number = number
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it was seen within the last ten minutes."""
+        return time.monotonic() - self._at < _RECENT_SECONDS
 
 
 class _Check(NamedTuple):
@@ -98,6 +133,7 @@ class Service:
             on_answer=self._answered,
             foretell=deliverer.preview_delivery,
         )
+        self.conditions = Conditions(store.conditions, self.facts, lambda: list(self.accounts))
         self.api = Api(
             self.accounts,
             self.keys,
@@ -112,7 +148,10 @@ class Service:
             history=store.history,
             is_stopping=lambda: self.is_stopping,
             supervisor=supervisor,
+            conditions=self.conditions,
         )
+        self._lost_lines = LastSeen()
+        self._refused = LastSeen()
         self.is_stopping = False
         self.url = ""
         # How the configuration is read again; whoever runs the service from a configuration sets it.
@@ -177,6 +216,7 @@ class Service:
             statuses=self.deliverer.statuses(),
             pauses=self.deliverer.pauses(),
             ready={check.name: check.fault() is None for check in self.checks()},
+            conditions=self.conditions.current(),
             has_write_fault=self.store.fault is not None,
             figures=await self.figures.read(),
             files=store_files(Path(self.settings.store.path)),
@@ -199,7 +239,43 @@ class Service:
         silent = [f"{name} silent for {seconds:.0f} s" for name, seconds in self.supervisor.silences().items()]
         return ", ".join(ended + silent) or None
 
+    def facts(self) -> Iterator[Fact]:
+        """Give what is so now, as far as it can be told without waiting."""
+        if fault := self.store.fault:
+            yield Fact("store_trouble", detail=fault)
+        for name in self.supervisor.ended:
+            yield Fact("task_ended", subject=name)
+        for name, seconds in self.supervisor.silences().items():
+            yield Fact("task_silent", subject=name, detail=f"for {seconds:.0f} s")
+        for account, status in self.deliverer.statuses().items():
+            if status.state is AccountState.PAUSED:
+                is_wanted = status.reason == PAUSED_BY_OPERATOR
+                yield Fact("account_paused" if is_wanted else "account_stopped", account, detail=status.reason)
+            elif status.state is AccountState.SLOWED:
+                yield Fact("account_slowed", account, detail=status.reason)
+            elif status.state is AccountState.DRY_RUN:
+                yield Fact("account_dry_run", account)
+        for account, imports in self.deliverer.imports_statuses().items():
+            if imports.rest is not None:
+                yield Fact("imports_rest", account, detail=imports.rest.reason)
+        if self.store.backlog.total >= _HIGH_BACKLOG * self.settings.store.max_backlog:
+            yield Fact("backlog_high", detail=f"{self.store.backlog.total:,} of {self.settings.store.max_backlog:,}")
+        if fault := self.webhook.clock_suspicion.fault():
+            yield Fact("clock_suspect", detail=fault)
+        if self._refused.is_recent:
+            yield Fact("deliveries_refused")
+        files = store_files(Path(self.settings.store.path))
+        if files is not None and files.disk_free_bytes < _LOW_DISK_BYTES:
+            yield Fact("disk_low", detail=f"{files.disk_free_bytes // 1_000_000:,} MB are free")
+        if self.tls is not None and self.tls.expires_at - datetime.now(UTC) < _CERTIFICATE_NEARS_END:
+            yield Fact("certificate_ends", detail=f"at {self.tls.expires_at:%Y-%m-%d %H:%M}Z")
+        self._lost_lines.note_number(lost_lines())
+        if self._lost_lines.is_recent:
+            yield Fact("log_lines_lost", detail=f"{lost_lines():,} since the start")
+
     def _answered(self, answered: Answered) -> None:
+        if answered.outcome in _REFUSALS:
+            self._refused.note()
         self.api.events.delivery_answered(_for_watchers(answered))
         self.metrics.counting.answered(answered)
 
@@ -211,7 +287,7 @@ def make_application(service: Service) -> web.Application:
     service.api.add_to(app)
     receive_routes.add_routes(app, service.webhook)
     import_files.add_routes(app, ImportFiles(service.store.imports, service.deliverer.importer))
-    health.add_routes(app, service.checks)
+    health.add_routes(app, service.conditions.current, lambda: service.is_stopping)
     metrics_routes.add_routes(
         app,
         service.metrics,

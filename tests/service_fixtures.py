@@ -144,10 +144,11 @@ class World:
         await self.until(lambda: self.service.store.backlog.total == 0)
 
     async def ready(self) -> tuple[int, str]:
-        """Return the status of `/readyz` and, where it is not 200, the reason."""
+        """Return the status of `/readyz` and, where it is not 200, what lasts."""
         async with self._session.get(f"{self.service.url}/readyz") as answer:
-            document = await answer.json()
-            return answer.status, document.get("error", {}).get("message", "")
+            await answer.read()
+            words = [f"{each.id.split('_')[0]}: {each.detail}" for each in self.service.conditions.current()]
+            return answer.status, "; ".join(words)
 
     async def segment(self, heap_id: int = 1) -> Segment:
         return next(each for each in await self.service.store.segments() if each.heap_id == str(heap_id))

@@ -70,6 +70,7 @@ INSERT INTO erasure (id, account_id, contact, keep_on_lists, actor, requested_at
 INSERT INTO trial (account_id, point, outcome, detail, cordial_base_url, at_ms) VALUES
     (1, 'file_updates', 'as_documented', 'nobody was subscribed', 'https://api.cordial.io', AT);
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
+INSERT INTO condition (kind, account, subject, detail, began_at_ms) VALUES ('account_paused', 'acme', '', '', AT);
 """,
 }
 

@@ -1,52 +1,16 @@
-"""Whether the process lives and whether it can do its work, for load balancers and orchestrators."""
+"""Whether the process lives and whether it can take pages, for load balancers and orchestrators; open to all."""
 
-import time
-from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
 from service.errors import ErrorCode, ErrorDocument, ServiceError
+from service.model.conditions import CATALOGUE, Condition, Severity
 
 _HEADERS = {"Cache-Control": "no-store"}
-
-
-class ReadinessCheck(Protocol):
-    """One part of the service that can be unfit for work."""
-
-    @property
-    def name(self) -> str:
-        """The part's name in the answer of `/readyz`."""
-
-    def fault(self) -> str | None:
-        """Return what is wrong, in words for the operator and without secrets, or None; must not block."""
-
-
-class Heartbeat:
-    """Tells a loop that has died or hangs from one that works or has nothing to do.
-
-    The loop calls `beat` at each turn, an idle one too, at least every `max_silence_seconds`. Being made counts as the
-    first beat. `clock` gives seconds that only ever advance.
-    """
-
-    def __init__(self, name: str, max_silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.name = name
-        self._max_silence_seconds = max_silence_seconds
-        self._clock = clock
-        self._last_beat = clock()
-
-    def beat(self) -> None:
-        """Say that the loop is alive."""
-        self._last_beat = self._clock()
-
-    def fault(self) -> str | None:
-        """Return for how long the loop has been silent if that is too long."""
-        silence_seconds = self._clock() - self._last_beat
-        if silence_seconds <= self._max_silence_seconds:
-            return None
-        return f"silent for {silence_seconds:.0f} s, at most {self._max_silence_seconds:g} s are normal"
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -56,29 +20,41 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The service can take deliveries and send changes."""
+    """The service can take pages; `degraded` has the ids of the conditions that last and matter, and nothing else."""
 
     status: Literal["ready"]
+    degraded: list[str]
 
 
-def add_routes(app: web.Application, find_checks: Callable[[], Iterable[ReadinessCheck]]) -> None:
-    """Add `GET /livez` and `GET /readyz`; the second is 503 while any check that is found then has a fault."""
+def add_routes(
+    app: web.Application, conditions: Callable[[], Sequence[Condition]], is_stopping: Callable[[], bool]
+) -> None:
+    """Add `GET /livez` and `GET /readyz`; the second is 503 while no page can be taken."""
 
     @docs(
         tags=["health"],
-        summary="Can the service work?",
-        description="Names every part that is not fit for work. Meant for load balancers and rolling updates.",
+        summary="Can the service take pages?",
+        description=(
+            "200 as long as pages can be taken, with the kinds of conditions that last in `degraded`: what cannot be "
+            "delivered is no reason to keep pages away. Meant for load balancers and rolling updates."
+        ),
         responses={
-            200: {"description": "Every part is fit for work.", "schema": Ready},
-            503: {"description": "At least one part is not; the message names each.", "schema": ErrorDocument},
+            200: {"description": "Pages can be taken.", "schema": Ready},
+            503: {
+                "description": "No page can be taken; the message names the kinds of conditions.",
+                "schema": ErrorDocument,
+            },
         },
     )
     async def ready(_request: web.Request) -> web.Response:
-        faults = [f"{check.name}: {fault}" for check in find_checks() if (fault := check.fault()) is not None]
+        lasting = conditions()
+        faults = sorted({each.id for each in lasting if CATALOGUE[each.id].stops_pages})
+        if is_stopping():
+            faults.insert(0, "stopping")
         if faults:
             error = ServiceError(ErrorCode.NOT_READY, "; ".join(faults))
             return _answer(error.document(), error.status)
-        return _answer(Ready(status="ready"))
+        return _answer(Ready("ready", sorted({each.id for each in lasting if each.severity is not Severity.INFO})))
 
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", ready)

@@ -114,6 +114,11 @@ class ServedCertificate:
         self.context = _server_context()
         self.context.sni_callback = self._choose
 
+    @property
+    def expires_at(self) -> datetime:
+        """When the certificate ends (UTC)."""
+        return self._certificate.expires_at
+
     def use(self, files: TlsFiles, certificate: Certificate) -> None:
         """Show this certificate from now on, and watch these files."""
         self._files, self._certificate = files, certificate

@@ -9,6 +9,7 @@ from service.config.settings import AccountSettings
 from service.model.changes import OutcomeKind
 from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
+from service.observe.api.conditions import ConditionQuestions
 from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
 from service.observe.api.forgetting import Forgetting
@@ -21,6 +22,7 @@ from service.observe.api.reloading import Reloaded, Reloading
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
 from service.observe.api.sessions import Sessions
+from service.observe.conditions import Conditions
 from service.store.port import Erasures, History, Reading, Steering
 from service.supervision import Supervisor
 
@@ -46,11 +48,13 @@ class Api:
         history: History,
         is_stopping: Callable[[], bool],
         supervisor: Supervisor,
+        conditions: Conditions,
     ) -> None:
         self._keys = keys
         self._identity = identity
         self._supervisor = supervisor
         self._sessions = Sessions(keys)
+        self._conditions = conditions
         self._reloading = Reloading(reload, steering, is_stopping)
         self._meter = Meter(sending.calls, results, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
@@ -72,6 +76,7 @@ class Api:
         self._questions.add_routes(api)
         self._imports.add_routes(api)
         self._overview.add_routes(api)
+        ConditionQuestions(self._conditions).add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
         self._forgetting.add_routes(api)
@@ -83,8 +88,9 @@ class Api:
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
         task = self._supervisor.start("events", self.events.run())
+        looking = self._supervisor.start("conditions", self._conditions.run(self._supervisor), beats=True)
         yield
-        await supervision.stop(task)
+        await supervision.stop(task, looking)
 
     async def _end_watching(self, _app: web.Application) -> None:
         self.events.end()

@@ -27,6 +27,18 @@ ACCOUNT: dict[str, Any] = {
     "waiting": 0,
     "failed": 1,
 }
+CONDITION: dict[str, Any] = {
+    "id": "account_paused",
+    "severity": "warning",
+    "account": "acme",
+    "subject": "",
+    "detail": "paused by an operator",
+    "since": "2026-03-02T09:14:05Z",
+    "ended_at": None,
+    "meaning": "A person paused the account. Its changes wait.",
+    "what_to_do": "When it may send again: heap-cordial resume ACCOUNT",
+    "runbook": "docs/operations.md#an-account-is-paused",
+}
 LIST: dict[str, Any] = {
     "id": 1,
     "account": "acme",

@@ -1,11 +1,13 @@
 """What is so at the moment somebody asks, as metrics. Pure: everything is given."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.model.accounts import AccountState, AccountStatus
+from service.model.conditions import Condition
 from service.model.views import AccountFigures
 
 
@@ -30,6 +32,7 @@ class Moment(msgspec.Struct, frozen=True):
     statuses: Mapping[str, AccountStatus]
     pauses: Mapping[str, int]
     ready: Mapping[str, bool]
+    conditions: Sequence[Condition]
     has_write_fault: bool
     figures: Sequence[AccountFigures] | None
     files: StoreFiles | None
@@ -47,6 +50,15 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
     yield _gauge("backlog_limit", "At this backlog deliveries are answered 429.", "", {"": moment.backlog_limit})
     yield from _accounts(moment)
     yield _gauge("ready", "Whether a part is fit for work; /readyz needs all of them.", "part", moment.ready)
+    lasting = GaugeMetricFamily(
+        "heap_cordial_condition",
+        "Conditions that last: how many of each kind and account.",
+        labels=["id", "account", "severity"],
+    )
+    numbers = Counter((each.id, each.account, each.severity.value) for each in moment.conditions)
+    for labels, number in numbers.items():
+        lasting.add_metric(list(labels), number)
+    yield lasting
     yield _gauge("store_write_fault", "Whether the last write failed.", "", {"": moment.has_write_fault})
     if moment.files is not None:
         files = moment.files

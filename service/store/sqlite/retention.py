@@ -55,13 +55,14 @@ class Retention:
         last = await self._writer.run(lambda connection: connection.execute(_SQL["old"], {"old_ms": old_ms}).fetchone())
         if last is None:
             return 0
-        delivery_id, sync_id, import_id, audit_id = last
+        delivery_id, sync_id, import_id, audit_id, condition_id = last
         await self._walk("next_deliveries", "blank_rejected_users", delivery_id)
         return (
             await self._walk("next_deliveries", "forget_deliveries", delivery_id)
             + await self._walk("next_syncs", "forget_syncs", sync_id)
             + await self._walk("next_imports", "forget_imports", import_id)
             + await self._walk("next_audit", "forget_audit", audit_id)
+            + await self._walk("next_conditions", "forget_conditions", condition_id)
         )
 
     async def _walk(self, next_rows: str, statement: str, last: int) -> int:

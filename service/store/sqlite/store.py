@@ -21,6 +21,7 @@ from service.model.deliveries import Delivery, FoldProgress, Receipt
 from service.model.lists import Segment
 from service.store.sqlite import accepting, claiming, folding, loading, opening, queries, settling
 from service.store.sqlite.backlog import Backlog
+from service.store.sqlite.conditions import ConditionLog
 from service.store.sqlite.erasure import Erasures
 from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault
 from service.store.sqlite.history import History
@@ -91,6 +92,7 @@ class SqliteStore:
         )
         self.history = History(self._writer)
         self.trials = Trials(self._writer, self._account_ids, self._read)
+        self.conditions = ConditionLog(self._writer, self._reader, clock.now_ms)
         self._retention: Retention | None = None
 
     @classmethod

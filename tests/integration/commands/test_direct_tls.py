@@ -35,7 +35,7 @@ async def test_everything_works_over_https_alone(service, place):
         assert await shown_certificate(service.port) == place.der
         assert (await service.post("acme", [JANE], task="one")).status == 200
         await eventually(lambda: service.figures("settled"), [1])
-        assert await service.get("/readyz") == (200, '{"status":"ready"}')
+        assert await service.get("/readyz") == (200, '{"status":"ready","degraded":[]}')
         status, page = await service.get("/docs")
         assert (status, "swagger-ui" in page) == (200, True)
         await _actions_of_own_pages_are_taken_and_of_others_refused(service)

@@ -87,7 +87,7 @@ async def test_an_account_comes_goes_and_finds_its_changes_again(service, cordia
         assert (refusal.status, refusal.text) == (403, unknown.text)
         shop = (await service.account_documents())["shop"]
         assert (shop["state"], shop["pending"] + shop["waiting"]) == ("not_configured", 1)
-        assert await service.get("/readyz") == (200, '{"status":"ready"}')
+        assert await service.get("/readyz") == (200, '{"status":"ready","degraded":[]}')
         status, history = await service.ask("history")
         assert (status, history["samples"][0]["backlog"]) == (200, 0)
         ended = await service.run("status", "--config", str(service.config))

@@ -21,7 +21,7 @@ async def test_serve_says_what_the_shipped_configuration_lacks():
 async def test_serve_runs_on_environment_variables_alone_until_sigterm(installation):
     async with installation.serving():
         assert await installation.get("/livez") == (200, '{"status":"alive"}')
-        await eventually(lambda: installation.get("/readyz"), (200, '{"status":"ready"}'))
+        await eventually(lambda: installation.get("/readyz"), (200, '{"status":"ready","degraded":[]}'))
         status, page = await installation.get("/docs")
         assert (status, "swagger-ui" in page) == (200, True)
         status, document = await installation.get("/openapi.json")

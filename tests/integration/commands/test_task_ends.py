@@ -35,6 +35,7 @@ sys.exit(main(["serve"]))
 
 SHARED_TASKS = {
     "account states",
+    "conditions",
     "connections",
     "eraser",
     "event loop lag",

@@ -45,6 +45,18 @@ FROM import_part;
 DROP TABLE import_part;
 ALTER TABLE new_import_part RENAME TO import_part;
 
+-- Conditions: what a person should know, while it lasts and afterwards, until retention forgets it.
+CREATE TABLE condition (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    account TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    began_at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER
+) STRICT;
+CREATE UNIQUE INDEX condition_lasting ON condition (kind, account, subject) WHERE ended_at_ms IS NULL;
+
 -- How long the service has run, and the newest rows it had by then. What is old is told by this and not by the clock, which
 -- may jump by years at a start. lived_ms: time that the service ran; at_ms: the clock at that moment.
 CREATE TABLE lived (
@@ -53,14 +65,15 @@ CREATE TABLE lived (
     delivery_id INTEGER NOT NULL,
     sync_id INTEGER NOT NULL,
     import_id INTEGER NOT NULL,
-    audit_id INTEGER NOT NULL
+    audit_id INTEGER NOT NULL,
+    condition_id INTEGER NOT NULL
 ) STRICT;
 
 -- What was kept so far is as old as the last delivery shows it to be.
-INSERT INTO lived (lived_ms, at_ms, delivery_id, sync_id, import_id, audit_id)
+INSERT INTO lived (lived_ms, at_ms, delivery_id, sync_id, import_id, audit_id, condition_id)
 SELECT day.at_ms - (SELECT max(received_at_ms) FROM delivery), day.at_ms, day.delivery_id, day.sync_id,
     (SELECT coalesce(max(id), 0) FROM bulk_import WHERE ended_at_ms <= day.at_ms),
-    (SELECT coalesce(max(id), 0) FROM audit WHERE audit.at_ms <= day.at_ms)
+    (SELECT coalesce(max(id), 0) FROM audit WHERE audit.at_ms <= day.at_ms), 0
 FROM (
     SELECT max(received_at_ms) AS at_ms, max(id) AS delivery_id, max(sync_id) AS sync_id
     FROM delivery GROUP BY received_at_ms / 86400000

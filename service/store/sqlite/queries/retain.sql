@@ -2,12 +2,14 @@
 SELECT lived_ms, at_ms FROM lived ORDER BY lived_ms DESC LIMIT 1;
 
 -- name: note_lived
-INSERT INTO lived (lived_ms, at_ms, delivery_id, sync_id, import_id, audit_id)
+INSERT INTO lived (lived_ms, at_ms, delivery_id, sync_id, import_id, audit_id, condition_id)
 SELECT :lived_ms, :now_ms, (SELECT coalesce(max(id), 0) FROM delivery), (SELECT coalesce(max(id), 0) FROM sync),
-    (SELECT coalesce(max(id), 0) FROM bulk_import), (SELECT coalesce(max(id), 0) FROM audit)
+    (SELECT coalesce(max(id), 0) FROM bulk_import), (SELECT coalesce(max(id), 0) FROM audit),
+    (SELECT coalesce(max(id), 0) FROM condition)
 ON CONFLICT DO UPDATE SET
     at_ms = excluded.at_ms, delivery_id = excluded.delivery_id, sync_id = excluded.sync_id,
-    import_id = excluded.import_id, audit_id = excluded.audit_id;
+    import_id = excluded.import_id, audit_id = excluded.audit_id,
+    condition_id = excluded.condition_id;
 
 -- name: thin_lived
 -- One row an hour is enough, and none is needed before the last one that is old.
@@ -17,7 +19,8 @@ WHERE (lived_ms > :lived_ms - 3600000 AND lived_ms < :lived_ms
     OR lived_ms < (SELECT max(lived_ms) FROM lived WHERE lived_ms <= :old_ms);
 
 -- name: old
-SELECT delivery_id, sync_id, import_id, audit_id FROM lived WHERE lived_ms <= :old_ms ORDER BY lived_ms DESC LIMIT 1;
+SELECT delivery_id, sync_id, import_id, audit_id, condition_id FROM lived
+WHERE lived_ms <= :old_ms ORDER BY lived_ms DESC LIMIT 1;
 
 -- name: next_deliveries
 SELECT max(id) FROM (SELECT id FROM delivery WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
@@ -52,3 +55,9 @@ SELECT max(id) FROM (SELECT id FROM audit WHERE id > :after AND id <= :last ORDE
 
 -- name: forget_audit
 DELETE FROM audit WHERE id > :after AND id <= :end;
+
+-- name: next_conditions
+SELECT max(id) FROM (SELECT id FROM condition WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
+
+-- name: forget_conditions
+DELETE FROM condition WHERE id > :after AND id <= :end AND ended_at_ms IS NOT NULL;

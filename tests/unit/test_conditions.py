@@ -1,0 +1,63 @@
+"""Conditions: when they begin and end, that a restart neither loses nor repeats one, and that each is explained."""
+
+import re
+
+import pytest
+
+from service.model.conditions import CATALOGUE, Fact, RecordedCondition
+from service.observe.conditions import Conditions
+from tests.command_fixtures import ROOT
+
+OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_condition_has_its_part_in_the_operations(name):
+    heading = re.search(rf"(?m)^#+ {re.escape(CATALOGUE[name].part)}$", OPERATIONS)
+    assert heading, CATALOGUE[name].part
+    assert f"`{name}`" in OPERATIONS
+
+
+class Log:
+    def __init__(self) -> None:
+        self.open: list[RecordedCondition] = []
+        self.over: list[RecordedCondition] = []
+
+    async def lasting(self) -> list[RecordedCondition]:
+        return self.open
+
+    async def history(self, limit: int) -> list[RecordedCondition]:
+        return self.over[:limit]
+
+    async def record(self, begun, ended) -> None:
+        keys = {(each.id, each.account, each.subject) for each in ended}
+        self.open = [each for each in self.open if (each.id, each.account, each.subject) not in keys] + list(begun)
+        self.over += ended
+
+    async def facts(self, _accounts) -> list[Fact]:
+        return []
+
+
+async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
+    log, facts, now = Log(), [Fact("account_paused", "acme")], [1_000_000]
+    for _ in range(2):
+        conditions = Conditions(log, lambda: facts, lambda: ["acme"], lambda: now[0])
+        await conditions._ask()
+        await conditions._record()
+        [condition] = conditions.current()
+        assert (condition.id, condition.since.timestamp()) == ("account_paused", 1_000)
+        now[0] += 60_000
+    facts.clear()
+    await conditions._record()
+    assert (conditions.current(), log.open) == ([], [])
+    [over] = await conditions.history()
+    assert over.ended_at is not None
+    assert over.ended_at.timestamp() == 1_120
+
+
+def test_a_fact_is_told_only_once_its_patience_is_over():
+    now = [0]
+    conditions = Conditions(Log(), lambda: [Fact("list_not_ready", "acme", "Buyers")], lambda: ["acme"], lambda: now[0])
+    assert conditions.current() == []
+    now[0] += 60_000
+    assert [each.id for each in conditions.current()] == ["list_not_ready"]
