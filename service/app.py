@@ -243,10 +243,23 @@ class Service:
         """Give what is so now, as far as it can be told without waiting."""
         if fault := self.store.fault:
             yield Fact("store_trouble", detail=fault)
+        yield from self._facts_of_tasks()
+        yield from self._facts_of_sending()
+        yield from self._facts_of_host()
+        if self.store.backlog.total >= _HIGH_BACKLOG * self.settings.store.max_backlog:
+            yield Fact("backlog_high", detail=f"{self.store.backlog.total:,} of {self.settings.store.max_backlog:,}")
+        if fault := self.webhook.clock_suspicion.fault():
+            yield Fact("clock_suspect", detail=fault)
+        if self._refused.is_recent:
+            yield Fact("deliveries_refused")
+
+    def _facts_of_tasks(self) -> Iterator[Fact]:
         for name in self.supervisor.ended:
             yield Fact("task_ended", subject=name)
         for name, seconds in self.supervisor.silences().items():
             yield Fact("task_silent", subject=name, detail=f"for {seconds:.0f} s")
+
+    def _facts_of_sending(self) -> Iterator[Fact]:
         for account, status in self.deliverer.statuses().items():
             if status.state is AccountState.PAUSED:
                 is_wanted = status.reason == PAUSED_BY_OPERATOR
@@ -258,12 +271,8 @@ class Service:
         for account, imports in self.deliverer.imports_statuses().items():
             if imports.rest is not None:
                 yield Fact("imports_rest", account, detail=imports.rest.reason)
-        if self.store.backlog.total >= _HIGH_BACKLOG * self.settings.store.max_backlog:
-            yield Fact("backlog_high", detail=f"{self.store.backlog.total:,} of {self.settings.store.max_backlog:,}")
-        if fault := self.webhook.clock_suspicion.fault():
-            yield Fact("clock_suspect", detail=fault)
-        if self._refused.is_recent:
-            yield Fact("deliveries_refused")
+
+    def _facts_of_host(self) -> Iterator[Fact]:
         files = store_files(Path(self.settings.store.path))
         if files is not None and files.disk_free_bytes < _LOW_DISK_BYTES:
             yield Fact("disk_low", detail=f"{files.disk_free_bytes // 1_000_000:,} MB are free")

@@ -82,7 +82,9 @@ class HostileWorld(World):
         async with asyncio.timeout(30):
             while True:
                 status, message = await self.ready()
-                if (contains is None and status == 200) or (contains is not None and contains in message):
+                if (contains is None and status == 200 and "account: " not in message) or (
+                    contains is not None and contains in message
+                ):
                     return message
                 await asyncio.sleep(0.05)
 

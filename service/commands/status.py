@@ -19,6 +19,7 @@ from service.commands.terminal import one_line, say
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
+from service.model.conditions import CATALOGUE, Severity
 from service.model.lists import ListState
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.progress import (
@@ -72,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
             asyncio.run(_watch(settings))
     else:
         say(*_lines(readiness, overview, settings.accounts))
-    return 0
+    return 1 if _is_critical(readiness) else 0
 
 
 async def _watch(settings: Settings) -> None:
@@ -96,7 +97,13 @@ async def _ask_readiness(server: ServerSettings) -> str:
         return str(error)
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
         return f"not reachable at port {server.port}"
-    return "ready" if response.status == 200 else str(body.get("error", {}).get("message", "not ready"))  # noqa: PLR2004
+    if response.status != 200:  # noqa: PLR2004
+        return str(body.get("error", {}).get("message", "not ready"))
+    return ", ".join(["ready", *map(str, body.get("degraded", []))])
+
+
+def _is_critical(readiness: str) -> bool:
+    return any(name in readiness for name, kind in CATALOGUE.items() if kind.severity is Severity.CRITICAL)
 
 
 def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> list[str]:

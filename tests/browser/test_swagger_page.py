@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def server() -> AsyncIterator[BaseTestServer]:
     app = web.Application()
     setup_openapi(app, title="heap-cordial", version="1.2.3")
-    health.add_routes(app, list)
+    health.add_routes(app, list, lambda: False)
     swagger.add_routes(app)
     async with TestServer(app) as started:
         yield started

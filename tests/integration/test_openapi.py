@@ -93,7 +93,7 @@ def sample_app() -> web.Application:
     app.router.add_post("/webhooks/heap/{account}", take)
     app.router.add_post("/webhooks/heap", take)
     app.router.add_get(r"/api/v1/segments/{segment:\d+}", receipts)
-    health.add_routes(app, list)
+    health.add_routes(app, list, lambda: False)
     swagger.add_routes(app)
     return app
 

@@ -40,6 +40,7 @@ class Log:
 
 async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
     log, facts, now = Log(), [Fact("account_paused", "acme")], [1_000_000]
+    conditions = Conditions(log, lambda: facts, lambda: ["acme"], lambda: now[0])
     for _ in range(2):
         conditions = Conditions(log, lambda: facts, lambda: ["acme"], lambda: now[0])
         await conditions._ask()

@@ -115,11 +115,14 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         )
     elif row["list_state"] != "ready" and row["pending"] + row["waiting"]:
         facts.append(Fact("list_not_ready", account, subject, row["list_reason"]))
-    elif row["list_state"] == "ready" and row["list_count"] is not None and not row["pending"] + row["waiting"]:
-        # Changes that wait explain a difference.
-        if row["list_count"] != row["settled"]:
-            detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
-            facts.append(Fact("list_differs", account, subject, detail))
+    elif row["list_state"] == "ready" and _differs(row):
+        detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
+        facts.append(Fact("list_differs", account, subject, detail))
     if row["dead"]:
         facts.append(Fact("people_failed", account, subject, f"{row['dead']:,} people"))
     return facts
+
+
+def _differs(row: dict[str, Any]) -> bool:
+    # Changes that wait explain a difference.
+    return row["list_count"] not in {None, row["settled"]} and not row["pending"] + row["waiting"]
