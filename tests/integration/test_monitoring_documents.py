@@ -23,6 +23,8 @@ async def scraped(tmp_path_factory) -> Scrape:
         world.cordial.state.create_contact("email:known@example.com", "known@example.com")
         await world.deliver("Readers", ["known@example.com", *users(1, "unknown")])
         await world.settled()
+        # One person could not be added, which is a condition.
+        await world.until(world.service.conditions.current)
         return await scrape(world.service.url)
 
 
