@@ -144,10 +144,10 @@ class World:
         await self.until(lambda: self.service.store.backlog.total == 0)
 
     async def ready(self) -> tuple[int, str]:
-        """Return the status of `/readyz` and, where it is not 200, what lasts."""
+        """Return the status of `/readyz`, and what lasts in the form `kind: detail; kind: detail`."""
         async with self._session.get(f"{self.service.url}/readyz") as answer:
             await answer.read()
-            words = [f"{each.id.split('_')[0]}: {each.detail}" for each in self.service.conditions.current()]
+            words = [f"{each.id}: {each.detail}" for each in self.service.conditions.current()]
             return answer.status, "; ".join(words)
 
     async def segment(self, heap_id: int = 1) -> Segment:

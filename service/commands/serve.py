@@ -17,7 +17,7 @@ from service.commands.reloading import read_configuration, reload_when_asked
 from service.commands.signals import SIGNALS
 from service.config import loading
 from service.config.settings import Settings
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, StoreUnavailableError
 from service.store.sqlite.files import StoreOpenError
 from service.supervision import ServiceManager, Supervisor
 
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _log.info("configuration", **loading.describe(settings))
     try:
         return asyncio.run(serve_until_signalled(settings, lambda: read_configuration(arguments.config)))
-    except (StoreOpenError, OSError) as error:
+    except (StoreOpenError, StoreUnavailableError, OSError) as error:
         _log.error("service.not_started", reason=str(error))
         return _STARTUP_FAULT
     finally:

@@ -23,7 +23,8 @@ class Kind(msgspec.Struct, frozen=True):
     """One kind of condition.
 
     `part` is the heading of docs/operations.md that explains it. A fact is told once it has lasted for
-    `patience_seconds`. While one with `stops_pages` lasts, no page can be taken.
+    `patience_seconds`. While one with `stops_pages` lasts, no page can be taken. One that `anybody_can_cause`, without a
+    secret, is not told where anybody can read.
     """
 
     severity: Severity
@@ -32,6 +33,7 @@ class Kind(msgspec.Struct, frozen=True):
     part: str
     patience_seconds: float = 0.0
     stops_pages: bool = False
+    anybody_can_cause: bool = False
 
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
@@ -161,6 +163,7 @@ CATALOGUE: dict[str, Kind] = {
         "Requests to the webhook were refused in the last ten minutes.",
         "See why in the log: delivery.answered",
         "Every page is refused",
+        anybody_can_cause=True,
     ),
     "disk_low": Kind(
         _WARNING,

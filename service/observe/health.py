@@ -54,7 +54,8 @@ def add_routes(
         if faults:
             error = ServiceError(ErrorCode.NOT_READY, "; ".join(faults))
             return _answer(error.document(), error.status)
-        return _answer(Ready("ready", sorted({each.id for each in lasting if each.severity is not Severity.INFO})))
+        degraded = {each.id for each in lasting if _is_told_to_all(each)}
+        return _answer(Ready("ready", sorted(degraded)))
 
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", ready)
@@ -68,6 +69,10 @@ def add_routes(
 )
 async def _live(_request: web.Request) -> web.Response:
     return _answer(Alive(status="alive"))
+
+
+def _is_told_to_all(condition: Condition) -> bool:
+    return condition.severity is not Severity.INFO and not CATALOGUE[condition.id].anybody_can_cause
 
 
 def _answer(document: msgspec.Struct, status: int = 200) -> web.Response:

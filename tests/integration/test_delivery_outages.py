@@ -53,7 +53,7 @@ async def test_the_account_pauses_says_why_and_resumes_by_itself(tmp_path, fault
         await world.until(lambda: is_paused(world))
         status, reason = await world.ready()
         assert status == 200
-        assert f"account: {words}" in reason
+        assert f"account_stopped: {words}" in reason
         await serve_normally_again(world)
 
 

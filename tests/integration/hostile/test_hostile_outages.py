@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from service.__main__ import main
 from service.deliver import retry
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY
+from tests.command_fixtures import clean_environment, run_command
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, log_lines, page
 from tests.service_fixtures import ACCOUNT, users
 
@@ -94,7 +94,7 @@ async def suffer(world: HostileWorld, calls: Callable[[], int]) -> None:
     """Deliver into the outage and hold what is promised while it lasts; `calls` counts those made so far."""
     before, began = calls(), time.monotonic()
     await world.accepted(page(users(60), task="in the outage"))
-    await world.readiness(f"sending for {ACCOUNT}: paused")
+    await world.readiness("account_stopped: ")
     await asyncio.sleep(OUTAGE_SECONDS)
     made, lasted = calls() - before, time.monotonic() - began
     # Those that were on their way when it began, and then one probe at a time, never two within half an interval.
@@ -147,12 +147,12 @@ async def test_an_outage_outlives_a_restart(tmp_path):
         world.cordial.faults.add(WAYS["503"])
         await suffer(world, lambda: len(world.cordial.journal.calls))
         await world.restart()
-        await world.readiness(f"sending for {ACCOUNT}: paused")
+        await world.readiness("account_stopped: ")
         world.cordial.faults.clear()
         await recover(world)
 
 
-async def test_a_wrong_key_is_told_everywhere_and_a_right_one_needs_no_restart(tmp_path, capsys):
+async def test_a_wrong_key_is_told_everywhere_and_a_right_one_needs_no_restart(tmp_path):
     configuration = tmp_path / "config.toml"
     with log_lines() as lines:
         async with hostile_world(tmp_path, start=False) as world:
@@ -163,12 +163,11 @@ async def test_a_wrong_key_is_told_everywhere_and_a_right_one_needs_no_restart(t
             )
             await world.start()
             await world.accepted(page(users(3)))
-            message = await world.readiness(f"sending for {ACCOUNT}: paused, unauthorized: Access Denied")
+            message = await world.readiness("account_stopped: unauthorized: Access Denied")
             assert "a wrong key" not in message
             await world.until(lambda: world.rows("SELECT 1 FROM account WHERE state = 'paused'"))
-            capsys.readouterr()
-            assert await asyncio.to_thread(main, ["status", "--config", str(configuration)]) == 0
-            assert f"account    {ACCOUNT}: paused, unauthorized: Access Denied" in capsys.readouterr().out
+            status = await run_command("status", "--config", str(configuration), environment=clean_environment())
+            assert f"account    {ACCOUNT}: paused, unauthorized: Access Denied" in status.output
             world.key_file.write_text(DEFAULT_API_KEY)
             await world.settled()
             assert world.members("Readers") == users(3)
