@@ -4,9 +4,10 @@ import hashlib
 
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
+from service.model.contacts import EMAIL
 from service.model.deliveries import Action, Delivery
 from service.receive.payload import Page
-from service.receive.user_ids import EMAIL, read_user_ids
+from service.receive.user_ids import read_user_ids
 
 # The value of `identify_by` that follows the page's own identity mapping.
 AUTOMATIC = "auto"

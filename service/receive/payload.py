@@ -13,8 +13,8 @@ from typing import NoReturn
 import msgspec
 
 from service.errors import ErrorCode, ServiceError
+from service.model.contacts import MAX_DIGITS, number_text
 from service.model.deliveries import Action
-from service.receive.numbers import MAX_DIGITS, number_text
 from service.receive.page_schema import MAX_PAGE_NUMBER, HeapCustomerConfig, HeapData, HeapPage, HeapSyncInfo, HeapUser
 
 _MAX_KEY_LENGTH = 255

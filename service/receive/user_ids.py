@@ -7,13 +7,12 @@ from typing import cast
 
 import msgspec
 
+from service.model.contacts import EMAIL, canonical, number_text
 from service.model.deliveries import Rejected
-from service.receive.numbers import number_text
 from service.receive.payload import Absent, is_unicode
 
 # Heap's own limit for an identity.
 MAX_ID_LENGTH = 255
-EMAIL = "email"
 
 _MAX_VALUE_LENGTH = 64
 # What JavaScript writes where it had nothing to write; both occur in real Heap data.
@@ -48,16 +47,15 @@ class UserIds(msgspec.Struct, frozen=True):
 def read_user_ids(values: Sequence[object], identity: str, path: str) -> UserIds:
     """Sort the ids of one list of a page, given as JSON values (fractions as `Decimal`) or `Absent`.
 
-    What Cordial holds to be one contact becomes one text: an `email` loses surrounding white space and the case of its
-    letters; the value of any other key is kept exactly as sent. Numbers become their decimal text. `path` is the JSON
-    path of the list.
+    What is one contact becomes one text, by the rule of `service.model.contacts`. Numbers become their decimal text.
+    `path` is the JSON path of the list.
     """
     usable = _take_together(values, identity)
     if usable is not None:
         return UserIds(usable, [])
     usable, rejected = [], []
     for position, value in enumerate(values):
-        text = _normalise(value, identity) if isinstance(value, str) else number_text(value)
+        text = canonical(value, identity) if isinstance(value, str) else number_text(value)
         reason = _fault_of_type(value) if text is None else _fault_of_text(text)
         if reason is not None:
             item_path = f"{path}[{position}]" if reason is Reason.NOT_AN_OBJECT else f"{path}[{position}].id"
@@ -79,7 +77,7 @@ def _take_together(values: Sequence[object], identity: str) -> list[str] | None:
     texts = list(cast("Sequence[str]", values))
     is_plain = together.isascii() and not any(character in together for character in _SPACE_AND_CONTROLS)
     if not is_plain or (identity == EMAIL and together != together.lower()):
-        texts = [_normalise(text, identity) for text in texts]
+        texts = [canonical(text, identity) for text in texts]
     if not is_plain and not "".join(texts).isprintable():
         return None
     unique = set(texts)
@@ -88,10 +86,6 @@ def _take_together(values: Sequence[object], identity: str) -> list[str] | None:
     if max(map(len, texts), default=0) > MAX_ID_LENGTH:
         return None
     return texts if len(unique) == len(texts) else list(dict.fromkeys(texts))
-
-
-def _normalise(text: str, identity: str) -> str:
-    return text.strip().lower() if identity == EMAIL else text
 
 
 def _fault_of_text(text: str) -> Reason | None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from service.model.contacts import EMAIL, canonical
 from service.sandbox.answers import SEARCH_FIELD_INCORRECT, RefusalError, contact_error
-from service.sandbox.state import EMAIL, Contact, SandboxState
+from service.sandbox.state import Contact, SandboxState
 
 _EMAIL_PATH = "channels.email.address"
 
@@ -17,11 +18,6 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     contact: Contact | None = None
 
 
-def normalise_email(address: str) -> str:
-    """Return the form in which addresses are compared: trimmed, in lower case."""
-    return address.strip().lower()
-
-
 def target_of_path(state: SandboxState, path_key: str) -> Target:
     """Return whom `{key}` in a path means: `email:address`, `SECONDARY:value` or a contact's id; already decoded.
 
@@ -31,7 +27,7 @@ def target_of_path(state: SandboxState, path_key: str) -> Target:
     if not colon:
         return Target(f"cID:{path_key}", state.contacts.get(path_key))
     if key in (EMAIL, _EMAIL_PATH):
-        key, value = EMAIL, normalise_email(value)
+        key, value = EMAIL, canonical(value, EMAIL)
     elif not state.is_identifier(key):
         raise RefusalError(SEARCH_FIELD_INCORRECT)
     return Target(f"{key}:{value}", state.find(key, value))
@@ -67,4 +63,4 @@ def _value_of(body: Mapping[str, object], key: str) -> str | None:
     channels = body.get("channels")
     email = channels.get(EMAIL) if isinstance(channels, dict) else None
     address = email.get("address") if isinstance(email, dict) else None
-    return normalise_email(address) if isinstance(address, str) else None
+    return canonical(address, EMAIL) if isinstance(address, str) else None

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Mapping
 
-from service.sandbox.addressing import Target, normalise_email, target_of_body, target_of_path
+from service.model.contacts import EMAIL, canonical
+from service.sandbox.addressing import Target, target_of_body, target_of_path
 from service.sandbox.answers import RECORD_NOT_FOUND, SUCCESS, Answer, RefusalError, contact_error, json_answer
 from service.sandbox.schema import CREATE_FLAGS, UPDATE_FLAGS, ChannelValues, check_keys, read_channels
-from service.sandbox.state import EMAIL, Contact, SandboxState
+from service.sandbox.state import Contact, SandboxState
 
 _CHANNELS_REQUIRED = contact_error("channels", "The channels field is required.")
 _NO_ADDRESS = contact_error("channels.email.address", "Address not exists")
@@ -57,7 +58,7 @@ def find_contacts(state: SandboxState, query: Mapping[str, str]) -> Answer:
     page = _whole_number(query, "page", 1)
     per_page = min(_whole_number(query, "per_page", _DEFAULT_PER_PAGE), _MAX_PER_PAGE)
     if EMAIL in query:
-        contact = state.find(EMAIL, normalise_email(query[EMAIL]))
+        contact = state.find(EMAIL, canonical(query[EMAIL], EMAIL))
         found = [] if contact is None else [contact]
     else:
         found = list(state.contacts.values())

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from service.model.contacts import EMAIL
 from service.observe.dashboard.routes import DESIGN
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault
 from service.sandbox.imports.control import add_import_control_routes
 from service.sandbox.journal import CallRecord
-from service.sandbox.state import EMAIL
 from service.web.headers import PAGE_HEADERS
 
 _PAGE = Path(__file__).parent / "page"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from service.sandbox.addressing import normalise_email
+from service.model.contacts import EMAIL, canonical
 from service.sandbox.answers import RefusalError, contact_error, validation_errors
-from service.sandbox.state import EMAIL, SandboxState
+from service.sandbox.state import SandboxState
 
 UPDATE_FLAGS = frozenset({"channels", "suppressTriggers", "forceSubscribe"})
 CREATE_FLAGS = UPDATE_FLAGS | {"identifyBy"}
@@ -81,7 +81,7 @@ def read_channels(body: Mapping[str, object]) -> ChannelValues:
 
 def valid_address(address: object) -> str | None:
     """Return an e-mail address in its normalised form, or `None` if it is none."""
-    normalised = normalise_email(address) if isinstance(address, str) else ""
+    normalised = canonical(address, EMAIL) if isinstance(address, str) else ""
     return normalised if _EMAIL_ADDRESS.fullmatch(normalised) else None
 
 

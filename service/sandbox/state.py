@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-EMAIL = "email"
+from service.model.contacts import EMAIL
 
 _FIRST_LIST_ID = 101
 # Contact ids look like Cordial's: 24 hexadecimal digits.

@@ -6,6 +6,7 @@ from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.model.accounts import AccountState, AccountStatus
 from service.model.changes import MemberState
+from service.model.contacts import EMAIL, contact_of
 from service.model.imports import Journey, ListTravel
 from service.model.lists import ListState
 from service.model.views import MemberView, SegmentView
@@ -13,7 +14,6 @@ from service.observe.api.documents import HeapWord, MemberDocument, NextStep, St
 from service.observe.api.sending import Sending
 from service.store.port import Reading
 
-_EMAIL = "email"
 _AUTOMATIC = "auto"
 
 
@@ -23,12 +23,12 @@ def possible_contacts(settings: AccountSettings | None, user: str) -> list[str]:
     With `identify_by = "auto"` a page's own identity property decides, so each key that one can lead to is possible.
     """
     if settings is None:
-        keys = [_EMAIL]
+        keys = [EMAIL]
     elif settings.identify_by == _AUTOMATIC:
-        keys = list(dict.fromkeys([*settings.identities.values(), _EMAIL]))
+        keys = list(dict.fromkeys([*settings.identities.values(), EMAIL]))
     else:
         keys = [settings.identify_by]
-    return [f"{key}:{user.strip().lower() if key == _EMAIL else user}" for key in keys]
+    return [contact_of(user, key) for key in keys]
 
 
 async def find_member(

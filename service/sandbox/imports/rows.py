@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
+from service.model.contacts import EMAIL
 from service.sandbox.imports.cells import RowRejectedError, RowValues, read_row
 from service.sandbox.imports.columns import Columns
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.imports.request import ImportRequest
-from service.sandbox.state import EMAIL, AccountList, Contact, SandboxState
+from service.sandbox.state import AccountList, Contact, SandboxState
 
 
 class RowOutcome(StrEnum):
