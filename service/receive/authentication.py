@@ -5,7 +5,9 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -14,8 +16,6 @@ import structlog
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
-from service.receive.budget import Budget
-from service.receive.clock_suspicion import ClockSuspicion
 from service.receive.signature import SignatureHeader, Verdict, verify
 
 _log = structlog.get_logger()
@@ -25,6 +25,11 @@ _RETRY_AFTER_SECONDS = 30
 # Why a delivery is refused is found out for the operator's sake, at a cost that a flood of refused ones must not have.
 _CAUSES_AT_ONCE = 10
 _SECONDS_PER_CAUSE = 1.0
+
+_STALE_TO_SUSPECT = 3
+_MOST_KEPT = 100
+# While a load balancer keeps deliveries away because of the suspicion, none can come that would end it.
+_FORGET_AFTER_MS = 3_600_000
 
 
 class Refusal(StrEnum):
@@ -54,6 +59,88 @@ class AuthenticationError(ServiceError):
             return str(self.refusal)
         direction = "old" if self.age_seconds > 0 else "ahead of this machine's clock"
         return f"{self.refusal}: {abs(self.age_seconds):.1f} s {direction}"
+
+
+class Budget:
+    """How often something costly may be done for senders who have not shown who they are.
+
+    Allows a few in a row and then one in each `seconds_each`; `clock` gives seconds that only ever advance.
+    """
+
+    def __init__(self, most: int, seconds_each: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._seconds_each = seconds_each
+        self._clock = clock
+        self._left = float(most)
+        self._counted_at = clock()
+
+    def is_left(self) -> bool:
+        """Whether there is one to spend."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._counted_at) / self._seconds_each)
+        self._counted_at = now
+        return self._left >= 1
+
+    def spend(self) -> None:
+        """Take one, after `is_left` has said that there is one."""
+        self._left -= 1
+
+
+class ClockSuspicion:
+    """Tells that this host's clock is wrong, from deliveries whose signature is right and whose time is not.
+
+    Suspects the clock after three stale deliveries in a row without a valid one between them.
+
+    One old delivery proves nothing: Heap may have been cut off, or somebody repeats what he recorded. A delivery sent
+    again with the same timestamp counts once. The suspicion ends with a valid delivery, when the clock is put right,
+    or after an hour without another stale one.
+
+    `wall_ms` is the host's clock, `steady_ms` one that no correction moves; both in milliseconds.
+    """
+
+    def __init__(self, wall_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
+        self._wall_ms = wall_ms
+        self._steady_ms = steady_ms
+        # Signed at, by the sender's clock: arrived at, by the steady one, and the tolerance that was exceeded.
+        self._stale: OrderedDict[int, tuple[int, float]] = OrderedDict()
+
+    def note_valid(self) -> None:
+        """Note a delivery that was signed at about the time it came."""
+        self._stale.clear()
+
+    def note_stale(self, signed_at_ms: int, tolerance_seconds: float) -> bool:
+        """Note a delivery with a right signature and a wrong time; return whether it raised the suspicion."""
+        before = self.off_seconds()
+        self._stale.setdefault(signed_at_ms, (self._steady_ms(), tolerance_seconds))
+        if len(self._stale) > _MOST_KEPT:
+            self._stale.popitem(last=False)
+        return before is None and self.off_seconds() is not None
+
+    def off_seconds(self) -> float | None:
+        """Return how far the clock is likely ahead (negative: behind) as it stands now; None without suspicion."""
+        if len(self._stale) < _STALE_TO_SUSPECT:
+            return None
+        latest_ms = max(arrived_at_ms for arrived_at_ms, _ in self._stale.values())
+        if self._steady_ms() - latest_ms > _FORGET_AFTER_MS:
+            return None
+        correction_ms = self._wall_ms() - self._steady_ms()
+        # A delivery can be late, never early: the youngest tells most of the clock.
+        age_ms, tolerance_seconds = min(
+            (arrived_at_ms + correction_ms - signed_at_ms, tolerance_seconds)
+            for signed_at_ms, (arrived_at_ms, tolerance_seconds) in self._stale.items()
+        )
+        return age_ms / 1000 if abs(age_ms) > tolerance_seconds * 1000 else None
+
+    def fault(self) -> str | None:
+        """Return what is wrong, in words for the operator, or None."""
+        off_seconds = self.off_seconds()
+        if off_seconds is None:
+            return None
+        direction = "ahead of" if off_seconds > 0 else "behind"
+        return (
+            f"deliveries are rightly signed, but for another time: this host's clock is likely {abs(off_seconds):.0f} s "
+            f"{direction} Heap's; check its time synchronisation"
+        )
 
 
 class Authenticator:

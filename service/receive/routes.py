@@ -17,9 +17,8 @@ from service.errors import ErrorCode, ServiceError, StoppingError
 from service.model.deliveries import Delivery
 from service.model.views import Preview
 from service.receive.answers import Answered, WebhookAnswer, log_answer, to_answer
-from service.receive.authentication import AuthenticationError, Authenticator, check_id_token
+from service.receive.authentication import AuthenticationError, Authenticator, ClockSuspicion, check_id_token
 from service.receive.body import BodyReader
-from service.receive.clock_suspicion import ClockSuspicion
 from service.receive.delivery import to_delivery
 from service.receive.documentation import webhook_documentation
 from service.receive.payload import decode_page

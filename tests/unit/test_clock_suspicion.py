@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.receive.clock_suspicion import ClockSuspicion
+from service.receive.authentication import ClockSuspicion
 
 NOW_MS = 1_700_000_000_000
 TOLERANCE_SECONDS = 300

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from service.config.settings import AccountSettings, SecretReference
 from service.model.contacts import EMAIL, canonical, contact_of, number_text
 from service.observe.api.members import possible_contacts
-from service.receive.user_ids import read_user_ids
+from service.receive.delivery import read_user_ids
 
 ASCII_WHITE_SPACE = " \t\n\r\v\f"
 
