@@ -41,10 +41,11 @@ class SendingAccount:
         import_observer: ImportObserver,
     ) -> None:
         limiter = make_limiter(settings.requests_per_second)
+        api_key = CachedSecret(settings.cordial_api_key)
         client = CordialClient(
             session,
             base_url=settings.cordial_base_url,
-            api_key=CachedSecret(settings.cordial_api_key),
+            api_key=api_key,
             timeout_seconds=settings.request_timeout_seconds,
         )
         self._store = store
@@ -55,8 +56,10 @@ class SendingAccount:
         self.line = AccountLine(
             settings.name, client, limiter, self._resumed, dry_run=settings.dry_run, observer=observer
         )
-        self.lists = keeper.ListKeeper(settings, store, self.line, self._list_ready)
-        self.verifier = ListVerifier(settings.name, store, self.line, store.is_drained)
+        self.lists = keeper.ListKeeper(
+            settings, store, self.line, api_key=api_key, on_ready=self._list_ready, now_ms=clock.now_ms
+        )
+        self.verifier = ListVerifier(settings.name, store, self.lists, store.is_drained)
         self.importer = Importer(
             settings,
             store.imports,
@@ -136,5 +139,6 @@ class SendingAccount:
     async def _resumed(self) -> None:
         with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self._store.hasten(self.name)
+        self.lists.distrust()
         self.lists.retry_held()
         self.pool.refresh()

@@ -160,11 +160,14 @@ class Deliverer:
 
     def pause(self, name: str) -> None:
         """Stop calling for an account; calls on their way finish."""
-        self._account(name).line.pause()
+        account = self._account(name)
+        account.line.pause()
+        account.lists.distrust()
 
     def resume(self, name: str) -> None:
         """Call again for an account, and try at once where it could not be served."""
         account = self._account(name)
+        account.lists.distrust()
         account.line.resume()
         account.lists.retry_held()
         account.pool.refresh()
@@ -213,12 +216,9 @@ class Deliverer:
                 return ended
         raise ServiceError(ErrorCode.NOT_FOUND, "there is no import with this id, or it is over")
 
-    async def approve_list(self, account: str, segment_id: int) -> bool:
-        """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` NOT_FOUND."""
-        found = self._account(account)
-        approved = await found.lists.approvals.give(segment_id)
-        found.lists.retry_held()
-        return approved
+    async def approve_list(self, account: str, segment_id: int, actor: str) -> bool:
+        """Record a person's yes to what a segment is held for; return whether it was. Raises `ServiceError` NOT_FOUND."""
+        return await self._account(account).lists.approve(segment_id, actor)
 
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""

@@ -35,12 +35,25 @@ SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 
 
 class Permit:
-    """Permission to call, held by whoever makes the calls; once withdrawn, none of them is made any more."""
+    """Permission to call, held by whoever makes the calls; once withdrawn, none of them is made any more.
 
-    __slots__ = ("is_withdrawn",)
+    It also ends by itself when `is_current` says that what is to be sent is out of date.
+    """
 
-    def __init__(self) -> None:
-        self.is_withdrawn = False
+    __slots__ = ("_is_current", "_is_withdrawn")
+
+    def __init__(self, is_current: Callable[[], bool] | None = None) -> None:
+        self._is_current = is_current
+        self._is_withdrawn = False
+
+    def withdraw(self) -> None:
+        """Let no call be made any more."""
+        self._is_withdrawn = True
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether no call may be made any more."""
+        return self._is_withdrawn or (self._is_current is not None and not self._is_current())
 
 
 class _Call:
@@ -101,9 +114,9 @@ class AccountLine:
         self.calls = 0
 
     @contextlib.contextmanager
-    def permit(self, contact: str) -> Iterator[Permit]:
+    def permit(self, contact: str, is_current: Callable[[], bool] | None = None) -> Iterator[Permit]:
         """Give the permit for all calls about a contact that are made in the block; `withdraw` ends it."""
-        permit = Permit()
+        permit = Permit(is_current)
         self._permits[contact].add(permit)
         try:
             yield permit
@@ -116,7 +129,7 @@ class AccountLine:
         """Make no call for these contacts that is not written yet: what was to be sent of them is no longer so."""
         for contact in contacts:
             for permit in self._permits.get(contact, ()):
-                permit.is_withdrawn = True
+                permit.withdraw()
 
     async def call(self, request: Request, permit: Permit | None = None, *, forgive_forbidden: bool = False) -> Answer:
         """Make a call and return its answer, which is never a 429: those are waited out and repeated.

@@ -56,7 +56,7 @@ class AccountPool:
         # How many changes calls may send of each segment, of those ready and with their pending changes.
         self._sendable = sendable
         self._on_settled = on_settled
-        self._sender = Sender(settings, line, now_ms)
+        self._sender = Sender(settings, line, lists, now_ms)
         self._concurrency = settings.max_concurrency
         # About two seconds of work: enough to keep the workers busy, little enough to be fair and fresh.
         rate = _CALLS_PER_SECOND_TO_FIND if settings.requests_per_second == "auto" else settings.requests_per_second
@@ -192,7 +192,7 @@ class AccountPool:
                 await asyncio.sleep(_IDLE_SECONDS)
 
     async def _deliver(self, queue: SegmentQueue, piece_id: int, work: ContactWork) -> None:
-        verdict = await self._sender.send(work, self._lists.ready_names())
+        verdict = await self._sender.send(work)
         for segment_id, name in verdict.lost_lists.items():
             self._lists.lost(segment_id, name)
         outcomes = verdict.outcomes

@@ -6,17 +6,18 @@ import msgspec
 
 from service.config.settings import AccountSettings
 from service.deliver.cordial import requests
-from service.deliver.cordial.answers import AnswerKind
 from service.deliver.cordial.requests import Request, contact_requests
 from service.deliver.line import AccountLine
-from service.deliver.lists import names, naming, reasons
-from service.deliver.lists.naming import ListNamer
+from service.deliver.lists import names
+from service.deliver.lists.names import ListNamer
+from service.deliver.lists.questions import CordialLists, NoAnswer
 from service.deliver.sending import changes_of_calls
 from service.errors import ErrorCode, ServiceError
+from service.model import lists as words
 from service.model.accounts import AccountState
 from service.model.changes import Change, ClaimCursor, ContactWork
 from service.model.deliveries import Delivery
-from service.model.lists import ListState, Segment
+from service.model.lists import HeldFor, ListState, Segment
 from service.model.trial import proves_files
 from service.model.views import ListFate, PlannedCall, Preview
 from service.store.port import Store
@@ -40,7 +41,8 @@ class Previewer:
         self._settings = settings
         self._store = store
         self._line = line
-        self._namer = ListNamer(settings, store, line)
+        self._cordial = CordialLists(line)
+        self._namer = ListNamer(settings, store, self._cordial)
 
     async def of_segment(self, segment_id: int, most_calls: int) -> Preview:
         """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""
@@ -118,7 +120,7 @@ class Previewer:
     async def _forecast(self, segment: Segment, taken: set[str]) -> _Forecast:
         if segment.list_state is ListState.READY:
             return _Forecast(segment.list_name, ListFate.USE, segment.list_reason)
-        if segment.list_state is ListState.HELD and segment.list_id:
+        if segment.list_id or segment.list_held_for is HeldFor.CREATION_IN_DOUBT:
             return _Forecast(segment.list_name, ListFate.HOLD, segment.list_reason)
         status = self._line.status()
         if status.state is AccountState.PAUSED:
@@ -138,23 +140,19 @@ class Previewer:
             # The store keeps no name for a segment it has not seen.
             is_taken = segment.id == _UNSEEN and found.name.lower() in taken
             chosen = names.beside_other_segment(found.name, segment.heap_id) if is_taken else found
-        answer = await self._line.call(requests.find_lists(chosen.name))
-        existing = naming.list_named(answer, chosen.name)
-        if existing is not None:
-            exact = str(existing.get("name") or chosen.name)
-            if segment.list_state is ListState.CREATING:
-                return _Forecast(exact, ListFate.USE)
-            if self._settings.adopt_existing_lists:
-                return _Forecast(exact, ListFate.TAKE_OVER, chosen.note)
-            return _Forecast(exact, ListFate.HOLD, reasons.not_ours(segment, exact))
-        if answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
-            return self._unknown(segment, answer.message)
-        return _Forecast(chosen.name, ListFate.CREATE, chosen.note)
+        existing = await self._cordial.named(chosen.name)
+        if isinstance(existing, NoAnswer):
+            return self._unknown(segment, existing.words)
+        if existing is None:
+            return _Forecast(chosen.name, ListFate.CREATE, chosen.note)
+        if segment.list_state is ListState.CREATING:
+            return _Forecast(existing.name, ListFate.USE)
+        if self._settings.adopt_existing_lists:
+            return _Forecast(existing.name, ListFate.TAKE_OVER, chosen.note)
+        return _Forecast(existing.name, ListFate.HOLD, words.not_ours(segment, existing.name))
 
     def _unknown(self, segment: Segment, reason: str) -> _Forecast:
-        chosen = self._settings.list_names.get(segment.heap_id, "")
-        wanted = names.list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
-        return _Forecast(segment.list_name or wanted.name, ListFate.UNKNOWN, reason)
+        return _Forecast(segment.list_name or self._namer.wanted(segment).name, ListFate.UNKNOWN, reason)
 
 
 def _planned(request: Request, condition: str = "") -> PlannedCall:

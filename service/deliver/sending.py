@@ -8,6 +8,7 @@ from service.config.settings import AccountSettings
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.cordial.requests import contact_requests
 from service.deliver.line import AccountLine, Permit
+from service.deliver.lists.keeper import ListKeeper
 from service.deliver.retry import retry_delay_seconds
 from service.model.changes import Change, ContactWork, Failure, Outcome, OutcomeKind
 
@@ -28,17 +29,21 @@ class Verdict:
 class Sender:
     """Sends contacts of one account."""
 
-    def __init__(self, settings: AccountSettings, line: AccountLine, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: AccountSettings, line: AccountLine, lists: ListKeeper, now_ms: Callable[[], int]
+    ) -> None:
         self._settings = settings
         self._line = line
+        self._lists = lists
         self._now_ms = now_ms
 
-    async def send(self, work: ContactWork, lists: Mapping[int, str]) -> Verdict:
-        """Make the calls for a contact; `lists` has the list's name of each segment that may be sent."""
+    async def send(self, work: ContactWork) -> Verdict:
+        """Make the calls for a contact, as far as its lists may be written to."""
         verdict = Verdict()
         # The keeper's names change while a call is on its way; an answer speaks of the ones that were sent.
-        sent = {change.segment_id: lists[change.segment_id] for change in work.changes if change.segment_id in lists}
-        with self._line.permit(work.contact) as permit:
+        names = self._lists.ready_names()
+        sent = {change.segment_id: names[change.segment_id] for change in work.changes if change.segment_id in names}
+        with self._line.permit(work.contact, lambda: self._lists.are_current(sent)) as permit:
             for changes in changes_of_calls(work, sent):
                 memberships = {sent[change.segment_id]: change.wanted for change in changes}
                 answer = await self._call(work.contact, memberships, permit)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from service.model.changes import MemberState
-from service.model.lists import ListState
+from service.model.lists import HeldFor, ListState
 
 Count = Annotated[int, Meta(ge=0)]
 
@@ -131,7 +131,9 @@ class Minute(msgspec.Struct, frozen=True):
 class SegmentView(msgspec.Struct, frozen=True):
     """A segment and its list, with the counters that the ledger keeps.
 
-    `awaits_approval`: held only because the segment is new. `standing` says it in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's own count.
+    `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing` says it
+    in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's
+    own count.
     """
 
     id: int
@@ -142,6 +144,7 @@ class SegmentView(msgspec.Struct, frozen=True):
     cordial_list_id: str
     state: ListState
     reason: str
+    held_for: HeldFor | None
     awaits_approval: bool
     standing: ListStanding
     wanted: Count

@@ -101,7 +101,16 @@ class Lists(Protocol):
         """Return Heap's id of another segment of the account that owns this list name, letter case aside."""
 
     async def set_list(self, segment: Segment) -> None:
-        """Record what `segment` says of its list: state, name, id, reason and what it was named after."""
+        """Record what `segment` says of its list."""
+
+    async def approve_lists(self, segment_id: int, approved: Sequence[Segment], actor: str) -> None:
+        """Record what the lists are after a person approved one of them, and that in the audit, in one transaction."""
+
+    async def take_list(self, segment: Segment) -> str | None:
+        """Record `segment`'s list, which it did not create, unless it is another segment's; return that one's account."""
+
+    async def repeat_members(self, segment_id: int) -> int:
+        """Send every membership of the segment again, those of people who have left too; return how many."""
 
     async def set_list_count(self, segment_id: int, count: int) -> None:
         """Record how many contacts Cordial counts on the segment's list."""

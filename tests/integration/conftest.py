@@ -13,5 +13,4 @@ def quick_retries(monkeypatch):
     monkeypatch.setattr(retry, "_PROBE_CAP_SECONDS", 0.4)
     monkeypatch.setattr(retry, "_RETRY_BASE_SECONDS", 0.05)
     monkeypatch.setattr(retry, "_RETRY_CAP_SECONDS", 0.4)
-    monkeypatch.setattr(keeper, "_SOON_SECONDS", 0.05)
-    monkeypatch.setattr(keeper, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(keeper, "TIMINGS", keeper.Timings(soon=0.05, retry=0.2, between_looks=0.02))

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from service.config.keys import NAMED, SECTIONS, keys_of
-from service.deliver.lists import reasons
-from service.model.lists import ListState, Segment
+from service.model import lists as reasons
+from service.model.lists import HeldFor, ListState, Segment
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -183,14 +183,19 @@ def test_every_reason_for_not_opening_the_store_is_explained():
 
 def test_every_reason_for_holding_a_list_is_explained():
     segment = Segment(1, "acme", "15225086", "NAME", ListState.HELD, "", "", "", "", 0, 0, 0, 0, 0, 0)
-    given = [
-        reasons.awaits_approval(),
-        reasons.not_ours(segment, "NAME"),
-        reasons.name_refused(segment, "NAME", "words"),
-        reasons.deleted("NAME"),
-        reasons.not_accepted("NAME"),
-    ]
-    plain = [words.replace(" NAME", "") for words in given]
+    given = {
+        HeldFor.AWAITING_APPROVAL: reasons.awaits_approval(),
+        HeldFor.NOT_OURS: reasons.not_ours(segment, "NAME"),
+        HeldFor.NAME_REFUSED: reasons.name_refused(segment, "NAME", "words"),
+        HeldFor.CREATION_IN_DOUBT: reasons.creation_in_doubt("NAME", "101"),
+        HeldFor.DELETED: reasons.deleted("NAME"),
+        HeldFor.NOT_ACCEPTED: reasons.not_accepted("NAME"),
+        HeldFor.NAME_CONFLICT: reasons.name_conflict("NAME", "OTHER"),
+        HeldFor.OTHER_CORDIAL: reasons.other_cordial("NAME", "https://one", "https://two"),
+    }
+    assert given.keys() == set(HeldFor)
+    assert all(held_for.what_to_do for held_for in HeldFor)
+    plain = [words.replace(" NAME", "") for words in given.values()]
     explained = rows_of("A list is held")
     assert len(explained) == len(plain)
     assert [words for words, cell in zip(plain, explained, strict=True) if not words.startswith(cell)] == []

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from service.deliver.cordial import requests
-from service.deliver.cordial.answers import AnswerKind
 from service.deliver.imports.judging import excess, shortfall
-from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
+from service.deliver.lists.questions import Counted
 from service.store.port import Imports
 
 
@@ -22,10 +20,9 @@ class Difference(NamedTuple):
 class ListCounter:
     """Counts the lists of one account's import."""
 
-    def __init__(self, account: str, store: Imports, line: AccountLine, lists: ListKeeper) -> None:
+    def __init__(self, account: str, store: Imports, lists: ListKeeper) -> None:
         self._account = account
         self._store = store
-        self._line = line
         self._lists = lists
 
     async def compare(self, waits_seconds: Sequence[float]) -> Difference:
@@ -44,16 +41,12 @@ class ListCounter:
     async def _find_difference(self) -> Difference:
         found = Difference()
         for expected in await self._store.expected_counts(self._account):
-            counted = await self._count(expected.list_id)
-            if counted is None:
+            counted = await self._lists.cordial.count(expected.list_id)
+            if not isinstance(counted, Counted):
                 continue
-            list_name = self._lists.ready_names().get(expected.segment_id, "the list")
-            if missed := shortfall(expected, counted, list_name):
+            self._lists.counted(expected.segment_id, counted.name)
+            list_name = counted.name or "the list"
+            if missed := shortfall(expected, counted.number, list_name):
                 return Difference(shortfall=missed)
-            found = Difference(excess=found.excess or excess(expected, counted, list_name))
+            found = Difference(excess=found.excess or excess(expected, counted.number, list_name))
         return found
-
-    async def _count(self, list_id: str) -> int | None:
-        answer = await self._line.call(requests.count_list(list_id))
-        counted = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
-        return counted if isinstance(counted, int) else None

@@ -131,7 +131,7 @@ class Importer:
         self._line = line
         self._lists = lists
         self._timings = TIMINGS
-        self._counter = ListCounter(settings.name, store, line, lists)
+        self._counter = ListCounter(settings.name, store, lists)
         self._on_ended = on_ended
         self._observer = observer
         self._jobs = Jobs(settings, store, line, throttle_patience_seconds=self._timings.throttle_patience)
@@ -337,7 +337,7 @@ class Importer:
         return 0.0
 
     async def _give(self, current: OpenImport, part: ImportPart) -> float:
-        names = self._lists.ready_names()
+        names = await self._lists.seen(current.segment_ids)
         columns = [names[segment_id] for segment_id in current.segment_ids if segment_id in names]
         if len(columns) != len(current.segment_ids):
             await self._fall_back(part, "one of the lists cannot be written now")

@@ -8,19 +8,33 @@
    nothing is left becomes `segment-<id>`.
 
 Cordial's message on names lists letters, numbers and dashes; its own examples have underscores, so these stay.
+
+`ListNamer` applies the rule, and passes by what has the name already: a contact attribute, or another segment's list.
 """
 
+import asyncio
 import hashlib
 import re
 import unicodedata
 
 import msgspec
+import structlog
 
-from service.config.settings import RESERVED_LIST_NAMES
+from service.config.settings import RESERVED_LIST_NAMES, AccountSettings
+from service.deliver.lists.questions import CordialLists, NoAnswer
+from service.model.lists import Segment
+from service.store.port import Lists
+
+log = structlog.get_logger()
 
 _MOST_CHARACTERS = 128
 _HASH_CHARACTERS = 8
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_-]+")
+
+# So often Cordial is asked for its attributes before lists get their names without, and so long until it is asked again.
+_MAX_ATTRIBUTE_TRIES = 3
+_UNREAD_SECONDS = 600.0
+_ATTRIBUTES_UNREAD = "named without a look at Cordial's contact attributes: they could not be read"
 
 
 class ListName(msgspec.Struct, frozen=True):
@@ -62,6 +76,58 @@ def beside_other_segment(name: str, heap_id: str, turn: int = 1) -> ListName:
     """Return the name to use where another segment's list has the wanted one; each `turn` gives another name."""
     suffix = f"-{_plain(heap_id)}" + (f"-{turn}" if turn > 1 else "")
     return ListName(_cut(name, suffix), "another segment has a list of the name")
+
+
+class ListNamer:
+    """Names the lists of one account."""
+
+    def __init__(self, settings: AccountSettings, store: Lists, cordial: CordialLists) -> None:
+        self._settings = settings
+        self._store = store
+        self._cordial = cordial
+        self._attributes: frozenset[str] | None = None
+        self._failures = 0
+        self._unread_until = float("-inf")
+
+    def wanted(self, segment: Segment) -> ListName:
+        """Return the name by the rule alone."""
+        chosen = self._settings.list_names.get(segment.heap_id, "")
+        return list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
+
+    async def choose(self, segment: Segment) -> ListName | None:
+        """Return the name the segment's list should have; None while it is worth asking Cordial again for attributes."""
+        wanted = self.wanted(segment)
+        attributes = await self._attribute_keys()
+        if attributes is None:
+            return None
+        chosen = beside_attribute(wanted.name) if wanted.name in attributes else wanted
+        base, turn = chosen.name, 0
+        while chosen.name in attributes or await self._store.list_name_taken(segment.id, chosen.name):
+            turn += 1
+            chosen = beside_other_segment(base, segment.heap_id, turn)
+        return chosen if chosen.note or self._attributes is not None else ListName(chosen.name, _ATTRIBUTES_UNREAD)
+
+    async def _attribute_keys(self) -> frozenset[str] | None:
+        """Return the keys of contact attributes, none if they cannot be read; None while it is worth asking again.
+
+        A side question: the permission to read them is optional, and Cordial refuses a list with an attribute's name
+        anyway. So it has an end, a default, and a line in the log.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._attributes is not None:
+            return self._attributes
+        if now < self._unread_until:
+            return frozenset()
+        answer = await self._cordial.attribute_keys()
+        if not isinstance(answer, NoAnswer):
+            self._attributes, self._failures = answer, 0
+            return answer
+        self._failures += 1
+        if self._failures % _MAX_ATTRIBUTE_TRIES:
+            return None
+        self._unread_until = now + _UNREAD_SECONDS
+        log.warning("list.attributes_unread", account=self._settings.name, reason=answer.words, hint=_ATTRIBUTES_UNREAD)
+        return frozenset()
 
 
 def _hashed(allowed: str, original: str) -> str:

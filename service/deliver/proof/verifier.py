@@ -6,9 +6,8 @@ from collections.abc import Callable
 import structlog
 
 from service import supervision
-from service.deliver.cordial import requests
-from service.deliver.cordial.answers import AnswerKind
-from service.deliver.line import AccountLine
+from service.deliver.lists.keeper import ListKeeper
+from service.deliver.lists.questions import Missing, NoAnswer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model.lists import ListState, Segment, VerifyResult
 from service.store.port import Lists
@@ -24,17 +23,14 @@ _RECOUNT_AFTER_SECONDS = (2.0, 10.0, 60.0)
 _REPEAT_FIRST_SECONDS = 5.0
 _REPEAT_LAST_SECONDS = 600.0
 
-# More contacts than any list has. What is larger, negative or no whole number is no count.
-_MAX_COUNT = 10_000_000_000
-
 
 class ListVerifier:
     """Counts each list of an account after its changes have drained, and whenever asked."""
 
-    def __init__(self, name: str, store: Lists, line: AccountLine, is_drained: Callable[[int], bool]) -> None:
+    def __init__(self, name: str, store: Lists, lists: ListKeeper, is_drained: Callable[[int], bool]) -> None:
         self._name = name
         self._store = store
-        self._line = line
+        self._lists = lists
         self._is_drained = is_drained
         self._due: dict[int, tuple[float, int]] = {}
         self._failures: dict[int, int] = {}
@@ -66,14 +62,15 @@ class ListVerifier:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
         if segment.list_state is not ListState.READY:
             raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted: it is {segment.list_state.value}")
-        answer = await self._line.call(requests.count_list(segment.list_id))
-        count = answer.body.get("count") if answer.kind is AnswerKind.DONE and isinstance(answer.body, dict) else None
-        if type(count) is not int or not 0 <= count <= _MAX_COUNT:
-            raise ServiceError(
-                ErrorCode.CONFLICT, f"Cordial gave no count of the list: {answer.message or answer.reason}"
-            )
-        await self._store.set_list_count(segment_id, count)
-        return VerifyResult(segment_id, segment.list_name, count, segment.settled, segment.pending + segment.waiting)
+        counted = await self._lists.cordial.count(segment.list_id)
+        if isinstance(counted, Missing):
+            self._lists.counted(segment_id, "")
+        if isinstance(counted, Missing | NoAnswer):
+            raise ServiceError(ErrorCode.CONFLICT, f"Cordial gave no count of the list: {counted.words}")
+        self._lists.counted(segment_id, counted.name)
+        await self._store.set_list_count(segment_id, counted.number)
+        owed = segment.pending + segment.waiting
+        return VerifyResult(segment_id, segment.list_name, counted.number, segment.settled, owed)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

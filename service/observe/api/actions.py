@@ -130,9 +130,10 @@ class Actions:
         await self._read(request, NoOptions)
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
+        # Before the action, for nothing may be done that is not in the audit.
+        await self._steering.record(request[ACTOR], "list.verify", str(list_id), 0)
         verified = await self._sending.verify(segment.account, list_id)
         result = Verification(verified.counted, verified.expected, verified.owed, verified.differs)
-        await self._steering.record(request[ACTOR], "list.verify", str(list_id), 0)
         return _answer(request, "list.verify", result)
 
     @docs(
@@ -156,16 +157,18 @@ class Actions:
         body = await self._read(request, RebuildRequest)
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
+        sent = await self._steering.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
         if segment.account in self._sending.statuses():
             await self._sending.recreate_list(segment.account, list_id)
-        sent = await self._steering.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
         return _answer(request, "list.rebuild", Rebuilt(sent))
 
     @docs(
         **described.operation(
             "lists",
-            "Approve a new segment",
-            "Lets a segment through that is held for being new (`hold_new_segments`), for good.",
+            "Approve what a list is held for",
+            "Says yes to what a list is held for. `awaiting_approval`: the new segment may be sent (`hold_new_segments`), for "
+            "good. `creation_in_doubt`: the list that now has the name is the one that this service asked for. "
+            "`other_cordial`: it is still the same Cordial account, for all lists of the account held for that.",
             answer=Approved,
             example={"approved": True},
             body=NoOptions,
@@ -177,8 +180,9 @@ class Actions:
         await self._read(request, NoOptions)
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
-        result = Approved(await self._sending.approve_list(segment.account, list_id))
-        await self._steering.record(request[ACTOR], "list.approve", str(list_id), int(result.approved))
+        result = Approved(await self._sending.approve_list(segment.account, list_id, request[ACTOR]))
+        if not result.approved:
+            await self._steering.record(request[ACTOR], "list.approve", str(list_id), 0)
         return _answer(request, "list.approve", result)
 
     @docs(

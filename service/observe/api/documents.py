@@ -9,7 +9,7 @@ import msgspec
 from service.model.accounts import AccountState, AccountStatus
 from service.model.changes import MemberState
 from service.model.imports import ImportsStatus, Journey, ListTravel, Rest
-from service.model.lists import ListState
+from service.model.lists import ListState, is_looked_for
 from service.model.views import (
     AuditView,
     Count,
@@ -186,8 +186,11 @@ def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) ->
     """Add to a segment what follows from its figures, and how it travels by what `imports` says of each account."""
     owed = segment.pending or segment.waiting
     differs = None if segment.counted is None or owed else segment.counted != segment.on_list
+    known = msgspec.structs.asdict(segment)
+    if segment.state in {ListState.UNRESOLVED, ListState.CREATING}:
+        known["reason"] = segment.reason or is_looked_for()
     return ListDocument(
-        **msgspec.structs.asdict(segment),
+        **known,
         differs=differs,
         import_state=import_state(segment, imports),
         what_to_do=_advice(segment, differs),
@@ -251,10 +254,8 @@ def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Se
 
 
 def _advice(segment: SegmentView, differs: bool | None) -> str:
-    if segment.awaits_approval:
-        return "Look at its preview, then approve it; or switch the segment off in Heap."
-    if segment.state is ListState.HELD:
-        return "Follow the reason; the service looks again every minute."
+    if segment.held_for is not None:
+        return segment.held_for.what_to_do
     if segment.failed:
         return "Look at the list's failures, put right what they name, then retry them."
     if differs:

@@ -48,6 +48,7 @@ LIST: dict[str, Any] = {
     "cordial_list_id": "8712",
     "state": "ready",
     "reason": "",
+    "held_for": None,
     "awaits_approval": False,
     "standing": "incomplete",
     "wanted": 3,

@@ -36,8 +36,11 @@ class Sending(Protocol):
         Raises `ServiceError` (`NOT_FOUND`) where no such import is under way.
         """
 
-    async def approve_list(self, account: str, segment_id: int) -> bool:
-        """Let a segment through that is held for being new; return whether it was. Raises `ServiceError` (`NOT_FOUND`)."""
+    async def approve_list(self, account: str, segment_id: int, actor: str) -> bool:
+        """Record a person's yes to what a list is held for, in the audit too; return whether it was held for that.
+
+        Raises `ServiceError` (`NOT_FOUND`).
+        """
 
     async def recreate_list(self, account: str, segment_id: int) -> None:
         """Let a list that was deleted in Cordial be created anew."""

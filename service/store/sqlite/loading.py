@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -44,3 +44,19 @@ def read_segments(connection: sqlite3.Connection) -> list[Segment]:
     fields = Segment.__struct_fields__
     rows = connection.execute(_LISTS["segments"])
     return [msgspec.convert(dict(zip(fields, row, strict=True)), Segment) for row in rows]
+
+
+def list_values(segment: Segment) -> dict[str, Any]:
+    """Return what a segment says of its list, for the statement that records it."""
+    return {
+        "segment_id": segment.id,
+        "state": segment.list_state.value,
+        "held_for": segment.list_held_for and segment.list_held_for.value,
+        "list_name": segment.list_name,
+        "list_id": segment.list_id,
+        "home": segment.list_home,
+        "reason": segment.list_reason,
+        "named_after": segment.list_named_after,
+        "ids_before": segment.list_ids_before,
+        "asked_at_ms": segment.list_asked_at_ms,
+    }

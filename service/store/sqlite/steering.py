@@ -3,13 +3,15 @@
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from service.clock import SteadyClock
 from service.model.changes import FailureSelection
-from service.store.sqlite import queries
+from service.model.lists import Segment
+from service.store.sqlite import loading, queries
 from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
@@ -19,6 +21,7 @@ Position = TypeVar("Position", int, str)
 _ROWS_AT_ONCE = 1_000
 
 _SQL = queries.load("steer")
+_LISTS = queries.load("lists")
 
 
 class Steering:
@@ -71,6 +74,17 @@ class Steering:
             return bool(changed)
 
         return await self._writer.run(work)
+
+    async def approve_lists(self, segment_id: int, approved: Sequence[Segment], actor: str) -> None:
+        """Record what the lists are after a person approved one of them."""
+        line = {**self._line(actor, "list.approve", str(segment_id)), "changes": 1}
+
+        def work(connection: sqlite3.Connection) -> None:
+            for segment in approved:
+                connection.execute(_LISTS["set_list"], loading.list_values(segment))
+            connection.execute(_SQL["audit"], line).fetchall()
+
+        await self._writer.run(work)
 
     async def paused_accounts(self) -> set[str]:
         """Return the accounts that an operator has paused."""

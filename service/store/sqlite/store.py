@@ -47,6 +47,9 @@ _PAGES_MISSING_ADVICE = (
     "than by `restore`; press Sync now in Heap for each segment"
 )
 
+# Who did it, where the service repaired something by itself.
+_SERVICE = "the service"
+
 # Rows come in no order, so a fold dirties about a page a user, and each page is written once a commit: large folds are
 # several times cheaper.
 _USERS_PER_FOLD = 20_000
@@ -291,21 +294,34 @@ class SqliteStore:
         return row[0] if row else None
 
     async def set_list(self, segment: Segment) -> None:
-        """Record what `segment` says of its list: state, name, id, reason and what it was named after."""
-        values = {
-            "segment_id": segment.id,
-            "state": segment.list_state.value,
-            "list_name": segment.list_name,
-            "list_id": segment.list_id,
-            "reason": segment.list_reason,
-            "named_after": segment.list_named_after,
-        }
-        await self._execute(_LISTS["set_list"], values)
+        """Record what `segment` says of its list."""
+        await self._execute(_LISTS["set_list"], loading.list_values(segment))
+
+    async def approve_lists(self, segment_id: int, approved: Sequence[Segment], actor: str) -> None:
+        """Record what the lists are after a person approved one of them, and that in the audit, in one transaction."""
+        await self.steering.approve_lists(segment_id, approved, actor)
+
+    async def take_list(self, segment: Segment) -> str | None:
+        """Record `segment`'s list, which it did not create, unless it is another segment's; return that one's account."""
+        values = loading.list_values(segment)
+
+        def take(connection: sqlite3.Connection) -> str | None:
+            owner = connection.execute(_LISTS["list_owner"], values).fetchone()
+            if owner is not None:
+                return str(owner[0])
+            connection.execute(_LISTS["set_list"], values)
+            return None
+
+        return await self._writer.run(take)
 
     async def set_list_count(self, segment_id: int, count: int) -> None:
         """Record how many contacts Cordial counts on the segment's list."""
         values = {"segment_id": segment_id, "count": count, "now_ms": self._clock.now_ms()}
         await self._execute(_LISTS["set_list_count"], values)
+
+    async def repeat_members(self, segment_id: int) -> int:
+        """Send every membership of the segment again, those of people who have left too; return how many."""
+        return await self.steering.rebuild(segment_id, include_removed=True, actor=_SERVICE)
 
     async def next_calls(self) -> dict[str, int]:
         """Return when each slowed account may be called again (Unix ms), as last recorded."""

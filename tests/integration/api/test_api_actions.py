@@ -72,7 +72,7 @@ async def test_a_list_that_is_not_there_cannot_be_counted(world):
 
 
 async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world, monkeypatch):
-    monkeypatch.setattr(keeper, "_RETRY_SECONDS", 60)
+    monkeypatch.setattr(keeper, "TIMINGS", keeper.Timings())
     await world.deliver("Heap Test", users(3))
     await world.settled()
     world.cordial.state.delete_list(world.cordial.state.lists_by_name["HeapTest"])

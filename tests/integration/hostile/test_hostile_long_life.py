@@ -138,7 +138,7 @@ async def test_fifty_starts_and_stops_leave_nothing_behind(tmp_path):
 
 @pytest.fixture
 def soon_followed(monkeypatch):
-    monkeypatch.setattr(keeper, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, follow=0.05))
 
 
 @pytest.mark.usefixtures("soon_followed")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from service.deliver.lists import keeper
@@ -113,7 +114,7 @@ async def test_a_deleted_list_that_nobody_missed_yet_is_created_anew_at_once(tmp
 
 
 async def test_a_rebuild_is_not_lost_while_the_held_list_is_being_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, retry=0.001))
     async with hostile_world(tmp_path, cordial=SandboxOptions(latency_ms=5)) as world:
         await world.accepted(page(users(5), task="first"))
         await world.settled()

@@ -99,3 +99,37 @@ CREATE TABLE minute (
     settled INTEGER NOT NULL,
     failed INTEGER NOT NULL
 ) STRICT;
+
+-- Lists. list_held_for: why a list is held. list_home: in which Cordial account it is (the API's URL, '#', a digest of the
+-- API key); empty for lists of earlier versions. list_ids_before, list_asked_at_ms: what Cordial had right before it was
+-- asked to create the list, and when that was; empty and 0 once it is known what came of it.
+ALTER TABLE segment ADD COLUMN list_held_for TEXT CHECK (
+    list_held_for IN (
+        'awaiting_approval', 'not_ours', 'name_refused', 'creation_in_doubt', 'deleted', 'not_accepted', 'name_conflict',
+        'other_cordial'
+    )
+);
+ALTER TABLE segment ADD COLUMN list_home TEXT NOT NULL DEFAULT '';
+ALTER TABLE segment ADD COLUMN list_ids_before TEXT NOT NULL DEFAULT '';
+ALTER TABLE segment ADD COLUMN list_asked_at_ms INTEGER NOT NULL DEFAULT 0;
+
+UPDATE segment SET list_held_for = CASE
+    WHEN list_named_after = '' THEN 'awaiting_approval'
+    WHEN list_id <> '' AND list_reason LIKE '%was deleted in Cordial%' THEN 'deleted'
+    WHEN list_id <> '' THEN 'not_accepted'
+    WHEN list_reason LIKE 'Cordial refuses the name%' THEN 'name_refused'
+    ELSE 'not_ours'
+END
+WHERE list_state = 'held';
+-- What Cordial had before the creation was not recorded then: a list that has the name now cannot be told from another.
+UPDATE segment SET list_asked_at_ms = 1, list_ids_before = '[]' WHERE list_state = 'creating';
+UPDATE segment SET list_count = NULL, list_counted_at_ms = NULL WHERE list_count < 0;
+
+-- A list belongs to one segment by its id. Names are Cordial's to keep apart: people rename lists there, and swap them.
+DROP INDEX segment_list_name;
+UPDATE segment SET list_state = 'unresolved', list_id = '', list_name = ''
+WHERE list_id <> '' AND EXISTS (
+    SELECT 1 FROM segment AS first
+    WHERE first.account_id = segment.account_id AND first.list_id = segment.list_id AND first.id < segment.id
+);
+CREATE UNIQUE INDEX segment_list_id ON segment (account_id, list_home, list_id) WHERE list_id <> '';

@@ -16,7 +16,7 @@ FROM condition WHERE ended_at_ms IS NOT NULL ORDER BY id DESC LIMIT :limit;
 
 -- name: lists
 SELECT account.name AS account, segment.name AS segment, segment.list_name, segment.list_state, segment.list_reason,
-    segment.list_named_after = '' AS awaits_approval,
+    segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
     segment.pending, segment.waiting, segment.dead, segment.settled, segment.list_count
 FROM segment JOIN account ON account.id = segment.account_id
 WHERE segment.list_state <> 'ready' OR segment.dead > 0 OR segment.list_count <> segment.settled

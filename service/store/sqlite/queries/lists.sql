@@ -17,7 +17,8 @@ WHERE name = :account;
 
 -- name: segments
 SELECT segment.id, account.name, segment.heap_id, segment.name, list_state, list_name, list_id, list_reason,
-    list_named_after, members, settled, pending, waiting, dead, created_at_ms
+    list_named_after, members, settled, pending, waiting, dead, created_at_ms, list_held_for, list_home, list_ids_before,
+    list_asked_at_ms, list_count
 FROM segment JOIN account ON account.id = segment.account_id
 ORDER BY account.name, segment.id;
 
@@ -28,9 +29,17 @@ WHERE account_id = (SELECT account_id FROM segment WHERE id = :segment_id)
 
 -- name: set_list
 UPDATE segment SET
-    list_state = :state, list_name = :list_name, list_id = :list_id, list_reason = :reason,
-    list_named_after = :named_after
+    list_state = :state, list_held_for = :held_for, list_name = :list_name, list_id = :list_id, list_home = :home,
+    list_reason = :reason, list_named_after = :named_after, list_ids_before = :ids_before,
+    list_asked_at_ms = :asked_at_ms
 WHERE id = :segment_id;
+
+-- name: list_owner
+-- The account of another segment that has the list; ids of two Cordial accounts may be equal, names beside them hardly.
+SELECT account.name FROM segment JOIN account ON account.id = segment.account_id
+WHERE segment.id <> :segment_id AND segment.list_id = :list_id AND lower(segment.list_name) = lower(:list_name)
+    AND list_id <> ''
+LIMIT 1;
 
 -- name: set_list_count
 UPDATE segment SET list_count = :count, list_counted_at_ms = :now_ms WHERE id = :segment_id;

@@ -31,9 +31,9 @@ LIMIT :limit;
 WITH shown AS (
     SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
         segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
-        segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
+        segment.list_held_for AS held_for, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
         CASE
-            WHEN segment.list_state = 'held' AND segment.list_named_after = '' THEN 'to_approve'
+            WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
             WHEN segment.dead > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
@@ -85,9 +85,9 @@ LIMIT :limit OFFSET :offset;
 WITH shown AS (
     SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
         segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
-        segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
+        segment.list_held_for AS held_for, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
         CASE
-            WHEN segment.list_state = 'held' AND segment.list_named_after = '' THEN 'to_approve'
+            WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
             WHEN segment.dead > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
@@ -116,9 +116,9 @@ WHERE
 WITH shown AS (
     SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
         segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
-        segment.list_state = 'held' AND segment.list_named_after = '' AS awaits_approval,
+        segment.list_held_for AS held_for, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
         CASE
-            WHEN segment.list_state = 'held' AND segment.list_named_after = '' THEN 'to_approve'
+            WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
             WHEN segment.dead > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
