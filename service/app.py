@@ -132,6 +132,7 @@ class Service:
             is_stopping=lambda: self.is_stopping,
             on_answer=self._answered,
             foretell=deliverer.preview_delivery,
+            last_received_ms=store.last_received_ms,
         )
         self.conditions = Conditions(store.conditions, self.facts, lambda: list(self.accounts))
         self.api = Api(

@@ -1,5 +1,6 @@
 """Deciding which account a delivery belongs to and whether it is authentic."""
 
+import asyncio
 import contextlib
 import hmac
 import json
@@ -9,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -18,16 +20,19 @@ from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.receive.signature import SignatureHeader, Verdict, verify
 
+_Seen = TypeVar("_Seen")
+
 _log = structlog.get_logger()
 
 _RETRY_AFTER_SECONDS = 30
+_MAX_BYTES_ON_LOOP = 262_144
 
 # Why a delivery is refused is found out for the operator's sake, at a cost that a flood of refused ones must not have.
 _CAUSES_AT_ONCE = 10
 _SECONDS_PER_CAUSE = 1.0
 
 _STALE_TO_SUSPECT = 3
-_MOST_KEPT = 100
+_MAX_KEPT = 100
 # While a load balancer keeps deliveries away because of the suspicion, none can come that would end it.
 _FORGET_AFTER_MS = 3_600_000
 
@@ -46,19 +51,26 @@ class Refusal(StrEnum):
 class AuthenticationError(ServiceError):
     """A delivery that is not authentic; whatever the reason, the answer is the same, so that nothing can be probed."""
 
-    def __init__(self, refusal: Refusal, account: str | None = None, age_seconds: float | None = None) -> None:
+    def __init__(self, refusal: Refusal, account: str | None = None, detail: str | None = None) -> None:
         super().__init__(ErrorCode.FORBIDDEN, "the delivery is not authentic")
         self.refusal = refusal
         self.account = account
-        self.age_seconds = age_seconds
+        self.detail = detail
 
     @property
     def reason(self) -> str:
-        """The reason as a sentence for the log, with the direction in which a stale signature is off."""
-        if self.age_seconds is None:
-            return str(self.refusal)
-        direction = "old" if self.age_seconds > 0 else "ahead of this machine's clock"
-        return f"{self.refusal}: {abs(self.age_seconds):.1f} s {direction}"
+        """The reason as a sentence for the log."""
+        return str(self.refusal) if self.detail is None else f"{self.refusal}: {self.detail}"
+
+
+def _stale(header: SignatureHeader, now_ms: int, account: str | None = None) -> AuthenticationError:
+    """Return the refusal of a stale signature, with the direction in which it is off."""
+    age_seconds = header.age_seconds(now_ms)
+    direction = "old" if age_seconds > 0 else "ahead of this machine's clock"
+    detail = f"{abs(age_seconds):.1f} s {direction}"
+    if unit := header.wrong_unit(now_ms):
+        detail = f"the timestamp seems to be in {unit}; it must be in milliseconds"
+    return AuthenticationError(Refusal.STALE, account, detail)
 
 
 class Budget:
@@ -89,32 +101,45 @@ class Budget:
 class ClockSuspicion:
     """Tells that this host's clock is wrong, from deliveries whose signature is right and whose time is not.
 
-    Suspects the clock after three stale deliveries in a row without a valid one between them.
+    Suspects the clock after three stale deliveries in a row without a valid one between them. Only what nobody can have
+    recorded and sent again counts: a delivery signed later than every one of its account that was seen before, valid or
+    stale, or signed in the future. The suspicion ends with a valid delivery, when the clock is put right, or after an
+    hour without another stale one.
 
-    One old delivery proves nothing: Heap may have been cut off, or somebody repeats what he recorded. A delivery sent
-    again with the same timestamp counts once. The suspicion ends with a valid delivery, when the clock is put right,
-    or after an hour without another stale one.
-
-    `wall_ms` is the host's clock, `steady_ms` one that no correction moves; both in milliseconds.
+    `wall_ms` is the host's clock, `steady_ms` one that no correction moves; both in milliseconds. `last_received_ms` says
+    when the last page of each account came before the start.
     """
 
-    def __init__(self, wall_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, wall_ms: Callable[[], int], steady_ms: Callable[[], int], last_received_ms: Mapping[str, int]
+    ) -> None:
         self._wall_ms = wall_ms
         self._steady_ms = steady_ms
+        # The latest time that a delivery of each account was signed at, by the sender's clock.
+        self._latest_signed_ms = dict(last_received_ms)
         # Signed at, by the sender's clock: arrived at, by the steady one, and the tolerance that was exceeded.
         self._stale: OrderedDict[int, tuple[int, float]] = OrderedDict()
 
-    def note_valid(self) -> None:
+    def note_valid(self, account: str, signed_at_ms: int) -> None:
         """Note a delivery that was signed at about the time it came."""
+        self._note_signed(account, signed_at_ms)
         self._stale.clear()
 
-    def note_stale(self, signed_at_ms: int, tolerance_seconds: float) -> bool:
+    def note_stale(self, account: str, signed_at_ms: int, tolerance_seconds: float) -> bool:
         """Note a delivery with a right signature and a wrong time; return whether it raised the suspicion."""
         before = self.off_seconds()
+        is_ahead = signed_at_ms > self._wall_ms()
+        if not is_ahead and signed_at_ms <= self._latest_signed_ms.get(account, -1):
+            return False
+        if not is_ahead:
+            self._note_signed(account, signed_at_ms)
         self._stale.setdefault(signed_at_ms, (self._steady_ms(), tolerance_seconds))
-        if len(self._stale) > _MOST_KEPT:
+        if len(self._stale) > _MAX_KEPT:
             self._stale.popitem(last=False)
         return before is None and self.off_seconds() is not None
+
+    def _note_signed(self, account: str, signed_at_ms: int) -> None:
+        self._latest_signed_ms[account] = max(signed_at_ms, self._latest_signed_ms.get(account, -1))
 
     def off_seconds(self) -> float | None:
         """Return how far the clock is likely ahead (negative: behind) as it stands now; None without suspicion."""
@@ -144,7 +169,10 @@ class ClockSuspicion:
 
 
 class Authenticator:
-    """Holds the accounts and their webhook secrets, which may change at any time without a restart."""
+    """Holds the accounts and their webhook secrets, which may change at any time without a restart.
+
+    All that changes here is used on the event loop alone; another thread gets only values that nobody changes.
+    """
 
     def __init__(self, accounts: Mapping[str, AccountSettings], clock_suspicion: ClockSuspicion) -> None:
         self._accounts = accounts
@@ -170,11 +198,10 @@ class Authenticator:
         Those few are read and verified, because authentic ones among them tell of a wrong clock. The sender's choice of
         account plays no part, so that nothing can be probed. Raises `AuthenticationError`.
         """
-        age_seconds = header.age_seconds(now_ms)
-        if abs(age_seconds) > self._widest_tolerance_seconds and not self._causes.is_left():
-            raise AuthenticationError(Refusal.STALE, age_seconds=age_seconds)
+        if abs(header.age_seconds(now_ms)) > self._widest_tolerance_seconds and not self._causes.is_left():
+            raise _stale(header, now_ms)
 
-    def authenticate(
+    async def authenticate(
         self, account_name: str | None, header: SignatureHeader, body: bytes, now_ms: int
     ) -> AccountSettings:
         """Return the account that `body` is meant for, once its signature holds.
@@ -183,22 +210,24 @@ class Authenticator:
         `AuthenticationError`, or `ServiceError` (`NOT_READY`) when the signature fits no secret that can be read while
         another cannot.
         """
-        account, doubt = self._find(account_name, body)
+        account, doubt = await self._find(account_name, body)
         readable, all_readable = self._read_secrets(account)
         candidates = readable + self._decoys[len(readable) :]
         tolerance_seconds = account.timestamp_tolerance_seconds if account else 0.0
-        verdict = verify(header, body, candidates, now_ms, tolerance_seconds, find_cause=self._causes.is_left())
+        find_cause = self._causes.is_left()
+        verdict = await _look_at(
+            body, lambda: verify(header, body, candidates, now_ms, tolerance_seconds, find_cause=find_cause)
+        )
         if verdict is not Verdict.VALID and self._causes.is_left():
             self._causes.spend()
         if account is None:
             raise AuthenticationError(doubt)
         if verdict is Verdict.VALID:
-            self._clock_suspicion.note_valid()
+            self._clock_suspicion.note_valid(account.name, header.timestamp_ms)
             return account
         if verdict is Verdict.STALE:
-            if self._clock_suspicion.note_stale(header.timestamp_ms, tolerance_seconds):
-                _log.error("clock.suspected", account=account.name, reason=self._clock_suspicion.fault())
-            raise AuthenticationError(Refusal.STALE, account.name, header.age_seconds(now_ms))
+            self._note_stale(account, header, now_ms)
+            raise _stale(header, now_ms, account.name)
         if not all_readable:
             raise ServiceError(
                 ErrorCode.NOT_READY,
@@ -208,13 +237,20 @@ class Authenticator:
         is_reformatted = verdict is Verdict.REFORMATTED
         raise AuthenticationError(Refusal.REFORMATTED if is_reformatted else Refusal.WRONG_SIGNATURE, account.name)
 
-    def _find(self, account_name: str | None, body: bytes) -> tuple[AccountSettings | None, Refusal]:
+    def _note_stale(self, account: AccountSettings, header: SignatureHeader, now_ms: int) -> None:
+        if header.wrong_unit(now_ms):
+            return
+        if self._clock_suspicion.note_stale(account.name, header.timestamp_ms, account.timestamp_tolerance_seconds):
+            _log.error("clock.suspected", account=account.name, reason=self._clock_suspicion.fault())
+
+    async def _find(self, account_name: str | None, body: bytes) -> tuple[AccountSettings | None, Refusal]:
         if account_name is not None:
             return self._accounts.get(account_name), Refusal.UNKNOWN_ACCOUNT
         if self._only_account is not None:
             return self._only_account, Refusal.UNKNOWN_ACCOUNT
-        named = (self._account_by_id_token.get(id_token) for id_token in _id_tokens_in(body))
-        return next(filter(None, named), None), Refusal.UNKNOWN_ID_TOKEN
+        accounts = self._account_by_id_token
+        named = await _look_at(body, lambda: next(filter(None, map(accounts.get, _id_tokens_in(body))), None))
+        return named, Refusal.UNKNOWN_ID_TOKEN
 
     def _read_secrets(self, account: AccountSettings | None) -> tuple[list[str], bool]:
         """Return the secrets that can be read now, and whether those are all."""
@@ -234,6 +270,11 @@ class Authenticator:
                     fault=type(error).__name__,
                 )
         return readable, len(readable) == len(cached)
+
+
+async def _look_at(body: bytes, look: Callable[[], _Seen]) -> _Seen:
+    """Look at a body whose sender is not known yet: at a large one on another thread, so that others need not wait."""
+    return await asyncio.to_thread(look) if len(body) > _MAX_BYTES_ON_LOOP else look()
 
 
 def check_id_token(account: AccountSettings, id_token: str | None) -> None:

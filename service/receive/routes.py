@@ -1,9 +1,11 @@
 """The webhook that Heap calls."""
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 import msgspec
 from aiohttp import web
@@ -64,8 +66,9 @@ class Webhook:
         is_stopping: Callable[[], bool],
         on_answer: Callable[[Answered], None] | None = None,
         foretell: Foretell | None = None,
+        last_received_ms: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms)
+        self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms, last_received_ms)
         self.serve(accounts, max_body_bytes=max_body_bytes)
         self._inbox = inbox
         self._is_stopping = is_stopping
@@ -159,27 +162,16 @@ class Webhook:
         self._authenticator.refuse_by_header(header, received_at_ms)
         body = await self._body_reader.read(request)
         progress.body_bytes = len(body)
-        if len(body) > _MAX_BYTES_AT_ONCE:
-            delivery = await asyncio.to_thread(self._understand, account_name, header, body, received_at_ms, progress)
-        else:
-            delivery = self._understand(account_name, header, body, received_at_ms, progress)
+        account = await self._authenticator.authenticate(account_name, header, body, received_at_ms)
+        progress.account = account.name
+        understand = functools.partial(_understand, account, header, body, received_at_ms)
+        delivery = await asyncio.to_thread(understand) if len(body) > _MAX_BYTES_AT_ONCE else understand()
         progress.delivery = delivery
         if dry_run:
             preview = UNSET if self._foretell is None else await self._foretell(delivery, _SHOWN_CALLS)
             return to_answer("dry_run", delivery, preview)
         receipt = await self._inbox.accept(delivery)
         return to_answer("duplicate" if receipt.duplicate else "accepted", delivery)
-
-    def _understand(
-        self, account_name: str | None, header: SignatureHeader, body: bytes, received_at_ms: int, progress: _Progress
-    ) -> Delivery:
-        account = self._authenticator.authenticate(account_name, header, body, received_at_ms)
-        progress.account = account.name
-        page = decode_page(body)
-        check_id_token(account, page.id_token)
-        return to_delivery(
-            page, account, body=body, timestamp_text=header.timestamp_text, received_at_ms=received_at_ms
-        )
 
 
 def add_routes(app: web.Application, webhook: Webhook) -> None:
@@ -199,6 +191,12 @@ def add_routes(app: web.Application, webhook: Webhook) -> None:
     app.router.add_post("/webhooks/heap/{account}/", receive_for_account)
     app.router.add_post("/webhooks/heap", webhook.receive)
     app.router.add_post("/webhooks/heap/", receive)
+
+
+def _understand(account: AccountSettings, header: SignatureHeader, body: bytes, received_at_ms: int) -> Delivery:
+    page = decode_page(body)
+    check_id_token(account, page.id_token)
+    return to_delivery(page, account, body=body, timestamp_text=header.timestamp_text, received_at_ms=received_at_ms)
 
 
 def _check_content_type(content_type: str) -> None:

@@ -21,7 +21,8 @@ _MAC_BYTES = 32
 # Looking for the cause of a wrong signature parses JSON of unknown origin: enough for a page, not for any size.
 _MAX_DIAGNOSED_BYTES = 262_144
 # Thirteen digits today; the bound only keeps the number harmless.
-_TIMESTAMP = re.compile(r"[0-9]{1,18}")
+_TIMESTAMP = re.compile(r"[0-9]{1,20}")
+_YEAR_MS = 31_557_600_000
 _HEX_MAC = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -39,6 +40,15 @@ class SignatureHeader(msgspec.Struct, frozen=True):
     def age_seconds(self, now_ms: int) -> float:
         """Return how old the signature is; negative when it comes from the future."""
         return (now_ms - self.timestamp_ms) / 1000
+
+    def wrong_unit(self, now_ms: int) -> str | None:
+        """Return the unit that the timestamp seems to be in, if that is not milliseconds: read so, it is of this year."""
+        as_ms = {
+            "seconds": self.timestamp_ms * 1000,
+            "microseconds": self.timestamp_ms // 1000,
+            "nanoseconds": self.timestamp_ms // 1_000_000,
+        }
+        return next((unit for unit, read_ms in as_ms.items() if abs(now_ms - read_ms) < _YEAR_MS), None)
 
 
 class Verdict(Enum):

@@ -1,12 +1,16 @@
 import asyncio
 import gzip
+import inspect
+import threading
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import ClientSession
 
+from service.config.secrets import CachedSecret
+from service.receive.authentication import Budget, ClockSuspicion
 from service.receive.signature import sign
 from tests.webhook_fixtures import (
     JSON,
@@ -45,6 +49,28 @@ async def test_a_large_page_is_taken_and_small_ones_pass_it_by(service):
     status, answer, _ = await large
     assert small == [200] * 5
     assert (status, answer["added"]) == (200, 20_000)
+
+
+async def test_what_pages_change_together_is_used_on_the_event_loop_alone(service, monkeypatch):
+    """A large page is looked at on another thread: with values that nobody changes."""
+    threads: set[int] = set()
+
+    def watched(method: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            threads.add(threading.get_ident())
+            return method(*arguments)
+
+        return call
+
+    for kind in (Budget, ClockSuspicion, CachedSecret):
+        for name, method in vars(kind).items():
+            if inspect.isfunction(method) and name != "__init__":
+                monkeypatch.setattr(kind, name, watched(method))
+    large = page([f"user{number}@example.com" for number in range(20_000)])
+    for path in ("/webhooks/heap/acme", "/webhooks/heap"):
+        for wrong in ({}, {"secret": "wrong"}, {"age_seconds": 4_000}):
+            await service.post(large, path=path, **wrong)
+    assert threads == {threading.get_ident()}
 
 
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])

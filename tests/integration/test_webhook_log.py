@@ -1,10 +1,13 @@
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
 
+from service.receive.signature import sign
 from tests.webhook_fixtures import (
+    SECRET,
     Service,
     compact,
     page,
@@ -61,6 +64,18 @@ async def test_the_log_tells_the_operator_why_a_delivery_was_refused(service):
         "wrong signature",
         "unknown account",
     ]
+
+
+@pytest.mark.parametrize(("unit", "in_a_second"), [("seconds", 1), ("microseconds", 10**6), ("nanoseconds", 10**9)])
+async def test_a_timestamp_in_another_unit_is_named_and_blames_no_clock(service, unit, in_a_second):
+    with capture_logs() as lines:
+        for number in range(4):
+            body = compact(page(task=f"task-{number}"))
+            header = sign(SECRET, str(int(time.time() * in_a_second) + number), body)
+            assert (await service.post(body, headers={"Heap-Hash": header}))[0] == 403
+    assert {line["event"] for line in lines} == {"delivery.answered"}
+    reason = f"stale signature: the timestamp seems to be in {unit}; it must be in milliseconds"
+    assert {line["reason"] for line in lines} == {reason}
 
 
 async def test_each_answer_is_told_to_the_observer(service):

@@ -85,6 +85,8 @@ class SqliteStore:
         self._account_of_segment: dict[int, str] = {}
         self._accepted_at = float("-inf")
         self.backlog = Backlog()
+        # When the last page of each account came, as the file had it at the start.
+        self.last_received_ms: dict[str, int] = {}
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
         self._ledger = LedgerWriter(self._writer, clock, self._apply, self.inbox_grew)
@@ -351,6 +353,7 @@ class SqliteStore:
         await self.add_accounts(accounts)
         await self._writer.run(loading.read_backlog, on_commit=self._set_backlog)
         self.backlog.serve(accounts)
+        self.last_received_ms = dict(await self._read(lambda each: each.execute(_LISTS["last_received"]).fetchall()))
         await self._tell_missing()
         log.info("store.opened", sqlite=sqlite3.sqlite_version, has_wal_reset_fault=has_wal_reset_fault())
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from service import clock
+from service.clock import wall_ms
 from service.deliver import retry
 from service.sandbox.faults import Fault, FaultKind
 from tests.hostile_fixtures import hostile_world, log_lines, page
@@ -59,6 +60,22 @@ async def test_a_wrong_clock_refuses_deliveries_and_says_why(tmp_path, stepped, 
             assert world.members("Readers") == ["jane@example.com", "joe@example.com"]
     [line] = lines("clock.suspected")
     assert said in line["reason"].replace("3599", "3600")
+
+
+async def test_recorded_pages_sent_again_blame_no_clock(tmp_path, stepped):
+    """Whoever has no secret can record pages and send them again when they are stale, also after a restart."""
+    with log_lines() as lines:
+        async with hostile_world(tmp_path) as world:
+            recorded = [(page([], task=f"task-{number}"), wall_ms() + number) for number in range(4)]
+            for body, signed_at_ms in recorded:
+                assert (await world.post(body, signed_at_ms)).status == 200
+            stepped.ahead_seconds = HOUR_SECONDS
+            for _ in range(2):
+                for body, signed_at_ms in recorded:
+                    assert (await world.post(body, signed_at_ms)).status == 403
+                await world.restart()
+            assert world.service.webhook.clock_suspicion.fault() is None
+    assert not lines("clock.suspected")
 
 
 @pytest.mark.parametrize("off_seconds", [250, -250])

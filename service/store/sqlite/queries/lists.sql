@@ -51,5 +51,10 @@ FROM segment JOIN account ON account.id = segment.account_id;
 -- name: unfolded_users
 SELECT coalesce(sum(piece.users), 0) FROM piece, fold_position WHERE piece.id > fold_position.piece_id;
 
+-- name: last_received
+SELECT account.name, max(sync.last_received_at_ms)
+FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
+GROUP BY account.id;
+
 -- name: last_delivery
 SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'delivery';
