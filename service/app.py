@@ -21,6 +21,7 @@ from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
 from service.deliver.line import PAUSED_BY_OPERATOR
 from service.errors import STATUS_OF, ConfigurationError, ErrorCode
+from service.deliver.proof import read_back
 from service.log import configure as configure_log
 from service.log import lost_lines
 from service.model.accounts import AccountState
@@ -330,7 +331,10 @@ def _for_watchers(answered: Answered) -> AnsweredDelivery:
 
 @contextlib.asynccontextmanager
 async def running_service(
-    settings: Settings, supervisor: Supervisor | None = None, store_timings: Timings | None = None
+    settings: Settings,
+    supervisor: Supervisor | None = None,
+    store_timings: Timings | None = None,
+    proof_timings: read_back.Timings | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
 
@@ -364,7 +368,13 @@ async def running_service(
         stack.push_async_callback(figures.close)
         metrics = Metrics(settings.accounts)
         deliverer = Deliverer(
-            settings.accounts, store, settings.store, clock, supervisor=supervisor, observer=metrics.counting
+            settings.accounts,
+            store,
+            settings.store,
+            clock,
+            supervisor=supervisor,
+            observer=metrics.counting,
+            proof_timings=proof_timings,
         )
         service = Service(
             settings, accounts, store, deliverer, supervisor, reader=reader, figures=figures, metrics=metrics, tls=tls

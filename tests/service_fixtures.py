@@ -21,6 +21,7 @@ from service.config.settings import (
     Settings,
     StoreSettings,
 )
+from service.deliver.proof import read_back
 from service.model.lists import Segment
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.journal import CallRecord
@@ -58,7 +59,13 @@ class World:
         api_key_file = directory / "api-key"
         api_key_file.write_text(API_KEY)
         self._api_key = SecretReference(file=str(api_key_file))
-        defaults: dict[str, Any] = {"requests_per_second": 5_000, "max_concurrency": 8, "request_timeout_seconds": 5}
+        defaults: dict[str, Any] = {
+            "requests_per_second": 5_000,
+            "max_concurrency": 8,
+            "request_timeout_seconds": 5,
+            # Many tests count the calls that they cause.
+            "proof_reads_per_hour": 0,
+        }
         self.account = AccountSettings(
             name=ACCOUNT,
             heap_secrets=(SecretReference(file=str(secret_file)),),
@@ -95,7 +102,9 @@ class World:
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
         )
-        self._service = await self._stack.enter_async_context(running_service(settings))
+        self._service = await self._stack.enter_async_context(
+            running_service(settings, proof_timings=read_back.Timings(look_seconds=0.05, again_seconds=0.1))
+        )
 
     async def stop(self) -> None:
         await self._stack.aclose()

@@ -71,6 +71,9 @@ INSERT INTO trial (account_id, point, outcome, detail, cordial_base_url, at_ms) 
     (1, 'file_updates', 'as_documented', 'nobody was subscribed', 'https://api.cordial.io', AT);
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
 INSERT INTO condition (kind, account, subject, detail, began_at_ms) VALUES ('account_paused', 'acme', '', '', AT);
+INSERT INTO read_back (account_id, contact, reason, due_at_ms) VALUES (1, 'email:anna', 'lost_answer', AT);
+INSERT INTO claimed (account_id, contacts) VALUES (1, '["email:bert"]');
+INSERT INTO member_read (account_id, contact, segment_id, wanted, differed, at_ms) VALUES (1, 'email:emil', 1, 0, 0, AT);
 """,
 }
 

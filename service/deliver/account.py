@@ -15,6 +15,8 @@ from service.deliver.imports.importer import Importer
 from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
+from service.deliver.proof.doubts import Doubts
+from service.deliver.proof.read_back import ReadBack, Timings
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.rate.limiter import make_limiter
 from service.errors import StoreFaultError, StoreUnavailableError
@@ -39,6 +41,7 @@ class SendingAccount:
         supervisor: Supervisor,
         observer: CallObserver,
         import_observer: ImportObserver,
+        proof_timings: Timings,
     ) -> None:
         limiter = make_limiter(settings.requests_per_second)
         api_key = CachedSecret(settings.cordial_api_key)
@@ -53,8 +56,15 @@ class SendingAccount:
         self._supervisor = supervisor
         self.settings = settings
         self.name = settings.name
+        self.doubts = Doubts(settings.name, store.proofs, settings.in_doubt_seconds, clock.now_ms)
         self.line = AccountLine(
-            settings.name, client, limiter, self._resumed, dry_run=settings.dry_run, observer=observer
+            settings.name,
+            client,
+            limiter,
+            self._resumed,
+            dry_run=settings.dry_run,
+            observer=observer,
+            on_lost_answer=self.doubts.lost,
         )
         self.lists = keeper.ListKeeper(
             settings, store, self.line, api_key=api_key, on_ready=self._list_ready, now_ms=clock.now_ms
@@ -75,9 +85,20 @@ class SendingAccount:
             self.line,
             self.lists,
             results,
+            doubts=self.doubts,
             sendable=self.importer.sendable,
             on_settled=self.verifier.touched,
             now_ms=clock.now_ms,
+        )
+        self.read_back = ReadBack(
+            settings,
+            store.proofs,
+            self.line,
+            self.lists,
+            reading=self.pool.reading,
+            is_busy=self._is_busy,
+            now_ms=clock.now_ms,
+            timings=proof_timings,
         )
         self._recorded: AccountStatus | None = None
         self._next_call_at_ms = 0
@@ -88,6 +109,7 @@ class SendingAccount:
         Raises `StoreUnavailableError` or `StoreFaultError` when lists or imports cannot be read; it can then be called again.
         """
         self.line.wait_first(min(hold_seconds, MAX_WAIT_SECONDS))
+        await self.doubts.start()
         await self.lists.start(self._supervisor)
         try:
             await self.importer.start(self.pool.between_claims, self._supervisor)
@@ -96,6 +118,7 @@ class SendingAccount:
             raise
         self.verifier.start(self._supervisor)
         self.pool.start(self._supervisor)
+        self.read_back.start(self._supervisor)
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
@@ -103,6 +126,7 @@ class SendingAccount:
         await self.importer.stop()
         await self.lists.stop()
         await self.verifier.stop()
+        await self.read_back.stop()
         await self.pool.stop(grace_seconds)
 
     async def record_state(self) -> None:
@@ -132,6 +156,10 @@ class SendingAccount:
         for segment_id in segment_ids:
             self.verifier.touched(segment_id)
         self.pool.refresh()
+
+    def _is_busy(self) -> bool:
+        """Tell whether changes wait to be sent: they go before any proof."""
+        return bool(self._store.pending_segments(self.name))
 
     def _list_ready(self) -> None:
         self.pool.wake()

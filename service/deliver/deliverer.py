@@ -14,6 +14,7 @@ from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
 from service.deliver.imports.importer import Importer
 from service.deliver.observing import NOT_OBSERVED, Observer
+from service.deliver.proof import read_back
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
@@ -45,11 +46,13 @@ class Deliverer:
         *,
         supervisor: Supervisor,
         observer: Observer = NOT_OBSERVED,
+        proof_timings: read_back.Timings | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self._observer = observer
+        self._proof_timings = proof_timings or read_back.Timings()
         self._session = client.make_session()
         self._settler = settler.Settler(
             store.settle,
@@ -116,6 +119,7 @@ class Deliverer:
     async def _change_over(self, old: SendingAccount, new: SendingAccount | None, grace_seconds: float) -> None:
         await old.stop(grace_seconds)
         await self._settler.flush()
+        await old.doubts.end()
         if new is None:
             await old.record_limit()
         self._leaving.remove(old)
@@ -144,6 +148,7 @@ class Deliverer:
             supervisor=self._supervisor,
             observer=self._observer.for_account(settings.name),
             import_observer=self._observer.for_imports(settings.name),
+            proof_timings=self._proof_timings,
         )
 
     async def _recorded_hold_seconds(self, name: str) -> float:
@@ -256,6 +261,7 @@ class Deliverer:
         await supervision.stop(*self._tasks)
         await self._settler.stop()
         for account in accounts:
+            await account.doubts.end()
             await account.record_limit()
         await self._session.close()
 

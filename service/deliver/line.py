@@ -59,22 +59,25 @@ class Permit:
 class _Call:
     """One call on its way to the network; what the client asks at the moment of writing."""
 
-    __slots__ = ("_line", "_permit", "is_probe", "is_written", "ticket")
+    __slots__ = ("_line", "_permit", "has_begun", "is_probe", "ticket")
 
     def __init__(self, line: "AccountLine", permit: Permit, ticket: Ticket, *, is_probe: bool) -> None:
         self._line = line
         self._permit = permit
         self.ticket = ticket
         self.is_probe = is_probe
-        self.is_written = False
+        self.has_begun = False
 
     def is_open(self) -> bool:
         """Return whether the call may still be made."""
         return self._line._may_write(self._permit, is_probe=self.is_probe)  # noqa: SLF001  a part of the line
 
+    def begins(self) -> None:
+        """Note that the request is about to be written: from now on Cordial may carry it out."""
+        self.has_begun = True
+
     def written(self) -> None:
-        """Note that the request has been written: from now on Cordial may carry it out."""
-        self.is_written = True
+        """Note that the request has been written: from now on it counts."""
         self._line._limiter.written(self.ticket)  # noqa: SLF001  a part of the line
 
 
@@ -90,6 +93,7 @@ class AccountLine:
         *,
         dry_run: bool = False,
         observer: CallObserver = NOT_OBSERVED,
+        on_lost_answer: Callable[[str], None] = lambda _contact: None,
     ) -> None:
         self.name = name
         self.client = client
@@ -99,6 +103,8 @@ class AccountLine:
         self._on_resume = on_resume
         self._is_dry_run = dry_run
         self._observer = observer
+        # Told of a contact when a call that writes it ended without a word on whether it was carried out.
+        self._on_lost_answer = on_lost_answer
         self._probe_turn = asyncio.Lock()
         self._probe_asked = asyncio.Event()
         self._is_paused = False
@@ -290,6 +296,8 @@ class AccountLine:
                 throttled = answer.kind is AnswerKind.THROTTLED
                 self._limiter.answered(call.ticket, answer.limits, throttled=throttled)
                 self._observer.called(request.operation, answer.kind, answer.status, time.perf_counter() - allowed_at)
+                if call.has_begun and request.writes and request.contact and answer.may_still_act:
+                    self._on_lost_answer(request.contact)
         return answer
 
     def _failed(self, answer: Answer, *, probe: bool) -> None:

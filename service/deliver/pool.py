@@ -6,7 +6,7 @@ for a held contact stays in the store and is found again afterwards.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -14,10 +14,11 @@ from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
+from service.deliver.proof.doubts import Doubts
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
-from service.errors import StoreFaultError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.changes import ContactWork, Outcome
 from service.store.port import Ledger
 from service.supervision import Supervisor
@@ -31,6 +32,7 @@ _CALLS_PER_SECOND_TO_FIND = 500
 _IDLE_SECONDS = 1.0
 _FAULT_SECONDS = 60.0
 _STOP_LOOK_SECONDS = 0.1
+_STOP_WRITE_SECONDS = 5.0
 
 
 class AccountPool:
@@ -44,6 +46,7 @@ class AccountPool:
         lists: ListKeeper,
         settler: Settler,
         *,
+        doubts: Doubts,
         sendable: Callable[[Sequence[int], Mapping[int, int]], Mapping[int, int]],
         on_settled: Callable[[int], None],
         now_ms: Callable[[], int],
@@ -53,6 +56,7 @@ class AccountPool:
         self._line = line
         self._lists = lists
         self._settler = settler
+        self._doubts = doubts
         # How many changes calls may send of each segment, of those ready and with their pending changes.
         self._sendable = sendable
         self._on_settled = on_settled
@@ -88,6 +92,7 @@ class AccountPool:
     def refresh(self) -> None:
         """Claim anew what is queued: it may have waited long, and what is wanted may have changed."""
         contacts = self._rotation.put_back_all()
+        self._doubts.let_go(contacts)
         self._held.difference_update(contacts)
         self._released.update(contacts)
         self.wake()
@@ -98,6 +103,20 @@ class AccountPool:
         # What a claim under way has read of them is out of date.
         self._released.update(contacts)
         self.refresh()
+
+    @contextlib.contextmanager
+    def reading(self, contact: str) -> Iterator[bool]:
+        """Make no call for a contact and have no file take it until the block ends; gives False if one is under way (R5)."""
+        if contact in self._held:
+            yield False
+            return
+        self._held.add(contact)
+        try:
+            yield True
+        finally:
+            self._held.discard(contact)
+            self._released.add(contact)
+            self.wake()
 
     @contextlib.asynccontextmanager
     async def between_claims(self) -> AsyncIterator[Collection[str]]:
@@ -120,6 +139,10 @@ class AccountPool:
             # Looked at again soon: a call that was answered "later" waits with no request on its way.
             await asyncio.wait(calling, timeout=min(left, _STOP_LOOK_SECONDS))
         await supervision.stop(*self._tasks)
+        # Calls that were cut just now.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_WRITE_SECONDS):
+                await self._doubts.write()
 
     async def _feed(self, supervisor: Supervisor) -> None:
         while True:
@@ -127,12 +150,17 @@ class AccountPool:
             self._wake.clear()
             try:
                 found = await self._fill()
+            except StoreUnavailableError as error:
+                log.warning("feeder.delayed", account=self._name, reason=error.message)
+                await asyncio.sleep(_IDLE_SECONDS)
+                continue
             except Exception:
-                # Whatever the store's trouble is, sending goes on by itself when it is over.
+                # Whatever the trouble is, sending goes on by itself when it is over.
                 log.exception("feeder.failed", account=self._name)
                 await asyncio.sleep(_IDLE_SECONDS)
                 continue
             if not found:
+                await self._doubts.tidy()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_IDLE_SECONDS):
                         await self._wake.wait()
@@ -167,10 +195,16 @@ class AccountPool:
     async def _claim_next(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
         self._released.clear()
         claimed = await self._store.claim(self._name, segment_id, queue.cursor, limit)
+        found = {work.contact for stretch in claimed.stretches for work in stretch.works}
+        if contacts := found - self._held - self._released:
+            # Durable before any of their calls is made: a crash must not lose which they were (R6).
+            await self._doubts.note_claimed(contacts)
         queue.cursor, queue.exhausted = claimed.cursor, claimed.exhausted
         for stretch in claimed.stretches:
             for _ in range(queue.take_in(stretch, self._held, self._released)):
                 self._ready.release()
+        # Held or let go while the note was written.
+        self._doubts.let_go(contacts - {work.contact for _, work in queue.ready})
         self._drop_spent(queue)
         return not claimed.exhausted
 
@@ -193,6 +227,8 @@ class AccountPool:
 
     async def _deliver(self, queue: SegmentQueue, piece_id: int, work: ContactWork) -> None:
         verdict = await self._sender.send(work)
+        # Before the contact is let go: a crash must not lose it.
+        await self._doubts.write()
         for segment_id, name in verdict.lost_lists.items():
             self._lists.lost(segment_id, name)
         outcomes = verdict.outcomes
@@ -206,6 +242,7 @@ class AccountPool:
         queue.finish(piece_id, sent=len(outcomes) == len(work.changes))
         self._held.discard(work.contact)
         self._released.add(work.contact)
+        self._doubts.let_go([work.contact])
         self._drop_spent(queue)
         for outcome in outcomes:
             self._on_settled(outcome.segment_id)

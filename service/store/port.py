@@ -25,6 +25,7 @@ from service.model.imports import (
     Strategy,
 )
 from service.model.lists import ListState, Segment
+from service.model.proof import DueReadBack, Finding, LedgerContact, ReadBackReason
 from service.model.trial import TrialPoint, TrialResult
 from service.model.views import (
     AskedErasure,
@@ -206,12 +207,56 @@ class Trials(Protocol):
         """Keep what a trial showed, instead of what was known of these points."""
 
 
+class Proofs(Protocol):
+    """What is to be read back from Cordial, and what the readings came to."""
+
+    async def ask(self, account: str, contacts: Collection[str], reason: ReadBackReason, due_at_ms: int) -> None:
+        """Have contacts (`key:value`) read back, not before `due_at_ms`; durable when this returns."""
+
+    async def due(self, account: str, limit: int) -> list[DueReadBack]:
+        """Return the contacts that may be read now, those waiting longest first."""
+
+    async def contact(self, account: str, contact: str) -> LedgerContact:
+        """Return what the ledger has of a contact."""
+
+    async def next_contact(self, account: str) -> str | None:
+        """Return the contact of the ledger that the walk comes to next, from the beginning again after the last."""
+
+    async def set_walked_to(self, account: str, contact: str) -> None:
+        """Note that the walk has come to a contact."""
+
+    async def put_off(self, account: str, due: DueReadBack, due_at_ms: int) -> None:
+        """Have a contact read later."""
+
+    async def conclude(self, account: str, finding: Finding, due_at_ms: int) -> bool:
+        """Take what a reading found and have what differs sent again; return False if the ledger has changed since (R5).
+
+        `due_at_ms`: when the reading was due; a later call may have put it off meanwhile.
+        """
+
+    async def in_doubt(self) -> dict[str, int]:
+        """Return how many contacts of each account are in doubt; accounts without any are left out."""
+
+    async def note_claimed(self, account: str, contacts: Collection[str], ended: Collection[int]) -> int:
+        """Note that contacts may be sent from now on, and that earlier notes are over; return the note's id."""
+
+    async def end_claims(self, ended: Collection[int]) -> None:
+        """Note that all contacts of these notes are dealt with."""
+
+    async def take_up_claims(self, account: str, due_at_ms: int) -> int:
+        """Have every contact read back that a crash may have left with a call on its way; return how many."""
+
+
 class Store(Inbox, Ledger, Lists, Protocol):
     """All that sending needs."""
 
     @property
     def imports(self) -> Imports:
         """The imports of the store."""
+
+    @property
+    def proofs(self) -> Proofs:
+        """What is read back."""
 
     @property
     def trials(self) -> Trials:

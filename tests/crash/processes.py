@@ -46,6 +46,7 @@ max_concurrency = {options.max_concurrency}
 public_url = "{public_url}"
 bulk_threshold = {options.bulk_threshold}
 bulk_untested = true
+in_doubt_seconds = {options.in_doubt_seconds}
 """
 
 
@@ -59,6 +60,7 @@ class ServiceOptions(NamedTuple):
     log_level: str = "info"
     imports: bool = False
     bulk_threshold: int = 5_000
+    in_doubt_seconds: float = 120
 
 
 class ServiceProcess:

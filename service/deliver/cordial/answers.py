@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 _MAX_MESSAGE = 500
+# What stands before Cordial says so of a request that it has passed on; 520 to 524 are Cloudflare's.
+_STOPPED_WAITING = frozenset({408, 499, 502, 504, 520, 521, 522, 523, 524})
 # How deep Cordial's words are looked for, and in how many places: its own errors nest three levels.
 _MAX_DEPTH = 6
 _MAX_PLACES = 200
@@ -132,6 +134,11 @@ class Answer(msgspec.Struct, frozen=True):
     unknown_keys: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
     is_own: bool = False
+
+    @property
+    def may_still_act(self) -> bool:
+        """Whether Cordial may carry the request out later: there was no answer, or one of a gateway that stopped waiting."""
+        return self.kind is AnswerKind.UNAVAILABLE and (self.status is None or self.status in _STOPPED_WAITING)
 
 
 WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="what was to be sent is to be sent no more")

@@ -33,8 +33,11 @@ class Gate(Protocol):
     def is_open(self) -> bool:
         """Return whether the call may still be made."""
 
+    def begins(self) -> None:
+        """Note that the request is about to be written: from now on Cordial may carry it out."""
+
     def written(self) -> None:
-        """Note that the request has been written: from now on Cordial may carry it out."""
+        """Note that the request has been written: from now on it counts."""
 
 
 _gate: ContextVar[Gate] = ContextVar("gate")
@@ -58,6 +61,7 @@ class _GuardedRequest(aiohttp.ClientRequest):
         gate = _gate.get()
         if not gate.is_open():
             raise NotPermittedError
+        gate.begins()
         response = await super().send(conn)
         if not self.body:
             gate.written()

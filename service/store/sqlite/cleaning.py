@@ -84,7 +84,8 @@ def clean_failures(connection: sqlite3.Connection, named: Named, after: int) -> 
 
 def clean_remarks(connection: sqlite3.Connection, named: Named) -> None:
     """Blank what names the user among the few remarks about accounts, lists, imports and people's actions."""
-    connection.execute(_SQL["blank_import_position"], named._asdict())
+    for statement in ("blank_import_position", "blank_walk", "forget_read_back", "forget_member_read"):
+        connection.execute(_SQL[statement], named._asdict())
     if len(named.user) >= _SHORTEST_IN_TEXT:
         for statement in ("blank_account", "blank_lists", "blank_imports", "blank_audit"):
             connection.execute(_SQL[statement], _texts(named))

@@ -183,6 +183,10 @@ class LedgerTransaction:
         self._on_failures("forget_failures", account_id, segment_id, contacts)
         return moved
 
+    def mend(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> int:
+        """Make pending whatever of these is settled: Cordial has it otherwise; return how many."""
+        return self._make_pending(account_id, segment_id, contacts, {MemberState.SETTLED})
+
     def take_off(self, key: Key) -> None:
         """Have a member taken off the list, whatever Heap says."""
         contacts = [key.contact]

@@ -28,6 +28,7 @@ from service.store.sqlite.history import History
 from service.store.sqlite.imports import Imports
 from service.store.sqlite.ledger import Figures, LedgerWriter
 from service.store.sqlite.opening import Connection, Result
+from service.store.sqlite.proving import Proofs
 from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
 from service.store.sqlite.trials import Trials
@@ -98,6 +99,7 @@ class SqliteStore:
         self.history = History(self._writer)
         self.trials = Trials(self._writer, self._account_ids, self._read)
         self.conditions = ConditionLog(self._writer, self._reader, clock.now_ms)
+        self.proofs = Proofs(self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger)
         self._retention: Retention | None = None
 
     @classmethod

@@ -133,3 +133,42 @@ WHERE list_id <> '' AND EXISTS (
     WHERE first.account_id = segment.account_id AND first.list_id = segment.list_id AND first.id < segment.id
 );
 CREATE UNIQUE INDEX segment_list_id ON segment (account_id, list_home, list_id) WHERE list_id <> '';
+
+-- Contacts to be read back from Cordial, why, and from when on. A call for the contact may be on its way still where the
+-- reason is lost_answer or crash: then it is in doubt until it was read.
+CREATE TABLE read_back (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id INTEGER NOT NULL REFERENCES account (id),
+    contact TEXT NOT NULL,
+    reason TEXT NOT NULL CHECK (reason IN ('lost_answer', 'crash', 'absent', 'named', 'sample')),
+    due_at_ms INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (account_id, contact)
+) STRICT;
+
+CREATE INDEX read_back_due ON read_back (account_id, due_at_ms);
+
+-- Contacts that may be sent at this moment, as JSON arrays; noted before their calls are made, removed after the results
+-- are kept. What a start finds here was cut by a crash.
+CREATE TABLE claimed (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id INTEGER NOT NULL REFERENCES account (id),
+    contacts TEXT NOT NULL
+) STRICT;
+
+-- Members that were read back in the last day, and whether Cordial had them otherwise than the ledger.
+CREATE TABLE member_read (
+    account_id INTEGER NOT NULL,
+    contact TEXT NOT NULL,
+    segment_id INTEGER NOT NULL REFERENCES segment (id),
+    wanted INTEGER NOT NULL CHECK (wanted IN (0, 1)),
+    differed INTEGER NOT NULL CHECK (differed IN (0, 1)),
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (account_id, contact, segment_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX member_read_at ON member_read (at_ms);
+CREATE INDEX member_read_of_segment ON member_read (segment_id, wanted, differed);
+
+-- The contact that the walk through the ledger has come to.
+ALTER TABLE account ADD COLUMN walked_to TEXT NOT NULL DEFAULT '';

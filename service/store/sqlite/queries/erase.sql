@@ -24,11 +24,20 @@ JOIN segment ON segment.id = member.segment_id
 WHERE member.account_id = :account_id AND member.contact = :contact;
 
 -- name: is_in_use
--- By an import under way, or as the place that a drain or an import has come to.
+-- By an import under way, or as the place that a drain or an import has come to; or a call for it may be on its way, which
+-- would bring it back.
 SELECT EXISTS (SELECT 1 FROM import_change WHERE account_id = :account_id AND contact = :contact)
     OR EXISTS (SELECT 1 FROM import_part WHERE :contact IN (after_contact, last_contact))
     OR EXISTS (SELECT 1 FROM bulk_import WHERE state <> 'ended' AND gathered_to = :contact)
-    OR EXISTS (SELECT 1 FROM fold_position WHERE drained_to = :contact);
+    OR EXISTS (SELECT 1 FROM fold_position WHERE drained_to = :contact)
+    OR EXISTS (
+        SELECT 1 FROM read_back
+        WHERE account_id = :account_id AND contact = :contact AND reason IN ('lost_answer', 'crash')
+    )
+    OR EXISTS (
+        SELECT 1 FROM claimed CROSS JOIN json_each(claimed.contacts) AS entry
+        WHERE claimed.account_id = :account_id AND entry.value = :contact
+    );
 
 -- name: pieces
 -- The next pieces of the account: whether they are in the ledger, or only to be sent; and whether they name the contact.
@@ -88,6 +97,15 @@ WHERE id = :account_id AND (instr(lower(state_reason), lower(:user)) OR instr(lo
 UPDATE segment SET list_reason = '(erased)'
 WHERE account_id = :account_id
     AND (instr(lower(list_reason), lower(:user)) OR instr(lower(list_reason), lower(:encoded)));
+
+-- name: forget_read_back
+DELETE FROM read_back WHERE account_id = :account_id AND contact = :contact;
+
+-- name: forget_member_read
+DELETE FROM member_read WHERE account_id = :account_id AND contact = :contact;
+
+-- name: blank_walk
+UPDATE account SET walked_to = '' WHERE id = :account_id AND walked_to = :contact;
 
 -- name: blank_import_position
 UPDATE bulk_import SET gathered_to = '' WHERE account_id = :account_id AND state = 'ended' AND gathered_to = :contact;

@@ -1,0 +1,216 @@
+"""Reading contacts back from Cordial, one at a time, and having sent again what it holds otherwise (R5, R11).
+
+A reading counts only if no call for the contact was on its way and the ledger stayed as it was: the contact is held while it
+is read, and the ledger is compared again where the reading is kept. A difference is believed when a second reading some
+time later shows it too, because nobody says how soon Cordial shows what it has confirmed. Finding is a side question: what
+goes wrong with it keeps no change waiting.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+import msgspec
+import structlog
+
+from service import supervision
+from service.config.settings import AccountSettings
+from service.deliver.cordial import requests
+from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.line import AccountLine
+from service.deliver.lists.keeper import ListKeeper
+from service.errors import StoreFaultError, StoreUnavailableError
+from service.log import mask
+from service.model.accounts import AccountState
+from service.model.changes import MemberState
+from service.model.proof import DueReadBack, Finding, LedgerContact, ReadBackReason
+from service.store.port import Proofs
+from service.supervision import Supervisor
+
+log = structlog.get_logger()
+
+_AT_ONCE = 100
+_HOUR_SECONDS = 3_600.0
+# So many readings that differ, each after the contact was sent again but the first two, and a person has to look.
+_MAX_TRIES = 6
+_REST_FIRST_SECONDS = 5.0
+_REST_LAST_SECONDS = 600.0
+# The key may not read contacts.
+_MAY_NOT_READ = frozenset({"unauthorized", "forbidden"})
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """`look_seconds`: between two looks for contacts that are due. `again_seconds`: between two readings of a contact."""
+
+    look_seconds: float = 1.0
+    again_seconds: float = 10.0
+
+
+class ReadBack:
+    """Reads back the contacts of one account.
+
+    `reading` keeps every call and file from a contact while it is read, and tells whether that could be done. `is_busy`
+    tells whether changes wait to be sent.
+    """
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        store: Proofs,
+        line: AccountLine,
+        lists: ListKeeper,
+        *,
+        reading: Callable[[str], AbstractContextManager[bool]],
+        is_busy: Callable[[], bool],
+        now_ms: Callable[[], int],
+        timings: Timings,
+    ) -> None:
+        self._name = settings.name
+        self._settings = settings
+        self._store = store
+        self._line = line
+        self._lists = lists
+        self._reading = reading
+        self._is_busy = is_busy
+        self._now_ms = now_ms
+        self._timings = timings
+        self._failures = 0
+        self._rest_until = 0.0
+        self._next_walk_at = time.monotonic()
+        # An answer that names no lists means "on none" only where other answers do name some.
+        self._has_seen_lists = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Begin to read what is due."""
+        self._task = supervisor.start(f"{self._name} read-back", self._run())
+
+    async def stop(self) -> None:
+        """End; what is due stays so."""
+        await supervision.stop(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._timings.look_seconds)
+            try:
+                await self._look()
+            except (StoreUnavailableError, StoreFaultError) as error:
+                self._rest("store", error.message)
+            except Exception as error:
+                log.exception("read_back.failed", account=self._name)
+                self._rest("fault", str(error))
+
+    async def _look(self) -> None:
+        """Read what is due, then one contact more of the ledger if it is time for that."""
+        for due in await self._store.due(self._name, _AT_ONCE):
+            if not self._may_read(due.reason):
+                continue
+            await self._read(due)
+        if self._settings.proof_reads_per_hour and time.monotonic() >= self._next_walk_at:
+            if not self._may_read(ReadBackReason.SAMPLE):
+                return
+            contact = await self._store.next_contact(self._name)
+            if contact is not None:
+                await self._store.set_walked_to(self._name, contact)
+                await self._read(DueReadBack(contact, ReadBackReason.SAMPLE, self._now_ms(), 0))
+            self._next_walk_at = time.monotonic() + _HOUR_SECONDS / self._settings.proof_reads_per_hour
+
+    def _may_read(self, reason: ReadBackReason) -> bool:
+        """Tell whether a contact may be read now: after changes, unless it is in doubt."""
+        if time.monotonic() < self._rest_until or self._line.status().state is AccountState.PAUSED:
+            return False
+        return reason.is_doubt or not self._is_busy()
+
+    async def _read(self, due: DueReadBack) -> None:
+        with self._reading(due.contact) as is_free:
+            before = await self._store.contact(self._name, due.contact) if is_free else None
+            if before is None or before.travels:
+                await self._put_off(due)
+                return
+            if not before.memberships:
+                await self._store.conclude(self._name, Finding(due.contact, due.reason, before), due.due_at_ms)
+                return
+            names = dict(self._lists.ready_names())
+            answer = await self._line.ask(requests.get_contact(due.contact))
+            finding = self._judge(due, before, names, answer)
+            if finding is None or not await self._store.conclude(self._name, finding, due.due_at_ms):
+                await self._put_off(due)
+                return
+        self._tell(due, finding, names)
+
+    def _judge(
+        self, due: DueReadBack, before: LedgerContact, names: Mapping[int, str], answer: Answer
+    ) -> Finding | None:
+        """Return what an answer comes to; None where it says nothing of the contact."""
+        settled = {
+            each.segment_id: each.wanted
+            for each in before.memberships
+            if each.state is MemberState.SETTLED and each.segment_id in names
+        }
+        if due.reason.is_doubt and answer.reason in _MAY_NOT_READ and not self._settings.dry_run:
+            # What was confirmed is sent again instead: the old call is over, so this one is the last.
+            self._rest(answer.reason, answer.message)
+            return Finding(due.contact, due.reason, before, differing=tuple(settled), mend=True)
+        on = self._lists_in(answer)
+        if on is None:
+            self._rest(answer.reason or "unexpected_answer", answer.message or "the answer names no lists")
+            return None
+        self._failures = 0
+        differing = tuple(
+            segment_id for segment_id, wanted in settled.items() if (names[segment_id] in on) is not wanted
+        )
+        if not differing:
+            return Finding(due.contact, due.reason, before, tuple(settled))
+        if due.tries + 1 >= _MAX_TRIES:
+            return Finding(due.contact, due.reason, before, tuple(settled), differing)
+        return Finding(
+            due.contact,
+            due.reason,
+            before,
+            tuple(settled) if due.tries else (),
+            differing,
+            mend=due.tries > 0 and not self._settings.dry_run,
+            again_at_ms=self._now_ms() + int(self._timings.again_seconds * 1000),
+            tries=due.tries + 1,
+        )
+
+    def _lists_in(self, answer: Answer) -> frozenset[str] | None:
+        """Return the names of the lists that a contact is on; None where the answer does not prove any."""
+        if answer.kind is AnswerKind.NOT_FOUND:
+            return frozenset()
+        if answer.kind is not AnswerKind.DONE or answer.contact is None:
+            return None
+        names = answer.contact.list_names
+        if names is None:
+            return frozenset() if self._has_seen_lists else None
+        self._has_seen_lists = True
+        return names
+
+    async def _put_off(self, due: DueReadBack) -> None:
+        """Read the contact later: a call or a file was on its way, Cordial did not say, or the ledger has changed."""
+        if due.due_at_ms <= self._now_ms():
+            await self._store.put_off(self._name, due, self._now_ms() + int(self._timings.again_seconds * 1000))
+
+    def _rest(self, reason: str, message: str) -> None:
+        """Ask nothing for a time that grows with each failure in a row."""
+        wait = min(_REST_LAST_SECONDS, _REST_FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        self._rest_until = time.monotonic() + wait
+        log.warning("contact.not_read", account=self._name, reason=reason, message=message, again_in_seconds=wait)
+
+    def _tell(self, due: DueReadBack, finding: Finding, names: Mapping[int, str]) -> None:
+        if not finding.differing or (finding.again_at_ms is not None and not finding.mend):
+            return
+        wanted = {each.segment_id: each.wanted for each in finding.before.memberships}
+        told = {
+            "account": self._name,
+            "user": mask(due.contact.partition(":")[2]),
+            "because": due.reason.value,
+            "missing_on": [names[each] for each in finding.differing if wanted[each]],
+            "wrongly_on": [names[each] for each in finding.differing if not wanted[each]],
+        }
+        if finding.mend:
+            log.warning("contact.mended", **told)
+        else:
+            log.error("contact.differs", tries=due.tries, **told)

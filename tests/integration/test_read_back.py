@@ -1,0 +1,176 @@
+"""What Cordial carries out late, or holds otherwise than it has confirmed, is found by reading it back, and mended (R5, R11)."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.sandbox.faults import Fault, FaultKind
+from tests.service_fixtures import ACCOUNT, CONTACT_WRITES, World, delivering, users
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+GET_CONTACT = "GET /v2/contacts/{key}"
+JANE, JOE = "jane@example.com", "joe@example.com"
+
+
+async def in_doubt(world: World) -> int:
+    return (await world.service.store.proofs.in_doubt()).get(ACCOUNT, 0)
+
+
+async def nobody_in_doubt(world: World) -> None:
+    async with asyncio.timeout(30):
+        while await in_doubt(world) or world.service.store.backlog.total:  # noqa: ASYNC110  nobody sets an event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_add_that_cordial_carries_out_after_the_removal_is_mended(tmp_path, restarted):
+    async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=2) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        world.cordial.faults.add(Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=1.5))
+        await world.deliver("Readers", [JANE])
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.deliver("Readers", remove=[JANE])
+        await world.settled()
+        assert world.members("Readers") == [JOE]
+        assert await in_doubt(world) == 1
+        if restarted:
+            await world.restart()
+        await world.until(lambda: world.members("Readers") == sorted([JANE, JOE]))
+        await nobody_in_doubt(world)
+        assert world.members("Readers") == [JOE]
+        assert {call.contact for call in world.calls(GET_CONTACT)} == {f"email:{JANE}"}
+
+
+async def test_a_removal_that_cordial_carries_out_after_the_add_is_mended(tmp_path):
+    async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=2) as world:
+        await world.deliver("Readers", [JANE])
+        await world.settled()
+        world.cordial.faults.add(Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=1.5))
+        await world.deliver("Readers", remove=[JANE])
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.deliver("Readers", [JANE])
+        await world.settled()
+        await world.until(lambda: world.members("Readers") == [])
+        await nobody_in_doubt(world)
+        assert world.members("Readers") == [JANE]
+
+
+@pytest.mark.parametrize(
+    ("fault", "doubts"),
+    [
+        (Fault(FaultKind.RESET), 1),
+        (Fault(FaultKind.APPLY_THEN_RESET), 1),
+        (Fault(FaultKind.HTML, status=504), 1),
+        (Fault(FaultKind.ANSWER, status=500), 0),
+        (Fault(FaultKind.ANSWER, status=429, headers={"Retry-After": "0"}), 0),
+    ],
+)
+async def test_a_contact_is_in_doubt_where_the_end_of_its_call_is_unknown(tmp_path, fault, doubts):
+    async with delivering(tmp_path, in_doubt_seconds=1) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        world.cordial.faults.add(fault)
+        await world.deliver("Readers", [JANE])
+        await world.settled()
+        assert await in_doubt(world) == doubts
+        await nobody_in_doubt(world)
+        assert len(world.calls(GET_CONTACT)) == doubts
+        assert world.members("Readers") == sorted([JANE, JOE])
+
+
+async def test_a_call_that_never_began_puts_nobody_in_doubt(tmp_path):
+    async with delivering(tmp_path) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        await world.restart(cordial_base_url="http://127.0.0.1:9")
+        await world.deliver("Readers", [JANE])
+        await world.until(lambda: world.service.deliverer.statuses()[ACCOUNT].seconds > 0)
+        assert await in_doubt(world) == 0
+
+
+async def test_calls_cut_by_a_stop_are_in_doubt_at_the_next_start(tmp_path):
+    async with delivering(tmp_path, in_doubt_seconds=2) as world:
+        world.grace_seconds = 0.1
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        await world.restart()
+        world.cordial.faults.add(Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=1.5))
+        await world.deliver("Readers", [JANE])
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.stop()
+        assert world.rows("SELECT contact, reason FROM read_back") == [(f"email:{JANE}", "lost_answer")]
+        assert world.rows("SELECT * FROM claimed") == []
+        await world.start()
+        await world.deliver("Readers", remove=[JANE])
+        await world.settled()
+        await world.until(lambda: world.members("Readers") == sorted([JANE, JOE]))
+        await nobody_in_doubt(world)
+        assert world.members("Readers") == [JOE]
+
+
+async def test_without_permission_to_read_what_is_wanted_is_sent_again(tmp_path):
+    async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=2) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        world.cordial.faults.add(
+            Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=1.5),
+            Fault(FaultKind.ANSWER, method="GET", endpoint="/v2/contacts/{key}", status=403, times=None),
+        )
+        await world.deliver("Readers", [JANE])
+        await world.until(lambda: len(world.cordial.faults.script) == 1)
+        await world.deliver("Readers", remove=[JANE])
+        await world.settled()
+        await world.until(lambda: world.members("Readers") == sorted([JANE, JOE]))
+        await nobody_in_doubt(world)
+        await world.until(lambda: world.members("Readers") == [JOE])
+        assert not world.service.deliverer.pauses()[ACCOUNT]
+
+
+async def test_a_reading_is_not_believed_if_the_ledger_changed_meanwhile(tmp_path):
+    async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=1) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        world.cordial.faults.add(
+            Fault(FaultKind.RESET, contact=f"email:{JANE}", method="POST"),
+            # It reads the contact only after this, so the answer is of after the change.
+            Fault(FaultKind.HANG, method="GET", endpoint="/v2/contacts/{key}", seconds=0.25),
+        )
+        await world.deliver("Readers", [JANE])
+        await world.settled()
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.deliver("Readers", remove=[JANE])
+        await nobody_in_doubt(world)
+        assert world.members("Readers") == [JOE]
+        assert len(world.calls(GET_CONTACT)) >= 2
+
+
+async def test_who_is_walked_past_is_compared_and_mended(tmp_path):
+    async with delivering(tmp_path, proof_reads_per_hour=100_000) as world:
+        await world.deliver("Readers", users(8))
+        await world.settled()
+        writes = len(world.calls(*CONTACT_WRITES))
+        readers = world.cordial.state.lists_by_name["Readers"]
+        with capture_logs() as lines:
+            readers.members.pop(world.cordial.state.find("email", users(8)[3]).cid)
+            await world.until(lambda: world.members("Readers") == sorted(users(8)))
+        mended = [line for line in lines if line["event"] == "contact.mended"]
+        assert [(line["missing_on"], line["wrongly_on"]) for line in mended] == [(["Readers"], [])]
+        assert users(8)[3] not in str(lines)
+        await world.settled()
+        assert len(world.calls(*CONTACT_WRITES)) == writes + 1
+
+
+async def test_the_walk_goes_on_where_it_stopped(tmp_path):
+    async with delivering(tmp_path, proof_reads_per_hour=1) as world:
+        await world.deliver("Readers", users(5))
+        await world.settled()
+        for number in range(6):
+            await world.until(lambda: len(world.calls(GET_CONTACT)) > number)  # noqa: B023  awaited at once
+            await world.restart()
+        read = [call.contact for call in world.calls(GET_CONTACT)]
+        in_order = [f"email:{user}" for user in sorted(users(5))]
+        start = in_order.index(read[0])
+        assert read[:6] == [in_order[(start + number) % 5] for number in range(6)]
