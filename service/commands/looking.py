@@ -118,6 +118,8 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     headings = ("ID", "LIST", "ACCOUNT", "STATE", "WANTED", "ON LIST", "TO SEND", "FAILED", "COUNTED")
     _show(headings, cells, "No list yet: no delivery has come.")
     for row in rows:
+        if row["read_back"]:
+            say(f"{row['list_name']}: {row['proof']}")
         if row["reason"]:
             say(f"{row['list_name'] or row['segment_name']}: {row['reason']}")
     return 0

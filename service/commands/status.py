@@ -138,7 +138,8 @@ def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> l
 
 
 def _account_words(account: AccountProgress) -> str:
-    return f"{account.state}, {account.reason}" if account.reason else account.state
+    words = f"{account.state}, {account.reason}" if account.reason else account.state
+    return f"{words}; {account.in_doubt:,} contacts in doubt, to be read back" if account.in_doubt else words
 
 
 def _import_words(running: ImportProgress) -> str:

@@ -1,10 +1,14 @@
 """Reading contacts back from Cordial, and what a number of readings proves. Pure, no I/O."""
 
+import math
 from enum import StrEnum
 
 import msgspec
 
 from service.model.changes import MemberState
+
+# One minus the confidence.
+_DOUBT = 0.05
 
 
 class ReadBackReason(StrEnum):
@@ -69,3 +73,50 @@ class Finding(msgspec.Struct, frozen=True):
     mend: bool = False
     again_at_ms: int | None = None
     tries: int = 0
+
+
+def differ_at_most(read: int, differ: int, of: int) -> float | None:
+    """Return what share of `of` members differs at most, with 95 % confidence, where `differ` of `read` did.
+
+    The members read are taken for a random choice without repetition, so this is the exact bound of the hypergeometric
+    distribution: the largest number of differing members with which so few would turn up in one of twenty choices. None
+    where nobody was read.
+    """
+    if read <= 0 or of <= 0:
+        return None
+    read, differ = min(read, of), min(differ, read, of)
+    least, most = differ, of - (read - differ)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if _chance_of_so_few(middle, read, differ, of) > _DOUBT:
+            least = middle
+        else:
+            most = middle - 1
+    return least / of
+
+
+def _chance_of_so_few(differing: int, read: int, found: int, of: int) -> float:
+    """Return how likely at most `found` of `read` members differ, if `differing` of all do."""
+    every = _log_choices(of, read)
+    chances = (
+        math.exp(_log_choices(differing, number) + _log_choices(of - differing, read - number) - every)
+        for number in range(max(0, read - (of - differing)), min(found, differing) + 1)
+    )
+    return math.fsum(chances)
+
+
+def _log_choices(number: int, chosen: int) -> float:
+    return math.lgamma(number + 1) - math.lgamma(chosen + 1) - math.lgamma(number - chosen + 1)
+
+
+def proof_in_words(read: int, differ: int, of: int) -> str:
+    """Say what a day's readings prove of `of` members; the share is rounded up."""
+    bound = differ_at_most(read, differ, of)
+    if bound is None:
+        return "no member read back in the last day"
+    share = math.ceil(round(bound * 10_000, 6)) / 100
+    verb = "differs" if differ == 1 else "differ"
+    return (
+        f"{min(read, of):,} of {of:,} members read back in the last day, {differ:,} {verb}: "
+        f"with 95 % confidence at most {share:.2f} % do"
+    )

@@ -134,6 +134,8 @@ class SegmentView(msgspec.Struct, frozen=True):
     `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing` says it
     in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's
     own count.
+    `read_back`: the members wanted on the list that were read back from Cordial in the last day; `read_back_differ`: those
+    of them that Cordial did not have there.
     """
 
     id: int
@@ -155,6 +157,8 @@ class SegmentView(msgspec.Struct, frozen=True):
     counted: Count | None
     counted_at: datetime | None
     created_at: datetime
+    read_back: Count
+    read_back_differ: Count
 
 
 class OwedView(msgspec.Struct, frozen=True):
@@ -203,7 +207,11 @@ class FailureGroupView(msgspec.Struct, frozen=True):
 
 
 class RecordedAccount(msgspec.Struct, frozen=True):
-    """An account as the store has it, with the sums over its lists; `sendable` is pending and on lists that are ready."""
+    """An account as the store has it, with the sums over its lists; `sendable` is pending and on lists that are ready.
+
+    `in_doubt`: contacts for which Cordial may still carry out a call whose answer never came. `wanted`, `read_back` and
+    `read_back_differ` as with a list.
+    """
 
     name: str
     paused_by_operator: bool
@@ -215,6 +223,10 @@ class RecordedAccount(msgspec.Struct, frozen=True):
     waiting: Count
     failed: Count
     sendable: Count
+    in_doubt: Count
+    wanted: Count
+    read_back: Count
+    read_back_differ: Count
 
 
 class RejectedUser(msgspec.Struct, frozen=True):
@@ -327,7 +339,9 @@ class AccountFigures(msgspec.Struct, frozen=True):
 
     `oldest_open_ms`: when the first page came of the oldest sync that is not settled, as Unix time in milliseconds; None
     when every sync is. `dead`: changes given up. `lists`: how many segments have a list in each state. `travelling`: the
-    contacts of an import under way whose changes are neither settled nor left to single calls yet.
+    contacts of an import under way whose changes are neither settled nor left to single calls yet. `in_doubt`: contacts for
+    which Cordial may still carry out a call whose answer never came. `read_back` members were read back from Cordial in the
+    last day, `read_back_differ` of them differed.
     """
 
     account: str
@@ -335,6 +349,9 @@ class AccountFigures(msgspec.Struct, frozen=True):
     dead: int
     lists: dict[str, int]
     travelling: int
+    in_doubt: int
+    read_back: int
+    read_back_differ: int
 
 
 class ListFate(StrEnum):

@@ -36,6 +36,7 @@ async def test_an_add_that_cordial_carries_out_after_the_removal_is_mended(tmp_p
         await world.settled()
         assert world.members("Readers") == [JOE]
         assert await in_doubt(world) == 1
+        assert [account.in_doubt for account in await world.service.reader.accounts()] == [1]
         if restarted:
             await world.restart()
         await world.until(lambda: world.members("Readers") == sorted([JANE, JOE]))
@@ -161,6 +162,10 @@ async def test_who_is_walked_past_is_compared_and_mended(tmp_path):
         assert users(8)[3] not in str(lines)
         await world.settled()
         assert len(world.calls(*CONTACT_WRITES)) == writes + 1
+        async with asyncio.timeout(30):
+            while (found := await world.service.reader.segment(1)) is None or found.read_back < 8:
+                await asyncio.sleep(0.01)
+        assert (found.read_back, found.read_back_differ) == (8, 1)
 
 
 async def test_the_walk_goes_on_where_it_stopped(tmp_path):

@@ -10,6 +10,7 @@ from service.model.accounts import AccountState, AccountStatus
 from service.model.changes import MemberState
 from service.model.imports import ImportsStatus, Journey, ListTravel, Rest
 from service.model.lists import ListState, is_looked_for
+from service.model.proof import differ_at_most, proof_in_words
 from service.model.views import (
     AuditView,
     Count,
@@ -28,11 +29,14 @@ class ListDocument(SegmentView, frozen=True):
     """A segment and its list.
 
     `differs` tells whether Cordial's count is another one than `on_list`; null while that cannot be said, because it was
-    never counted or changes are under way. `import_state`: its changes wait to travel as a file, or are sending in an
+    never counted or changes are under way. `differ_at_most`: the share of the members that differs at most, with 95 %
+    confidence, by those read back; null where none was. `proof` says the same in words. `import_state`: its changes wait to travel as a file, or are sending in an
     import; null while single calls send them. `what_to_do` is advice for the operator, empty if there is nothing to do.
     """
 
     differs: bool | None
+    differ_at_most: float | None
+    proof: str
     import_state: ListTravel | None
     what_to_do: str
 
@@ -57,6 +61,9 @@ class AccountDocument(msgspec.Struct, frozen=True):
     all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent or no pace shows.
     `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
     `imports_rest`: until when no import is tried, and why the last one came to nothing; null while nothing keeps them off.
+    `in_doubt`: contacts for which Cordial may still carry out a call whose answer never came; they are read back, and set
+    right. `read_back` of the `wanted` members of all its lists were read back from Cordial in the last day, and `proof` says
+    what that proves.
     `waits_for_trial`: files are set up (`public_url`), but not used before `heap-cordial trial` has shown that they subscribe
     nobody.
     """
@@ -78,6 +85,12 @@ class AccountDocument(msgspec.Struct, frozen=True):
     pending: Count
     waiting: Count
     failed: Count
+    in_doubt: Count
+    wanted: Count
+    read_back: Count
+    read_back_differ: Count
+    differ_at_most: float | None
+    proof: str
 
 
 class HeapWord(msgspec.Struct, frozen=True):
@@ -192,6 +205,8 @@ def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) ->
     return ListDocument(
         **known,
         differs=differs,
+        differ_at_most=differ_at_most(segment.read_back, segment.read_back_differ, segment.wanted),
+        proof=proof_in_words(segment.read_back, segment.read_back_differ, segment.wanted),
         import_state=import_state(segment, imports),
         what_to_do=_advice(segment, differs),
     )
@@ -237,6 +252,12 @@ def account_document(
         pending=account.pending,
         waiting=account.waiting,
         failed=account.failed,
+        in_doubt=account.in_doubt,
+        wanted=account.wanted,
+        read_back=account.read_back,
+        read_back_differ=account.read_back_differ,
+        differ_at_most=differ_at_most(account.read_back, account.read_back_differ, account.wanted),
+        proof=proof_in_words(account.read_back, account.read_back_differ, account.wanted),
     )
 
 

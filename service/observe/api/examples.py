@@ -26,6 +26,12 @@ ACCOUNT: dict[str, Any] = {
     "pending": 0,
     "waiting": 0,
     "failed": 1,
+    "in_doubt": 0,
+    "wanted": 3,
+    "read_back": 2,
+    "read_back_differ": 0,
+    "differ_at_most": 0.3333333333333333,
+    "proof": "2 of 3 members read back in the last day, 0 differ: with 95 % confidence at most 33.34 % do",
 }
 CONDITION: dict[str, Any] = {
     "id": "account_paused",
@@ -59,7 +65,11 @@ LIST: dict[str, Any] = {
     "counted": 2,
     "counted_at": "2026-03-02T09:14:06Z",
     "created_at": "2026-03-02T09:14:01Z",
+    "read_back": 2,
+    "read_back_differ": 0,
     "differs": False,
+    "differ_at_most": 0.3333333333333333,
+    "proof": "2 of 3 members read back in the last day, 0 differ: with 95 % confidence at most 33.34 % do",
     "import_state": None,
     "what_to_do": "Look at the list's failures, put right what they name, then retry them.",
 }

@@ -53,6 +53,7 @@ function makeRow(list) {
     { className: "whole" },
     element("strong", { text: list.list_name || list.segment_name }),
     element("div", { className: "hint", text: `${list.account} · segment “${list.segment_name}”` }),
+    list.read_back ? element("div", { className: "hint wrap", text: list.proof }) : null,
     list.reason ? element("div", { className: "hint wrap", text: list.reason }) : null,
   );
   const number = (label, value) =>

@@ -111,6 +111,14 @@ def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:
     )
     dead = {each.account: each.dead for each in figures}
     yield _gauge("dead_letters", "Changes given up until someone retries them.", "account", dead)
+    in_doubt = {each.account: each.in_doubt for each in figures}
+    yield _gauge(
+        "contacts_in_doubt", "Contacts with a call whose end is unknown, not read back yet.", "account", in_doubt
+    )
+    read_back = {each.account: each.read_back for each in figures}
+    yield _gauge("members_read_back", "Members read back from Cordial in the last day.", "account", read_back)
+    differ = {each.account: each.read_back_differ for each in figures}
+    yield _gauge("members_differed", "Of these, those that Cordial had otherwise.", "account", differ)
     lists = GaugeMetricFamily(
         "heap_cordial_lists",
         "Segments by the state of their list; a held one waits for an operator.",

@@ -67,7 +67,17 @@ def _read(connection: sqlite3.Connection) -> list[AccountFigures]:
         dead[account_id] += dead_letters
         lists[account_id][state] = number
     travelling = dict(connection.execute(_SQL["travelling"]).fetchall())
+    in_doubt = dict(connection.execute(_SQL["in_doubt"]).fetchall())
+    read_back = {account_id: counts for account_id, *counts in connection.execute(_SQL["read_back"])}
     return [
-        AccountFigures(name, oldest.get(account_id), dead[account_id], lists[account_id], travelling.get(account_id, 0))
+        AccountFigures(
+            name,
+            oldest.get(account_id),
+            dead[account_id],
+            lists[account_id],
+            travelling.get(account_id, 0),
+            in_doubt.get(account_id, 0),
+            *read_back.get(account_id, (0, 0)),
+        )
         for account_id, name in connection.execute(_SQL["accounts"])
     ]

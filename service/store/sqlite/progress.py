@@ -16,7 +16,7 @@ _MOST_FAILURE_GROUPS = 50
 
 
 class AccountProgress(msgspec.Struct, frozen=True):
-    """An account and what its sending was last known to be doing."""
+    """An account and what its sending was last known to be doing; `in_doubt` contacts are still to be read back."""
 
     id: int
     name: str
@@ -24,6 +24,7 @@ class AccountProgress(msgspec.Struct, frozen=True):
     reason: str
     since_ms: int
     next_call_at_ms: int
+    in_doubt: int
 
 
 class SyncProgress(msgspec.Struct, frozen=True):

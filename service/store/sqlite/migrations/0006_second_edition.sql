@@ -168,7 +168,10 @@ CREATE TABLE member_read (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX member_read_at ON member_read (at_ms);
-CREATE INDEX member_read_of_segment ON member_read (segment_id, wanted, differed);
+CREATE INDEX member_read_of_segment ON member_read (segment_id, wanted, differed, at_ms);
+
+-- Old rows go only when new ones come.
+CREATE VIEW day_read AS SELECT * FROM member_read WHERE at_ms > (unixepoch() - 86400) * 1000;
 
 -- The contact that the walk through the ledger has come to.
 ALTER TABLE account ADD COLUMN walked_to TEXT NOT NULL DEFAULT '';

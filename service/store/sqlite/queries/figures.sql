@@ -12,5 +12,11 @@ SELECT account_id, list_state, count(*), sum(dead) FROM segment GROUP BY account
 -- name: accounts
 SELECT id, name FROM account;
 
+-- name: in_doubt
+SELECT account_id, count(*) FROM read_back WHERE reason IN ('lost_answer', 'crash') GROUP BY account_id;
+
+-- name: read_back
+SELECT account_id, count(*), sum(differed) FROM day_read GROUP BY account_id;
+
 -- name: travelling
 SELECT account_id, contacts - settled - released FROM bulk_import WHERE state <> 'ended';

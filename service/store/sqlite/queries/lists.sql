@@ -2,7 +2,9 @@
 INSERT INTO account (name) VALUES (:name) ON CONFLICT DO NOTHING;
 
 -- name: accounts
-SELECT id, name, state, state_reason, state_since_ms, next_call_at_ms FROM account ORDER BY name;
+SELECT id, name, state, state_reason, state_since_ms, next_call_at_ms,
+    (SELECT count(*) FROM read_back WHERE account_id = account.id AND reason IN ('lost_answer', 'crash')) AS in_doubt
+FROM account ORDER BY name;
 
 -- name: next_calls
 SELECT name, next_call_at_ms FROM account WHERE state = 'slowed';

@@ -56,7 +56,9 @@ UPDATE account SET walked_to = :contact WHERE id = :account_id;
 -- name: note_read
 INSERT INTO member_read (account_id, contact, segment_id, wanted, differed, at_ms)
 VALUES (:account_id, :contact, :segment_id, :wanted, :differed, :now_ms)
-ON CONFLICT DO UPDATE SET wanted = excluded.wanted, differed = excluded.differed, at_ms = excluded.at_ms;
+-- Who was mended and is right now has differed all the same.
+ON CONFLICT DO UPDATE SET
+    wanted = excluded.wanted, differed = max(differed, excluded.differed), at_ms = excluded.at_ms;
 
 -- name: forget_reads
 DELETE FROM member_read WHERE at_ms < :before_ms;

@@ -46,7 +46,10 @@ WITH shown AS (
         segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
-SELECT * FROM shown
+SELECT shown.*,
+    (SELECT count(*) FROM day_read WHERE segment_id = shown.id AND wanted = 1) AS read_back,
+    (SELECT count(*) FROM day_read WHERE segment_id = shown.id AND wanted = 1 AND differed = 1) AS read_back_differ
+FROM shown
 WHERE id BETWEEN :first AND :last
     AND
     (:account IS NULL OR account = :account)
@@ -212,7 +215,15 @@ SELECT account.name, account.paused_by_operator, account.state, account.state_re
     nullif(account.state_since_ms, 0) AS state_since,
     count(segment.id) AS lists, coalesce(sum(segment.pending), 0) AS pending,
     coalesce(sum(segment.waiting), 0) AS waiting, coalesce(sum(segment.dead), 0) AS failed,
-    coalesce(sum(segment.pending) FILTER (WHERE segment.list_state = 'ready'), 0) AS sendable
+    coalesce(sum(segment.pending) FILTER (WHERE segment.list_state = 'ready'), 0) AS sendable,
+    (
+        SELECT count(*) FROM read_back WHERE account_id = account.id AND reason IN ('lost_answer', 'crash')
+    ) AS in_doubt,
+    coalesce(sum(segment.members), 0) AS wanted,
+    coalesce(sum((SELECT count(*) FROM day_read WHERE segment_id = segment.id AND wanted = 1)), 0) AS read_back,
+    coalesce(
+        sum((SELECT count(*) FROM day_read WHERE segment_id = segment.id AND wanted = 1 AND differed = 1)), 0
+    ) AS read_back_differ
 FROM account LEFT JOIN segment ON segment.account_id = account.id
 GROUP BY account.id
 ORDER BY account.name;
