@@ -163,7 +163,7 @@ async def test_who_is_walked_past_is_compared_and_mended(tmp_path):
         await world.settled()
         assert len(world.calls(*CONTACT_WRITES)) == writes + 1
         async with asyncio.timeout(30):
-            while (found := await world.service.reader.segment(1)) is None or found.read_back < 8:
+            while (found := await world.service.reader.segment(1)) is None or found.read_back < 8:  # noqa: ASYNC110  nobody sets an event
                 await asyncio.sleep(0.01)
         assert (found.read_back, found.read_back_differ) == (8, 1)
 
@@ -179,3 +179,19 @@ async def test_the_walk_goes_on_where_it_stopped(tmp_path):
         in_order = [f"email:{user}" for user in sorted(users(5))]
         start = in_order.index(read[0])
         assert read[:6] == [in_order[(start + number) % 5] for number in range(6)]
+
+
+async def test_an_erasure_is_over_only_when_no_late_call_can_undo_it(tmp_path):
+    async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=2) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        world.cordial.faults.add(Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=1.5))
+        await world.deliver("Readers", [JANE])
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.settled()
+        await world.forget(JANE)
+        await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+        assert world.members("Readers") == [JOE]
+        assert world.rows("SELECT contact FROM member") == [(f"email:{JOE}",)]
+        assert world.rows("SELECT contact FROM read_back") == []
+        assert world.rows("SELECT 1 FROM claimed WHERE contacts LIKE '%jane%'") == []

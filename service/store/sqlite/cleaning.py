@@ -84,7 +84,7 @@ def clean_failures(connection: sqlite3.Connection, named: Named, after: int) -> 
 
 def clean_remarks(connection: sqlite3.Connection, named: Named) -> None:
     """Blank what names the user among the few remarks about accounts, lists, imports and people's actions."""
-    for statement in ("blank_import_position", "blank_walk", "forget_read_back", "forget_member_read"):
+    for statement in ("blank_import_position", "blank_walk", "blank_claimed", "forget_read_back", "forget_member_read"):
         connection.execute(_SQL[statement], named._asdict())
     if len(named.user) >= _SHORTEST_IN_TEXT:
         for statement in ("blank_account", "blank_lists", "blank_imports", "blank_audit"):
@@ -94,6 +94,11 @@ def clean_remarks(connection: sqlite3.Connection, named: Named) -> None:
 def is_in_use(connection: sqlite3.Connection, named: Named) -> bool:
     """Tell whether an import or a drain under way still needs the contact."""
     return bool(connection.execute(_SQL["is_in_use"], named._asdict()).fetchone()[0])
+
+
+def is_in_doubt(connection: sqlite3.Connection, named: Named) -> bool:
+    """Tell whether Cordial may still carry out a call for the contact."""
+    return bool(connection.execute(_SQL["is_in_doubt"], named._asdict()).fetchone()[0])
 
 
 def _pieces(connection: sqlite3.Connection, named: Named, after: int) -> tuple[list[tuple[int, bool]], int]:

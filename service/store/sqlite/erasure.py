@@ -216,5 +216,10 @@ def _key(named: Named, membership: _Membership) -> Key:
 def _may_finish(connection: sqlite3.Connection, erasure: _Open) -> bool:
     if cleaning.is_in_use(connection, erasure.named):
         return False
+    if erasure.keep_on_lists:
+        return True
     left = _memberships(connection, erasure.named)
-    return bool(erasure.keep_on_lists) or not any(each.wanted or each.state is not MemberState.SETTLED for each in left)
+    return not (
+        any(each.wanted or each.state is not MemberState.SETTLED for each in left)
+        or cleaning.is_in_doubt(connection, erasure.named)
+    )

@@ -24,20 +24,18 @@ JOIN segment ON segment.id = member.segment_id
 WHERE member.account_id = :account_id AND member.contact = :contact;
 
 -- name: is_in_use
--- By an import under way, or as the place that a drain or an import has come to; or a call for it may be on its way, which
--- would bring it back.
+-- By an import under way, or as the place that a drain or an import has come to.
 SELECT EXISTS (SELECT 1 FROM import_change WHERE account_id = :account_id AND contact = :contact)
     OR EXISTS (SELECT 1 FROM import_part WHERE :contact IN (after_contact, last_contact))
     OR EXISTS (SELECT 1 FROM bulk_import WHERE state <> 'ended' AND gathered_to = :contact)
-    OR EXISTS (SELECT 1 FROM fold_position WHERE drained_to = :contact)
-    OR EXISTS (
-        SELECT 1 FROM read_back
-        WHERE account_id = :account_id AND contact = :contact AND reason IN ('lost_answer', 'crash')
-    )
-    OR EXISTS (
-        SELECT 1 FROM claimed CROSS JOIN json_each(claimed.contacts) AS entry
-        WHERE claimed.account_id = :account_id AND entry.value = :contact
-    );
+    OR EXISTS (SELECT 1 FROM fold_position WHERE drained_to = :contact);
+
+-- name: is_in_doubt
+-- A call for it may be on its way, which would put it back on a list.
+SELECT EXISTS (
+    SELECT 1 FROM read_back
+    WHERE account_id = :account_id AND contact = :contact AND reason IN ('lost_answer', 'crash')
+);
 
 -- name: pieces
 -- The next pieces of the account: whether they are in the ledger, or only to be sent; and whether they name the contact.
@@ -100,6 +98,13 @@ WHERE account_id = :account_id
 
 -- name: forget_read_back
 DELETE FROM read_back WHERE account_id = :account_id AND contact = :contact;
+
+-- name: blank_claimed
+UPDATE claimed SET contacts = (
+    SELECT json_group_array(entry.value) FROM json_each(claimed.contacts) AS entry WHERE entry.value <> :contact
+)
+WHERE account_id = :account_id
+    AND EXISTS (SELECT 1 FROM json_each(claimed.contacts) AS entry WHERE entry.value = :contact);
 
 -- name: forget_member_read
 DELETE FROM member_read WHERE account_id = :account_id AND contact = :contact;
