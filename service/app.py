@@ -20,8 +20,8 @@ from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
 from service.deliver.line import PAUSED_BY_OPERATOR
-from service.errors import STATUS_OF, ConfigurationError, ErrorCode
 from service.deliver.proof import read_back
+from service.errors import STATUS_OF, ConfigurationError, ErrorCode
 from service.log import configure as configure_log
 from service.log import lost_lines
 from service.model.accounts import AccountState
