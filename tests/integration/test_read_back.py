@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -73,7 +74,7 @@ async def test_a_contact_is_in_doubt_where_the_end_of_its_call_is_unknown(tmp_pa
     async with delivering(tmp_path, in_doubt_seconds=1) as world:
         await world.deliver("Readers", [JOE])
         await world.settled()
-        world.cordial.faults.add(fault)
+        world.cordial.faults.add(msgspec.structs.replace(fault, contact=f"email:{JANE}", method="POST"))
         await world.deliver("Readers", [JANE])
         await world.settled()
         assert await in_doubt(world) == doubts

@@ -15,7 +15,8 @@ evidence: it was not there right before, it is exactly as it was asked for, nobo
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 import structlog
@@ -87,6 +88,7 @@ class ListKeeper:
         self._of_other_accounts: list[Segment] = []
         # What may be written to, by the names seen last.
         self._names: dict[int, str] = {}
+        self._kept: Counter[int] = Counter()
         self._seen_at = float("-inf")
         # Grows when what was seen so far is not to be relied on any more.
         self._distrusted = 0
@@ -121,9 +123,18 @@ class ListKeeper:
 
         A list that owes nothing is seen again before the next change of it is written: in between, anything may happen to it.
         """
-        for segment_id in self._names.keys() - segment_ids:
+        for segment_id in self._names.keys() - segment_ids - self._kept.keys():
             del self._names[segment_id]
         return self._usable(segment_ids)
+
+    @contextlib.contextmanager
+    def keeping(self, segment_ids: Collection[int]) -> Iterator[None]:
+        """Go on knowing these segments' lists until the block ends, though they owe nothing."""
+        self._kept.update(segment_ids)
+        try:
+            yield
+        finally:
+            self._kept -= Counter(segment_ids)
 
     def _usable(self, segment_ids: Iterable[int]) -> list[int]:
         found: list[int] = []

@@ -7,8 +7,9 @@ goes wrong with it keeps no change waiting.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -36,6 +37,7 @@ _HOUR_SECONDS = 3_600.0
 _MAX_TRIES = 6
 _REST_FIRST_SECONDS = 5.0
 _REST_LAST_SECONDS = 600.0
+_NAMES_SECONDS = 10.0
 # The key may not read contacts.
 _MAY_NOT_READ = frozenset({"unauthorized", "forbidden"})
 
@@ -131,13 +133,25 @@ class ReadBack:
             if not before.memberships:
                 await self._store.conclude(self._name, Finding(due.contact, due.reason, before), due.due_at_ms)
                 return
-            names = dict(self._lists.ready_names())
-            answer = await self._line.ask(requests.get_contact(due.contact))
-            finding = self._judge(due, before, names, answer)
+            segment_ids = [each.segment_id for each in before.memberships]
+            with self._lists.keeping(segment_ids):
+                names = await self._names(segment_ids)
+                answer = await self._line.ask(requests.get_contact(due.contact)) if names else None
+                if not self._lists.are_current(names) and names != await self._names(segment_ids):
+                    # A list was renamed meanwhile.
+                    answer = None
+            finding = None if answer is None else self._judge(due, before, names, answer)
             if finding is None or not await self._store.conclude(self._name, finding, due.due_at_ms):
                 await self._put_off(due)
                 return
         self._tell(due, finding, names)
+
+    async def _names(self, segment_ids: Collection[int]) -> Mapping[int, str]:
+        """Return the names of these segments' lists, as Cordial has them now; those that cannot be told are left out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NAMES_SECONDS):
+                return dict(await self._lists.seen(segment_ids))
+        return {}
 
     def _judge(
         self, due: DueReadBack, before: LedgerContact, names: Mapping[int, str], answer: Answer
