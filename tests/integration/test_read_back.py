@@ -156,7 +156,9 @@ async def test_who_is_walked_past_is_compared_and_mended(tmp_path):
         writes = len(world.calls(*CONTACT_WRITES))
         readers = world.cordial.state.lists_by_name["Readers"]
         with capture_logs() as lines:
-            readers.members.pop(world.cordial.state.find("email", users(8)[3]).cid)
+            contact = world.cordial.state.find("email", users(8)[3])
+            assert contact is not None
+            readers.members.pop(contact.cid)
             await world.until(lambda: world.members("Readers") == sorted(users(8)))
         mended = [line for line in lines if line["event"] == "contact.mended"]
         assert [(line["missing_on"], line["wrongly_on"]) for line in mended] == [(["Readers"], [])]
