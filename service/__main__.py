@@ -35,6 +35,7 @@ _MODULE_OF = {
     "approve": "service.commands.steering",
     "backup": "service.commands.backup",
     "restore": "service.commands.backup",
+    "trial": "service.commands.trial",
     "forget": "service.commands.forgetting",
     "completion": "service.commands.completion",
 }

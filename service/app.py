@@ -297,7 +297,9 @@ def make_application(service: Service) -> web.Application:
     app = web.Application(middlewares=[error_middleware, service.webhook.note_misdirected])
     service.api.add_to(app)
     receive_routes.add_routes(app, service.webhook)
-    import_files.add_routes(app, ImportFiles(service.store.imports, service.deliverer.importer))
+    import_files.add_routes(
+        app, ImportFiles(service.store.imports, service.deliverer.importer, service.deliverer.small_files)
+    )
     health.add_routes(app, service.conditions.current, lambda: service.is_stopping)
     metrics_routes.add_routes(
         app,

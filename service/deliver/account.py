@@ -1,16 +1,19 @@
 """One account's parts of the stage that delivers, wired together."""
 
+import asyncio
 import contextlib
 from collections.abc import Collection
 
 import aiohttp
 
+from service import supervision
 from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, settler
 from service.deliver.cordial.answers import MAX_WAIT_SECONDS
 from service.deliver.cordial.client import CordialClient
+from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
@@ -19,8 +22,10 @@ from service.deliver.proof.doubts import Doubts
 from service.deliver.proof.read_back import ReadBack, Timings
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.rate.limiter import make_limiter
-from service.errors import StoreFaultError, StoreUnavailableError
+from service.deliver.trial import Subjects, Trial
+from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
+from service.model.trial import TrialProgress, TrialState
 from service.store.port import Store
 from service.supervision import Supervisor
 
@@ -42,6 +47,7 @@ class SendingAccount:
         observer: CallObserver,
         import_observer: ImportObserver,
         proof_timings: Timings,
+        small_files: SmallFiles,
     ) -> None:
         limiter = make_limiter(settings.requests_per_second)
         api_key = CachedSecret(settings.cordial_api_key)
@@ -100,6 +106,9 @@ class SendingAccount:
             now_ms=clock.now_ms,
             timings=proof_timings,
         )
+        self._small_files = small_files
+        self._trial: Trial | None = None
+        self._trial_task: asyncio.Task[None] | None = None
         self._recorded: AccountStatus | None = None
         self._next_call_at_ms = 0
 
@@ -123,11 +132,35 @@ class SendingAccount:
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
         self.line.close()
+        await supervision.stop(self._trial_task)
         await self.importer.stop()
         await self.lists.stop()
         await self.verifier.stop()
         await self.read_back.stop()
         await self.pool.stop(grace_seconds)
+
+    async def begin_trial(self, subjects: Subjects) -> None:
+        """Begin a trial of the account; its end is told by `trial_progress`. Raises `ServiceError` CONFLICT."""
+        if self.settings.dry_run:
+            raise ServiceError(ErrorCode.CONFLICT, "the account is in a dry run, which writes nothing; a trial writes")
+        status = self.line.status()
+        if status.state is AccountState.PAUSED:
+            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {status.reason}")
+        if self._trial is not None and self._trial.progress.state is TrialState.RUNNING:
+            raise ServiceError(ErrorCode.CONFLICT, "a trial of this account is under way")
+        contacts = [f"email:{address}" for address in subjects.addresses]
+        if await self._store.trials.members_among(self.name, contacts):
+            raise ServiceError(
+                ErrorCode.CONFLICT,
+                "one of these contacts is or was in a segment; name contacts that Heap does not send",
+            )
+        self._trial = Trial(self.settings, subjects, self._store.trials, self.line, self._small_files)
+        # It ends by itself.
+        self._trial_task = self._supervisor.start(f"{self.name} trial", self._trial.run(), may_end=lambda: True)
+
+    def trial_progress(self) -> TrialProgress | None:
+        """Return how far the last trial of this run of the service is, None if there was none."""
+        return self._trial.progress if self._trial is not None else None
 
     async def record_state(self) -> None:
         """Write into the store what the sending does, if that is news."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -12,14 +12,17 @@ from service.config.settings import AccountSettings, StoreSettings
 from service.deliver import previewing, settler
 from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
+from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.observing import NOT_OBSERVED, Observer
 from service.deliver.proof import read_back
+from service.deliver.trial import Subjects
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
 from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
+from service.model.trial import TrialPoint, TrialProgress, TrialResult
 from service.model.views import Preview
 from service.store.port import Store
 from service.supervision import Supervisor
@@ -54,6 +57,7 @@ class Deliverer:
         self._observer = observer
         self._proof_timings = proof_timings or read_back.Timings()
         self._session = client.make_session()
+        self.small_files = SmallFiles()
         self._settler = settler.Settler(
             store.settle,
             batch_results=store_settings.settle_batch_results,
@@ -149,6 +153,7 @@ class Deliverer:
             observer=self._observer.for_account(settings.name),
             import_observer=self._observer.for_imports(settings.name),
             proof_timings=self._proof_timings,
+            small_files=self.small_files,
         )
 
     async def _recorded_hold_seconds(self, name: str) -> float:
@@ -220,6 +225,19 @@ class Deliverer:
             if ended is not None:
                 return ended
         raise ServiceError(ErrorCode.NOT_FOUND, "there is no import with this id, or it is over")
+
+    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str) -> None:
+        """Begin a trial of an account with these addresses. Raises `ServiceError`: NOT_FOUND, CONFLICT."""
+        await self._account(account).begin_trial(Subjects(contacts, subscribed))
+
+    async def trial(self, account: str) -> tuple[TrialProgress | None, Sequence[TrialResult]]:
+        """Return how far the last trial of this run of the service is, and all that trials have shown so far.
+
+        Raises `ServiceError` NOT_FOUND.
+        """
+        found = self._account(account)
+        results = await self._store.trials.results(account, found.settings.cordial_base_url)
+        return found.trial_progress(), [results[point] for point in TrialPoint if point in results]
 
     async def approve_list(self, account: str, segment_id: int, actor: str) -> bool:
         """Record a person's yes to what a segment is held for; return whether it was. Raises `ServiceError` NOT_FOUND."""

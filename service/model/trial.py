@@ -3,26 +3,28 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 
 class TrialPoint(StrEnum):
-    """What a trial tries. `docs/trial.md` says how, and what to do where Cordial behaves otherwise than documented."""
+    """What a trial tries, in the order in which it is shown."""
 
     PERMISSIONS = "permissions"
+    CALL_CREATES = "call_creates"
+    FILE_UPDATES = "file_updates"
+    FILE_CREATES = "file_creates"
+    JOB_WAIT = "job_wait"
     UNKNOWN_CONTACT = "unknown_contact"
     UNKNOWN_LIST = "unknown_list"
     ODD_CHARACTERS = "odd_characters"
     TWO_LISTS = "two_lists"
-    LIMITS_TOLD = "limits_told"
-    LIST_NAME_UNDERSCORE = "list_name_underscore"
-    LIST_NAME_LENGTH = "list_name_length"
     READ_AFTER_WRITE = "read_after_write"
     RENAMED_LIST = "renamed_list"
-    FILE_UPDATES = "file_updates"
-    FILE_CREATES = "file_creates"
-    JOB_WAIT = "job_wait"
+    LIST_NAME_UNDERSCORE = "list_name_underscore"
+    LIST_NAME_LENGTH = "list_name_length"
+    LIMITS_TOLD = "limits_told"
 
 
 class TrialOutcome(StrEnum):
@@ -40,6 +42,97 @@ class TrialResult(msgspec.Struct, frozen=True):
     outcome: TrialOutcome
     detail: str
     at: datetime
+
+
+class PointText(NamedTuple):
+    """What Cordial's documents lead us to expect at a point, and what to do where Cordial does otherwise."""
+
+    documented: str
+    what_to_do: str
+
+
+_SEND_US = "Send us the lines below."
+
+POINT_TEXTS: Mapping[TrialPoint, PointText] = {
+    TrialPoint.PERMISSIONS: PointText(
+        "The key may use every endpoint that the service uses.",
+        "Give the key the permissions named here, in Cordial under Administration > API keys, then try again.",
+    ),
+    TrialPoint.CALL_CREATES: PointText(
+        "A contact that a call creates is subscribed to nothing.",
+        f"Set create_contacts = false. {_SEND_US}",
+    ),
+    TrialPoint.FILE_UPDATES: PointText(
+        "A file with updateOnly sets memberships, creates nobody and leaves every subscription alone.",
+        f"The service uses no files. Do not set bulk_untested. {_SEND_US}",
+    ),
+    TrialPoint.FILE_CREATES: PointText(
+        'A file with insertOnly and the status "none" creates contacts that are subscribed to nothing, and touches no other.',
+        f"The service uses no files; with create_contacts = false it needs no such file. {_SEND_US}",
+    ),
+    TrialPoint.JOB_WAIT: PointText(
+        "A job begins and ends within minutes.",
+        "Look whether Cordial reaches public_url. If it does and its jobs wait long, raise bulk_threshold.",
+    ),
+    TrialPoint.UNKNOWN_CONTACT: PointText(
+        "An update of an unknown contact is refused with a mark of its own, and creates nobody.",
+        f"Removals of unknown contacts may end as failures, or create contacts. {_SEND_US}",
+    ),
+    TrialPoint.UNKNOWN_LIST: PointText(
+        "A write that names an unknown list is refused, and says which.",
+        f"Do not rename or delete the service's lists in Cordial. {_SEND_US}",
+    ),
+    TrialPoint.ODD_CHARACTERS: PointText(
+        "Contacts whose address has +, / or upper case are found.",
+        f"People with such addresses may end as failures; look at `heap-cordial failures`. {_SEND_US}",
+    ),
+    TrialPoint.TWO_LISTS: PointText(
+        "One call sets the memberships of two lists.",
+        f"Do not go live with more than one segment. {_SEND_US}",
+    ),
+    TrialPoint.READ_AFTER_WRITE: PointText(
+        "A contact that is read shows within seconds what was written.",
+        "Counts and members read back may differ for a while after a sync; verify again later.",
+    ),
+    TrialPoint.RENAMED_LIST: PointText(
+        "A renamed list keeps its members, and is written to by its new name alone.",
+        f'Keep on_segment_rename = "keep", and do not rename the service\'s lists in Cordial. {_SEND_US}',
+    ),
+    TrialPoint.LIST_NAME_UNDERSCORE: PointText(
+        "A list's name may hold underscores.",
+        "Names of segments with underscores: give their lists a name without, in list_names.",
+    ),
+    TrialPoint.LIST_NAME_LENGTH: PointText(
+        "A list's name may have 128 characters.",
+        "Segments with very long names: give their lists a shorter name, in list_names.",
+    ),
+    TrialPoint.LIMITS_TOLD: PointText(
+        "Answers tell how many calls are left.",
+        "Nothing is wrong: Cordial tells its limit only once it is reached. Set requests_per_second by what Cordial allows you.",
+    ),
+}
+
+
+class TrialState(StrEnum):
+    """How far a trial has come; `stopped`: it ended before all was tried."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+class TrialProgress(msgspec.Struct, frozen=True):
+    """A trial of this run of the service.
+
+    `trying`: the point being tried. `problem`: why it stopped. `lists_left`, `contacts_left`: what it made in Cordial and
+    does not remove, by name and address; the contacts are off the lists unless `problem` says otherwise.
+    """
+
+    state: TrialState
+    trying: TrialPoint | None
+    problem: str
+    lists_left: list[str]
+    contacts_left: list[str]
 
 
 def proves_files(results: Mapping[TrialPoint, TrialResult], *, creates_contacts: bool) -> bool:

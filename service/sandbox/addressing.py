@@ -6,6 +6,7 @@ import msgspec
 
 from service.model.contacts import EMAIL, canonical
 from service.sandbox.answers import SEARCH_FIELD_INCORRECT, RefusalError, contact_error
+from service.sandbox.deviations import Deviation
 from service.sandbox.state import Contact, SandboxState
 
 _EMAIL_PATH = "channels.email.address"
@@ -27,7 +28,8 @@ def target_of_path(state: SandboxState, path_key: str) -> Target:
     if not colon:
         return Target(f"cID:{path_key}", state.contacts.get(path_key))
     if key in (EMAIL, _EMAIL_PATH):
-        key, value = EMAIL, canonical(value, EMAIL)
+        key = EMAIL
+        value = value.strip() if Deviation.CASE_MATTERS in state.deviations else canonical(value, EMAIL)
     elif not state.is_identifier(key):
         raise RefusalError(SEARCH_FIELD_INCORRECT)
     return Target(f"{key}:{value}", state.find(key, value))

@@ -56,6 +56,8 @@ SUCCESS = json_answer(200, {"success": True})
 # The one answer whose `error` is a text and not `true`.
 AUTHENTICATION_FAILED = json_answer(401, {"error": "Access Denied: Authentication Failure"})
 RECORD_NOT_FOUND = error(404, "record not found", "RECORD_NOT_FOUND")
+# As a web server before Cordial's program answers where a path leads nowhere.
+NO_SUCH_PATH = Answer(404, b"<html><body>Not Found</body></html>", {"Content-Type": "text/html"})
 LIST_DOES_NOT_EXIST = error(404, "List does not exist", "ACCOUNT_LISTS_NOT_FOUND")
 LIST_NOT_FOUND = error(404, "List is not found")
 SEARCH_FIELD_INCORRECT = contact_error("searchField", "Search field is not correct")

@@ -5,12 +5,22 @@ from collections.abc import Mapping
 
 from service.model.contacts import EMAIL, canonical
 from service.sandbox.addressing import Target, target_of_body, target_of_path
-from service.sandbox.answers import RECORD_NOT_FOUND, SUCCESS, Answer, RefusalError, contact_error, json_answer
+from service.sandbox.answers import (
+    NO_SUCH_PATH,
+    RECORD_NOT_FOUND,
+    SUCCESS,
+    Answer,
+    RefusalError,
+    contact_error,
+    json_answer,
+)
+from service.sandbox.deviations import Deviation
 from service.sandbox.schema import CREATE_FLAGS, UPDATE_FLAGS, ChannelValues, check_keys, read_channels
 from service.sandbox.state import Contact, SandboxState
 
 _CHANNELS_REQUIRED = contact_error("channels", "The channels field is required.")
 _NO_ADDRESS = contact_error("channels.email.address", "Address not exists")
+_LATE_SECONDS = 2
 _DEFAULT_PER_PAGE = 25
 _MAX_PER_PAGE = 1000
 
@@ -24,13 +34,20 @@ def post_contact(state: SandboxState, body: Mapping[str, object]) -> Answer:
     channels = read_channels(body)
     target = target_of_body(state, body)
     _check_unique(state, target.contact, channels, body)
-    contact = target.contact or _create(state, target, channels, body)
+    contact = target.contact
+    if contact is None:
+        contact = _create(state, target, channels, body)
+        if Deviation.SUBSCRIBES_CREATED in state.deviations:
+            state.set_subscribe_status(contact, "subscribed")
     _write(state, contact, channels, body)
     return json_answer(201, {"success": True, "message": "contact created", "cID": contact.cid})
 
 
 def put_contact(state: SandboxState, path_key: str, body: Mapping[str, object]) -> Answer:
     """Answer `PUT /v2/contacts/{key}`: update a contact, never create one."""
+    target = target_of_path(state, path_key)
+    if target.contact is None and Deviation.CREATES_ON_PUT in state.deviations:
+        state.create_contact(target.label, target.label.partition(":")[2])
     contact = _find(state, path_key)
     check_keys(state, body, UPDATE_FLAGS)
     channels = read_channels(body)
@@ -67,6 +84,8 @@ def find_contacts(state: SandboxState, query: Mapping[str, str]) -> Answer:
 
 
 def _find(state: SandboxState, path_key: str) -> Contact:
+    if Deviation.NO_SLASH in state.deviations and "/" in path_key:
+        raise RefusalError(NO_SUCH_PATH)
     contact = target_of_path(state, path_key).contact
     if contact is None:
         raise RefusalError(RECORD_NOT_FOUND)
@@ -94,7 +113,11 @@ def _check_unique(
 
 def _write(state: SandboxState, contact: Contact, channels: ChannelValues, body: Mapping[str, object]) -> None:
     _write_channels(state, contact, channels, force_subscribe=body.get("forceSubscribe") is True)
+    lists = [key for key in body if key in state.lists_by_name]
+    ignored = lists[1:] if Deviation.ONE_LIST_A_CALL in state.deviations else []
     for key, value in body.items():
+        if key in ignored:
+            continue
         if key in state.lists_by_name:
             members = state.lists_by_name[key].members
             if value:
@@ -125,6 +148,8 @@ def _document(state: SandboxState, contact: Contact) -> dict[str, object]:
     further = contact.further_channels or {}
     email = {"address": contact.email, "subscribeStatus": contact.subscribe_status} | further.get(EMAIL, {})
     lists = list(state.lists_of(contact))
+    if Deviation.READS_LATE in state.deviations:
+        lists = [each for each in lists if each.members[contact.cid] + _LATE_SECONDS < time.time()]
     return {
         "_id": contact.cid,
         "attributes": {"cID": contact.cid} | (contact.identifiers or {}) | (contact.attributes or {}),

@@ -46,7 +46,7 @@ class Sandbox:
 
     def __init__(self, options: SandboxOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self.options = options
-        self.state = SandboxState(options.secondary_keys, options.attributes)
+        self.state = SandboxState(options.secondary_keys, options.attributes, options.deviations)
         self.imports = ImportJobs(self.state, options.imports, options.seed)
         self.faults = Faults(options.error_rate, options.seed)
         self.journal = Journal(keep_all=options.journal)

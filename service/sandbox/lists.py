@@ -13,10 +13,12 @@ from service.sandbox.answers import (
     error,
     json_answer,
 )
+from service.sandbox.deviations import Deviation
 from service.sandbox.state import AccountList, SandboxState
 
 # The contract's message leaves out underscores, its examples use them: it is worded like a rule that allows them.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SHORT_NAME = 64
 _NAME_FAULT = error(422, "Name must contain only letters, numbers, and dashes. Should not exceed 128 characters")
 _NAME_TAKEN = error(422, "Name must be unique")
 # A list is a key in the body of a contact write; a list called like one of the other keys could never be written.
@@ -56,6 +58,8 @@ def update_list(state: SandboxState, list_id: str, body: Mapping[str, object]) -
     account_list = _find(state, list_id, LIST_NOT_FOUND)
     name = _checked_name(state, body, current=account_list)
     enhanced = _checked_enhanced(body, default=account_list.enhanced)
+    if Deviation.RENAME_EMPTIES in state.deviations and name != account_list.name:
+        account_list.members.clear()
     state.rename_list(account_list, name)
     account_list.enhanced = enhanced
     return json_answer(200, [_document(account_list)])
@@ -86,6 +90,10 @@ def _checked_name(state: SandboxState, body: Mapping[str, object], current: Acco
     if name is None:
         raise RefusalError(error(422, "The name field is required."))
     if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RefusalError(_NAME_FAULT)
+    if Deviation.NO_UNDERSCORE in state.deviations and "_" in name:
+        raise RefusalError(_NAME_FAULT)
+    if Deviation.SHORT_NAMES in state.deviations and len(name) > _SHORT_NAME:
         raise RefusalError(_NAME_FAULT)
     if name.lower() in _RESERVED:
         raise RefusalError(error(422, f"{name.lower()} is not allowed for list names."))

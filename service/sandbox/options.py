@@ -2,6 +2,7 @@
 
 import msgspec
 
+from service.sandbox.deviations import Deviation
 from service.sandbox.imports.options import ImportOptions
 
 DEFAULT_API_KEY = "sandbox-key"
@@ -15,7 +16,7 @@ class SandboxOptions(msgspec.Struct, frozen=True):
     call is held before it takes effect. `error_rate`: share of calls, 0 to 1, that get a random fault, drawn with
     `seed`. `secondary_keys`: unique attributes a contact may be addressed by, beside `email`. `attributes`: the other
     contact attributes, key to type (`string`, `number`, `date`, `array` or `geo`). `journal`: keep every call, not
-    only the last hundred. `imports`: how contact imports behave.
+    only the last hundred. `imports`: how contact imports behave. `deviations`: what it does otherwise than documented.
     """
 
     api_key: str = DEFAULT_API_KEY
@@ -29,3 +30,4 @@ class SandboxOptions(msgspec.Struct, frozen=True):
     attributes: dict[str, str] = msgspec.field(default_factory=lambda: {"firstName": "string", "lastName": "string"})
     journal: bool = False
     imports: ImportOptions = ImportOptions()
+    deviations: frozenset[Deviation] = frozenset()

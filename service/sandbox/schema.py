@@ -7,6 +7,7 @@ import msgspec
 
 from service.model.contacts import EMAIL, canonical
 from service.sandbox.answers import RefusalError, contact_error, validation_errors
+from service.sandbox.deviations import Deviation
 from service.sandbox.state import SandboxState
 
 UPDATE_FLAGS = frozenset({"channels", "suppressTriggers", "forceSubscribe"})
@@ -51,7 +52,7 @@ def check_keys(state: SandboxState, body: Mapping[str, object], flags: frozenset
             kind = state.attributes[key]
             if value is not None and (isinstance(value, bool) or not isinstance(value, _TYPES[kind])):
                 errors[key] = [f"The {key} field must be of type {kind}."]
-        elif key not in flags:
+        elif key not in flags and Deviation.IGNORES_UNKNOWN_LISTS not in state.deviations:
             errors[key] = [f"key {key} is not part of the schema for this resource"]
     if errors:
         raise RefusalError(validation_errors(errors))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from service.model.contacts import EMAIL
+from service.sandbox.deviations import Deviation
 
 _FIRST_LIST_ID = 101
 # Contact ids look like Cordial's: 24 hexadecimal digits.
@@ -43,7 +44,13 @@ class SandboxState:
     `subscription_changes` is how often a contact's status was changed; each contact begins with `none`.
     """
 
-    def __init__(self, secondary_keys: tuple[str, ...], attributes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        secondary_keys: tuple[str, ...],
+        attributes: dict[str, str],
+        deviations: frozenset[Deviation] = frozenset(),
+    ) -> None:
+        self.deviations = deviations
         self.secondary_keys = frozenset(secondary_keys)
         self.attributes = dict.fromkeys(secondary_keys, "string") | attributes
         self.reset()
@@ -112,7 +119,8 @@ class SandboxState:
 
     def rename_list(self, account_list: AccountList, name: str) -> None:
         """Give a list another name; its id and members stay."""
-        del self.lists_by_name[account_list.name]
+        if Deviation.OLD_NAME_STAYS not in self.deviations:
+            del self.lists_by_name[account_list.name]
         account_list.name = name
         self.lists_by_name[name] = account_list
 

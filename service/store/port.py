@@ -203,8 +203,11 @@ class Trials(Protocol):
     async def results(self, account: str, cordial_base_url: str) -> Mapping[TrialPoint, TrialResult]:
         """Return what is known of the account at that Cordial, by point."""
 
+    async def members_among(self, account: str, contacts: Sequence[str]) -> int:
+        """Return how many of these contacts (`key:value`) the ledger of the account has."""
+
     async def record(self, account: str, cordial_base_url: str, results: Sequence[TrialResult]) -> None:
-        """Keep what a trial showed, instead of what was known of these points."""
+        """Keep what a trial showed, instead of what was known; what could not be tried leaves that as it is."""
 
 
 class Proofs(Protocol):

@@ -63,7 +63,13 @@ def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
         lines += [f"{number:>3}. {words}", f"     {command}"]
     if answers.dry_run:
         lines.append("Until the dry run ends, nothing is written to Cordial, whatever is approved.")
-    return lines
+    trial = f"{program} trial --account NAME --contact ADDRESS --subscribed ADDRESS {config}"
+    return [
+        *lines,
+        "",
+        "Once live, try what Cordial's documents leave open, with addresses of yours; files need it:",
+        f"  {trial}",
+    ]
 
 
 def _address(own: str | None) -> str:

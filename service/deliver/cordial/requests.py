@@ -44,14 +44,17 @@ def contact_requests(settings: AccountSettings, contact: str, memberships: Mappi
 
     `contact` is `key:value`, `memberships` goes by the lists' names.
     """
-    # Sent always: Cordial's two contracts name opposite defaults.
-    keys = {**memberships, "suppressTriggers": settings.suppress_triggers}
-    update = _update_contact(contact, keys)
+    update = update_contact(settings, contact, memberships)
     if not settings.create_contacts or not any(memberships.values()):
         return [update]
-    upsert = _upsert_contact(contact, keys)
+    upsert = _upsert_contact(contact, _keys(settings, memberships))
     # By a secondary key most contacts exist, and only the update is sure to be understood.
     return [upsert] if contact.startswith("email:") else [update, upsert]
+
+
+def update_contact(settings: AccountSettings, contact: str, memberships: Mapping[str, bool]) -> Request:
+    """Set memberships of a contact that exists; never creates one."""
+    return Request("PUT", _contact_path(contact), "contacts", _keys(settings, memberships), contact)
 
 
 def find_lists(name: str) -> Request:
@@ -105,9 +108,9 @@ def list_imports(page: int, per_page: int) -> Request:
     return Request("GET", f"/jobs?jobName=ImportContacts&page={page}&per_page={per_page}", "jobs")
 
 
-def _update_contact(contact: str, keys: dict[str, Any]) -> Request:
-    """Set keys of a contact that exists; never creates one."""
-    return Request("PUT", _contact_path(contact), "contacts", keys, contact)
+def _keys(settings: AccountSettings, memberships: Mapping[str, bool]) -> dict[str, Any]:
+    # Sent always: Cordial's two contracts name opposite defaults.
+    return {**memberships, "suppressTriggers": settings.suppress_triggers}
 
 
 def _contact_path(contact: str) -> str:

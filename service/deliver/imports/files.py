@@ -1,10 +1,12 @@
 """The files of imports as Cordial fetches them: under a name nobody can guess, once, and only while their job runs."""
 
+import asyncio
 import base64
+import contextlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -25,6 +27,7 @@ _MAX_REMEMBERED = 10_000
 _MAX_STATUS_BYTES = 65_536
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROUTE = FILES_PATH + r"/{name:[A-Za-z0-9_-]{43}}.csv"
+_NOT_CACHED = {hdrs.CACHE_CONTROL: "no-store"}
 _TAGS = ["Import files"]
 _NAME = {
     "in": "path",
@@ -45,12 +48,42 @@ class Fetcher(Protocol):
         """Look at the job of that file soon: Cordial says that it is over, and perhaps its id."""
 
 
+class SmallFile:
+    """A file of a few rows in memory: a trial's. `fetched` is set once somebody begins to fetch it."""
+
+    def __init__(self, account: str, content: str) -> None:
+        self.account = account
+        self.content = content
+        self.fetched = asyncio.Event()
+
+
+class SmallFiles:
+    """The files in memory, each for as long as its block lasts."""
+
+    def __init__(self) -> None:
+        self._files: dict[bytes, SmallFile] = {}
+
+    @contextlib.contextmanager
+    def offered(self, name: str, file: SmallFile) -> Iterator[None]:
+        """Offer a file under a name that nobody can guess."""
+        self._files[digest_of(name)] = file
+        try:
+            yield
+        finally:
+            del self._files[digest_of(name)]
+
+    def find(self, name_digest: bytes) -> SmallFile | None:
+        """Return the file whose name has that digest."""
+        return self._files.get(name_digest)
+
+
 class ImportFiles:
     """Answers those who know a file's name."""
 
-    def __init__(self, store: Imports, account: Callable[[str], Fetcher | None]) -> None:
+    def __init__(self, store: Imports, account: Callable[[str], Fetcher | None], small: SmallFiles) -> None:
         self._store = store
         self._account = account
+        self._small = small
         self._fetched_at: dict[bytes, float] = {}
 
     @docs(
@@ -67,13 +100,17 @@ class ImportFiles:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer with the rows, read from the store as they are sent."""
         digest = digest_of(request.match_info["name"])
+        if (small := self._small.find(digest)) is not None:
+            self._admit(request, self._account(small.account))
+            if request.method != hdrs.METH_HEAD:
+                small.fetched.set()
+            return web.Response(text=small.content, content_type="text/csv", headers=_NOT_CACHED)
         file = await self._store.file(digest)
         account = self._account(file.account) if file else None
         if file is None or account is None or self._is_used_up(digest):
             raise web.HTTPNotFound
-        if not account.admits(request.headers.get(hdrs.AUTHORIZATION)):
-            raise web.HTTPUnauthorized(headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="import files"'})
-        response = web.StreamResponse(headers={hdrs.CACHE_CONTROL: "no-store"})
+        self._admit(request, account)
+        response = web.StreamResponse(headers=_NOT_CACHED)
         response.content_type, response.charset = "text/csv", "utf-8"
         response.content_length = file.size_bytes
         if request.method == hdrs.METH_HEAD:
@@ -100,12 +137,20 @@ class ImportFiles:
     async def status(self, request: web.Request) -> web.Response:
         """Take the hint."""
         digest = digest_of(request.match_info["name"])
+        if self._small.find(digest) is not None:
+            return web.Response(status=204)
         file = await self._store.file(digest)
         account = self._account(file.account) if file else None
         if account is None:
             raise web.HTTPNotFound
         account.hint(digest, _job_id(await request.content.read(_MAX_STATUS_BYTES)))
         return web.Response(status=204)
+
+    def _admit(self, request: web.Request, account: Fetcher | None) -> None:
+        if account is None:
+            raise web.HTTPNotFound
+        if not account.admits(request.headers.get(hdrs.AUTHORIZATION)):
+            raise web.HTTPUnauthorized(headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="import files"'})
 
     def _note_whole(self, digest: bytes) -> None:
         self._fetched_at.setdefault(digest, time.monotonic())

@@ -59,7 +59,9 @@ class Jobs:
         name = secrets.token_urlsafe(32)
         digest = digest_of(name)
         try:
-            request = create_import(self._settings, part, columns, name)
+            request = create_import(
+                self._settings, part.strategy, columns, import_name=import_name(part, digest), file_name=name
+            )
         except (OSError, LookupError) as error:
             return Posted(
                 is_running=False, reason=f"the password of import files cannot be read: {error}", is_refusal=True

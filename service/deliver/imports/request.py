@@ -7,16 +7,18 @@ from urllib.parse import quote, urlsplit
 
 from service.config.settings import AccountSettings
 from service.deliver.cordial.requests import Request
-from service.model.imports import DELIMITER, NULL_MARKER, ImportPart, file_columns
+from service.model.imports import DELIMITER, NULL_MARKER, ImportPart, Strategy, file_columns
 
 FILES_PATH = "/imports"
 USER = "cordial"
 
 
-def create_import(settings: AccountSettings, part: ImportPart, lists: Sequence[str], name: str) -> Request:
-    """Return what has Cordial fetch a part's file and set its memberships of `lists`.
+def create_import(
+    settings: AccountSettings, strategy: Strategy, lists: Sequence[str], *, import_name: str, file_name: str
+) -> Request:
+    """Return what has Cordial fetch a file and set its memberships of `lists`.
 
-    `name` is the secret part of the file's URL; the account's password for files, if it has one, is asked for besides.
+    `file_name` is the secret part of the file's URL; the account's password for files, if it has one, is asked for besides.
     Contacts are only updated, or else created with the status `none`: an import subscribes whom it creates unless told
     otherwise (R14). Raises `OSError` or `LookupError` when the password cannot be read.
     """
@@ -24,15 +26,18 @@ def create_import(settings: AccountSettings, part: ImportPart, lists: Sequence[s
     url = urlsplit(settings.public_url)
     login = f"{USER}:{quote(password, safe='')}@" if password else ""
     body: dict[str, Any] = {
-        "importName": import_name(part, digest_of(name)),
-        "source": {"transport": url.scheme, "url": f"{url.scheme}://{login}{url.netloc}{url.path}{file_path(name)}"},
+        "importName": import_name,
+        "source": {
+            "transport": url.scheme,
+            "url": f"{url.scheme}://{login}{url.netloc}{url.path}{file_path(file_name)}",
+        },
         "hasHeader": False,
-        "columns": file_columns(part.strategy, lists),
+        "columns": file_columns(strategy, lists),
         "delimiter": DELIMITER,
         "nullMarker": NULL_MARKER,
-        "strategy": part.strategy.value,
+        "strategy": strategy.value,
         "suppressTriggers": settings.suppress_triggers,
-        "jobStatusWebhookUrl": f"{settings.public_url}{file_path(name)}/status",
+        "jobStatusWebhookUrl": f"{settings.public_url}{file_path(file_name)}/status",
     }
     return Request("POST", "/contactimports", "contactimports", body)
 

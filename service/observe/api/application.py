@@ -22,6 +22,7 @@ from service.observe.api.reloading import Reloaded, Reloading
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
 from service.observe.api.sessions import Sessions
+from service.observe.api.trials import TrialActions
 from service.observe.conditions import Conditions
 from service.store.port import Erasures, History, Reading, Steering
 from service.supervision import Supervisor
@@ -62,6 +63,7 @@ class Api:
         self._overview = OverviewQuestion(reader, self._meter, self._questions.account_documents)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
+        self._trials = TrialActions(steering, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
         self.events = Events(
             keys, reader, sending, self._meter, history=history, account_documents=self._questions.account_documents
@@ -79,6 +81,7 @@ class Api:
         ConditionQuestions(self._conditions).add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
+        self._trials.add_routes(api)
         self._forgetting.add_routes(api)
         self.events.add_routes(api)
         api.on_response_prepare.append(_keep_out_of_caches)

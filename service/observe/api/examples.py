@@ -45,6 +45,27 @@ CONDITION: dict[str, Any] = {
     "what_to_do": "When it may send again: heap-cordial resume ACCOUNT",
     "runbook": "docs/operations.md#an-account-is-paused",
 }
+TRIAL: dict[str, Any] = {
+    "account": "acme",
+    "version": "0.1.0",
+    "trial": {
+        "state": "done",
+        "trying": None,
+        "problem": "",
+        "lists_left": ["heap-cordial-trial-20260302091405"],
+        "contacts_left": ["a+heap-cordial-call-20260302091405@example.com"],
+    },
+    "results": [
+        {
+            "point": "file_updates",
+            "outcome": "as_documented",
+            "documented": "A file with updateOnly sets memberships, creates nobody and leaves every subscription alone.",
+            "detail": "statuses stay as they were (none and subscribed)",
+            "what_to_do": "",
+            "at": "2026-03-02T09:15:00Z",
+        }
+    ],
+}
 LIST: dict[str, Any] = {
     "id": 1,
     "account": "acme",

@@ -1,11 +1,12 @@
 """What the API needs of the stage that sends."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from service.model.accounts import AccountStatus
 from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
+from service.model.trial import TrialProgress, TrialResult
 from service.model.views import Preview
 
 
@@ -34,6 +35,15 @@ class Sending(Protocol):
         """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
 
         Raises `ServiceError` (`NOT_FOUND`) where no such import is under way.
+        """
+
+    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str) -> None:
+        """Begin a trial of an account with these addresses. Raises `ServiceError` (`NOT_FOUND`, `CONFLICT`)."""
+
+    async def trial(self, account: str) -> tuple[TrialProgress | None, Sequence[TrialResult]]:
+        """Return how far the last trial of this run of the service is, and all that trials have shown so far.
+
+        Raises `ServiceError` (`NOT_FOUND`).
         """
 
     async def approve_list(self, account: str, segment_id: int, actor: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from service.model.contacts import EMAIL
+from service.sandbox.deviations import Deviation
 from service.sandbox.imports.cells import RowRejectedError, RowValues, read_row
 from service.sandbox.imports.columns import Columns
 from service.sandbox.imports.options import ImportOptions
@@ -87,6 +88,8 @@ class RowWriter:
     def _subscribe(self, contact: Contact, status: str | None, *, created: bool) -> None:
         """Set the status; Cordial's imports subscribe whom they are told nothing about, unless they unsubscribed."""
         if status is None and (created or (self._options.subscribes_existing and contact.subscribe_status == "none")):
+            status = "subscribed"
+        if created and Deviation.SUBSCRIBES_IMPORTED in self._state.deviations:
             status = "subscribed"
         if status is not None and contact.subscribe_status != "unsubscribed":
             self._state.set_subscribe_status(contact, status)

@@ -1,5 +1,6 @@
 """What trials of accounts showed."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,8 +34,16 @@ class Trials:
         found: list[TrialResult] = await self._read(read)
         return {result.point: result for result in found}
 
+    async def members_among(self, account: str, contacts: Sequence[str]) -> int:
+        """Return how many of these contacts (`key:value`) the ledger of the account has."""
+        values = {"account_id": self._account_ids[account], "contacts": json.dumps(contacts)}
+        found: int = await self._read(
+            lambda connection: connection.execute(_SQL["members_among"], values).fetchone()[0]
+        )
+        return found
+
     async def record(self, account: str, cordial_base_url: str, results: Sequence[TrialResult]) -> None:
-        """Keep what a trial showed, instead of what was known of these points."""
+        """Keep what a trial showed, instead of what was known; what could not be tried leaves that as it is."""
         rows = [
             {
                 "account_id": self._account_ids[account],

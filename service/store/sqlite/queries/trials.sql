@@ -11,4 +11,11 @@ ON CONFLICT (account_id, point) DO UPDATE SET
     outcome = excluded.outcome,
     detail = excluded.detail,
     cordial_base_url = excluded.cordial_base_url,
-    at_ms = excluded.at_ms;
+    at_ms = excluded.at_ms
+-- What could not be tried this time is still known from the time before.
+WHERE excluded.outcome <> 'not_tried' OR trial.outcome = 'not_tried'
+    OR trial.cordial_base_url <> excluded.cordial_base_url;
+
+-- name: members_among
+SELECT count(DISTINCT contact) FROM member
+WHERE account_id = :account_id AND contact IN (SELECT value FROM json_each(:contacts));

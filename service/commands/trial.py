@@ -1,0 +1,96 @@
+"""The command `trial`: trying on a real account what Cordial's documents leave open."""
+
+import argparse
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+from service.commands.client import ApiClient, add_api_command
+from service.commands.terminal import agreed, redraw, say, table, tell
+
+_LOOK_SECONDS = 0.5
+_PLAN = (
+    "This writes to the Cordial account of {account}. It",
+    "  - creates up to three lists, whose names begin with heap-cordial-trial or heap_cordial_trial, and renames one of them;",
+    "  - sets memberships of {contacts} on those lists, no others;",
+    "  - creates up to five contacts in the mailbox of {first}, unless create_contacts = false;",
+    "  - has Cordial fetch two files with these contacts, where public_url is set.",
+    "Nobody is subscribed on purpose: that is what it watches for. At the end it takes the contacts off the lists. It deletes",
+    "nothing: delete the lists and contacts that it created in Cordial, by the names that it prints.",
+)
+_OUTCOMES = {"as_documented": "as documented", "otherwise": "otherwise", "not_tried": "not tried"}
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command."""
+    trial = add_api_command(
+        subparsers,
+        "trial",
+        "try on the real account what Cordial's documents leave open, with test contacts of yours",
+        _trial,
+        examples=("trial --account acme --contact a@example.com --contact b@example.com --subscribed c@example.com",),
+    )
+    trial.add_argument("--account", required=True, help="the account's name in the configuration")
+    trial.add_argument("--contact", action="append", default=[], help="an address of yours; repeatable, at most five")
+    trial.add_argument("--subscribed", help="an address of yours that is subscribed in Cordial")
+    trial.add_argument("--show", action="store_true", help="only show what trials have shown so far")
+    trial.add_argument("--yes", action="store_true", help="do not ask")
+
+
+async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
+    path = f"accounts/{quote(arguments.account, safe='')}/trial"
+    if arguments.show:
+        return _tell(arguments, await client.get(path))
+    contacts = [address.strip().lower() for address in arguments.contact]
+    subscribed = arguments.subscribed.strip().lower() if arguments.subscribed else None
+    if not contacts:
+        say("Name at least one test contact: --contact you+trial@example.com. Its mailbox must be yours.")
+        return 2
+    if not arguments.yes:
+        named = ", ".join([*contacts, *filter(None, [subscribed])])
+        say(*(line.format(account=arguments.account, contacts=named, first=contacts[0]) for line in _PLAN))
+    if not agreed("Go ahead?", assumed=arguments.yes):
+        return 1
+    document = await client.post(path, {"contacts": contacts, "subscribed": subscribed})
+    while document["trial"]["state"] == "running":
+        if not arguments.json:
+            redraw(f"trying {(document['trial']['trying'] or 'lists').replace('_', ' ')} …")
+        await asyncio.sleep(_LOOK_SECONDS)
+        document = await client.get(path)
+    if not arguments.json:
+        redraw("")
+    return _tell(arguments, document)
+
+
+def _tell(arguments: argparse.Namespace, document: dict[str, Any]) -> int:
+    """Show a trial; return the exit status: 1 if anything is otherwise or the trial stopped."""
+    results, progress = document["results"], document["trial"]
+    otherwise = [each for each in results if each["outcome"] == "otherwise"]
+    rows = [(each["point"].replace("_", " "), _OUTCOMES[each["outcome"]], each["detail"]) for each in results]
+    lines = table(("POINT", "CORDIAL DOES", "SEEN"), rows) if rows else ["No trial of this account yet."]
+    for each in otherwise:
+        lines += ["", f"{each['point'].replace('_', ' ')}: otherwise", f"  expected:   {each['documented']}"]
+        lines += [f"  what to do: {each['what_to_do']}"]
+    if otherwise:
+        lines += [
+            "",
+            "To send to us (docs/trial.md says where); no address is in it:",
+            f"  heap-cordial {document['version']}",
+        ]
+        lines += [f"  {each['point']}: {each['detail']}" for each in otherwise]
+    if progress is not None:
+        lines += _left(progress)
+    tell(arguments, document, *lines)
+    has_stopped = progress is not None and (progress["state"] == "stopped" or bool(progress["problem"]))
+    return 1 if otherwise or has_stopped or not results else 0
+
+
+def _left(progress: dict[str, Any]) -> list[str]:
+    lines = ["", f"The trial stopped: {progress['problem']}."] if progress["state"] == "stopped" else []
+    if progress["state"] != "stopped" and progress["problem"]:
+        lines += ["", f"{progress['problem']}."]
+    if progress["lists_left"]:
+        lines += ["", "Delete in Cordial, if you like, for the service deletes nothing:"]
+        lines += [f"  list     {name}" for name in progress["lists_left"]]
+        lines += [f"  contact  {address}" for address in progress["contacts_left"]]
+    return lines

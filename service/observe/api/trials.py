@@ -1,0 +1,137 @@
+"""`/accounts/{name}/trial`: trying on a real account what Cordial's documents leave open."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp_apispec import docs
+from msgspec import Meta
+
+from service import __version__
+from service.errors import StoppingError
+from service.model.trial import POINT_TEXTS, TrialOutcome, TrialPoint, TrialProgress, TrialResult
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.authentication import ACTOR
+from service.observe.api.requests import NoQuery, read_body, read_query
+from service.observe.api.sending import Sending
+from service.store.port import Steering
+
+log = structlog.get_logger()
+
+_MOST_CONTACTS = 5
+Address = Annotated[str, Meta(pattern=r"^[a-z0-9._+-]+@[a-z0-9.-]+\.[a-z]+\Z", max_length=100)]
+
+
+class TrialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The test contacts, as addresses in lower case that Heap does not send and whose mailboxes are yours.
+
+    `contacts`: Cordial may know them, with the status "none", or not yet. `subscribed`: one that is subscribed in Cordial;
+    without it, nothing is shown about those.
+    """
+
+    contacts: Annotated[list[Address], Meta(min_length=1, max_length=_MOST_CONTACTS)]
+    subscribed: Address | None = None
+
+
+class TrialPointDocument(msgspec.Struct, frozen=True):
+    """What trying a point showed, and what Cordial's documents lead us to expect; `what_to_do` where it is otherwise."""
+
+    point: TrialPoint
+    outcome: TrialOutcome
+    documented: str
+    detail: str
+    what_to_do: str
+    at: datetime
+
+
+class TrialDocument(msgspec.Struct, frozen=True):
+    """The last trial of this run of the service, null if there was none, and what trials have shown so far."""
+
+    account: str
+    version: str
+    trial: TrialProgress | None
+    results: list[TrialPointDocument]
+
+
+class TrialActions:
+    """Begins trials on behalf of the holder of an API key, and tells what they show."""
+
+    def __init__(self, steering: Steering, sending: Sending, is_stopping: Callable[[], bool]) -> None:
+        self._steering = steering
+        self._sending = sending
+        self._is_stopping = is_stopping
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the trials."""
+        app.router.add_get("/accounts/{name}/trial", self.trial)
+        app.router.add_post("/accounts/{name}/trial", self.begin)
+
+    @docs(
+        **described.operation(
+            "accounts",
+            "What a trial has shown",
+            "Each point that Cordial's documents leave open: as documented, otherwise, or not tried.",
+            answer=TrialDocument,
+            example=examples.TRIAL,
+            query=NoQuery,
+            path=[described.ACCOUNT_NAME],
+        )
+    )
+    async def trial(self, request: web.Request) -> web.Response:
+        """Answer `GET /accounts/{name}/trial`."""
+        read_query(request, NoQuery)
+        return described.json_response(await self._document(request.match_info["name"]))
+
+    @docs(
+        **described.operation(
+            "accounts",
+            "Try an account",
+            "Tries on the real account what Cordial's documents leave open. It creates up to three lists and up to five "
+            "contacts, sets memberships of the contacts you name on those lists, and has Cordial fetch two files with a few "
+            "rows. It takes the contacts off again. Lists and contacts that it created stay: delete them in Cordial. "
+            "Answers at once; ask again for what it shows.",
+            answer=TrialDocument,
+            example=examples.TRIAL,
+            body=TrialRequest,
+            body_examples={
+                "two and one": {
+                    "value": {"contacts": ["a@example.com", "b@example.com"], "subscribed": "c@example.com"}
+                }
+            },
+            path=[described.ACCOUNT_NAME],
+            conflict="The account is paused or in a dry run, a trial is under way, or a contact is in a segment.",
+        )
+    )
+    async def begin(self, request: web.Request) -> web.Response:
+        """Answer `POST /accounts/{name}/trial`."""
+        if self._is_stopping():
+            raise StoppingError
+        read_query(request, NoQuery)
+        asked = await read_body(request, TrialRequest)
+        name = request.match_info["name"]
+        contacts = [address for address in dict.fromkeys(asked.contacts) if address != asked.subscribed]
+        await self._sending.begin_trial(name, contacts or asked.contacts, asked.subscribed or "")
+        await self._steering.record(request[ACTOR], "account.trial", name, 0)
+        log.info("action.done", action="account.trial", actor=request[ACTOR], account=name)
+        return described.json_response(await self._document(name))
+
+    async def _document(self, account: str) -> TrialDocument:
+        progress, results = await self._sending.trial(account)
+        return TrialDocument(account, __version__, progress, [_point(result) for result in results])
+
+
+def _point(result: TrialResult) -> TrialPointDocument:
+    text = POINT_TEXTS[result.point]
+    is_otherwise = result.outcome is TrialOutcome.OTHERWISE
+    return TrialPointDocument(
+        result.point,
+        result.outcome,
+        text.documented,
+        result.detail,
+        text.what_to_do if is_otherwise else "",
+        result.at,
+    )
