@@ -284,14 +284,14 @@ class Trial:
     async def _two_lists(self) -> _Seen:
         if len(self._lists) < 2:  # noqa: PLR2004  two lists are what is tried
             raise _CannotTellError("Cordial created one list only")
-        address, names = self._subjects.contacts[0], {each.name for each in self._lists[:2]}
-        await self._write(address, dict.fromkeys(names, False))
-        await self._until(address, lambda contact: not names & contact.lists)
+        address, names = self._subjects.contacts[0], [each.name for each in self._lists[:2]]
+        for name in names:
+            await self._take_off([address], name)
         await self._write(address, dict.fromkeys(names, True))
         try:
-            await self._until(address, lambda contact: names <= contact.lists)
+            await self._until(address, lambda contact: set(names) <= contact.lists)
         except _CannotTellError:
-            shown = names & (await self._shown(address)).lists
+            shown = set(names) & (await self._shown(address)).lists
             return _otherwise(f"accepted, and the contact is on {len(shown)} of 2 lists")
         return _expected("the contact is on both")
 
@@ -529,13 +529,15 @@ class Trial:
 
     async def _clean_up(self) -> None:
         """Take everybody off the lists; that of all is done even where the trial was stopped."""
-        off = dict.fromkeys((each.name for each in self._lists), False)
-        left = 0
+        left = set()
         for address in sorted(self._touched):
-            answer = await self._call(requests.update_contact(self._settings, f"email:{address}", off))
-            left += answer.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}
+            # One list a call: that one call sets several is a thing to be tried.
+            for each in self._lists:
+                off = requests.update_contact(self._settings, f"email:{address}", {each.name: False})
+                if (await self._call(off)).kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
+                    left.add(address)
         if left:
-            self._problem = f"{left} contacts could not be taken off the trial's lists; take them off in Cordial"
+            self._problem = f"{len(left)} contacts could not be taken off the trial's lists; take them off in Cordial"
 
     def _need_creation(self) -> None:
         if not self._settings.create_contacts:

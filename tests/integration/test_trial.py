@@ -132,7 +132,8 @@ async def test_a_cordial_that_does_otherwise_is_told_with_what_to_do(tmp_path, p
         found = {each["point"]: each for each in document["results"]}
         assert found[point.value]["outcome"] == "otherwise", found
         assert found[point.value]["what_to_do"] == POINT_TEXTS[point].what_to_do
-        assert document["trial"]["state"] == "done"
+        assert (document["trial"]["state"], document["trial"]["problem"]) == ("done", "")
+        assert all(not each.members for each in world.cordial.state.lists.values()), "everybody is off the lists again"
         is_proven = point not in {TrialPoint.FILE_UPDATES, TrialPoint.FILE_CREATES}
         results = await world.service.store.trials.results(ACCOUNT, world.account.cordial_base_url)
         assert proves_files(results, creates_contacts=True) == is_proven
