@@ -189,9 +189,7 @@ class Service:
         self.settings = settings
         self.accounts.clear()
         self.accounts.update(settings.accounts)
-        self.store.serve(
-            settings.accounts, max_backlog=settings.store.max_backlog, retention_days=settings.store.retention_days
-        )
+        _serve_backlog(self.store, settings)
         self.metrics.counting.add(settings.accounts)
         self.keys.accept(settings.server.api_keys, settings.api_keys)
         self.webhook.serve(settings.accounts, max_body_bytes=settings.server.max_body_bytes)
@@ -215,6 +213,7 @@ class Service:
                 "waiting": backlog.waiting_total,
             },
             backlog_limit=self.settings.store.max_backlog,
+            account_backlogs={name: (backlog.total_of(name), backlog.max_of(name)) for name in self.accounts},
             statuses=self.deliverer.statuses(),
             pauses=self.deliverer.pauses(),
             ready={check.name: check.fault() is None for check in self.checks()},
@@ -248,12 +247,20 @@ class Service:
         yield from self._facts_of_tasks()
         yield from self._facts_of_sending()
         yield from self._facts_of_host()
-        if self.store.backlog.total >= _HIGH_BACKLOG * self.settings.store.max_backlog:
-            yield Fact("backlog_high", detail=f"{self.store.backlog.total:,} of {self.settings.store.max_backlog:,}")
+        yield from self._facts_of_backlog()
         if fault := self.webhook.clock_suspicion.fault():
             yield Fact("clock_suspect", detail=fault)
         if self._refused.is_recent:
             yield Fact("deliveries_refused")
+
+    def _facts_of_backlog(self) -> Iterator[Fact]:
+        backlog, max_backlog = self.store.backlog, self.settings.store.max_backlog
+        if backlog.total >= _HIGH_BACKLOG * max_backlog:
+            yield Fact("backlog_high", detail=f"{backlog.total:,} of {max_backlog:,}")
+        for account in self.accounts:
+            held, max_own = backlog.total_of(account), backlog.max_of(account)
+            if max_own < max_backlog and held >= _HIGH_BACKLOG * max_own:
+                yield Fact("backlog_high", account, detail=f"{held:,} of {max_own:,}")
 
     def _facts_of_tasks(self) -> Iterator[Fact]:
         for name in self.supervisor.ended:
@@ -289,6 +296,14 @@ class Service:
             self._refused.note()
         self.api.events.delivery_answered(_for_watchers(answered))
         self.metrics.counting.answered(answered)
+
+
+def _serve_backlog(store: SqliteStore, settings: Settings) -> None:
+    store.serve(
+        {name: account.max_backlog for name, account in settings.accounts.items()},
+        max_backlog=settings.store.max_backlog,
+        retention_days=settings.store.retention_days,
+    )
 
 
 def make_application(service: Service) -> web.Application:
@@ -360,6 +375,7 @@ async def running_service(
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
+        _serve_backlog(store, settings)
         reader = await Reader.open(Path(settings.store.path))
         stack.push_async_callback(reader.close)
         eraser = Eraser(store.erasures, store.empty_wal)

@@ -88,13 +88,11 @@ class ServiceError(Exception):
 
 
 class BacklogFullError(ServiceError):
-    """The store holds `max_backlog` changes: Heap is asked to come back later, nothing accepted is hurt."""
+    """The backlog is full, as `reason` says: Heap is asked to come back later, nothing accepted is hurt."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            ErrorCode.BACKLOG_FULL,
-            f"the backlog holds {limit} changes, the most it may; send again later",
-            retry_after_seconds=60,
+            ErrorCode.BACKLOG_FULL, f"the backlog is full: {reason}; send again later", retry_after_seconds=60
         )
 
 

@@ -39,6 +39,8 @@ class HostileWorld(World):
         super().__init__(directory, cordial, session, **account)
         self.store_settings = StoreSettings(path=str(self.store_file), settle_interval_seconds=0.02)
         self.store_timings = Timings(calm_seconds=0.2)
+        # Accounts besides the one, with the same secrets.
+        self.others: dict[str, dict[str, Any]] = {}
 
     @property
     def store_file(self) -> Path:
@@ -49,7 +51,8 @@ class HostileWorld(World):
             server=ServerSettings(host="127.0.0.1", port=self.port, shutdown_grace_seconds=5),
             store=self.store_settings,
             log=LogSettings(),
-            accounts={ACCOUNT: self.account},
+            accounts={ACCOUNT: self.account}
+            | {name: msgspec.structs.replace(self.account, name=name, **own) for name, own in self.others.items()},
         )
 
     async def start(self, **account: Any) -> None:
@@ -64,9 +67,9 @@ class HostileWorld(World):
         await self.until(lambda: not self.rows("SELECT 1 FROM sync WHERE drained_at_ms IS NULL LIMIT 1"))
         await super().settled()
 
-    async def post(self, page: bytes, timestamp_ms: int | None = None) -> PageAnswer:
+    async def post(self, page: bytes, timestamp_ms: int | None = None, account: str = ACCOUNT) -> PageAnswer:
         """Sign and post one page; whatever comes back is returned."""
-        url = f"{self.service.url}/webhooks/heap/{ACCOUNT}"
+        url = f"{self.service.url}/webhooks/heap/{account}"
         return await post_page(self._session, url, HEAP_SECRET, page, timestamp_ms)
 
     async def accepted(self, page: bytes) -> None:

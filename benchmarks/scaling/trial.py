@@ -206,7 +206,7 @@ class _Watch:
 
     async def _look(self) -> None:
         segments = await self._connection.run(read_segments)
-        _, self.unfolded = await self._connection.run(read_backlog)
+        self.unfolded = sum(each.unfolded for each in await self._connection.run(read_backlog))
         self.settled = sum(segment.settled for segment in segments)
         self.owed = sum(_owed(segment) for segment in segments)
         self.dead = sum(segment.dead for segment in segments)

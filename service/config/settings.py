@@ -160,6 +160,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
     max_attempts: Annotated[int, Meta(ge=1, le=1_000)] = 5
     in_doubt_seconds: Annotated[float, Meta(ge=1, le=3_600)] = 120
     proof_reads_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 60
+    max_backlog: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True):

@@ -119,7 +119,7 @@ CATALOGUE: dict[str, Kind] = {
     "backlog_high": Kind(
         _WARNING,
         "The backlog is near its limit. At the limit, pages are answered 429.",
-        "See what holds up sending, or raise max_backlog.",
+        "See what holds up sending, or raise max_backlog: the account's, or the store's where no account is named.",
         "Pages are answered 429 or 503",
     ),
     "people_failed": Kind(

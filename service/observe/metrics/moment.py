@@ -22,13 +22,14 @@ class StoreFiles(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """Everything that is read at once.
 
-    `backlog`: inbox, pending, waiting. `pauses`: how often each account had to be paused since the start. `ready`: each
+    `backlog`: inbox, pending, waiting. `account_backlogs`: how much each account has of it, and may have. `pauses`: how often each account had to be paused since the start. `ready`: each
     part that `/readyz` looks at and whether it is fit for work. `figures` and `files` are None while they cannot be read.
     """
 
     version: str
     backlog: Mapping[str, int]
     backlog_limit: int
+    account_backlogs: Mapping[str, tuple[int, int]]
     statuses: Mapping[str, AccountStatus]
     pauses: Mapping[str, int]
     ready: Mapping[str, bool]
@@ -48,6 +49,12 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
         moment.backlog,
     )
     yield _gauge("backlog_limit", "At this backlog deliveries are answered 429.", "", {"": moment.backlog_limit})
+    held = {account: held for account, (held, _) in moment.account_backlogs.items()}
+    yield _gauge("account_backlog", "What an account has of the backlog.", "account", held)
+    limits = {account: limit for account, (_, limit) in moment.account_backlogs.items()}
+    yield _gauge(
+        "account_backlog_limit", "At this backlog an account's deliveries are answered 429.", "account", limits
+    )
     yield from _accounts(moment)
     yield _gauge("ready", "Whether a part is fit for work; /readyz needs all of them.", "part", moment.ready)
     lasting = GaugeMetricFamily(

@@ -1,8 +1,9 @@
 """How much waits, held in memory beside the counters on disk, so that nobody has to count."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 
+from service.errors import BacklogFullError
 from service.store.sqlite.loading import Owed
 
 
@@ -14,9 +15,11 @@ class Backlog:
     Users not folded yet count whosever they are, for they are folded in any case.
     """
 
-    def __init__(self) -> None:
-        self.unfolded_users = 0
-        self._served: frozenset[str] = frozenset()
+    def __init__(self, max_total: int) -> None:
+        self._max_total = max_total
+        # The accounts being served, each with the bound of its own; 0: none.
+        self._max_of_account: Mapping[str, int] = {}
+        self._unfolded_of_account: Counter[str] = Counter()
         self._pending_of_account: Counter[str] = Counter()
         self._waiting_of_account: Counter[str] = Counter()
         self._pending: dict[int, int] = defaultdict(int)
@@ -24,28 +27,67 @@ class Backlog:
         self._account_of: dict[int, str] = {}
         self._segments_of: dict[str, set[int]] = defaultdict(set)
 
-    def serve(self, accounts: Collection[str]) -> None:
-        """Count these accounts in the totals, and no others."""
-        self._served = frozenset(accounts)
+    def serve(self, accounts: Mapping[str, int], max_total: int) -> None:
+        """Count these accounts in the totals, and no others; each with the bound of its own, 0 for none."""
+        self._max_of_account = dict(accounts)
+        self._max_total = max_total
 
-    def set(self, owed: Iterable[Owed], unfolded_users: int) -> None:
+    def set(self, owed: Iterable[Owed]) -> None:
         """Start anew from what the store says."""
-        self.unfolded_users = unfolded_users
+        self._unfolded_of_account.clear()
         for figures in (self._pending_of_account, self._waiting_of_account, self._pending, self._waiting):
             figures.clear()
         self._segments_of.clear()
         for each in owed:
             self.change(each.account, each.segment_id, each.pending, each.waiting)
+            self.add_unfolded(each.account, each.unfolded)
+
+    def check_room(self, account: str) -> None:
+        """Refuse more for an account that holds its own bound, or more than its share while all hold theirs together.
+
+        The share is half of what each account had if all had the same. So one account's backlog refuses no other
+        account's pages before that one has used its share. Raises `BacklogFullError`.
+        """
+        held = self.total_of(account)
+        max_own = self.max_of(account)
+        if held >= max_own:
+            whose = f"max_backlog of account {account}" if max_own < self._max_total else "max_backlog of the store"
+            raise BacklogFullError(f"{account} has {held} unsettled changes, and {whose} is {max_own}")
+        share = min(max_own, self._max_total // (2 * max(1, len(self._max_of_account))))
+        if held >= share and self.total >= self._max_total:
+            raise BacklogFullError(
+                f"all accounts together have {self.total} unsettled changes, and max_backlog of the store is "
+                f"{self._max_total}; of this, {account} has used its share of {share}"
+            )
+
+    def max_of(self, account: str) -> int:
+        """How many changes of the account may be kept unsettled, whatever the others have."""
+        return min(self._max_of_account.get(account) or self._max_total, self._max_total)
+
+    def total_of(self, account: str) -> int:
+        """Everything of the account that was accepted and is not settled."""
+        return (
+            self._unfolded_of_account[account] + self._pending_of_account[account] + self._waiting_of_account[account]
+        )
+
+    @property
+    def unfolded_users(self) -> int:
+        """Users not folded yet, whosever they are."""
+        return self._unfolded_of_account.total()
+
+    def add_unfolded(self, account: str, users: int) -> None:
+        """Add to an account's users that are not folded yet; a negative number takes away."""
+        self._unfolded_of_account[account] += users
 
     @property
     def pending_total(self) -> int:
         """Changes that may be sent now."""
-        return sum(self._pending_of_account[account] for account in self._served)
+        return sum(self._pending_of_account[account] for account in self._max_of_account)
 
     @property
     def waiting_total(self) -> int:
         """Changes that wait for their next call."""
-        return sum(self._waiting_of_account[account] for account in self._served)
+        return sum(self._waiting_of_account[account] for account in self._max_of_account)
 
     @property
     def total(self) -> int:

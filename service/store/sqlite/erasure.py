@@ -125,15 +125,15 @@ class Erasures:
     async def _advance_one(self, erasure: _Open) -> bool:
         """Do what can be done now for one erasure; return whether it came to its end."""
         if self._looked_to[erasure.id] < erasure.last_piece:
-            await self._in_steps(cleaning.clean_unfolded, erasure.named, after=self._looked_to[erasure.id])
+            await self._in_steps(cleaning.clean_unfolded, erasure, after=self._looked_to[erasure.id])
             self._looked_to[erasure.id] = erasure.last_piece
         if erasure.wanted and not erasure.keep_on_lists:
             await self._take_back(erasure.named)
         if not await self._read(lambda connection: _may_finish(connection, erasure)):
             return False
-        await self._in_steps(cleaning.clean_folded, erasure.named)
-        await self._in_steps(cleaning.clean_rejected, erasure.named)
-        await self._in_steps(cleaning.clean_failures, erasure.named)
+        await self._in_steps(cleaning.clean_folded, erasure)
+        await self._in_steps(cleaning.clean_rejected, erasure)
+        await self._in_steps(cleaning.clean_failures, erasure)
         return await self._finish(erasure)
 
     async def _open(self) -> list[_Open]:
@@ -144,20 +144,17 @@ class Erasures:
         await self._ledger.change(lambda ledger: _take_off(ledger, named, again=False))
 
     async def _in_steps(
-        self, clean: Callable[[sqlite3.Connection, Named, int], Step], named: Named, after: int = 0
+        self, clean: Callable[[sqlite3.Connection, Named, int], Step], erasure: _Open, after: int = 0
     ) -> None:
         while True:
             start = after
             step = await self._writer.run(
-                lambda connection: clean(connection, named, start),  # noqa: B023
-                on_commit=lambda step: self._taken_out(step.taken_out),
+                lambda connection: clean(connection, erasure.named, start),  # noqa: B023
+                on_commit=lambda step: self._backlog.add_unfolded(erasure.account, -step.taken_out),
             )
             after = step.last
             if not after:
                 return
-
-    def _taken_out(self, users: int) -> None:
-        self._backlog.unfolded_users -= users
 
     async def _finish(self, erasure: _Open) -> bool:
         """Remove the last rows, unless the contact has come into use again meanwhile; return whether it is over."""

@@ -6,6 +6,7 @@ that costs a fifth of doing it in Python and leaves the interpreter to those who
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,10 +19,10 @@ _SQL = queries.load("fold")
 
 
 class Folded(NamedTuple):
-    """What one fold transaction did; `taken_users` left the inbox."""
+    """What one fold transaction did; so many users of each segment left the inbox."""
 
     progress: FoldProgress
-    taken_users: int
+    taken_users: Counter[int]
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -33,7 +34,8 @@ def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
     """Fold the oldest pieces of the inbox, up to about `max_users` of them in this transaction."""
     connection = ledger.connection
     position, drained_to = connection.execute(_SQL["fold_position"]).fetchone()
-    users = taken_users = 0
+    users = 0
+    taken_users: Counter[int] = Counter()
     more = True
     while users < max_users:
         pieces = _next_alike(connection, position, max_users - users)
@@ -47,7 +49,7 @@ def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
         users += looked_at
         if not drained_to:
             position = pieces[-1].id
-            taken_users += sum(piece.users for piece in pieces)
+            taken_users[pieces[0].segment_id] += sum(piece.users for piece in pieces)
     connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": drained_to})
     return Folded(FoldProgress(users=users, more=more), taken_users)
 

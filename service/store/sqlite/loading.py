@@ -13,12 +13,13 @@ _LISTS = queries.load("lists")
 
 
 class Owed(NamedTuple):
-    """What one segment owes: changes that may be sent, and changes that wait for a retry."""
+    """What one segment owes: changes that may be sent, changes that wait for a retry, and users not folded yet."""
 
     segment_id: int
     account: str
     pending: int
     waiting: int
+    unfolded: int
 
 
 def add_accounts(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:
@@ -27,10 +28,9 @@ def add_accounts(connection: sqlite3.Connection, names: Iterable[str]) -> dict[s
     return {name: account_id for account_id, name, *_ in connection.execute(_LISTS["accounts"])}
 
 
-def read_backlog(connection: sqlite3.Connection) -> tuple[list[Owed], int]:
-    """Return what each segment owes, and how many users of the inbox are not folded yet."""
-    owed = [Owed(*row) for row in connection.execute(_LISTS["pending_by_segment"])]
-    return owed, connection.execute(_LISTS["unfolded_users"]).fetchone()[0]
+def read_backlog(connection: sqlite3.Connection) -> list[Owed]:
+    """Return what each segment owes."""
+    return [Owed(*row) for row in connection.execute(_LISTS["owed_by_segment"])]
 
 
 def last_delivery(connection: sqlite3.Connection) -> int:

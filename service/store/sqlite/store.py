@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from service.clock import SteadyClock
-from service.errors import BacklogFullError, StoreFaultError, StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.changes import ClaimCursor, Claimed, Outcome
 from service.model.deliveries import Delivery, FoldProgress, Receipt
@@ -80,12 +80,11 @@ class SqliteStore:
             set_memory=self._set_backlog,
             timings=timings,
         )
-        self._max_backlog = max_backlog
         self._clock = clock
         self._account_ids: dict[str, int] = {}
         self._account_of_segment: dict[int, str] = {}
         self._accepted_at = float("-inf")
-        self.backlog = Backlog()
+        self.backlog = Backlog(max_backlog)
         # When the last page of each account came, as the file had it at the start.
         self.last_received_ms: dict[str, int] = {}
         # Set when there is something to fold.
@@ -142,7 +141,7 @@ class SqliteStore:
         supervisor = supervisor or Supervisor()
         store._writer.start(supervisor)
         try:
-            await store._load(list(accounts))
+            await store._load(list(accounts), max_backlog)
         except BaseException as error:
             await store.close()
             if isinstance(error, StoreUnavailableError):
@@ -170,10 +169,12 @@ class SqliteStore:
         if not self._account_ids.keys() >= set(accounts):
             self._account_ids |= await self._writer.run(lambda connection: loading.add_accounts(connection, accounts))
 
-    def serve(self, accounts: Collection[str], *, max_backlog: int, retention_days: int) -> None:
-        """Count the backlog of these accounts from now on, each known already, and keep to these bounds."""
-        self.backlog.serve(accounts)
-        self._max_backlog = max_backlog
+    def serve(self, accounts: Mapping[str, int], *, max_backlog: int, retention_days: int) -> None:
+        """Count the backlog of these accounts from now on, each known already, and keep to these bounds.
+
+        Each account has the bound of its own, 0 for none.
+        """
+        self.backlog.serve(accounts, max_backlog)
         if self._retention is not None:
             self._retention.retention_days = retention_days
 
@@ -192,8 +193,7 @@ class SqliteStore:
 
         Raises `BacklogFullError` and `StoreUnavailableError`.
         """
-        if self.backlog.total >= self._max_backlog:
-            raise BacklogFullError(self._max_backlog)
+        self.backlog.check_room(delivery.account)
         self._accepted_at = asyncio.get_running_loop().time()
         account_id = self._account_ids[delivery.account]
         users = len(delivery.add) + len(delivery.remove)
@@ -201,7 +201,7 @@ class SqliteStore:
         def on_commit(receipt: Receipt) -> None:
             self._account_of_segment[receipt.segment_id] = delivery.account
             if not receipt.duplicate:
-                self.backlog.unfolded_users += users
+                self.backlog.add_unfolded(delivery.account, users)
                 self.imports.arrivals.note(receipt.segment_id, delivery)
                 self.inbox_grew.set()
 
@@ -225,7 +225,8 @@ class SqliteStore:
         """Move the oldest deliveries from the inbox into the ledger: some 20,000 users, or one piece if `small`."""
 
         def on_commit(folded: folding.Folded) -> None:
-            self.backlog.unfolded_users -= folded.taken_users
+            for segment_id, users in folded.taken_users.items():
+                self.backlog.add_unfolded(self._account_of_segment[segment_id], -users)
             if not self.backlog.unfolded_users:
                 self.imports.arrivals.forget_folded()
 
@@ -351,10 +352,10 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._writer.trouble.unavailable(error) from error
 
-    async def _load(self, accounts: list[str]) -> None:
+    async def _load(self, accounts: list[str], max_backlog: int) -> None:
         await self.add_accounts(accounts)
         await self._writer.run(loading.read_backlog, on_commit=self._set_backlog)
-        self.backlog.serve(accounts)
+        self.backlog.serve(dict.fromkeys(accounts, 0), max_backlog)
         self.last_received_ms = dict(await self._read(lambda each: each.execute(_LISTS["last_received"]).fetchall()))
         await self._tell_missing()
         log.info("store.opened", sqlite=sqlite3.sqlite_version, has_wal_reset_fault=has_wal_reset_fault())
@@ -367,10 +368,9 @@ class SqliteStore:
             await self.steering.record("the service", "store.pages_missing", "", missing)
             self._files.set_last_acknowledged(last)
 
-    def _set_backlog(self, read: tuple[list[loading.Owed], int]) -> None:
-        owed, unfolded_users = read
+    def _set_backlog(self, owed: list[loading.Owed]) -> None:
         self._account_of_segment.update((each.segment_id, each.account) for each in owed)
-        self.backlog.set(owed, unfolded_users)
+        self.backlog.set(owed)
 
     def _apply(self, segments: Mapping[int, Figures]) -> None:
         for segment_id, figures in segments.items():

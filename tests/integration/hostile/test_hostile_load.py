@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from service.sandbox.faults import Fault, FaultKind
 from tests.hostile_fixtures import hostile_world, page
@@ -66,6 +67,33 @@ async def test_over_the_backlog_new_pages_wait_and_nothing_accepted_is_hurt(tmp_
         await world.settled()
         assert world.members("Readers") == sorted(users(60, "first") + users(60, "second") + users(60, "third"))
         assert world.dead_letters() == []
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"cordial_base_url": "http://127.0.0.1:9"}, {"hold_new_segments": True}],
+    ids=["unreachable", "unapproved"],
+)
+@pytest.mark.parametrize("max_backlog", [0, 50])
+async def test_one_accounts_backlog_refuses_no_other_accounts_pages(tmp_path, trouble, max_backlog):
+    async with hostile_world(tmp_path, start=False) as world:
+        world.store_settings = msgspec.structs.replace(world.store_settings, max_backlog=100)
+        world.others["globex"] = {"max_backlog": max_backlog} | trouble
+        await world.start()
+        # Folded and not, it must count for its account alone.
+        for number in range(2):
+            sample = page(users(max_backlog or 100, f"s{number}-"), task=f"sample-{number}", segment="Sample")
+            assert (await world.post(sample, account="globex")).status == (429 if number else 200)
+            for part in range(5):
+                await world.accepted(page(users(10, f"r{number}{part}-"), task=f"task-{number}-{part}"))
+                await world.until(lambda: world.service.store.backlog.total_of("acme") == 0)
+            await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
+            refused = await world.post(page(["one@x.com"], task="more", segment="Sample"), account="globex")
+            assert refused.status == 429
+            whose = "max_backlog of account globex is 50" if max_backlog else "max_backlog of the store is 100"
+            assert whose in refused.text
+            await world.restart()
+        assert len(world.members("Readers")) == 100
 
 
 async def test_a_full_backlog_is_still_full_after_a_restart(tmp_path):

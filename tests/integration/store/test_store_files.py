@@ -200,7 +200,7 @@ async def test_memory_is_read_anew_where_following_up_a_commit_failed(store, mak
         raise ZeroDivisionError
 
     await store.accept(page("t1", add=["a", "b"]))
-    store.backlog.unfolded_users = 77
+    store.backlog.add_unfolded("acme", 77)
     with pytest.raises(ZeroDivisionError):
         await store._writer.run(lambda _: 0, on_commit=fail)
     await store.accept(page("t2", add=["c"]))

@@ -46,9 +46,16 @@ LIMIT 1;
 -- name: set_list_count
 UPDATE segment SET list_count = :count, list_counted_at_ms = :now_ms WHERE id = :segment_id;
 
--- name: pending_by_segment
-SELECT segment.id, account.name, segment.pending, segment.waiting
-FROM segment JOIN account ON account.id = segment.account_id;
+-- name: owed_by_segment
+SELECT segment.id, account.name, segment.pending, segment.waiting, coalesce(unfolded.users, 0)
+FROM segment
+JOIN account ON account.id = segment.account_id
+LEFT JOIN (
+    SELECT piece.segment_id, sum(piece.users) AS users
+    FROM piece, fold_position
+    WHERE piece.id > fold_position.piece_id
+    GROUP BY piece.segment_id
+) AS unfolded ON unfolded.segment_id = segment.id;
 
 -- name: unfolded_users
 SELECT coalesce(sum(piece.users), 0) FROM piece, fold_position WHERE piece.id > fold_position.piece_id;
