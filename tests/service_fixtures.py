@@ -65,6 +65,7 @@ class World:
             "request_timeout_seconds": 5,
             # Many tests count the calls that they cause.
             "proof_reads_per_hour": 0,
+            "proof_sample": 0,
         }
         self.account = AccountSettings(
             name=ACCOUNT,

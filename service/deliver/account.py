@@ -20,6 +20,7 @@ from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.proof.doubts import Doubts
 from service.deliver.proof.read_back import ReadBack, Timings
+from service.deliver.proof.samples import Samples
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.rate.limiter import make_limiter
 from service.deliver.trial import Subjects, Trial
@@ -93,9 +94,10 @@ class SendingAccount:
             results,
             doubts=self.doubts,
             sendable=self.importer.sendable,
-            on_settled=self.verifier.touched,
+            on_settled=self._settled,
             now_ms=clock.now_ms,
         )
+        self.samples = Samples(settings.name, store.proofs, settings.proof_sample, store.is_drained, clock.now_ms)
         self.read_back = ReadBack(
             settings,
             store.proofs,
@@ -103,6 +105,7 @@ class SendingAccount:
             self.lists,
             reading=self.pool.reading,
             is_busy=self._is_busy,
+            take_samples=self.samples.take,
             now_ms=clock.now_ms,
             timings=proof_timings,
         )
@@ -185,9 +188,14 @@ class SendingAccount:
             with contextlib.suppress(StoreUnavailableError, StoreFaultError):
                 await self._store.set_account_state(self.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)
 
+    def _settled(self, segment_id: int, contact: str) -> None:
+        self.verifier.touched(segment_id)
+        self.samples.settled(segment_id, contact)
+
     def _imported(self, segment_ids: Collection[int]) -> None:
         for segment_id in segment_ids:
             self.verifier.touched(segment_id)
+            self.samples.imported(segment_id)
         self.pool.refresh()
 
     def _is_busy(self) -> bool:

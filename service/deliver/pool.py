@@ -48,7 +48,7 @@ class AccountPool:
         *,
         doubts: Doubts,
         sendable: Callable[[Sequence[int], Mapping[int, int]], Mapping[int, int]],
-        on_settled: Callable[[int], None],
+        on_settled: Callable[[int, str], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._name = settings.name
@@ -245,7 +245,7 @@ class AccountPool:
         self._doubts.let_go([work.contact])
         self._drop_spent(queue)
         for outcome in outcomes:
-            self._on_settled(outcome.segment_id)
+            self._on_settled(outcome.segment_id, work.contact)
         self._wake.set()
 
     def _drop_spent(self, queue: SegmentQueue) -> None:

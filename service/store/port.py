@@ -225,6 +225,9 @@ class Proofs(Protocol):
     async def next_contact(self, account: str) -> str | None:
         """Return the contact of the ledger that the walk comes to next, from the beginning again after the last."""
 
+    async def any_contacts(self, account: str, number: int) -> list[str]:
+        """Return up to so many contacts of the ledger, from places chosen by chance."""
+
     async def set_walked_to(self, account: str, contact: str) -> None:
         """Note that the walk has come to a contact."""
 

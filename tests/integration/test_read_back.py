@@ -198,3 +198,15 @@ async def test_an_erasure_is_over_only_when_no_late_call_can_undo_it(tmp_path):
         assert world.rows("SELECT contact FROM member") == [(f"email:{JOE}",)]
         assert world.rows("SELECT contact FROM read_back") == []
         assert world.rows("SELECT 1 FROM claimed WHERE contacts LIKE '%jane%'") == []
+
+
+async def test_of_each_sync_a_few_are_read_back_on_and_off(tmp_path):
+    async with delivering(tmp_path, proof_sample=4) as world:
+        await world.deliver("Readers", users(30))
+        await world.until(lambda: len(world.calls(GET_CONTACT)) >= 4)
+        await world.deliver("Readers", remove=users(3))
+        await world.until(lambda: len(world.calls(GET_CONTACT)) >= 7)
+        read = [call.contact for call in world.calls(GET_CONTACT)]
+        assert len(read) == 7
+        assert len(set(read[:4])) == 4
+        assert sorted(read[4:]) == [f"email:{user}" for user in users(3)]

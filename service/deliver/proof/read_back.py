@@ -9,7 +9,7 @@ goes wrong with it keeps no change waiting.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -53,7 +53,7 @@ class ReadBack:
     """Reads back the contacts of one account.
 
     `reading` keeps every call and file from a contact while it is read, and tells whether that could be done. `is_busy`
-    tells whether changes wait to be sent.
+    tells whether changes wait to be sent. `take_samples` has contacts of syncs that have drained read back.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class ReadBack:
         *,
         reading: Callable[[str], AbstractContextManager[bool]],
         is_busy: Callable[[], bool],
+        take_samples: Callable[[], Awaitable[None]],
         now_ms: Callable[[], int],
         timings: Timings,
     ) -> None:
@@ -75,6 +76,7 @@ class ReadBack:
         self._lists = lists
         self._reading = reading
         self._is_busy = is_busy
+        self._take_samples = take_samples
         self._now_ms = now_ms
         self._timings = timings
         self._failures = 0
@@ -105,6 +107,7 @@ class ReadBack:
 
     async def _look(self) -> None:
         """Read what is due, then one contact more of the ledger if it is time for that."""
+        await self._take_samples()
         for due in await self._store.due(self._name, _AT_ONCE):
             if not self._may_read(due.reason):
                 continue

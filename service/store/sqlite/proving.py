@@ -1,7 +1,9 @@
 """What is to be read back from Cordial, and what the readings came to (R5, R11)."""
 
 import json
+import random
 import sqlite3
+import string
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from service.store.sqlite.writer import Writer
 
 _SQL = queries.load("prove")
 _DAY_MS = 86_400_000
+_PLACES = string.digits + string.ascii_lowercase
 
 
 class Proofs:
@@ -65,6 +68,25 @@ class Proofs:
 
         found: str | None = await self._read(read)
         return found
+
+    async def any_contacts(self, account: str, number: int) -> list[str]:
+        """Return up to so many contacts of the ledger, from places chosen by chance."""
+
+        def read(connection: sqlite3.Connection) -> list[str]:
+            values = self._values(account)
+            first = connection.execute(_SQL["next_contact"], {**values, "after": ""}).fetchone()
+            if first is None:
+                return []
+            key = first[0].partition(":")[0]
+            found = {first[0]}
+            for _ in range(number - 1):
+                after = f"{key}:{''.join(random.choices(_PLACES, k=4))}"  # noqa: S311  a sample, no secret
+                row = connection.execute(_SQL["next_contact"], {**values, "after": after}).fetchone()
+                found.update(row or ())
+            return sorted(found)
+
+        contacts: list[str] = await self._read(read)
+        return contacts
 
     async def set_walked_to(self, account: str, contact: str) -> None:
         """Note that the walk has come to a contact."""
