@@ -51,12 +51,16 @@ class Sandbox:
         self.faults = Faults(options.error_rate, options.seed)
         self.journal = Journal(keep_all=options.journal)
         self._clock = clock
-        self._authorization = "Basic " + base64.b64encode(f"{options.api_key}:".encode()).decode()
+        self.change_key(options.api_key)
         self._latency_seconds = options.latency_ms / 1000
         self._limiter: RateLimiter | None = None
         if options.rate:
             limit = max(1, round(options.rate * options.rate_window_seconds))
             self._limiter = RateLimiter(limit, options.rate_window_seconds, clock)
+
+    def change_key(self, api_key: str) -> None:
+        """Accept this API key from now on, and no other."""
+        self._authorization = "Basic " + base64.b64encode(f"{api_key}:".encode()).decode()
 
     def reset(self) -> None:
         """Forget contacts, lists, imports, calls, used-up limits and scripted faults."""

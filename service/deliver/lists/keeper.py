@@ -383,29 +383,38 @@ class ListKeeper:
         for segment_id, found in seen.items():
             if distrusted != self._distrusted:
                 return False
-            segment = self._segments[segment_id]
-            if isinstance(found, Missing):
-                await self._follow_deletion(segment, directory)
-                continue
-            other = conflicts.get(segment_id, "")
-            lost_name = self._lost.pop(segment_id, "")
-            await self._follow_rename(segment, found, directory)
-            if other:
-                await self._hold(
-                    segment, HeldFor.NAME_CONFLICT, words.name_conflict(found.name, other), name=found.name, keep=True
-                )
-            elif lost_name == found.name:
-                # Going on at once would be refused again, and again.
-                await self._hold(
-                    segment, HeldFor.NOT_ACCEPTED, words.not_accepted(found.name), name=found.name, keep=True
-                )
-            else:
-                is_known = segment.list_state is ListState.READY and segment.list_name == found.name
-                reason = segment.list_reason if is_known else ""
-                await self._set_ready(segment, found.name, segment.list_id, reason)
-            self._to_recreate.discard(segment_id)
-        self._given_out -= names.keys()
+            try:
+                await self._follow_one(self._segments[segment_id], found, directory, conflicts.get(segment_id, ""))
+            except StoreUnavailableError:
+                raise
+            except Exception:
+                # The other lists go on.
+                log.exception("list.look_failed", account=self._settings.name, segment=segment_id)
+                self._names.pop(segment_id, None)
+                self._due[segment_id] = asyncio.get_running_loop().time() + self._timings.retry
         return distrusted == self._distrusted
+
+    async def _follow_one(
+        self, segment: Segment, found: FoundList | Missing, directory: Directory, conflict: str
+    ) -> None:
+        """Record what was seen of a list; `conflict` is the name of another list that its name equals."""
+        if isinstance(found, Missing):
+            await self._follow_deletion(segment, directory)
+            return
+        lost_name = self._lost.pop(segment.id, "")
+        await self._follow_rename(segment, found, directory)
+        if conflict:
+            reason = words.name_conflict(found.name, conflict)
+            await self._hold(segment, HeldFor.NAME_CONFLICT, reason, name=found.name, keep=True)
+        elif lost_name == found.name:
+            # Going on at once would be refused again, and again.
+            reason = words.not_accepted(found.name)
+            await self._hold(segment, HeldFor.NOT_ACCEPTED, reason, name=found.name, keep=True)
+        else:
+            is_known = segment.list_state is ListState.READY and segment.list_name == found.name
+            await self._set_ready(segment, found.name, segment.list_id, segment.list_reason if is_known else "")
+        self._to_recreate.discard(segment.id)
+        self._given_out.discard(segment.id)
 
     def _conflicts(self, names: Mapping[int, str], directory: Directory) -> dict[int, str]:
         """Return which lists have another one's name, letter case aside, and the other name: of two the one renamed last."""
@@ -654,6 +663,7 @@ class ListKeeper:
 
     async def _take_existing(self, segment: Segment, existing: FoundList, wanted: ListName) -> float:
         """Take over a list that this service did not create, if the configuration says so, or hold the segment."""
+        await self._read_segments()
         own = [each for each in self._segments.values() if each.list_id == existing.id and each.id != segment.id]
         if own:
             # Renamed in Cordial to the name that this segment wants: seen first, then another name is chosen.
@@ -661,7 +671,7 @@ class ListKeeper:
             await self._explain([segment.id], f"the list {existing.name} is another segment's")
             return self._timings.soon
         self._to_recreate.discard(segment.id)
-        owner = self._owner(existing)
+        owner = self._owner(existing, or_asked_for=True)
         if self._settings.adopt_existing_lists and not owner:
             if self._settings.dry_run:
                 await self._wait_with(segment, words.would_adopt(existing.name), name=existing.name)
@@ -679,12 +689,13 @@ class ListKeeper:
         await self._hold(segment, HeldFor.NOT_OURS, words.not_ours(segment, existing.name, owner))
         return self._timings.retry
 
-    def _owner(self, existing: FoundList) -> str:
-        """Return the other account of this service whose segment has the list; empty if none does."""
+    def _owner(self, existing: FoundList, *, or_asked_for: bool = False) -> str:
+        """Return the other account of this service whose segment has the list, or asked for one of the name; else empty."""
         owners = (
             each.account
             for each in self._of_other_accounts
-            if each.list_id == existing.id and each.list_name.lower() == existing.name.lower()
+            if each.list_name.lower() == existing.name.lower()
+            and (each.list_id == existing.id or (or_asked_for and each.list_state is ListState.CREATING))
         )
         return next(owners, "")
 
