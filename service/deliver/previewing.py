@@ -134,12 +134,11 @@ class Previewer:
     async def _ask(self, segment: Segment, taken: set[str]) -> _Forecast:
         chosen = names.ListName(segment.list_name)
         if segment.list_state is not ListState.CREATING:
-            found = await self._namer.choose(segment)
+            # The store keeps no name for a segment it has not seen.
+            found = await self._namer.choose(segment, taken if segment.id == _UNSEEN else frozenset())
             if found is None:
                 return self._unknown(segment, "Cordial gives no answer")
-            # The store keeps no name for a segment it has not seen.
-            is_taken = segment.id == _UNSEEN and found.name.lower() in taken
-            chosen = names.beside_other_segment(found.name, segment.heap_id) if is_taken else found
+            chosen = found
         existing = await self._cordial.named(chosen.name)
         if isinstance(existing, NoAnswer):
             return self._unknown(segment, existing.words)

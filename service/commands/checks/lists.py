@@ -27,13 +27,12 @@ def check_lists(account: AccountSettings, segments: Iterable[Segment], known: Co
         elif segment.list_state is not ListState.CREATING:
             chosen = account.list_names.get(segment.heap_id, "")
             wanted = names.list_name(segment.name, segment.heap_id, prefix=account.list_prefix, chosen=chosen)
-            if any(other.list_id and other.list_name.lower() == wanted.name.lower() for other in segments):
-                wanted = names.beside_other_segment(wanted.name, segment.heap_id)
-            findings.add(_check_new(account, f"segment “{segment.name}”", segment.heap_id, wanted.name, known))
+            taken = {other.list_name.lower() for other in segments if other.list_id}
+            findings.add(_check_new(account, f"segment “{segment.name}”", segment.heap_id, wanted, known, taken=taken))
     seen = {segment.heap_id for segment in segments}
     for heap_id, name in account.list_names.items():
         if heap_id not in seen:
-            findings.add(_check_new(account, f"segment {heap_id}", heap_id, name, known))
+            findings.add(_check_new(account, f"segment {heap_id}", heap_id, names.ListName(name), known, taken=set()))
     return findings
 
 
@@ -46,10 +45,20 @@ def _check_own(segment: Segment, known: CordialNames) -> Findings:
     return Findings(notes=[f"{where}: segment “{segment.name}” has the list {known.lists[segment.list_id]}{held}"])
 
 
-def _check_new(account: AccountSettings, subject: str, heap_id: str, name: str, known: CordialNames) -> Findings:
+def _check_new(
+    account: AccountSettings,
+    subject: str,
+    heap_id: str,
+    wanted: names.ListName,
+    known: CordialNames,
+    *,
+    taken: set[str],
+) -> Findings:
     where = f"accounts.{account.name}"
-    if known.attributes is not None and name in known.attributes:
-        name = names.beside_attribute(name).name
+    attributes = known.attributes or frozenset()
+    possible = names.names_in_turn(wanted, heap_id, attributes)
+    name = next(each.name for each in possible if each.name.lower() not in taken)
+    if wanted.name in attributes:
         subject = f"{subject}, beside a contact attribute of its name,"
     if name.lower() not in {other.lower() for other in known.lists.values()}:
         return Findings(notes=[f"{where}: {subject} would get a new list {name}"])

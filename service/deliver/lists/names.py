@@ -14,8 +14,10 @@ Cordial's message on names lists letters, numbers and dashes; its own examples h
 
 import asyncio
 import hashlib
+import itertools
 import re
 import unicodedata
+from collections.abc import Container, Iterator
 
 import msgspec
 import structlog
@@ -78,6 +80,13 @@ def beside_other_segment(name: str, heap_id: str, turn: int = 1) -> ListName:
     return ListName(_cut(name, suffix), "another segment has a list of the name")
 
 
+def names_in_turn(wanted: ListName, heap_id: str, attributes: Container[str]) -> Iterator[ListName]:
+    """Yield the names that a segment's list may have, without end; it gets the first that no other segment's list has."""
+    first = beside_attribute(wanted.name) if wanted.name in attributes else wanted
+    others = (beside_other_segment(first.name, heap_id, turn) for turn in itertools.count(1))
+    return (each for each in itertools.chain([first], others) if each.name not in attributes)
+
+
 class ListNamer:
     """Names the lists of one account."""
 
@@ -94,17 +103,18 @@ class ListNamer:
         chosen = self._settings.list_names.get(segment.heap_id, "")
         return list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
 
-    async def choose(self, segment: Segment) -> ListName | None:
-        """Return the name the segment's list should have; None while it is worth asking Cordial again for attributes."""
-        wanted = self.wanted(segment)
+    async def choose(self, segment: Segment, taken: Container[str] = frozenset()) -> ListName | None:
+        """Return the name the segment's list should have; None while it is worth asking Cordial again for attributes.
+
+        `taken` are names in lower case that it cannot have, besides those that the store knows of.
+        """
         attributes = await self._attribute_keys()
         if attributes is None:
             return None
-        chosen = beside_attribute(wanted.name) if wanted.name in attributes else wanted
-        base, turn = chosen.name, 0
-        while chosen.name in attributes or await self._store.list_name_taken(segment.id, chosen.name):
-            turn += 1
-            chosen = beside_other_segment(base, segment.heap_id, turn)
+        possible = names_in_turn(self.wanted(segment), segment.heap_id, attributes)
+        chosen = next(possible)
+        while chosen.name.lower() in taken or await self._store.list_name_taken(segment.id, chosen.name):
+            chosen = next(possible)
         return chosen if chosen.note or self._attributes is not None else ListName(chosen.name, _ATTRIBUTES_UNREAD)
 
     async def _attribute_keys(self) -> frozenset[str] | None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from service.config.settings import RESERVED_LIST_NAMES
-from service.deliver.lists.names import beside_attribute, beside_other_segment, is_reserved, list_name
+from service.deliver.lists.names import beside_attribute, beside_other_segment, is_reserved, list_name, names_in_turn
 
 # Cordial's contract: letters, numbers and dashes, at most 128; its own examples use underscores too.
 ALLOWED = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -111,6 +111,30 @@ def test_two_segments_beside_one_name_get_two_names(one, other):
     assume(one != other)
     for name in ("ActiveUsers", "S" * 128):
         assert beside_other_segment(name, one).name != beside_other_segment(name, other).name
+
+
+# Few letters, so that names and fall-back names meet.
+few = st.text("Ff -12", min_size=1, max_size=5)
+
+
+@given(
+    st.dictionaries(st.text("12", min_size=1, max_size=3), few, min_size=1, max_size=12),
+    st.frozensets(few, max_size=4),
+)
+def test_every_segment_gets_a_name_of_its_own(segments, attributes):
+    def allot() -> dict[str, str]:
+        given: dict[str, str] = {}
+        for heap_id, segment in segments.items():
+            taken = {name.lower() for name in given.values()}
+            possible = names_in_turn(list_name(segment, heap_id), heap_id, attributes)
+            given[heap_id] = next(each.name for each in possible if each.name.lower() not in taken)
+        return given
+
+    found = allot()
+    assert found == allot()
+    assert len({name.lower() for name in found.values()}) == len(segments)
+    assert attributes.isdisjoint(found.values())
+    assert all(ALLOWED.fullmatch(name) for name in found.values())
 
 
 def test_a_long_name_is_cut_and_marked_so_that_its_end_still_counts():
