@@ -64,6 +64,42 @@ _WHAT_TO_DO = {
 _DECIDED_BY_APPROVAL = frozenset({HeldFor.AWAITING_APPROVAL, HeldFor.CREATION_IN_DOUBT, HeldFor.OTHER_CORDIAL})
 
 
+# Where a list stands: its state, or what it is held for. docs/states.md draws what leads from one to the other.
+Standing = ListState | HeldFor
+
+_WITHOUT_LIST: dict[Standing, tuple[Standing, ...]] = {
+    ListState.UNRESOLVED: (
+        HeldFor.AWAITING_APPROVAL,
+        ListState.CREATING,
+        ListState.READY,
+        HeldFor.NOT_OURS,
+        HeldFor.NAME_REFUSED,
+    ),
+    HeldFor.AWAITING_APPROVAL: (ListState.UNRESOLVED, ListState.CREATING, ListState.READY, HeldFor.NOT_OURS),
+    ListState.CREATING: (
+        ListState.UNRESOLVED,
+        ListState.READY,
+        HeldFor.CREATION_IN_DOUBT,
+        HeldFor.NOT_OURS,
+        HeldFor.NAME_REFUSED,
+    ),
+    HeldFor.CREATION_IN_DOUBT: (ListState.CREATING, ListState.READY, HeldFor.NOT_OURS),
+    HeldFor.NOT_OURS: (ListState.UNRESOLVED, ListState.CREATING, ListState.READY),
+    HeldFor.NAME_REFUSED: (ListState.UNRESOLVED, ListState.CREATING, ListState.READY, HeldFor.NOT_OURS),
+}
+_WITH_LIST: tuple[Standing, ...] = (
+    ListState.READY,
+    HeldFor.DELETED,
+    HeldFor.NOT_ACCEPTED,
+    HeldFor.NAME_CONFLICT,
+    HeldFor.OTHER_CORDIAL,
+)
+LIST_TRANSITIONS: frozenset[tuple[Standing, Standing]] = frozenset(
+    {(old, new) for old, following in _WITHOUT_LIST.items() for new in following}
+    | {(old, new) for old in _WITH_LIST for new in (*_WITH_LIST, ListState.UNRESOLVED) if old != new}
+)
+
+
 class Segment(msgspec.Struct, frozen=True):
     """A Heap segment and the Cordial list it owns; `id` is the store's, `heap_id` is Heap's.
 
@@ -93,6 +129,16 @@ class Segment(msgspec.Struct, frozen=True):
     list_ids_before: str = ""
     list_asked_at_ms: int = 0
     list_count: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` where a list is held for nothing, or for something without being held."""
+        if (self.list_state is ListState.HELD) != (self.list_held_for is not None):
+            raise ValueError(f"a list that is {self.list_state} cannot be held for {self.list_held_for}")
+
+    @property
+    def standing(self) -> Standing:
+        """The list's state, or what it is held for."""
+        return self.list_held_for or self.list_state
 
 
 class VerifyResult(msgspec.Struct, frozen=True):

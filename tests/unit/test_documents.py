@@ -182,7 +182,7 @@ def test_every_reason_for_not_opening_the_store_is_explained():
 
 
 def test_every_reason_for_holding_a_list_is_explained():
-    segment = Segment(1, "acme", "15225086", "NAME", ListState.HELD, "", "", "", "", 0, 0, 0, 0, 0, 0)
+    segment = Segment(1, "acme", "15225086", "NAME", ListState.UNRESOLVED, "", "", "", "", 0, 0, 0, 0, 0, 0)
     given = {
         HeldFor.AWAITING_APPROVAL: reasons.awaits_approval(),
         HeldFor.NOT_OURS: reasons.not_ours(segment, "NAME"),

@@ -4,15 +4,18 @@ import re
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from service.errors import StoreFaultError
 from service.model.changes import MemberState
+from service.model.lists import LIST_TRANSITIONS, HeldFor, ListState, Segment
 from service.store.sqlite import queries
 from service.store.sqlite.ledger import TRANSITIONS, LedgerTransaction, Standing
 
 ROOT = Path(__file__).parents[2]
-DRAWING = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
+MEMBERS, LISTS = (ROOT / "docs" / "states.md").read_text(encoding="utf-8").split("\n## The states of a list\n")
+ARROW = re.compile(r"^ +(\S+) --> (\S+):", re.MULTILINE)
 SQL = sorted((ROOT / "service" / "store" / "sqlite" / "queries").glob("*.sql"))
 
 
@@ -21,9 +24,35 @@ def drawn_state(name: str) -> MemberState | None:
 
 
 def test_the_drawing_and_the_code_have_the_same_transitions():
-    arrows = re.findall(r"^ +(\S+) --> (\S+):", DRAWING, re.MULTILINE)
+    arrows = ARROW.findall(MEMBERS)
     assert {(drawn_state(old), drawn_state(new)) for old, new in arrows} == TRANSITIONS
     assert len(arrows) == len(TRANSITIONS)
+
+
+def drawn_standing(name: str) -> ListState | HeldFor:
+    return HeldFor(name) if name in set(HeldFor) else ListState(name)
+
+
+def test_the_drawing_of_lists_and_the_code_have_the_same_transitions():
+    arrows = [(old, new) for old, new in ARROW.findall(LISTS) if old != "[*]"]
+    assert {(drawn_standing(old), drawn_standing(new)) for old, new in arrows} == LIST_TRANSITIONS
+    assert len(arrows) == len(LIST_TRANSITIONS)
+
+
+def test_every_standing_of_a_list_is_explained(schema):
+    explained = set(re.findall(r"^\| `(\w+)` \|", LISTS, re.MULTILINE))
+    assert explained == {*HeldFor, *ListState} - {ListState.HELD}
+    (definition,) = schema.execute("SELECT sql FROM sqlite_schema WHERE name = 'segment'").fetchone()
+    allowed = re.search(r"list_held_for IN \(([^)]+)\)", definition)
+    assert allowed is not None
+    assert set(re.findall(r"'(\w+)'", allowed[1])) == set(HeldFor)
+
+
+def test_a_list_is_held_for_something_and_something_holds_it():
+    segment = Segment(1, "acme", "7", "Readers", ListState.READY, "Readers", "101", "", "Readers", 0, 0, 0, 0, 0, 0)
+    for state, held_for in ((ListState.HELD, None), (ListState.READY, HeldFor.DELETED)):
+        with pytest.raises(ValueError, match="cannot be held for"):
+            msgspec.structs.replace(segment, list_state=state, list_held_for=held_for)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from service.deliver.lists.names import ListName, ListNamer
 from service.deliver.lists.questions import CordialLists, Directory, FoundList, Missing, NoAnswer, Refused
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
 from service.model import lists as words
-from service.model.lists import HeldFor, ListState, Segment
+from service.model.lists import LIST_TRANSITIONS, HeldFor, ListState, Segment
 from service.store.port import Lists
 from service.supervision import Supervisor
 
@@ -821,6 +821,9 @@ class ListKeeper:
     async def _save(self, segment: Segment) -> Segment:
         """Record what a segment says of its list, if that is news."""
         known = self._segments.get(segment.id)
+        step = (known.standing, segment.standing) if known is not None else None
+        if step is not None and step[0] != step[1] and step not in LIST_TRANSITIONS:
+            raise RuntimeError(f"no list may go from {step[0]} to {step[1]}")
         if known is None or _list_part(segment) != _list_part(known):
             await self._store.set_list(segment)
             self._segments[segment.id] = segment
