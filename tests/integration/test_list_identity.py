@@ -27,7 +27,7 @@ async def held_for(world: ApiWorld, reason: str, list_id: int = 1) -> str:
     document = await world.get(f"lists/{list_id}")
     assert (document["state"], document["held_for"]) == ("held", reason)
     assert document["what_to_do"]
-    return document["reason"]
+    return str(document["reason"])
 
 
 def members_of(world: ApiWorld, found: AccountList) -> list[str]:
