@@ -70,6 +70,7 @@ def _delivery(page: int, pages: int) -> Delivery:
         rejected=[],
         rejected_count=0,
         received_at_ms=time.time_ns() // 1_000_000,
+        signed_at_ms=time.time_ns() // 1_000_000,
     )
 
 

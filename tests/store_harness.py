@@ -66,6 +66,7 @@ class SyncFact(NamedTuple):
     settled: int
     dead: int
     superseded: int
+    overtaken_users: int
     drained_at_ms: int | None
 
 
@@ -90,6 +91,7 @@ class Facts:
     syncs: list[SyncFact]
     failures: list[FailureFact]
     deliveries: int
+    superseded: int
     unfolded_users: int
     unfolded_pieces: int
     to_send: set[tuple[int, str]]
@@ -143,6 +145,7 @@ def page(
     account: str = "acme",
     body: str = "",
     received_at_ms: int = START_MS,
+    signed_at_ms: int = START_MS,
 ) -> Delivery:
     """Return a page of a sync; `body` stands for differences in the raw body that the parsed page does not show."""
     raw = repr((account, segment, name, task, number, add, remove, body))
@@ -161,10 +164,11 @@ def page(
         rejected=[],
         rejected_count=0,
         received_at_ms=received_at_ms,
+        signed_at_ms=signed_at_ms,
     )
 
 
-def drain(timestamp: str, *, segment: str = SEGMENT, account: str = "acme") -> Delivery:
+def drain(timestamp: str, *, segment: str = SEGMENT, account: str = "acme", signed_at_ms: int = START_MS) -> Delivery:
     """Return Heap's request to remove everyone."""
     return Delivery(
         account=account,
@@ -181,6 +185,7 @@ def drain(timestamp: str, *, segment: str = SEGMENT, account: str = "acme") -> D
         rejected=[],
         rejected_count=0,
         received_at_ms=START_MS,
+        signed_at_ms=signed_at_ms,
     )
 
 

@@ -23,6 +23,7 @@ class OrderingModel:
     wishes: dict[Key, Wish] = field(default_factory=dict)
     decided_by: dict[int, set[str]] = field(default_factory=dict)
     syncs: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    precedence: dict[int, tuple[int, int]] = field(default_factory=dict)
     last_drain: dict[tuple[str, str], int] = field(default_factory=dict)
     seen: set[tuple[int, int, bytes]] = field(default_factory=set)
 
@@ -30,6 +31,7 @@ class OrderingModel:
         """Take a delivery; return whether it was new."""
         place = (delivery.account, delivery.segment_id)
         sync = self.syncs.setdefault((*place, delivery.task_id), len(self.syncs) + 1)
+        self.precedence.setdefault(sync, (min(delivery.signed_at_ms, delivery.received_at_ms), sync))
         identity = (sync, delivery.page_number, delivery.digest)
         if identity in self.seen:
             return False
@@ -39,8 +41,9 @@ class OrderingModel:
             on_list = [key[2] for key, wish in self.wishes.items() if key[:2] == place and wish.wanted]
             for user in on_list:
                 self._decide((*place, user), False, sync)
-            self.last_drain[place] = max(sync, self.last_drain.get(place, 0))
-        elif sync > self.last_drain.get(place, 0):
+            if not self._is_overtaken(sync, self.last_drain.get(place)):
+                self.last_drain[place] = sync
+        elif not self._is_overtaken(sync, self.last_drain.get(place)):
             for user in delivery.add:
                 self._decide((*place, user), True, sync)
             for user in delivery.remove:
@@ -49,9 +52,12 @@ class OrderingModel:
 
     def _decide(self, key: Key, wanted: bool, sync: int) -> None:
         wish = self.wishes.get(key)
-        if wish is None or wish.sync <= sync:
+        if not self._is_overtaken(sync, None if wish is None else wish.sync):
             self.wishes[key] = Wish(wanted, sync)
             self.decided_by[sync].add(key[2])
+
+    def _is_overtaken(self, sync: int, other: int | None) -> bool:
+        return other is not None and self.precedence[other] > self.precedence[sync]
 
     def on_list(self, account: str, heap_id: str) -> set[str]:
         """Return who is to be on a segment's list."""

@@ -63,7 +63,10 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
         "SELECT segment.id, account.name, heap_id, segment.name, members, settled, pending, waiting, dead"
         " FROM segment JOIN account ON account.id = account_id"
     ).fetchall()
-    syncs = connection.execute(f"SELECT {', '.join(SyncFact._fields)} FROM sync").fetchall()  # noqa: S608  our own names
+    # A file of an older schema has no column for what it did not know.
+    known = {row[0] for row in connection.execute("SELECT name FROM pragma_table_info('sync')")}
+    columns = ", ".join(name if name in known else "0" for name in SyncFact._fields)
+    syncs = connection.execute(f"SELECT {columns} FROM sync").fetchall()  # noqa: S608  our own names
     failures = connection.execute(
         "SELECT name, contact, segment_id, dead, failures, attempts, reason, message, status"
         " FROM failure JOIN account ON account.id = account_id"
@@ -71,6 +74,9 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
     (position,) = connection.execute("SELECT piece_id FROM fold_position").fetchone()
     pieces = connection.execute("SELECT id, segment_id, identity, wanted, users, contacts FROM piece").fetchall()
     (deliveries,) = connection.execute("SELECT count(*) FROM delivery").fetchone()
+    superseded = 0
+    if "overtaken_users" in known:
+        (superseded,) = connection.execute("SELECT count(superseded_at_ms) FROM delivery").fetchone()
     connection.execute("COMMIT")
     to_send = {
         (segment_id, f"{identity}:{entry}" if identity else entry)
@@ -84,6 +90,7 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
         [SyncFact(*row) for row in syncs],
         [FailureFact(*row)._replace(dead=bool(row[3])) for row in failures],
         deliveries,
+        superseded,
         sum(users for piece_id, _, _, _, users, _ in pieces if piece_id > position),
         sum(piece_id > position for piece_id, *_ in pieces),
         to_send,

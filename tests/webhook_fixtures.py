@@ -43,7 +43,7 @@ class Inbox:
 
     async def accept(self, delivery: Delivery) -> Receipt:
         receipt = await self._store.accept(delivery)
-        if not receipt.duplicate:
+        if not receipt.is_duplicate:
             self.deliveries.append(delivery)
         return receipt
 

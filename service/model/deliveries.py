@@ -43,14 +43,36 @@ class Delivery(msgspec.Struct, frozen=True):
     rejected: list[Rejected]
     rejected_count: int
     received_at_ms: int
+    signed_at_ms: int
+
+    @property
+    def precedence_ms(self) -> int:
+        """How new the page is (R4): when it was signed, unless the sender's clock is ahead of ours."""
+        return min(self.signed_at_ms, self.received_at_ms)
+
+
+class ReceiptStatus(StrEnum):
+    """What the store made of a delivery.
+
+    `duplicate`: it was kept before. `superseded`: newer syncs or a newer drain have already spoken of everybody it names.
+    """
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
 
 
 class Receipt(msgspec.Struct, frozen=True):
     """What the store says of a delivery once it is durable; the ids are the store's."""
 
-    duplicate: bool
+    status: ReceiptStatus
     delivery_id: int
     segment_id: int
+
+    @property
+    def is_duplicate(self) -> bool:
+        """Whether it was kept before and changed nothing."""
+        return self.status is ReceiptStatus.DUPLICATE
 
 
 class FoldProgress(msgspec.Struct, frozen=True):

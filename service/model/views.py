@@ -31,6 +31,7 @@ class SyncView(msgspec.Struct, frozen=True):
     `receiving`: pages are still to come. `sending`: all pages are here, changes are not all settled. `done`: all are.
     `failed`: nothing more happens by itself, and some changes were given up. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
+    `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken.
     """
 
     id: int
@@ -53,6 +54,7 @@ class SyncView(msgspec.Struct, frozen=True):
     settled: Count
     failed: Count
     superseded: int
+    overtaken_users: Count
     first_received_at: datetime
     last_received_at: datetime
     drained_at: datetime | None
@@ -255,7 +257,10 @@ class UnusableView(msgspec.Struct, frozen=True):
 
 
 class DeliveryView(msgspec.Struct, frozen=True):
-    """One page as it was accepted; `rejected_users` may be cut short, `rejected` is whole."""
+    """One page as it was accepted; `rejected_users` may be cut short, `rejected` is whole.
+
+    `superseded_at`: when it was seen that newer syncs, or a drain, had already spoken of all its users.
+    """
 
     id: int
     sync_id: int
@@ -270,6 +275,7 @@ class DeliveryView(msgspec.Struct, frozen=True):
     rejected: Count
     rejected_users: list[RejectedUser]
     received_at: datetime
+    superseded_at: datetime | None
 
 
 class MemberView(msgspec.Struct, frozen=True):

@@ -19,10 +19,11 @@ class WebhookAnswer(msgspec.Struct, frozen=True):
     """The answer to a page that is durable, with the users of the page that are to be added and removed.
 
     Users that stand twice count once, those in both lists as removed. `rejected` counts those that cannot be synced.
-    With `dry_run` the page is kept nowhere, and `preview` says what would be sent for it.
+    `superseded`: newer syncs or a newer drain have already spoken of all of them, so the page changes nothing. With `dry_run`
+    the page is kept nowhere, and `preview` says what would be sent for it.
     """
 
-    status: Literal["accepted", "duplicate", "dry_run"]
+    status: Literal["accepted", "duplicate", "superseded", "dry_run"]
     sync_task_id: str
     page_number: int
     added: int
@@ -34,8 +35,8 @@ class WebhookAnswer(msgspec.Struct, frozen=True):
 class Answered(msgspec.Struct, frozen=True):
     """One request to the webhook and how it ended.
 
-    `outcome` is `accepted`, `duplicate`, `dry_run`, an error code, or `client_gone` with status 499; `account` is known once the signature held, or failed for an
-    account that exists; `delivery` once the page was understood. `reason` explains a refusal beyond its code.
+    `outcome` is `accepted`, `duplicate`, `superseded`, `dry_run`, an error code, or `client_gone` with status 499; `account` is
+    known once the signature held, or failed for an account that exists; `delivery` once the page was understood. `reason` explains a refusal beyond its code.
     """
 
     status: int
@@ -48,7 +49,9 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 def to_answer(
-    status: Literal["accepted", "duplicate", "dry_run"], delivery: Delivery, preview: Preview | UnsetType = UNSET
+    status: Literal["accepted", "duplicate", "superseded", "dry_run"],
+    delivery: Delivery,
+    preview: Preview | UnsetType = UNSET,
 ) -> WebhookAnswer:
     """Return the answer to a delivery that was understood."""
     return WebhookAnswer(

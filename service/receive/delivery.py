@@ -60,6 +60,7 @@ def to_delivery(
             rejected=[],
             rejected_count=0,
             received_at_ms=received_at_ms,
+            signed_at_ms=int(timestamp_text),
         )
     identity = resolve_identity(account, page.identity_property)
     added = read_user_ids(page.add, identity, "$.data.add")
@@ -81,6 +82,7 @@ def to_delivery(
         rejected=rejected[:_MAX_KEPT_REJECTED],
         rejected_count=len(rejected),
         received_at_ms=received_at_ms,
+        signed_at_ms=int(timestamp_text),
     )
 
 

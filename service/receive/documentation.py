@@ -68,7 +68,8 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
         "summary": summary,
         "description": (
             "One page of a segment sync, or a drain, as Heap sends it. The answer 200 means that the whole page is on "
-            "disk; a page sent again is answered `duplicate` and changes nothing. Users that cannot be synced are "
+            "disk; a page sent again is answered `duplicate` and changes nothing, "
+            "and one that newer syncs or a newer drain have overtaken is answered `superseded`. Users that cannot be synced are "
             "counted as rejected and never cost the rest of the page. Unknown fields are ignored, and numbers may "
             "stand for text and text for numbers. With `dry_run=true` the page is checked like any other, signature and "
             "all, then answered with what would be sent to Cordial, and kept nowhere."

@@ -171,7 +171,7 @@ class Webhook:
             preview = UNSET if self._foretell is None else await self._foretell(delivery, _SHOWN_CALLS)
             return to_answer("dry_run", delivery, preview)
         receipt = await self._inbox.accept(delivery)
-        return to_answer("duplicate" if receipt.duplicate else "accepted", delivery)
+        return to_answer(receipt.status.value, delivery)
 
 
 def add_routes(app: web.Application, webhook: Webhook) -> None:

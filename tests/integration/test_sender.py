@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.config.settings import AccountSettings, SecretReference
 from service.errors import ServiceError, StoreUnavailableError
-from service.model.deliveries import Delivery, Receipt
+from service.model.deliveries import Delivery, Receipt, ReceiptStatus
 from service.receive.routes import Webhook, add_routes
 from service.sandbox.sender import build_pages, post_page
 from service.web.errors import error_middleware
@@ -47,7 +47,7 @@ class Receiver:
             error.retry_after_seconds = 0
             raise error
         self.deliveries.append(delivery)
-        return Receipt(duplicate=False, delivery_id=len(self.deliveries), segment_id=1)
+        return Receipt(ReceiptStatus.ACCEPTED, delivery_id=len(self.deliveries), segment_id=1)
 
     async def send(self, *arguments: str) -> tuple[int, str, str]:
         """Run the command and return its exit status, standard output and standard error."""

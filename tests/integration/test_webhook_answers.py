@@ -19,7 +19,7 @@ async def service(tmp_path) -> AsyncIterator[Service]:
 
 
 async def test_a_page_is_accepted_and_kept_as_it_was_meant(service):
-    body = page([" Zoë@Example.COM", "b@x.com", "zoë@example.com", "c@x.com"], ["B@x.com"])
+    body = page([" Zoe@Example.COM", "b@x.com", "zoe@example.com", "c@x.com"], ["B@x.com"])
     status, answer, _ = await service.post(body)
     assert status == 200
     assert answer == {
@@ -34,8 +34,19 @@ async def test_a_page_is_accepted_and_kept_as_it_was_meant(service):
     assert (delivery.account, delivery.action) == ("acme", Action.SYNC)
     assert (delivery.segment_id, delivery.segment_name) == ("15225086", "Heap Test Segment")
     assert (delivery.task_id, delivery.page_number, delivery.total_pages) == ("task-1", 1, 2)
-    assert (delivery.add, delivery.remove) == (["zoë@example.com", "c@x.com"], ["b@x.com"])
+    assert (delivery.add, delivery.remove) == (["zoe@example.com", "c@x.com"], ["b@x.com"])
     assert abs(delivery.received_at_ms - time.time() * 1000) < 60_000
+
+
+async def test_a_page_signed_before_a_newer_drain_is_answered_as_superseded(service):
+    drain = page() | {"action_type": "segment.users.drain", "id_token": "token-globex"}
+    late = page(["a@x.com"], id_token="token-globex")
+    path = "/webhooks/heap/globex"
+    assert (await service.post(drain, path=path, secret="whsec globex", age_seconds=80))[1]["status"] == "accepted"
+    status, answer, _ = await service.post(late, path=path, secret="whsec globex", age_seconds=200)
+    assert (status, answer["status"], answer["added"]) == (200, "superseded", 1)
+    assert [answered.outcome for answered in service.answered] == ["accepted", "superseded"]
+    assert (await service.post(late, path=path, secret="whsec globex", age_seconds=200))[1]["status"] == "duplicate"
 
 
 async def test_a_repeat_is_answered_as_a_duplicate(service):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from service.__main__ import main
-from service.model.deliveries import Receipt
+from service.model.deliveries import Receipt, ReceiptStatus
 from service.store.sqlite import opening
 from service.store.sqlite.store import SqliteStore
 
@@ -44,7 +44,7 @@ def _answer_before_the_commit() -> None:
 
     async def accept_later(self: SqliteStore, delivery: Any) -> Receipt:
         tasks.add(asyncio.create_task(accept(self, delivery)))
-        return Receipt(duplicate=False, delivery_id=1, segment_id=1)
+        return Receipt(ReceiptStatus.ACCEPTED, delivery_id=1, segment_id=1)
 
     SqliteStore.accept = accept_later  # type: ignore[method-assign]
 

@@ -14,7 +14,7 @@ class Clock:
 
 def page(total_pages: int, users: int, task: str = "t1") -> Delivery:
     return Delivery(
-        "acme", Action.SYNC, "1", "Active Users", task, 1, total_pages, b"", "email", ["x"] * users, [], [], 0, 0
+        "acme", Action.SYNC, "1", "Active Users", task, 1, total_pages, b"", "email", ["x"] * users, [], [], 0, 0, 0
     )
 
 

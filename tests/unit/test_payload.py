@@ -67,6 +67,7 @@ def test_a_page_of_the_spec_becomes_a_delivery():
         rejected=[],
         rejected_count=0,
         received_at_ms=5,
+        signed_at_ms=1_700_000_000_000,
     )
 
 

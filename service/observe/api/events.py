@@ -36,7 +36,7 @@ _BROWSER_RETRY_MS = 2_000
 class AnsweredDelivery(msgspec.Struct, frozen=True):
     """A request to the webhook that was answered; what was not understood has no segment, task and figures.
 
-    `outcome` is `accepted`, `duplicate`, an error's code, or `client_gone`.
+    `outcome` is `accepted`, `duplicate`, `superseded`, an error's code, or `client_gone`.
     """
 
     at: datetime

@@ -146,6 +146,7 @@ SYNC: dict[str, Any] = {
     "settled": 2,
     "failed": 1,
     "superseded": 0,
+    "overtaken_users": 0,
     "first_received_at": "2026-03-02T09:14:01Z",
     "last_received_at": "2026-03-02T09:14:01Z",
     "drained_at": "2026-03-02T09:14:05Z",
@@ -204,6 +205,7 @@ DELIVERY: dict[str, Any] = {
     "rejected": 1,
     "rejected_users": [{"path": "$.data.add[3].id", "reason": "placeholder", "value": "undefined"}],
     "received_at": "2026-03-02T09:14:01Z",
+    "superseded_at": None,
 }
 FAILURE: dict[str, Any] = {
     "id": 17,

@@ -30,6 +30,7 @@ function makeRow({ sync, left }) {
     sync.failed ? `${count(sync.failed)} failed` : null,
     sync.rejected ? `${count(sync.rejected)} unusable` : null,
     sync.superseded ? `${count(sync.superseded)} overtaken by newer syncs` : null,
+    sync.overtaken_users ? `${count(sync.overtaken_users)} came too late` : null,
     sync.duplicates ? `${plural(sync.duplicates, "repeat")} ignored` : null,
   ];
   return element(

@@ -12,7 +12,8 @@ from service.observe.metrics.calls import AccountCalls, Calls
 from service.observe.metrics.imports import AccountImports, ImportCounting
 
 _ACCEPTED = "accepted"
-_DURABLE = (_ACCEPTED, "duplicate")
+_SUPERSEDED = "superseded"
+_DURABLE = (_ACCEPTED, "duplicate", _SUPERSEDED)
 _USER_CHANGES = ("add", "remove", "rejected")
 
 # Heap is answered within milliseconds when all is well; the store gives a delivery up after eight seconds.
@@ -24,7 +25,7 @@ class Answered(Protocol):
 
     @property
     def outcome(self) -> str:
-        """`accepted`, `duplicate`, an error code, or `client_gone`."""
+        """`accepted`, `duplicate`, `superseded`, an error code, or `client_gone`."""
 
     @property
     def account(self) -> str | None:
@@ -111,7 +112,7 @@ class Counting:
         self._deliveries.labels(account, answered.outcome).inc()
         if answered.outcome in _DURABLE:
             self._ack_seconds.labels(account).observe(answered.duration_seconds)
-        if answered.outcome == _ACCEPTED and answered.delivery is not None:
+        if answered.outcome in {_ACCEPTED, _SUPERSEDED} and answered.delivery is not None:
             delivery = answered.delivery
             numbers = (len(delivery.add), len(delivery.remove), delivery.rejected_count)
             for change, number in zip(_USER_CHANGES, numbers, strict=True):

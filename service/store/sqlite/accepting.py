@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.model.deliveries import Action, Delivery, Receipt
-from service.store.sqlite import queries
+from service.model.deliveries import Action, Delivery, Receipt, ReceiptStatus
+from service.store.sqlite import precedence, queries
 
 # Small enough that a delivery arriving while a piece is folded hardly waits.
 USERS_PER_PIECE = 250
@@ -23,6 +23,7 @@ class _Known(NamedTuple):
     sync_id: int | None
     delivery_id: int | None
     has_page: bool
+    has_newer: bool
 
 
 def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> Receipt:
@@ -36,26 +37,42 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
         "task_id": delivery.task_id,
         "page_number": delivery.page_number,
         "digest": delivery.digest,
+        "precedence_ms": delivery.precedence_ms,
     }
     row = connection.execute(_SQL["find"], identity).fetchone()
     known = _add_segment(connection, account_id, delivery) if row is None else _Known(*row)
     if known.delivery_id is not None:
         connection.execute(_SQL["count_duplicate"], {"sync_id": known.sync_id})
-        return Receipt(duplicate=True, delivery_id=known.delivery_id, segment_id=known.segment_id)
+        return Receipt(ReceiptStatus.DUPLICATE, known.delivery_id, known.segment_id)
     sync_id = known.sync_id or _add_sync(connection, known.segment_id, delivery)
-    if known.segment_name != delivery.segment_name:
-        _rename_segment(connection, known.segment_id, sync_id, delivery.segment_name)
+    if known.segment_name != delivery.segment_name and not known.has_newer:
+        connection.execute(_SQL["rename_segment"], {"segment_id": known.segment_id, "name": delivery.segment_name})
+    pieces = _pieces(delivery)
+    superseded = known.has_newer and precedence.is_superseded(
+        connection,
+        sync_id,
+        [
+            {
+                "account_id": account_id,
+                "segment_id": known.segment_id,
+                "identity": delivery.identity,
+                "users": users,
+                "contacts": contacts,
+            }
+            for _, users, contacts in pieces
+        ],
+    )
     figures = {
         "added": len(delivery.add),
         "removed": len(delivery.remove),
         "rejected": delivery.rejected_count,
         "now_ms": delivery.received_at_ms,
         "sync_id": sync_id,
+        "superseded": superseded,
     }
     rejected_users = _encode(delivery.rejected).decode()
     cursor = connection.execute(_SQL["add_delivery"], {**identity, **figures, "rejected_users": rejected_users})
     delivery_id = cursor.lastrowid or 0
-    pieces = _pieces(delivery)
     connection.executemany(
         _SQL["add_piece"],
         [
@@ -67,7 +84,8 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
         _SQL["count_delivery"],
         {**figures, "total_pages": delivery.total_pages, "new_page": not known.has_page, "pieces": len(pieces)},
     )
-    return Receipt(duplicate=False, delivery_id=delivery_id, segment_id=known.segment_id)
+    status = ReceiptStatus.SUPERSEDED if superseded else ReceiptStatus.ACCEPTED
+    return Receipt(status, delivery_id, known.segment_id)
 
 
 def _add_segment(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> _Known:
@@ -78,7 +96,7 @@ def _add_segment(connection: sqlite3.Connection, account_id: int, delivery: Deli
         "now_ms": delivery.received_at_ms,
     }
     segment_id = connection.execute(_SQL["add_segment"], values).lastrowid or 0
-    return _Known(segment_id, delivery.segment_name, sync_id=None, delivery_id=None, has_page=False)
+    return _Known(segment_id, delivery.segment_name, sync_id=None, delivery_id=None, has_page=False, has_newer=False)
 
 
 def _add_sync(connection: sqlite3.Connection, segment_id: int, delivery: Delivery) -> int:
@@ -87,16 +105,10 @@ def _add_sync(connection: sqlite3.Connection, segment_id: int, delivery: Deliver
         "task_id": delivery.task_id,
         "action": delivery.action.value,
         "total_pages": delivery.total_pages,
+        "precedence_ms": delivery.precedence_ms,
         "now_ms": delivery.received_at_ms,
     }
     return connection.execute(_SQL["add_sync"], values).lastrowid or 0
-
-
-def _rename_segment(connection: sqlite3.Connection, segment_id: int, sync_id: int, name: str) -> None:
-    """Take over the name of a page, unless a newer sync has told one."""
-    key = {"segment_id": segment_id, "sync_id": sync_id}
-    if connection.execute(_SQL["find_newer_sync"], key).fetchone() is None:
-        connection.execute(_SQL["rename_segment"], {"segment_id": segment_id, "name": name})
 
 
 def _pieces(delivery: Delivery) -> list[tuple[int, int, str | None]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.model.deliveries import FoldProgress
-from service.store.sqlite import queries
+from service.store.sqlite import precedence, queries
 from service.store.sqlite.accepting import USERS_PER_PIECE
 from service.store.sqlite.ledger import LedgerTransaction
 
@@ -26,8 +26,9 @@ class Folded(NamedTuple):
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the temporary table in which a piece is compared with the ledger."""
+    """Make the temporary tables in which a piece is compared with the ledger, and a sync with those newer."""
     connection.execute(_SQL["create_staged"])
+    precedence.prepare(connection)
 
 
 def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
@@ -119,13 +120,25 @@ def _fold_alike(ledger: LedgerTransaction, pieces: Sequence[_Piece]) -> int:
     """
     connection, first = ledger.connection, pieces[0]
     connection.execute(_SQL["clear_staged"])
+    newer = precedence.find_newer(connection, first.sync_id)
     for piece in pieces:
-        is_void = piece.sync_id <= piece.drained_by
+        is_void = piece.drained_by in newer
+        if newer:
+            _note_overtaken(ledger, piece, is_void=is_void)
         if is_void or not connection.execute(_SQL["stage_contacts"], piece._asdict()).rowcount:
             connection.execute(_SQL["remove_piece"], {"id": piece.id})
     ledger.decide_staged(first.account_id, first.segment_id, first.sync_id, wanted=bool(first.wanted), is_queued=True)
     ledger.count_unfolded(first.sync_id, -len(pieces))
     return sum(piece.users for piece in pieces)
+
+
+def _note_overtaken(ledger: LedgerTransaction, piece: _Piece, *, is_void: bool) -> None:
+    """Count the users of a piece of whom a newer sync has already spoken, or all after a newer drain."""
+    users = piece.users if is_void else precedence.count_overtaken(ledger.connection, piece._asdict())
+    if users:
+        values = {"delivery_id": piece.delivery_id, "users": users, "now_ms": ledger.now_ms}
+        ledger.connection.execute(_SQL["note_overtaken"], values)
+        ledger.count_overtaken(piece.sync_id, users)
 
 
 def _fold_special(ledger: LedgerTransaction, piece: _Piece, drained_to: str) -> tuple[int, str]:
@@ -139,6 +152,7 @@ def _fold_special(ledger: LedgerTransaction, piece: _Piece, drained_to: str) -> 
         return 1, ""
     connection = ledger.connection
     connection.execute(_SQL["clear_staged"])
+    precedence.find_newer(connection, piece.sync_id)
     users, drained_to = _stage_drain(connection, piece, drained_to)
     ledger.decide_staged(piece.account_id, piece.segment_id, piece.sync_id, wanted=False, is_queued=False)
     if not drained_to:

@@ -45,7 +45,7 @@ TRANSITIONS: frozenset[tuple[MemberState | None, MemberState | None]] = frozense
 )
 
 _SEGMENT_COLUMNS = ("members", "settled", "pending", "waiting", "dead")
-_SYNC_COLUMNS = ("unfolded", "changes", "pending", "settled", "dead", "superseded")
+_SYNC_COLUMNS = ("unfolded", "changes", "pending", "settled", "dead", "superseded", "overtaken_users")
 # A sync does not tell a change that waits for its next call from one that may be sent now.
 _SYNC_COLUMN_OF = {
     MemberState.PENDING: "pending",
@@ -206,6 +206,10 @@ class LedgerTransaction:
     def count_unfolded(self, sync_id: int, pieces: int) -> None:
         """Add to the pieces of a sync that are not in the ledger yet."""
         self._syncs[sync_id]["unfolded"] += pieces
+
+    def count_overtaken(self, sync_id: int, users: int) -> None:
+        """Add to the users of a sync of whom a newer one had already spoken."""
+        self._syncs[sync_id]["overtaken_users"] += users
 
     def look_at(self, segment_id: int) -> None:
         """Drop the pieces of a segment that has nothing to send, even if nothing else about it changes."""

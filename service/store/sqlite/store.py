@@ -200,7 +200,7 @@ class SqliteStore:
 
         def on_commit(receipt: Receipt) -> None:
             self._account_of_segment[receipt.segment_id] = delivery.account
-            if not receipt.duplicate:
+            if not receipt.is_duplicate:
                 self.backlog.add_unfolded(delivery.account, users)
                 self.imports.arrivals.note(receipt.segment_id, delivery)
                 self.inbox_grew.set()

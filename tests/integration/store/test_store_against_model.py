@@ -18,6 +18,7 @@ from service.model.changes import ClaimCursor, ContactWork, MemberState, Outcome
 from service.model.deliveries import Delivery
 from tests.store_harness import (
     ACCOUNTS,
+    START_MS,
     Store,
     StoreMaker,
     accepted_by_cordial,
@@ -82,16 +83,20 @@ class Life:
                 of=3,
                 segment=self.chance.choice(SEGMENTS),
                 account=self._account(),
+                received_at_ms=START_MS + self.chance.randint(2, 4),
+                signed_at_ms=START_MS + self.chance.randint(0, 5),
             )
         )
 
     async def drain(self) -> None:
         timestamp = str(self.chance.randint(1, 3))
-        await self._take(drain(timestamp, segment=self.chance.choice(SEGMENTS), account=self._account()))
+        signed_at_ms = START_MS + self.chance.randint(0, 5)
+        segment = self.chance.choice(SEGMENTS)
+        await self._take(drain(timestamp, segment=segment, account=self._account(), signed_at_ms=signed_at_ms))
 
     async def _take(self, delivery: Delivery) -> None:
         receipt = await self.store.accept(delivery)
-        assert receipt.duplicate != self.model.accept(delivery)
+        assert receipt.is_duplicate != self.model.accept(delivery)
 
     async def fold(self) -> None:
         """Fold one piece or everything."""
@@ -168,8 +173,8 @@ class Life:
                 assert facts.wanted(heap_id, account) == self.model.on_list(account, heap_id)
         place_of = {segment.id: (segment.account, segment.heap_id) for segment in facts.segments}
         for sync in facts.syncs:
-            precedence = self.model.syncs[*place_of[sync.segment_id], sync.task_id]
-            assert sync.changes == len(self.model.decided_by[precedence])
+            number = self.model.syncs[*place_of[sync.segment_id], sync.task_id]
+            assert sync.changes == len(self.model.decided_by[number])
             assert sync.unfolded == 0
 
     async def finish(self) -> None:

@@ -10,7 +10,7 @@ from tests.store_harness import check_invariants, drain, fold_all, page, send_al
 
 async def test_a_delivery_is_counted_in_its_sync(store, maker):
     receipt = await store.accept(page("t1", add=["a", "b"], remove=["c"], of=3))
-    assert not receipt.duplicate
+    assert not receipt.is_duplicate
     sync = maker.facts().sync("t1")
     assert (sync.added, sync.removed, sync.pages_received, sync.total_pages) == (2, 1, 1, 3)
     assert store.backlog.total == 3
@@ -22,7 +22,7 @@ async def test_a_repeat_changes_nothing_but_the_count_of_repeats(store, maker):
     await send_all(store)
     before = maker.facts()
     again = await store.accept(page("t1", add=["a"], remove=["b"], received_at_ms=1))
-    assert (again.duplicate, again.delivery_id, again.segment_id) == (True, first.delivery_id, first.segment_id)
+    assert (again.is_duplicate, again.delivery_id, again.segment_id) == (True, first.delivery_id, first.segment_id)
     await fold_all(store)
     after = maker.facts()
     assert after.sync("t1").duplicates == 1
@@ -34,7 +34,7 @@ async def test_a_repeat_changes_nothing_but_the_count_of_repeats(store, maker):
 
 async def test_repeats_that_arrive_together_are_one_delivery(store, maker):
     receipts = await asyncio.gather(*(store.accept(page("t1", add=["a"])) for _ in range(50)))
-    assert sum(not receipt.duplicate for receipt in receipts) == 1
+    assert sum(not receipt.is_duplicate for receipt in receipts) == 1
     assert len({receipt.delivery_id for receipt in receipts}) == 1
     assert maker.facts().deliveries == 1
     assert store.backlog.total == 1
@@ -45,7 +45,7 @@ async def test_a_repeat_is_known_after_a_restart(maker):
     await store.accept(page("t1", add=["a"]))
     await store.close()
     store = await maker.open()
-    assert (await store.accept(page("t1", add=["a"]))).duplicate
+    assert (await store.accept(page("t1", add=["a"]))).is_duplicate
     await store.close()
 
 
@@ -62,7 +62,7 @@ async def test_a_repeat_is_known_after_a_restart(maker):
 )
 async def test_what_differs_in_one_part_of_its_identity_is_another_delivery(store, maker, other):
     await store.accept(page("t1", add=["a"]))
-    assert not (await store.accept(other)).duplicate
+    assert not (await store.accept(other)).is_duplicate
     assert maker.facts().deliveries == 2
 
 
@@ -80,7 +80,7 @@ async def test_a_page_without_users_is_kept_and_its_sync_is_done(store, maker):
     await store.accept(page("t1"))
     assert not (await store.fold_next()).users
     assert maker.facts().sync("t1").drained_at_ms is not None
-    assert (await store.accept(page("t1"))).duplicate
+    assert (await store.accept(page("t1"))).is_duplicate
 
 
 async def test_a_late_page_reopens_its_sync(store, maker):
@@ -125,7 +125,7 @@ async def test_a_full_backlog_refuses_and_takes_again_once_there_is_room(maker):
     with pytest.raises(BacklogFullError):
         await store.accept(page("t2", add=["d"]))
     await send_all(store)
-    assert not (await store.accept(page("t2", add=["d"]))).duplicate
+    assert not (await store.accept(page("t2", add=["d"]))).is_duplicate
     check_invariants(maker.facts(), store)
     await store.close()
 

@@ -139,7 +139,7 @@ async def test_a_store_locked_by_another_program_refuses_and_recovers_by_itself(
         other.execute("ROLLBACK")
     assert maker.facts() == before
     check_invariants(before, store)
-    assert not (await store.accept(page("locked 1", add=["b"]))).duplicate
+    assert not (await store.accept(page("locked 1", add=["b"]))).is_duplicate
     await wait_until_well(store)
     await fold_all(store)
     assert len(await send_all(store)) == 2

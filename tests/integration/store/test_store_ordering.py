@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from service.model.changes import MemberState
-from service.model.deliveries import Delivery
-from tests.store_harness import Store, check_invariants, claim_all, fold_all, page, send_all
+from service.model.deliveries import Delivery, ReceiptStatus
+from tests.store_harness import START_MS, Store, check_invariants, claim_all, drain, fold_all, page, send_all
 
 
 async def accept_and_fold(store: Store, *deliveries: Delivery) -> None:
@@ -25,7 +25,7 @@ async def test_a_late_page_of_an_old_sync_cannot_undo_a_newer_one(store, maker, 
     assert maker.facts().sync("old").changes == 2
 
 
-async def test_precedence_is_the_order_of_first_sight_not_of_the_last_page(store, maker):
+async def test_precedence_is_that_of_the_first_page_not_of_the_last(store, maker):
     await accept_and_fold(
         store,
         page("first", add=["a"], number=1, of=2),
@@ -33,6 +33,101 @@ async def test_precedence_is_the_order_of_first_sight_not_of_the_last_page(store
         page("first", add=["b"], number=2, of=2),
     )
     assert maker.facts().wanted() == set()
+
+
+async def accept(store: Store, delivery: Delivery) -> ReceiptStatus:
+    return (await store.accept(delivery)).status
+
+
+@pytest.mark.parametrize("folded_between", [False, True])
+async def test_a_sync_signed_earlier_loses_although_it_arrives_later(store, maker, folded_between):
+    await store.accept(page("signed 80 s ago", remove=["a"], signed_at_ms=START_MS - 80_000))
+    if folded_between:
+        await fold_all(store)
+    late = page("signed 200 s ago", add=["a"], signed_at_ms=START_MS - 200_000)
+    # Not yet in the ledger, what the newer one says is found when the late page is folded.
+    assert await accept(store, late) is (ReceiptStatus.SUPERSEDED if folded_between else ReceiptStatus.ACCEPTED)
+    await fold_all(store)
+    facts = maker.facts()
+    assert facts.wanted() == set()
+    assert (facts.sync("signed 200 s ago").changes, facts.sync("signed 200 s ago").overtaken_users) == (0, 1)
+    assert maker.facts().superseded == 1
+    check_invariants(facts, store)
+
+
+async def test_a_signature_from_the_future_is_no_newer_than_its_arrival(store, maker):
+    await accept_and_fold(
+        store,
+        page("ahead", add=["a"], signed_at_ms=START_MS + 100_000, received_at_ms=START_MS),
+        page("right", remove=["a"], signed_at_ms=START_MS + 1_000, received_at_ms=START_MS + 1_000),
+    )
+    assert maker.facts().wanted() == set()
+
+
+async def test_of_syncs_signed_at_one_moment_the_later_received_wins(store, maker):
+    await accept_and_fold(store, page("one", add=["a"]), page("two", remove=["a"]))
+    assert maker.facts().wanted() == set()
+
+
+async def test_a_later_page_signed_earlier_does_not_age_its_sync(store, maker):
+    await accept_and_fold(
+        store,
+        page("t", add=["a"], number=2, of=2, signed_at_ms=START_MS - 1_000),
+        page("between", remove=["b"], signed_at_ms=START_MS - 2_000),
+        page("t", add=["b"], number=1, of=2, signed_at_ms=START_MS - 3_000),
+    )
+    assert maker.facts().wanted() == {"a", "b"}
+
+
+async def test_a_page_overtaken_in_part_is_accepted_and_counts_who_came_too_late(store, maker):
+    await accept_and_fold(store, page("new", remove=["a"]))
+    late = page("old", add=["a", "b"], signed_at_ms=START_MS - 1_000)
+    assert await accept(store, late) is ReceiptStatus.ACCEPTED
+    await fold_all(store)
+    assert maker.facts().wanted() == {"b"}
+    assert maker.facts().sync("old").overtaken_users == 1
+    assert maker.facts().superseded == 0
+
+
+async def test_a_page_found_to_be_overtaken_when_it_is_folded_is_shown_so(store, maker):
+    await store.accept(page("new", remove=["a"]))
+    assert await accept(store, page("old", add=["a"], signed_at_ms=START_MS - 1_000)) is ReceiptStatus.ACCEPTED
+    assert maker.facts().superseded == 0
+    await fold_all(store)
+    assert maker.facts().superseded == 1
+
+
+@pytest.mark.parametrize("folded_between", [False, True])
+async def test_what_a_drain_has_overtaken_is_answered_so_before_it_is_folded(store, maker, folded_between):
+    await accept_and_fold(store, page("t", add=["a"], of=2, signed_at_ms=START_MS - 9_000))
+    await store.accept(drain("1", signed_at_ms=START_MS - 5_000))
+    if folded_between:
+        await fold_all(store)
+    assert await accept(store, page("t", add=["b", "c"], number=2, of=2)) is ReceiptStatus.SUPERSEDED
+    assert await accept(store, drain("0", signed_at_ms=START_MS - 8_000)) is ReceiptStatus.SUPERSEDED
+    await fold_all(store)
+    assert maker.facts().wanted() == set()
+    assert maker.facts().sync("t").overtaken_users == 2
+
+
+async def test_an_older_drain_that_comes_late_lets_no_older_page_in_again(store, maker):
+    await accept_and_fold(
+        store,
+        drain("new", signed_at_ms=START_MS - 1_000),
+        drain("old", signed_at_ms=START_MS - 9_000),
+        page("between", add=["a"], signed_at_ms=START_MS - 5_000),
+    )
+    assert maker.facts().wanted() == set()
+
+
+async def test_a_drain_takes_off_only_what_older_syncs_put_on(store, maker):
+    await accept_and_fold(
+        store,
+        page("older", add=["a"], signed_at_ms=START_MS - 9_000),
+        page("newer", add=["b"], signed_at_ms=START_MS - 1_000),
+        drain("between", signed_at_ms=START_MS - 5_000),
+    )
+    assert maker.facts().wanted() == {"b"}
 
 
 async def test_within_one_sync_the_later_received_wins(store, maker):

@@ -69,7 +69,7 @@ async def test_a_start_with_a_clock_far_ahead_forgets_nothing(maker):
         maker.clock.ms = START_MS + ahead_days * DAY_MS
         store = await maker.open()
         assert await live(store, maker, 1) == 0
-        assert (await store.accept(page("t1", add=["anna"]))).duplicate
+        assert (await store.accept(page("t1", add=["anna"]))).is_duplicate
         await store.close()
     maker.clock.ms = START_MS
     store = await maker.open()
@@ -100,7 +100,7 @@ async def test_an_older_drain_that_comes_again_lets_no_older_page_in(store, make
     await store.accept(drain("2"))
     await fold_all(store)
     again = msgspec.structs.replace(drain("1"), digest=b"another body".ljust(32))
-    assert not (await store.accept(again)).duplicate
+    assert not (await store.accept(again)).is_duplicate
     await store.accept(page("between", add=["z"], number=2, of=2))
     await fold_all(store)
     assert maker.facts().wanted() == set()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.model.deliveries import ReceiptStatus
 from service.store.sqlite import copying, migrating, queries
 from service.store.sqlite.copying import partial_copy
 from service.store.sqlite.files import StoreOpenError
@@ -48,6 +49,22 @@ async def opened(maker: SqliteStoreMaker):
 def facts_in(file: Path):
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
         return read_facts(connection)
+
+
+@pytest.mark.parametrize("version", [1, 5])
+async def test_what_was_taken_in_the_order_of_arrival_keeps_that_order(maker, version):
+    make_store_file(maker.database, version)
+    with contextlib.closing(sqlite3.connect(maker.database)) as connection, connection:
+        # The clock was set back between two syncs.
+        connection.execute(
+            "INSERT INTO sync (id, segment_id, task_id, action, total_pages, first_received_at_ms, last_received_at_ms)"
+            " VALUES (3, 1, 't2', 'segment.users.sync', 1, 5, 5)"
+        )
+    async with opened(maker) as store:
+        await store.accept(page("t2", remove=["anna"]))
+        await fold_all(store)
+        assert (await store.accept(page("t1", add=["anna"], number=3))).status is ReceiptStatus.SUPERSEDED
+        assert "anna" not in maker.facts().wanted()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

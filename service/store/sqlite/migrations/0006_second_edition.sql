@@ -175,3 +175,19 @@ CREATE VIEW day_read AS SELECT * FROM member_read WHERE at_ms > (unixepoch() - 8
 
 -- The contact that the walk through the ledger has come to.
 ALTER TABLE account ADD COLUMN walked_to TEXT NOT NULL DEFAULT '';
+
+-- Who is newer (R4): the moment a sync's first page was signed, or received if that is earlier; ties by id. What was taken in
+-- the order of arrival keeps that order.
+-- overtaken_users: users of its pages of whom a newer sync or a drain had already spoken.
+ALTER TABLE sync ADD COLUMN precedence_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync ADD COLUMN overtaken_users INTEGER NOT NULL DEFAULT 0;
+UPDATE sync SET precedence_ms = arrival.precedence_ms
+FROM (
+    SELECT id, max(first_received_at_ms) OVER (PARTITION BY segment_id ORDER BY id) AS precedence_ms FROM sync
+) AS arrival
+WHERE arrival.id = sync.id;
+CREATE INDEX sync_precedence ON sync (segment_id, precedence_ms);
+
+-- superseded_at_ms: when it was seen that a newer sync or a drain had overtaken all of the page (R3).
+ALTER TABLE delivery ADD COLUMN overtaken_users INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN superseded_at_ms INTEGER;

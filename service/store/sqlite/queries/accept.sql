@@ -1,7 +1,13 @@
 -- name: find
--- What is known of a delivery: its segment, its sync, the delivery itself, and whether its page has come in any form.
+-- What is known of a delivery: its segment, its sync, the delivery itself, whether its page has come in any form, and
+-- whether a newer sync has come. A sync not seen yet is the newest of those signed at one moment.
 SELECT segment.id, segment.name, sync.id, delivery.id,
-    EXISTS (SELECT 1 FROM delivery AS any_form WHERE any_form.sync_id = sync.id AND any_form.page_number = :page_number)
+    EXISTS (SELECT 1 FROM delivery AS any_form WHERE any_form.sync_id = sync.id AND any_form.page_number = :page_number),
+    EXISTS (
+        SELECT 1 FROM sync AS other
+        WHERE other.segment_id = segment.id AND other.precedence_ms >= coalesce(sync.precedence_ms, :precedence_ms)
+            AND (other.precedence_ms > coalesce(sync.precedence_ms, :precedence_ms) OR other.id > sync.id)
+    )
 FROM segment
 LEFT JOIN sync ON sync.segment_id = segment.id AND sync.task_id = :task_id
 LEFT JOIN delivery ON delivery.sync_id = sync.id AND delivery.page_number = :page_number AND delivery.digest = :digest
@@ -13,19 +19,23 @@ INSERT INTO segment (account_id, heap_id, name, created_at_ms) VALUES (:account_
 -- name: rename_segment
 UPDATE segment SET name = :name WHERE id = :segment_id;
 
--- name: find_newer_sync
-SELECT 1 FROM sync WHERE segment_id = :segment_id AND id > :sync_id LIMIT 1;
-
 -- name: add_sync
-INSERT INTO sync (segment_id, task_id, action, total_pages, first_received_at_ms, last_received_at_ms)
-VALUES (:segment_id, :task_id, :action, :total_pages, :now_ms, :now_ms);
+INSERT INTO sync (
+    segment_id, task_id, action, total_pages, precedence_ms, first_received_at_ms, last_received_at_ms
+)
+VALUES (:segment_id, :task_id, :action, :total_pages, :precedence_ms, :now_ms, :now_ms);
 
 -- name: count_duplicate
 UPDATE sync SET duplicates = duplicates + 1 WHERE id = :sync_id;
 
 -- name: add_delivery
-INSERT INTO delivery (sync_id, page_number, digest, added, removed, rejected, rejected_users, received_at_ms)
-VALUES (:sync_id, :page_number, :digest, :added, :removed, :rejected, :rejected_users, :now_ms);
+INSERT INTO delivery (
+    sync_id, page_number, digest, added, removed, rejected, rejected_users, received_at_ms, superseded_at_ms
+)
+VALUES (
+    :sync_id, :page_number, :digest, :added, :removed, :rejected, :rejected_users, :now_ms,
+    CASE WHEN :superseded THEN :now_ms END
+);
 
 -- name: add_piece
 INSERT INTO piece (segment_id, delivery_id, identity, wanted, users, contacts) VALUES (?, ?, ?, ?, ?, ?);

@@ -45,8 +45,16 @@ LEFT JOIN member ON member.account_id = :account_id
     AND member.contact = :identity || ':' || piece.value
     AND member.segment_id = :segment_id
 WHERE member.contact IS NULL
-    OR member.sync_id < :sync_id
-    OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
+    OR iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
+
+-- name: note_overtaken
+UPDATE delivery SET
+    overtaken_users = overtaken_users + :users,
+    superseded_at_ms = CASE
+        WHEN overtaken_users + :users = added + removed THEN coalesce(superseded_at_ms, :now_ms)
+        ELSE superseded_at_ms
+    END
+WHERE id = :delivery_id;
 
 -- name: end_of_step
 -- The last contact that one step of a drain looks at; none if it is the last step. Counted in members of the whole
@@ -63,8 +71,8 @@ WHERE account_id = :account_id AND contact > :drained_to AND (:end_of_step IS NU
 ORDER BY contact;
 
 -- name: set_drained_by
--- An older drain may come again with another body.
-UPDATE segment SET drained_by = max(drained_by, :sync_id) WHERE id = :segment_id;
+-- An older drain may come late, or again with another body.
+UPDATE segment SET drained_by = :sync_id WHERE id = :segment_id AND drained_by NOT IN (SELECT id FROM newer);
 
 -- name: stage_members
 -- CROSS JOIN keeps the order: the other way about, each step would read the account's whole ledger.
@@ -72,7 +80,7 @@ INSERT OR IGNORE INTO staged (contact, delivery_id, old_wanted, old_state, old_s
 SELECT member.contact, :delivery_id, member.wanted, member.state, member.sync_id
 FROM json_each(:contacts) AS piece
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
-WHERE member.sync_id < :sync_id OR (member.sync_id = :sync_id AND member.wanted <> :wanted);
+WHERE iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
 
 -- name: remove_piece
 DELETE FROM piece WHERE id = :id;

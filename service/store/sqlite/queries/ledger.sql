@@ -138,5 +138,6 @@ UPDATE sync SET
     settled = settled + :settled,
     dead = dead + :dead,
     superseded = superseded + :superseded,
+    overtaken_users = overtaken_users + :overtaken_users,
     drained_at_ms = CASE WHEN unfolded + :unfolded + pending + :pending = 0 THEN coalesce(drained_at_ms, :now_ms) END
 WHERE id = :sync_id;

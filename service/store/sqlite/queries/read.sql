@@ -13,7 +13,7 @@ WITH shown AS (
         END AS state,
         sync.pages_received, sync.total_pages, sync.added, sync.removed, sync.rejected, sync.duplicates,
         sync.unfolded AS unfolded_pieces, sync.changes, sync.pending, sync.settled, sync.dead AS failed,
-        sync.superseded, sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
+        sync.superseded, sync.overtaken_users, sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
         sync.drained_at_ms AS drained_at
     FROM sync
     JOIN segment ON segment.id = sync.segment_id
@@ -232,7 +232,7 @@ ORDER BY account.name;
 SELECT delivery.id, delivery.sync_id, account.name AS account, segment.id AS list_id, segment.name AS segment_name,
     sync.task_id, delivery.page_number, lower(hex(delivery.digest)) AS digest,
     delivery.added, delivery.removed, delivery.rejected, delivery.rejected_users,
-    delivery.received_at_ms AS received_at
+    delivery.received_at_ms AS received_at, delivery.superseded_at_ms AS superseded_at
 FROM delivery
 JOIN sync ON sync.id = delivery.sync_id
 JOIN segment ON segment.id = sync.segment_id

@@ -1,0 +1,27 @@
+-- Which syncs are newer than another (R4). `newer` holds the answer for one sync at a time.
+
+-- name: create_newer
+CREATE TEMP TABLE IF NOT EXISTS newer (id INTEGER PRIMARY KEY) STRICT;
+
+-- name: clear_newer
+DELETE FROM newer;
+
+-- name: find_newer
+-- The syncs of the segment that are newer than this one (R4). Those already forgotten are older than whatever can still
+-- come: see docs/decisions.md.
+INSERT INTO newer (id)
+SELECT other.id FROM sync AS own
+JOIN sync AS other ON other.segment_id = own.segment_id AND other.precedence_ms >= own.precedence_ms
+    AND (other.precedence_ms > own.precedence_ms OR other.id > own.id)
+WHERE own.id = :sync_id
+RETURNING id;
+
+-- name: newer_drain
+SELECT 1 FROM newer JOIN sync ON sync.id = newer.id WHERE sync.action = 'segment.users.drain' LIMIT 1;
+
+-- name: count_overtaken
+SELECT count(*) FROM json_each(:contacts) AS piece
+JOIN member ON member.account_id = :account_id
+    AND member.contact = :identity || ':' || piece.value
+    AND member.segment_id = :segment_id
+WHERE member.sync_id IN (SELECT id FROM newer);
