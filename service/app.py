@@ -33,7 +33,7 @@ from service.observe.api.events import AnsweredDelivery
 from service.observe.api.identity import Identity
 from service.observe.api.reloading import Reloaded
 from service.observe.conditions import Conditions
-from service.observe.dashboard import routes as page_routes
+from service.observe.dashboard import routes as dashboard_routes
 from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
 from service.observe.metrics.moment import Moment
@@ -139,7 +139,7 @@ class Service:
         self.api = Api(
             self.accounts,
             self.keys,
-            identity=Identity(__version__, datetime.now(UTC), Path(settings.store.path)),
+            identity=Identity(__version__, datetime.now(UTC), Path(settings.store.path), self.accounts),
             reader=reader,
             steering=store.steering,
             sending=deliverer,
@@ -322,7 +322,7 @@ def make_application(service: Service) -> web.Application:
         service.moment,
         authorize=None if service.settings.server.metrics_open else service.keys.authenticate,
     )
-    page_routes.add_routes(app, service.keys.authenticate)
+    dashboard_routes.add_routes(app)
     swagger_routes.add_routes(app)
     openapi.setup_openapi(app, title="heap-cordial", version=__version__)
     return app

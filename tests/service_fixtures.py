@@ -56,9 +56,9 @@ class World:
         self._store_file = directory / "store" / "heap-cordial.db"
         secret_file = directory / "heap-secret"
         secret_file.write_text(HEAP_SECRET)
-        api_key_file = directory / "api-key"
-        api_key_file.write_text(API_KEY)
-        self._api_key = SecretReference(file=str(api_key_file))
+        self.api_key_file = directory / "api-key"
+        self.api_key_file.write_text(API_KEY)
+        self._api_key = SecretReference(file=str(self.api_key_file))
         defaults: dict[str, Any] = {
             "requests_per_second": 5_000,
             "max_concurrency": 8,

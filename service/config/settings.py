@@ -165,7 +165,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True):
-    """`[api_keys.NAME]`: a key to the API, the live page and the commands, for somebody who may do what the role says."""
+    """`[api_keys.NAME]`: a key to the API, the dashboard and the commands, for somebody who may do what the role says."""
 
     name: str
     key: SecretReference

@@ -67,7 +67,7 @@ async def _demo(folder: Path, *, stay: bool) -> int:
         settings = _settings(folder, sandbox.url)
         service = await stack.enter_async_context(running_service(settings))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        _say(f"The live page:        {service.url}/ (user name {_API_KEY}, no password)")
+        _say(f"The dashboard:        {service.url}/ (sign in with the API key {_API_KEY})")
         _say(f"The API, to try out:  {service.url}/docs (webhook secret {_SECRET})")
         _say(f"A stand-in Cordial:   {sandbox.url}/")
         walk = asyncio.create_task(_walk(session, service, sandbox))

@@ -64,14 +64,22 @@ async def watched(browser_context: BrowserContext) -> Watched:
     return Watched(await browser_context.new_page())
 
 
+async def sign_in(page: Page, key: str = API_KEY) -> None:
+    """Sign in as a person does."""
+    await page.get_by_label("API key").fill(key)
+    await page.get_by_role("button", name="Sign in").click()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def live(browser: Browser, world: World) -> AsyncIterator[Watched]:
-    """The page as an operator with the key sees it; `world` is the service of each file of tests."""
-    context = await browser.new_context(
-        viewport={"width": 1280, "height": 900}, http_credentials={"username": API_KEY, "password": ""}
-    )
+    """The dashboard as an operator sees it who has signed in; `world` is the service of each file of tests."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(15_000)
     watched = Watched(await context.new_page())
     await watched.page.goto(world.service.url)
+    await sign_in(watched.page)
+    await watched.page.locator("#headline").wait_for()
+    # A browser writes down that it was refused before.
+    watched.errors.clear()
     yield watched
     await context.close()

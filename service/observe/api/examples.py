@@ -7,6 +7,7 @@ SERVICE: dict[str, Any] = {
     "started_at": "2026-03-02T08:00:00Z",
     "store": {"path": "/data/heap-cordial.db", "file": "2049:1311"},
     "key": {"name": "API key marketing", "role": "read"},
+    "accounts": [{"name": "acme", "public_url": "https://sync.example.com"}],
 }
 ACCOUNT: dict[str, Any] = {
     "name": "acme",
@@ -310,6 +311,7 @@ OVERVIEW: dict[str, Any] = {
         "to_approve": 0,
         "not_created": 0,
         "sending": 0,
+        "receiving": 0,
         "not_counted": 0,
         "exact": 0,
     },

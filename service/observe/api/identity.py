@@ -1,5 +1,6 @@
 """Which service this is: its version, and the store it works on."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
+from service.config.settings import AccountSettings
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import CALLER
@@ -30,6 +32,13 @@ class KeyDocument(msgspec.Struct, frozen=True):
     role: str
 
 
+class ConfiguredAccount(msgspec.Struct, frozen=True):
+    """An account of the configuration, and where it says the service is reached; empty if it does not say."""
+
+    name: str
+    public_url: str
+
+
 class ServiceDocument(msgspec.Struct, frozen=True):
     """The running service. Commands compare its store with the one that their own configuration names."""
 
@@ -37,6 +46,7 @@ class ServiceDocument(msgspec.Struct, frozen=True):
     started_at: datetime
     store: StoreDocument
     key: KeyDocument
+    accounts: list[ConfiguredAccount]
 
 
 def file_identity(path: Path) -> str:
@@ -51,10 +61,13 @@ def file_identity(path: Path) -> str:
 class Identity:
     """Says which service this is."""
 
-    def __init__(self, version: str, started_at: datetime, store_path: Path) -> None:
+    def __init__(
+        self, version: str, started_at: datetime, store_path: Path, accounts: Mapping[str, AccountSettings]
+    ) -> None:
         self._version = version
         self._started_at = started_at
         self._store_path = store_path.absolute()
+        self._accounts = accounts
 
     def add_routes(self, app: web.Application) -> None:
         """Serve it."""
@@ -76,4 +89,5 @@ class Identity:
         store = StoreDocument(str(self._store_path), file_identity(self._store_path))
         caller = request[CALLER]
         key = KeyDocument(caller.name, caller.role.name.lower())
-        return described.json_response(ServiceDocument(self._version, self._started_at, store, key))
+        accounts = [ConfiguredAccount(name, each.public_url) for name, each in self._accounts.items()]
+        return described.json_response(ServiceDocument(self._version, self._started_at, store, key, accounts))

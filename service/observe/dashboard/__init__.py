@@ -1,1 +1,1 @@
-"""The live page: what is going on, what is stuck, why, and what to press."""
+"""The dashboard: what is going on, what is stuck, why, and what to press."""

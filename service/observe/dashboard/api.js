@@ -1,6 +1,6 @@
-// The service's API, on the credentials that the browser holds for this page.
+// The service's API. The browser sends the session's cookie by itself; no script ever holds the key.
 
-const ROOT = "api/v1";
+export const ROOT = "api/v1";
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -10,25 +10,35 @@ export class ApiError extends Error {
 }
 
 async function request(path, options = {}) {
-  const response = await fetch(`${ROOT}/${path}`, { credentials: "same-origin", cache: "no-store", ...options });
+  // The header tells the service that a script asks, which shows the way in itself.
+  const headers = { "X-Requested-With": "heap-cordial", ...options.headers };
+  const answer = { credentials: "same-origin", cache: "no-store", ...options, headers };
+  const response = await fetch(`${ROOT}/${path}`, answer).catch(() => {
+    throw new ApiError(0, "The service cannot be reached.");
+  });
   const body = await response.json().catch(() => null);
-  if (!response.ok) {
-    throw new ApiError(response.status, body?.error?.message ?? `the service answered ${response.status}`);
-  }
+  if (!response.ok) throw new ApiError(response.status, body?.error?.message ?? `The answer was ${response.status}.`);
   return body;
 }
 
 export const get = (path) => request(path);
 
-export const post = (path, body = {}) =>
-  request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+export const post = (path, body = {}, headers = {}) =>
+  request(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
 
-// Calls `onDeliveries` with what was answered, `onNews` for every event, and `onState` with whether the connection
-// stands; the browser reconnects by itself.
-export function watch(onDeliveries, onNews, onState) {
-  const events = new EventSource(`${ROOT}/events`);
-  events.addEventListener("open", () => onState(true));
-  events.addEventListener("error", () => onState(false));
-  events.addEventListener("delivery", (event) => onDeliveries(JSON.parse(event.data).deliveries));
-  for (const kind of ["progress", "delivery", "reset"]) events.addEventListener(kind, onNews);
+// An address with what is not empty as its query.
+export function withQuery(path, query) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+}
+
+export function signIn(key) {
+  // A key may hold any character; btoa takes bytes.
+  const bytes = new TextEncoder().encode(`${key}:`);
+  const encoded = btoa(String.fromCharCode(...bytes));
+  return post("session", {}, { Authorization: `Basic ${encoded}` });
 }

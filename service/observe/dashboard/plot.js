@@ -1,63 +1,94 @@
-// Calls per second and backlog over the last hour, as one drawing; the figures stand beside it in words.
+// How it went: backlog and results a second, over an hour, a day or a week, with axes, units and values on hover.
 
-import { byId, element } from "./dom.js";
-import { count, duration } from "./words.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
+import { useResource } from "./live.js";
+import { Section } from "./ui.js";
+import { count, rate } from "./words.js";
 
-const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 600;
-const HEIGHT = 140;
-const HOUR_MS = 3600000;
-const LEAST_SPAN_MS = 120000;
+const SPANS = [
+  ["hour", "1 h"],
+  ["day", "24 h"],
+  ["week", "7 d"],
+];
 
-function shape(name, attributes) {
-  const made = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function line(samples, valueOf, highest, { now, span }) {
-  return samples
-    .map((sample) => {
-      const x = WIDTH * (1 - (now - new Date(sample.at)) / span);
-      const y = HEIGHT - (HEIGHT - 6) * (highest ? valueOf(sample) / highest : 0);
-      return `${x.toFixed(1)},${y.toFixed(1)}`;
-    })
-    .join(" ");
-}
-
-function key(name, text) {
-  return element("span", { className: `key ${name}`, text });
-}
-
-export function showPlot(history) {
-  const figure = byId("plot");
-  const now = Date.now();
-  const recent = history.samples
-    .filter((sample) => now - new Date(sample.at) < HOUR_MS);
-  if (recent.length < 2) {
-    figure.replaceChildren(element("p", { className: "hint", text: "The plot begins a few seconds after the start." }));
-    return;
-  }
-  const time = { now, span: Math.max(LEAST_SPAN_MS, now - new Date(recent[0].at)) };
-  const fastest = Math.max(...recent.map((sample) => sample.calls_per_second));
-  const largest = Math.max(...recent.map((sample) => sample.backlog));
-  const last = recent[recent.length - 1];
-  const label = `Calls per second: now ${last.calls_per_second.toFixed(1)}, at most ${fastest.toFixed(1)}. `
-    + `Backlog: now ${count(last.backlog)}, at most ${count(largest)}.`;
-  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, preserveAspectRatio: "none" });
-  for (const share of [0.25, 0.5, 0.75]) {
-    svg.append(shape("line", { x1: 0, x2: WIDTH, y1: HEIGHT * share, y2: HEIGHT * share, class: "grid" }));
-  }
-  svg.append(shape("polyline", { points: line(recent, (sample) => sample.backlog, largest, time), class: "backlog" }));
-  svg.append(shape("polyline", { points: line(recent, (sample) => sample.calls_per_second, fastest, time), class: "calls" }));
-  figure.replaceChildren(
-    svg,
-    element(
-      "figcaption",
-      {},
-      key("calls", `Calls per second, at most ${fastest.toFixed(1)}`),
-      key("backlog", `Backlog, at most ${count(largest)}`),
-      element("span", { className: "hint", text: `the last ${duration(time.span / 1000)}` }),
-    ),
+function draw(parent, samples) {
+  const line = colour("--line");
+  const quiet = colour("--text-quiet");
+  const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
+  return new window.uPlot(
+    {
+      width: parent.clientWidth,
+      height: 220,
+      cursor: { drag: { x: false, y: false } },
+      scales: { changes: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] }, speed: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
+      axes: [
+        { ...axis },
+        { ...axis, scale: "changes", label: "changes to send", labelSize: 20, size: 64, values: (_, all) => all.map(count) },
+        { ...axis, scale: "speed", side: 1, label: "a second", labelSize: 20, size: 48, grid: { show: false }, values: (_, all) => all.map(rate) },
+      ],
+      series: [
+        {},
+        { label: "To send", scale: "changes", stroke: colour("--warn"), fill: colour("--warn-soft"), width: 2, value: (_, value) => (value === null ? "–" : count(value)) },
+        { label: "Confirmed a second", scale: "speed", stroke: colour("--accent"), width: 2, value: (_, value) => (value === null ? "–" : rate(value)) },
+        { label: "Refused or failed a second", scale: "speed", stroke: colour("--bad"), width: 2, dash: [4, 4], value: (_, value) => (value === null ? "–" : rate(value)) },
+      ],
+    },
+    columns(samples),
+    parent,
   );
+}
+
+const columns = (samples) => [
+  samples.map((sample) => new Date(sample.at).getTime() / 1000),
+  samples.map((sample) => sample.backlog),
+  samples.map((sample) => sample.settled_per_second),
+  samples.map((sample) => sample.failed_per_second),
+];
+
+function summary(samples) {
+  if (!samples.length) return "Nothing is recorded yet.";
+  const last = samples[samples.length - 1];
+  const most = Math.max(...samples.map((sample) => sample.backlog));
+  return `To send: ${count(last.backlog)} now, ${count(most)} at most. Confirmed a second: ${rate(last.settled_per_second)} now.`;
+}
+
+export function Plot() {
+  const [span, setSpan] = useState("hour");
+  const { data } = useResource(`history?span=${span}`);
+  const parent = useRef(null);
+  const plot = useRef(null);
+  const samples = data?.samples ?? [];
+  const enough = samples.length > 1;
+  useEffect(() => {
+    if (!enough || !window.uPlot) return undefined;
+    plot.current = draw(parent.current, samples);
+    const fit = new ResizeObserver(() => plot.current?.setSize({ width: parent.current.clientWidth, height: 220 }));
+    fit.observe(parent.current);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    const again = () => {
+      plot.current?.destroy();
+      plot.current = draw(parent.current, samples);
+    };
+    scheme.addEventListener("change", again);
+    return () => {
+      fit.disconnect();
+      scheme.removeEventListener("change", again);
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [enough, span]);
+  useEffect(() => {
+    if (enough) plot.current?.setData(columns(samples));
+  }, [data]);
+  const choose = html`<div class="segments" role="group" aria-label="How far back">${SPANS.map(
+    ([name, text]) =>
+      html`<button type="button" class="small" aria-pressed=${span === name} onClick=${() => setSpan(name)}>${text}</button>`,
+  )}</div>`;
+  return html`<${Section} title="How it went" id="plot-heading" actions=${choose}>
+    <div class="plot" ref=${parent} role="img" aria-label=${summary(samples)}>
+      ${!enough && html`<p class="hint">The picture begins a few seconds after the start.</p>`}
+    </div>
+  <//>`;
 }

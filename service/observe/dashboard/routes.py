@@ -1,6 +1,8 @@
-"""Serving the live page and its files."""
+"""Serving the dashboard and its files.
 
-from collections.abc import Awaitable, Callable
+They are open to everybody and hold no data: the dashboard asks the API, which asks for the key.
+"""
+
 from pathlib import Path
 
 from aiohttp import web
@@ -11,17 +13,18 @@ from service.web.headers import PAGE_HEADERS
 _HERE = Path(__file__).parent
 # The look that the stand-in's page shares.
 DESIGN = _HERE / "design.css"
-_OPEN_TO_ALL = {".css", ".js", ".svg"}
+_SUFFIXES = {".css", ".js", ".svg"}
 
 
-def add_routes(app: web.Application, authorize: Callable[[web.Request], Awaitable[object]]) -> None:
-    """Serve the page at `GET /` to whoever `authorize` lets pass (it raises otherwise), its files to everybody."""
+def add_routes(app: web.Application) -> None:
+    """Serve the dashboard at `GET /`."""
     index = StaticFile(_HERE / "index.html", {**PAGE_HEADERS, "Cache-Control": "no-store"})
-    files = {path.name: StaticFile(path, PAGE_HEADERS) for path in _HERE.iterdir() if path.suffix in _OPEN_TO_ALL}
-
-    async def page(request: web.Request) -> web.StreamResponse:
-        await authorize(request)
-        return await index.answer(request)
+    files = {
+        f"{prefix}{path.name}": StaticFile(path, PAGE_HEADERS)
+        for prefix, folder in (("", _HERE), ("vendor/", _HERE / "vendor"))
+        for path in folder.iterdir()
+        if path.suffix in _SUFFIXES
+    }
 
     async def file(request: web.Request) -> web.StreamResponse:
         found = files.get(request.match_info["name"])
@@ -29,5 +32,5 @@ def add_routes(app: web.Application, authorize: Callable[[web.Request], Awaitabl
             raise web.HTTPNotFound
         return await found.answer(request)
 
-    app.router.add_get("/", page)
-    app.router.add_get("/page/{name}", file)
+    app.router.add_get("/", index.answer)
+    app.router.add_get("/page/{name:(?:vendor/)?[^/]+}", file)

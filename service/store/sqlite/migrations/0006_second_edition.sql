@@ -191,3 +191,5 @@ CREATE INDEX sync_precedence ON sync (segment_id, precedence_ms);
 -- superseded_at_ms: when it was seen that a newer sync or a drain had overtaken all of the page (R3).
 ALTER TABLE delivery ADD COLUMN overtaken_users INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN superseded_at_ms INTEGER;
+-- Syncs of which pages have not arrived: few however long the history.
+CREATE INDEX sync_incomplete ON sync (segment_id, id) WHERE pages_received < total_pages;

@@ -23,12 +23,13 @@ WHERE segment.list_state <> 'ready' OR segment.dead > 0 OR segment.list_count <>
 LIMIT :limit;
 
 -- name: incomplete
--- By the index of what is open, which is little however long the history.
+-- By the index of what is incomplete, which is little however long the history. A newer sync makes good what is missing.
 SELECT account.name AS account, segment.name AS segment, sync.pages_received, sync.total_pages
 FROM sync
 JOIN segment ON segment.id = sync.segment_id
 JOIN account ON account.id = segment.account_id
-WHERE sync.drained_at_ms IS NULL AND sync.pages_received < sync.total_pages AND sync.last_received_at_ms < :before_ms
+WHERE sync.pages_received < sync.total_pages AND sync.last_received_at_ms < :before_ms
+    AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
 LIMIT :limit;
 
 -- name: rhythm

@@ -38,6 +38,11 @@ WITH shown AS (
             WHEN segment.dead > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN EXISTS (
+                SELECT 1 FROM sync
+                WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
+                    AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
+            ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
             WHEN segment.list_count <> segment.settled THEN 'differs'
             ELSE 'exact'
@@ -70,8 +75,9 @@ ORDER BY
             WHEN 'to_approve' THEN 3
             WHEN 'not_created' THEN 4
             WHEN 'sending' THEN 5
-            WHEN 'not_counted' THEN 6
-            ELSE 7
+            WHEN 'receiving' THEN 6
+            WHEN 'not_counted' THEN 7
+            ELSE 8
         END
     END,
     CASE :sort
@@ -95,6 +101,11 @@ WITH shown AS (
             WHEN segment.dead > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN EXISTS (
+                SELECT 1 FROM sync
+                WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
+                    AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
+            ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
             WHEN segment.list_count <> segment.settled THEN 'differs'
             ELSE 'exact'
@@ -126,6 +137,11 @@ WITH shown AS (
             WHEN segment.dead > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN EXISTS (
+                SELECT 1 FROM sync
+                WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
+                    AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
+            ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
             WHEN segment.list_count <> segment.settled THEN 'differs'
             ELSE 'exact'

@@ -1,0 +1,82 @@
+// What a person can do, each with what it will change shown before.
+
+import { html } from "./vendor/preact-htm.js";
+import { get, post } from "./api.js";
+import { act, Button, confirm } from "./ui.js";
+import { count, people, plural } from "./words.js";
+
+const name = (list) => list.list_name || list.segment_name;
+
+const Calls = ({ preview }) => html`
+  <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
+    preview.unread_pages ? " More pages have come that are not counted yet." : ""
+  }${preview.dry_run ? " The account is in a dry run: nothing is written until that ends." : ""}</p>
+  ${preview.calls.length > 0 &&
+  html`<p class="hint">The first calls to Cordial:</p>
+    <ul class="calls">${preview.calls.map(
+      (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${JSON.stringify(call.body)}` : ""}</code></li>`,
+    )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`}
+`;
+
+export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" primary=${primary}
+  label=${`Approve… ${list.segment_name}`} onClick=${() =>
+    confirm({
+      title: `Approve ${list.segment_name}?`,
+      button: `Approve ${people(list.wanted)}`,
+      read: () => get(`lists/${list.id}/preview?calls=3`),
+      body: (preview) => html`<${Calls} preview=${preview} />`,
+      work: () => post(`lists/${list.id}/approve`),
+      words: `${list.segment_name} is approved.`,
+    })} />`;
+
+export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verify ${name(list)}`} onClick=${() =>
+  act(
+    () => post(`lists/${list.id}/verify`),
+    (found) => {
+      if (found.owed) return `${name(list)}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`;
+      if (found.differs) return `${name(list)} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there.`;
+      return `${name(list)} is exact: Cordial counts ${count(found.counted)}.`;
+    },
+  )} />`;
+
+export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" primary=${primary}
+  label=${`Rebuild… ${name(list)}`} onClick=${() =>
+    confirm({
+      title: `Rebuild ${name(list)}?`,
+      button: `Send ${plural(list.wanted, "membership")} again`,
+      read: () => get(`lists/${list.id}/preview?calls=3`),
+      body: () => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
+        them already, and adds who is missing.</p>`,
+      work: () => post(`lists/${list.id}/rebuild`),
+      words: (done) => `${plural(done.sent_again, "membership")} of ${name(list)} will be sent again.`,
+    })} />`;
+
+export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`Pause… ${account.name}`} onClick=${() =>
+  confirm({
+    title: `Pause ${account.name}?`,
+    button: `Pause ${account.name}`,
+    body: () => html`<p>Pages from Heap are still taken. Nothing is sent to Cordial until somebody resumes the account.</p>`,
+    work: () => post(`accounts/${encodeURIComponent(account.name)}/pause`),
+    words: `${account.name} is paused.`,
+  })} />`;
+
+export const Resume = ({ account, text = "Resume", primary }) => html`<${Button} text=${text} primary=${primary}
+  label=${`${text} ${account.name}`} onClick=${() =>
+    act(
+      () => post(`accounts/${encodeURIComponent(account.name)}/resume`),
+      text === "Resume" ? `${account.name} sends again.` : `${account.name} is tried once more.`,
+    )} />`;
+
+export const RetryGroup = ({ group, primary }) => html`<${Button} text=${`Retry ${count(group.changes)}`} primary=${primary}
+  label=${`Retry ${count(group.changes)} on ${group.list_name}`} onClick=${() =>
+    act(
+      () => post("failures/retry", { list: group.list_id, reason: group.reason }),
+      (done) => `${plural(done.retried, "change")} will be sent again.`,
+    )} />`;
+
+// The one thing to press where an account does not send as it should.
+export function AccountAction({ account, primary }) {
+  if (account.state === "paused_by_operator") return html`<${Resume} account=${account} primary=${primary} />`;
+  if (account.state === "paused") return html`<${Resume} account=${account} text="Try now" primary=${primary} />`;
+  return null;
+}

@@ -1,0 +1,202 @@
+// The dashboard: signing in, the address after # as the view, and what stands around every view.
+
+import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
+import { get, post, signIn } from "./api.js";
+import { connection, onChange, start, useResource } from "./live.js";
+import { Dialog, Link, Toast, setRole } from "./ui.js";
+import { ago, timeZone } from "./words.js";
+import { Account } from "./view_account.js";
+import { Accounts, Overview } from "./view_overview.js";
+import { Activity } from "./view_activity.js";
+import { Conditions } from "./view_conditions.js";
+import { Imports } from "./view_imports.js";
+import { List } from "./view_list.js";
+import { Lists } from "./view_lists.js";
+import { People, Unusable } from "./view_people.js";
+import { Sync, Syncs } from "./view_syncs.js";
+
+const TABS = [
+  ["", "Overview"],
+  ["lists", "Lists"],
+  ["people", "People"],
+  ["syncs", "Syncs"],
+  ["imports", "Imports"],
+  ["activity", "Activity"],
+];
+
+// #/lists/7?x=y is the view `lists` of 7 with the query {x: "y"}.
+function placeNow() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [view = "", id] = path.split("/").map(decodeURIComponent);
+  return { view, id, query: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+function go(view, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value);
+  const hash = `#/${view}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+  // What a person types into a filter is one step back, not one a letter.
+  if (placeNow().view === view) {
+    history.replaceState(null, "", hash);
+    dispatchEvent(new HashChangeEvent("hashchange"));
+  } else {
+    location.hash = hash;
+  }
+}
+
+function View({ place, service }) {
+  const { view, id, query } = place;
+  const given = { query, go, service };
+  switch (view) {
+    case "":
+      return html`<${Overview} ...${given} />`;
+    case "lists":
+      return id ? html`<${List} id=${id} key=${id} />` : html`<${Lists} ...${given} />`;
+    case "people":
+      return html`<${People} ...${given} />`;
+    case "unusable":
+      return html`<${Unusable} ...${given} />`;
+    case "syncs":
+      return id ? html`<${Sync} id=${id} key=${id} />` : html`<${Syncs} ...${given} />`;
+    case "imports":
+      return html`<${Imports} ...${given} id=${id} />`;
+    case "accounts":
+      return id ? html`<${Account} name=${id} key=${id} service=${service} />` : html`<${Accounts} />`;
+    case "conditions":
+      return html`<${Conditions} ...${given} />`;
+    case "activity":
+      return html`<${Activity} />`;
+    default:
+      return html`<h1 tabindex="-1">There is nothing at this address</h1><p><${Link} to="">Overview<//></p>`;
+  }
+}
+
+const CONNECTION = { live: "Live", lost: "Not reachable, trying again", waiting: "Connecting" };
+
+function Connection() {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    const again = () => redraw((n) => n + 1);
+    const timer = setInterval(again, 5000);
+    const end = onChange(again);
+    return () => {
+      clearInterval(timer);
+      end();
+    };
+  }, []);
+  const { state, updatedAt } = connection;
+  return html`<p class="connection" id="connection" role="status" data-state=${state}>${CONNECTION[state]}</p>
+    <p class="hint" id="updated">${updatedAt ? `updated ${ago(updatedAt)}` : ""}</p>`;
+}
+
+// The title and the icon tell how it is while another tab is open.
+function useTitle(place) {
+  const conditions = useResource("conditions").data?.items ?? [];
+  const number = conditions.filter((each) => each.severity !== "info").length;
+  const critical = conditions.some((each) => each.severity === "critical");
+  useEffect(() => {
+    const heading = document.querySelector("main h1")?.textContent;
+    document.title = `${number ? `(${number}) ` : ""}${place.view && heading ? `${heading} · ` : ""}heap-cordial`;
+    document.getElementById("icon").href = critical ? "page/icon-alert.svg" : "page/icon.svg";
+  });
+}
+
+function Shell({ service, onSignOut }) {
+  const [place, setPlace] = useState(placeNow());
+  const main = useRef(null);
+  useTitle(place);
+  useEffect(() => {
+    const move = () =>
+      setPlace((before) => {
+        const after = placeNow();
+        // A new view begins at its heading, for those who see it and for those who hear it.
+        if (after.view !== before.view || after.id !== before.id) {
+          scrollTo(0, 0);
+          setTimeout(() => main.current?.querySelector("h1")?.focus({ preventScroll: true }));
+        }
+        return after;
+      });
+    addEventListener("hashchange", move);
+    return () => removeEventListener("hashchange", move);
+  }, []);
+  const [stale, setStale] = useState(false);
+  useEffect(() => onChange(() => setStale(connection.state === "lost")), []);
+  const skip = (event) => {
+    event.preventDefault();
+    main.current.querySelector("h1")?.focus();
+  };
+  return html`
+    <a class="skip-link" href="#main" onClick=${skip}>Skip to the content</a>
+    <header class="masthead">
+      <${Link} to="" class="brand">heap-cordial<//>
+      <nav aria-label="Views"><ul>${TABS.map(
+        ([to, text]) => html`<li><${Link} to=${to} aria-current=${place.view === to ? "page" : undefined}>${text}<//></li>`,
+      )}</ul></nav>
+      <div class="status"><${Connection} /></div>
+    </header>
+    <main ref=${main} id="main" data-stale=${stale ? "true" : undefined}><${View} place=${place} service=${service} /></main>
+    <footer class="hint">
+      <span>Version ${service.version}</span><span>Times in ${timeZone()}</span><span>${service.key.name} (${service.key.role})</span>
+      <a href="docs">API</a><button type="button" class="small" onClick=${onSignOut}>Sign out</button>
+    </footer>`;
+}
+
+function SignIn({ onSignedIn, message }) {
+  const [error, setError] = useState(message);
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      await signIn(new FormData(event.target).get("key"));
+      onSignedIn();
+    } catch (failed) {
+      setError(failed.message);
+    }
+  };
+  return html`<main class="sign-in"><form class="card" onSubmit=${submit}>
+    <h1>heap-cordial</h1>
+    <p>Sign in with an API key. It is in the file that <code>api_key_file</code> in the configuration names.</p>
+    <label class="field"><span>API key</span><input type="password" name="key" required autocomplete="current-password" autofocus /></label>
+    <p class="trouble" role="alert">${error}</p>
+    <button type="submit" class="primary">Sign in</button>
+  </form></main>`;
+}
+
+function App() {
+  const [service, setService] = useState(null);
+  const [refused, setRefused] = useState(null);
+  const enter = async () => {
+    try {
+      const found = await get("service");
+      setRole(found.key.role);
+      const here = new URL(".", location.href.split("#")[0]).href.replace(/\/$/, "");
+      const webhooks = found.accounts.map(({ name, public_url: known }) => ({
+        account: name,
+        url: `${known || here}/webhooks/heap/${encodeURIComponent(name)}`,
+        is_known: Boolean(known),
+      }));
+      setService({ ...found, webhooks });
+      start();
+    } catch (error) {
+      setRefused(error.status === 401 ? "" : error.message);
+      if (error.status !== 401) setTimeout(enter, 3000);
+    }
+  };
+  useEffect(() => {
+    enter();
+    return onChange(() => {
+      if (connection.state !== "signed_out") return;
+      setService(null);
+      setRefused("You are signed out: the session is over, or the key was replaced.");
+    });
+  }, []);
+  const signOut = async () => {
+    await post("session/end").catch(() => undefined);
+    location.reload();
+  };
+  let view = null;
+  if (service) view = html`<${Shell} service=${service} onSignOut=${signOut} />`;
+  else if (refused !== null) view = html`<${SignIn} message=${refused} onSignedIn=${() => location.reload()} />`;
+  else view = html`<main><p class="hint" role="status">Connecting…</p></main>`;
+  return html`${view}<${Toast} /><${Dialog} />`;
+}
+
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,144 @@
+// What is shown stays current: an event says that something changed, then what is on the page is read anew, one address a
+// second at most. A hidden tab asks for nothing.
+
+import { useEffect, useRef, useState } from "./vendor/preact-htm.js";
+import { ApiError, ROOT, get } from "./api.js";
+
+const PAUSE_MS = 1000;
+// Without events, ages and times left still move on.
+const IDLE_MS = 15_000;
+
+const resources = new Map();
+const watchers = new Set();
+let events = null;
+let timer = 0;
+let queue = [];
+export const connection = { state: "waiting", updatedAt: 0 };
+
+function tell() {
+  for (const watcher of watchers) watcher();
+}
+
+function setConnection(state) {
+  if (connection.state === state) return;
+  connection.state = state;
+  tell();
+}
+
+// Calls back whenever the connection's state or a resource changes; returns what ends that.
+export function onChange(watcher) {
+  watchers.add(watcher);
+  return () => watchers.delete(watcher);
+}
+
+async function load(path) {
+  const resource = resources.get(path);
+  if (!resource) return;
+  try {
+    resource.data = await get(path);
+    resource.error = null;
+    connection.updatedAt = Date.now();
+    setConnection("live");
+  } catch (error) {
+    resource.error = error instanceof ApiError ? error : new ApiError(0, String(error));
+    if (resource.error.status === 401) setConnection("signed_out");
+    // What the service refuses is said where it was asked; only a service that does not answer is a lost connection.
+    if ([0, 502, 503, 504].includes(resource.error.status)) setConnection("lost");
+  }
+  for (const listener of resource.listeners) listener();
+  tell();
+}
+
+async function work() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  const path = queue.shift();
+  if (path !== undefined) await load(path);
+  timer = setTimeout(work, queue.length ? PAUSE_MS : IDLE_MS);
+  if (!queue.length) idle = true;
+}
+
+let idle = true;
+
+function refreshAll() {
+  const waiting = new Set(queue);
+  for (const path of resources.keys()) if (!waiting.has(path)) queue.push(path);
+  if (idle) {
+    idle = false;
+    clearTimeout(timer);
+    timer = setTimeout(work, PAUSE_MS);
+  }
+}
+
+// Reads what is on the page anew, now: after an action of the person who looks.
+export async function refresh() {
+  queue = [];
+  await Promise.all([...resources.keys()].map(load));
+}
+
+function watch() {
+  if (events || document.hidden) return;
+  events = new EventSource(`${ROOT}/events`);
+  for (const kind of ["progress", "delivery", "reset"]) events.addEventListener(kind, refreshAll);
+  events.addEventListener("error", () => {
+    setConnection("lost");
+    // Browsers try again by themselves, but not after an answer that is no stream: a proxy's 502.
+    if (events?.readyState === EventSource.CLOSED) {
+      stop();
+      setTimeout(() => {
+        watch();
+        refreshAll();
+      }, 3000);
+    }
+  });
+  events.addEventListener("open", refreshAll);
+}
+
+function stop() {
+  events?.close();
+  events = null;
+}
+
+export function start() {
+  watch();
+  setInterval(() => {
+    if (!document.hidden) refreshAll();
+  }, IDLE_MS);
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (document.hidden) {
+      stop();
+    } else {
+      idle = true;
+      watch();
+      refreshAll();
+    }
+  });
+}
+
+// What is at an address of the API, kept current while it is shown. `data` stays when a later reading fails.
+export function useResource(path) {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    if (path === null) return undefined;
+    let resource = resources.get(path);
+    const listener = () => redraw((n) => n + 1);
+    if (!resource) {
+      resource = { data: null, error: null, listeners: new Set() };
+      resources.set(path, resource);
+    }
+    resource.listeners.add(listener);
+    load(path);
+    return () => {
+      resource.listeners.delete(listener);
+      if (!resource.listeners.size) resources.delete(path);
+    };
+  }, [path]);
+  const resource = path === null ? null : resources.get(path);
+  // While another page or filter of the same is read, what was there stays, so that nothing jumps.
+  const last = useRef({ base: "", data: null });
+  const base = path?.split("?")[0] ?? "";
+  if (resource?.data) last.current = { base, data: resource.data };
+  const data = resource?.data ?? (last.current.base === base ? last.current.data : null);
+  return { data, error: resource?.error ?? null };
+}

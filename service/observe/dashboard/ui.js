@@ -1,0 +1,218 @@
+// The parts that every view is made of.
+
+import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
+import { post } from "./api.js";
+import { refresh } from "./live.js";
+import { ago, count, momentText, rate } from "./words.js";
+
+const ROLES = ["read", "operate", "admin"];
+let role = "read";
+
+export const setRole = (given) => {
+  role = given;
+};
+export const may = (needed) => ROLES.indexOf(role) >= ROLES.indexOf(needed);
+
+// The toast is there before it speaks, so that screen readers hear it.
+let showToast = () => undefined;
+
+export function say(text, tone = "good") {
+  showToast({ text, tone, at: Date.now() });
+}
+
+export function Toast() {
+  const [toast, setToast] = useState(null);
+  useEffect(() => {
+    showToast = setToast;
+  }, []);
+  useEffect(() => {
+    if (!toast) return undefined;
+    const timer = setTimeout(() => setToast(null), 10_000);
+    return () => clearTimeout(timer);
+  }, [toast]);
+  return html`<div class="toast-place" role="status" aria-live="polite">
+    ${toast && html`<p class="toast" id="toast" data-tone=${toast.tone}>${toast.text}</p>`}
+  </div>`;
+}
+
+// Does something and says what came of it; `words` is a sentence or makes one of the answer.
+export async function act(work, words) {
+  try {
+    const done = await work();
+    say(typeof words === "function" ? words(done) : words);
+  } catch (error) {
+    say(error.message, "bad");
+  }
+  await refresh();
+}
+
+export function Button({ text, label, onClick, primary = false, needs = "operate", small = false }) {
+  const [busy, setBusy] = useState(false);
+  if (!may(needs)) return null;
+  const press = async () => {
+    setBusy(true);
+    try {
+      await onClick();
+    } finally {
+      setBusy(false);
+    }
+  };
+  // The name that is read out begins with the words that are seen.
+  return html`<button type="button" class=${`${primary ? "primary" : ""} ${small ? "small" : ""}`} aria-label=${label}
+    aria-disabled=${busy} onClick=${busy ? undefined : press}>${text}</button>`;
+}
+
+export const Link = ({ to, children, ...more }) => html`<a href=${`#/${to}`} ...${more}>${children}</a>`;
+
+const MARKS = { good: "✓", bad: "✕", warn: "!", busy: "•" };
+
+export const Badge = ({ of: [text, tone] }) =>
+  html`<span class="badge" data-tone=${tone}><span aria-hidden="true">${MARKS[tone]}</span> ${text}</span>`;
+
+export const Time = ({ at, empty = "–" }) =>
+  at ? html`<time datetime=${at} title=${momentText(at)}>${ago(at)}</time>` : html`<span>${empty}</span>`;
+
+// With a place to go to, the whole field is the link.
+export const Figure = ({ name, value, hint, tone, to }) => html`<div class="figure" data-link=${to === undefined ? undefined : "true"}>
+  <dt>${name}</dt>
+  <dd data-tone=${tone}>${to === undefined ? value : html`<${Link} to=${to} class="cover" aria-label=${`${name}: ${value}`}>${value}<//>`}</dd>
+  ${hint && html`<dd class="hint">${hint}</dd>`}
+</div>`;
+
+export const Figures = ({ label, children }) => html`<dl class="figures" aria-label=${label}>${children}</dl>`;
+
+// Done, failed and left of a whole, told in words as well.
+export function Bar({ done, failed = 0, total, label }) {
+  const share = (number) => (total > 0 ? Math.min(100, (100 * number) / total) : 0);
+  const text = `${count(done)} of ${count(total)} done${failed ? `, ${count(failed)} failed` : ""}`;
+  const ref = useRef(null);
+  useEffect(() => {
+    // The page's rules forbid styles in its text; set by the script they are allowed.
+    ref.current.children[0].style.inlineSize = `${share(done)}%`;
+    ref.current.children[1].style.inlineSize = `${share(failed)}%`;
+  });
+  return html`<div class="bar" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow=${Math.round(share(done + failed))} aria-valuetext=${text} ref=${ref}><i class="done"></i><i class="failed"></i></div>`;
+}
+
+export const Rates = ({ settled, failed }) => {
+  const parts = [`${rate(settled)} confirmed a second`];
+  if (failed > 0) parts.push(`refused or failed ${rate(failed)} a second`);
+  return html`${parts.join(" · ")}`;
+};
+
+export const Section = ({ title, id, actions, children, hint }) => html`<section class="card" aria-labelledby=${id}>
+  <header class="card-head"><h2 id=${id}>${title}</h2>${actions}</header>
+  ${hint && html`<p class="hint">${hint}</p>`}${children}
+</section>`;
+
+// `columns`: [heading, cell, {number, wide}]; on a narrow screen each row is a small card with its headings.
+export function Table({ caption, columns, rows, keyOf, empty }) {
+  if (!rows.length) return html`<p class="hint">${empty}</p>`;
+  return html`<div class="scroller" tabindex="0" role="region" aria-label=${`${caption}, table`}>
+    <table class="stack">
+      <caption class="unseen">${caption}</caption>
+      <thead><tr>${columns.map(
+        ([heading, , kind = {}]) =>
+          html`<th scope="col" class=${kind.number ? "number" : ""}>${
+            kind.unseen ? html`<span class="unseen">${heading}</span>` : heading
+          }</th>`,
+      )}</tr></thead>
+      <tbody>${rows.map(
+        (row) =>
+          html`<tr key=${keyOf(row)}>${columns.map(
+            ([heading, cell, kind = {}]) =>
+              html`<td class=${`${kind.number ? "number" : ""} ${kind.wide ? "whole" : ""}`}
+                data-label=${kind.unseen || kind.wide ? undefined : heading}>${cell(row)}</td>`,
+          )}</tr>`,
+      )}</tbody>
+    </table>
+  </div>`;
+}
+
+export function Trouble({ error }) {
+  if (!error) return null;
+  return html`<p class="trouble" role="alert">${error.message}</p>`;
+}
+
+export const Waiting = () => html`<p class="hint waiting" role="status">Reading…</p>`;
+
+// Asks before something large; `read` fetches what the person should see first.
+let openDialog = () => undefined;
+
+export const confirm = (question) => openDialog(question);
+
+export function Dialog() {
+  const [question, setQuestion] = useState(null);
+  const [shown, setShown] = useState(null);
+  const element = useRef(null);
+  useEffect(() => {
+    openDialog = (given) => {
+      setShown(null);
+      setQuestion(given);
+    };
+  }, []);
+  useEffect(() => {
+    if (!question) return;
+    if (!element.current.open) element.current.showModal();
+    Promise.resolve(question.read?.())
+      .then((found) => setShown(question.body?.(found) ?? ""))
+      .catch((error) => setShown(html`<p class="trouble">${error.message}</p>`));
+  }, [question]);
+  const close = () => element.current.close();
+  return html`<dialog ref=${element} aria-labelledby="dialog-title" onClose=${() => setQuestion(null)}>
+    ${question &&
+    html`<h2 id="dialog-title">${question.title}</h2>
+      <div class="dialog-body">${shown ?? html`<${Waiting} />`}</div>
+      <div class="buttons">
+        <button type="button" class="primary" disabled=${shown === null} onClick=${() => {
+          close();
+          act(question.work, question.words);
+        }}>${question.button}</button>
+        <button type="button" onClick=${close}>Cancel</button>
+      </div>`}
+  </dialog>`;
+}
+
+// Rows that come a page at a time. `read` takes `after` and returns {items, next}.
+export function usePages(path, watch) {
+  const [pages, setPages] = useState([]);
+  const [next, setNext] = useState(null);
+  useEffect(() => {
+    setPages([]);
+    setNext(null);
+  }, [watch]);
+  const more = async (after) => {
+    const separator = path.includes("?") ? "&" : "?";
+    const { get } = await import("./api.js");
+    const page = await get(`${path}${separator}after=${after}`);
+    setPages((known) => [...known, ...page.items]);
+    setNext(page.next ?? "");
+  };
+  return { pages, next, more };
+}
+
+export const More = ({ next, onClick }) =>
+  next ? html`<p><${Button} text="Show more" needs="read" onClick=${onClick} /></p>` : null;
+
+export function Search({ label, value, onInput, placeholder }) {
+  const timer = useRef(0);
+  return html`<label class="field"><span>${label}</span><input type="search" value=${value} placeholder=${placeholder}
+    autocomplete="off" spellcheck=${false} onInput=${(event) => {
+      const given = event.target.value;
+      clearTimeout(timer.current);
+      timer.current = setTimeout(() => onInput(given.trim()), 300);
+    }} /></label>`;
+}
+
+export const Choice = ({ label, value, options, onChange }) =>
+  html`<label class="field"><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>
+    ${options.map(([name, text]) => html`<option value=${name} selected=${name === value}>${text}</option>`)}
+  </select></label>`;
+
+export const Terms = ({ items }) =>
+  html`<dl class="terms">${items
+    .filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+
+export const retry = (selection, words) => act(() => post("failures/retry", selection), words);

@@ -1,0 +1,45 @@
+// One account: what its sending is doing, why, and what to press.
+
+import { html } from "./vendor/preact-htm.js";
+import { AccountAction, Pause } from "./actions.js";
+import { useResource } from "./live.js";
+import { Badge, Figure, Figures, Link, Rates, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
+import { ACCOUNT_STATE, count, duration, momentText, rate } from "./words.js";
+
+export function Account({ name, service }) {
+  const { data, error } = useResource("accounts");
+  const account = data?.items.find((each) => each.name === name);
+  if (!account) {
+    return html`<h1 tabindex="-1">${name}</h1>${data ? html`<p>There is no such account.</p>` : html`<${Trouble} error=${error} /><${Waiting} />`}`;
+  }
+  const encoded = encodeURIComponent(name);
+  const webhook = service.webhooks.find((each) => each.account === name);
+  const steerable = !["not_configured", "paused_by_operator"].includes(account.state);
+  return html`
+    <div class="title"><h1 tabindex="-1">${name}</h1><${Badge} of=${ACCOUNT_STATE[account.state]} />
+      <span class="buttons"><${AccountAction} account=${account} primary=${true} />${steerable && html`<${Pause} account=${account} />`}</span></div>
+    <${Trouble} error=${error} />
+    ${account.state !== "sending" &&
+    html`<section class="card notice"><p class="wrap">${account.reason}${account.next_call_at ? `. The next call is at ${momentText(account.next_call_at)}.` : ""}</p>
+      ${account.hint && html`<p>${account.hint}</p>`}</section>`}
+    <${Figures} label=${name}>
+      <${Figure} name="Changes to send" value=${count(account.pending + account.waiting)} hint=${
+        account.seconds_left === null ? null : `about ${duration(account.seconds_left)} left`
+      } />
+      <${Figure} name="Calls a second" value=${rate(account.calls_per_second)} />
+      <${Figure} name="Lists" value=${count(account.lists)} to=${`lists?account=${encoded}`} />
+      <${Figure} name="Could not be added or removed" value=${count(account.failed)} tone=${account.failed ? "bad" : undefined} to=${`people?account=${encoded}`} />
+    <//>
+    <${Section} title="Details" id="details-heading">
+      <${Terms} items=${[
+        ["Results", html`<${Rates} settled=${account.settled_per_second} failed=${account.failed_per_second} />`],
+        ["In this state since", account.since && html`<${Time} at=${account.since} />`],
+        ["Webhook for Heap", webhook && html`<code class="code wrap">${webhook.url}</code>`],
+        ...Object.entries(account.found_rates).map(([operation, found]) => [`At most, ${operation}`, `${rate(found)} a second`]),
+        ["Contacts in doubt", account.in_doubt || null],
+        ["Files", account.waits_for_trial ? "set up, and not used before a trial: heap-cordial trial" : account.imports_rest?.reason],
+        ["Files again", account.imports_rest?.until && momentText(account.imports_rest.until)],
+      ]} />
+      <p class="buttons"><${Link} to=${`syncs?account=${encoded}`}>Its syncs<//><${Link} to=${`imports?account=${encoded}`}>Its imports<//></p>
+    <//>`;
+}

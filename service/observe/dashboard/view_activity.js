@@ -1,0 +1,37 @@
+// What people did, and what Heap posted.
+
+import { html } from "./vendor/preact-htm.js";
+import { useResource } from "./live.js";
+import { Link, Section, Table, Time, Trouble, Waiting } from "./ui.js";
+import { count } from "./words.js";
+
+export function Activity() {
+  const audit = useResource("audit?limit=100");
+  const deliveries = useResource("deliveries?limit=50");
+  return html`<h1 tabindex="-1">Activity</h1><${Trouble} error=${audit.error ?? deliveries.error} />
+    <${Section} title="What people did" id="audit-heading" actions=${html`<a href="api/v1/audit?format=csv" download>Download as CSV</a>`}>
+      ${audit.data
+        ? html`<${Table} caption="What people did" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
+            columns=${[
+              ["When", (each) => html`<${Time} at=${each.at} />`],
+              ["What", (each) => html`<code class="code">${each.action}</code>`],
+              ["On what", (each) => html`<span class="wrap">${each.target}</span>`],
+              ["Changes", (each) => count(each.changes), { number: true }],
+              ["By", (each) => html`<span class="wrap">${each.actor}</span>`],
+            ]} />`
+        : html`<${Waiting} />`}
+    <//>
+    <${Section} title="Pages from Heap" id="deliveries-heading">
+      ${deliveries.data
+        ? html`<${Table} caption="Pages from Heap" rows=${deliveries.data.items} keyOf=${(each) => each.id} empty="None has come yet."
+            columns=${[
+              ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
+              ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}>${each.segment_name}<//><div class="hint">${each.account}</div>`, { wide: true }],
+              ["Page", (each) => count(each.page_number), { number: true }],
+              ["To add", (each) => count(each.added), { number: true }],
+              ["To remove", (each) => count(each.removed), { number: true }],
+              ["Unusable", (each) => count(each.rejected), { number: true }],
+            ]} />`
+        : html`<${Waiting} />`}
+    <//>`;
+}

@@ -1,0 +1,122 @@
+// One list: where everybody is that Heap named, and who is missing.
+
+import { html, useState } from "./vendor/preact-htm.js";
+import { post } from "./api.js";
+import { Approve, Rebuild, RetryGroup, Verify } from "./actions.js";
+import { useResource } from "./live.js";
+import { SyncRow } from "./view_syncs.js";
+import { Counted, listName } from "./view_lists.js";
+import { Badge, Link, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
+import { count, LIST_STANDING, MEMBER_STATE, momentText, people, person, plural } from "./words.js";
+
+// Heap named N = on the list + to be sent + could not be added + unusable + in pages that have not arrived.
+function Sum({ list, sum }) {
+  const named = sum.wanted + sum.unusable;
+  const rows = [
+    ["on the list, confirmed by Cordial", sum.on_list, `api/v1/lists/${list.id}/members?format=csv&wanted=true&state=settled`],
+    ["to be sent", sum.to_add, `api/v1/lists/${list.id}/members?format=csv&wanted=true&state=pending`],
+    ["could not be added", sum.failed, `#/people?list=${list.id}`],
+    ["with an unusable id", sum.unusable, `#/unusable?list=${list.id}`],
+  ];
+  return html`<${Section} title="Where is everybody?" id="sum-heading">
+    <table class="sum" id="sum"><caption class="unseen">Where the users are that Heap named</caption><tbody>
+      <tr class="total"><th scope="row">Heap named</th><td class="number">${count(named)}</td></tr>
+      ${rows.map(
+        ([text, number, to]) => html`<tr key=${text} data-tone=${number && text !== rows[0][0] ? "warn" : undefined}>
+          <th scope="row">${number ? html`<a href=${to}>${text}</a>` : text}</th><td class="number">${count(number)}</td></tr>`,
+      )}
+      ${sum.missing_pages.map(
+        (each) => html`<tr key=${each.sync_id} data-tone="warn"><th scope="row"><${Link} to=${`syncs/${each.sync_id}`}>in pages that have not arrived<//>
+          <span class="hint"> (${each.pages_received} of ${each.total_pages} pages are here)</span></th><td class="number">?</td></tr>`,
+      )}
+    </tbody></table>
+    ${sum.unread_pages && html`<p class="hint">More pages have come that are not counted yet.</p>`}
+    ${(sum.to_remove > 0 || sum.remove_failed > 0) &&
+    html`<p>${people(sum.to_remove + sum.remove_failed)} left the segment and may still be on the list${
+      sum.remove_failed ? `; ${count(sum.remove_failed)} could not be removed` : ""
+    }.</p>`}
+    ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of older syncs were overtaken by newer ones.</p>`}
+  <//>`;
+}
+
+function Person({ list }) {
+  const [answer, setAnswer] = useState(null);
+  const ask = async (event) => {
+    event.preventDefault();
+    const user = new FormData(event.target).get("user");
+    try {
+      setAnswer({ member: await post(`lists/${list.id}/members/find`, { user }) });
+    } catch (error) {
+      setAnswer({ error });
+    }
+  };
+  const member = answer?.member;
+  const settled = member?.state === "settled" ? [member.on_list ? "On the list" : "Not on the list", "good"] : null;
+  return html`<${Section} title="Why is this person not on the list?" id="member-heading">
+    <form class="lookup" onSubmit=${ask}>
+      <label class="field"><span>User, as Heap names it</span>
+        <input name="user" id="member-user" required autocomplete="off" spellcheck=${false} placeholder="jane@example.com" /></label>
+      <button type="submit">Look up</button>
+    </form>
+    <div class="answer" id="member-answer" role="status">${answer?.error && html`<p class="trouble">${answer.error.message}</p>`}
+      ${member &&
+      html`<${Badge} of=${settled ?? MEMBER_STATE[member.state]} /><p>${member.explanation}</p>
+        <${Terms} items=${[
+          ["Heap last said", member.heap && `${member.heap.wanted ? "in the segment" : "not in the segment"}${member.heap.said_at ? `, ${momentText(member.heap.said_at)}` : ""}`],
+          ["Sent as", member.contact && person(member.contact)],
+          ["Cordial answered", member.failure && `${member.failure.status ? `HTTP ${member.failure.status}: ` : ""}${member.failure.message}`],
+          ["What comes next", member.next.what],
+        ]} />`}</div>
+  <//>`;
+}
+
+export function List({ id }) {
+  const { data: list, error } = useResource(`lists/${id}`);
+  const sum = useResource(`lists/${id}/sum`).data;
+  const groups = useResource(`failures/groups?list=${id}`).data?.items ?? [];
+  const syncs = useResource(`syncs?list=${id}&limit=8`).data?.items ?? [];
+  const accounts = useResource("accounts").data?.items ?? [];
+  if (!list) return html`<h1 tabindex="-1">List</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  const account = accounts.find((each) => each.name === list.account);
+  return html`
+    <div class="title"><h1 tabindex="-1">${list.segment_name}</h1><${Badge} of=${LIST_STANDING[list.standing]} />
+      <span class="buttons">
+        ${list.awaits_approval && html`<${Approve} list=${list} primary=${true} />`}
+        <${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs"} />
+      </span></div>
+    <${Trouble} error=${error} />
+    ${(list.reason || list.what_to_do) &&
+    html`<section class="card notice"><p class="wrap">${list.reason}</p>${list.what_to_do && html`<p>${list.what_to_do}</p>`}</section>`}
+    <div class="columns">
+      ${sum ? html`<${Sum} list=${list} sum=${sum} />` : html`<${Waiting} />`}
+      <${Section} title="The list in Cordial" id="facts-heading">
+        <${Terms} items=${[
+          ["Name", listName(list)],
+          ["Cordial's id", list.cordial_list_id],
+          ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(list.account)}`}>${list.account}<//>`],
+          ["Heap's segment", list.segment_id],
+          ["Should be on it", count(list.wanted)],
+          ["Confirmed by Cordial", count(list.on_list)],
+          ["Cordial counts", html`<${Counted} list=${list} />`],
+          ["Read back", list.read_back > 0 ? list.proof : null],
+          ["First seen", html`<${Time} at=${list.created_at} />`],
+        ]} />
+        <p class="buttons"><a href=${`api/v1/lists/${list.id}/members?format=csv`} download>Members as CSV</a>
+          <a href=${`api/v1/failures?format=csv&list=${list.id}`} download>Failures as CSV</a></p>
+      <//>
+    </div>
+    ${groups.length > 0 &&
+    html`<${Section} title="Could not be added or removed" id="groups-heading" actions=${html`<${Link} to=${`people?list=${list.id}`}>By name<//>`}>
+      <ul class="plain" id="failure-rows">${groups.map(
+        (group) => html`<li class="row" key=${`${group.reason} ${group.dead}`}>
+          <div class="row-head"><strong>${people(group.changes)}</strong>
+            <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
+          <p class="wrap">${group.message}</p><p class="hint">${group.reason} · since <${Time} at=${group.first_failed_at} /></p>
+          <${RetryGroup} group=${group} /></li>`,
+      )}</ul><//>`}
+    <${Person} list=${list} />
+    <${Section} title="Its syncs" id="syncs-heading" actions=${html`<${Link} to=${`syncs?list=${list.id}`}>All<//>`}>
+      <ul class="plain" id="sync-rows">${syncs.map(
+        (each) => html`<${SyncRow} key=${each.id} sync=${{ ...each, is_held: list.state === "held" }} account=${account} />`,
+      )}</ul>${!syncs.length && html`<p class="hint">None is kept any more.</p>`}<//>`;
+}

@@ -1,0 +1,71 @@
+// All lists: searched, filtered and sorted where they are kept, the worst first.
+
+import { html } from "./vendor/preact-htm.js";
+import { withQuery } from "./api.js";
+import { useResource } from "./live.js";
+import { Badge, Button, Choice, Link, Search, Table, Time, Trouble, Waiting } from "./ui.js";
+import { count, LIST_STANDING, plural } from "./words.js";
+
+const ROWS = 50;
+const STANDINGS = [["", "All"], ...Object.entries(LIST_STANDING).map(([name, [text]]) => [name, text])];
+const SORTS = [
+  ["trouble", "Trouble first"],
+  ["name", "Name"],
+  ["wanted", "Size"],
+  ["to_send", "Changes to send"],
+  ["failed", "Failures"],
+  ["updated", "Latest sync"],
+];
+
+export const listName = (list) => list.list_name || "(not named yet)";
+
+const columns = [
+  [
+    "List",
+    (list) => html`<${Link} to=${`lists/${list.id}`}><strong>${list.segment_name}</strong><//>
+      <div class="hint">${list.account} · ${listName(list)}</div>
+      ${list.reason && html`<div class="hint wrap">${list.reason}</div>`}`,
+    { wide: true },
+  ],
+  ["State", (list) => html`<${Badge} of=${LIST_STANDING[list.standing]} />`],
+  ["In Heap", (list) => count(list.wanted), { number: true }],
+  ["On the list", (list) => count(list.on_list), { number: true }],
+  ["To send", (list) => count(list.pending + list.waiting), { number: true }],
+  ["Failed", (list) => count(list.failed), { number: true }],
+  ["Cordial counts", (list) => (list.counted === null ? "–" : count(list.counted)), { number: true }],
+];
+
+export function Lists({ query, go }) {
+  const after = query.after ?? "";
+  const asked = { search: query.search, standing: query.standing, account: query.account, sort: query.sort ?? "trouble" };
+  const { data, error } = useResource(withQuery("lists", { ...asked, limit: ROWS, after }));
+  const accounts = useResource("accounts").data?.items ?? [];
+  const set = (change) => go("lists", { ...query, after: "", ...change });
+  const from = after ? parseInt(after, 16) : 0;
+  return html`<h1 tabindex="-1">Lists</h1>
+    <div class="filters">
+      <${Search} label="Search" value=${query.search ?? ""} placeholder="Segment, list or id" onInput=${(search) => set({ search })} />
+      <${Choice} label="State" value=${query.standing ?? ""} options=${STANDINGS} onChange=${(standing) => set({ standing })} />
+      ${accounts.length > 1 &&
+      html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
+        onChange=${(account) => set({ account })} />`}
+      <${Choice} label="Order" value=${query.sort ?? "trouble"} options=${SORTS} onChange=${(sort) => set({ sort })} />
+    </div>
+    <${Trouble} error=${error} />
+    ${data
+      ? html`<section class="card" aria-labelledby="found">
+          <p id="found" role="status" class="hint">${plural(data.total, "list")}${
+            data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
+          }</p>
+          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columns} empty="No list fits." />
+          <p class="buttons">
+            ${from > 0 &&
+            html`<${Button} text="Previous" needs="read" onClick=${() => go("lists", { ...query, after: from > ROWS ? (from - ROWS).toString(16) : "" })} />`}
+            ${data.next && html`<${Button} text="Next" needs="read" onClick=${() => go("lists", { ...query, after: data.next })} />`}
+          </p>
+        </section>`
+      : html`<${Waiting} />`}`;
+}
+
+export const Counted = ({ list }) =>
+  list.counted === null ? "not yet" : html`${count(list.counted)} (<${Time} at=${list.counted_at} />)`;

@@ -1,0 +1,124 @@
+// People by name: who could not be added or removed, and which ids cannot be used.
+
+import { html, useEffect, useState } from "./vendor/preact-htm.js";
+import { get, post, withQuery } from "./api.js";
+import { onChange, useResource } from "./live.js";
+import { Badge, Button, Link, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
+import { count, person, plural } from "./words.js";
+
+const ROWS = 50;
+
+// A user's id is searched for in the body of a request, never in an address.
+function useFailures(filters, user) {
+  const [found, setFound] = useState({ items: null, next: null, error: null });
+  const key = JSON.stringify([filters, user]);
+  const load = async (after, known = []) => {
+    try {
+      const page = await post("failures/find", { ...filters, ...(user && { user }), ...(after && { after }), limit: ROWS });
+      setFound({ items: [...known, ...page.items], next: page.next, error: null });
+    } catch (error) {
+      setFound((before) => ({ ...before, error }));
+    }
+  };
+  useEffect(() => {
+    load();
+    let last = Date.now();
+    return onChange(() => {
+      // Only the first page is kept current: further ones are read on demand.
+      if (Date.now() - last > 5000 && !document.hidden) {
+        last = Date.now();
+        setFound((before) => {
+          if (before.items && before.items.length <= ROWS) load();
+          return before;
+        });
+      }
+    });
+  }, [key]);
+  return { ...found, more: () => load(found.next, found.items), reload: () => load() };
+}
+
+export function People({ query }) {
+  const [user, setUser] = useState("");
+  const [chosen, setChosen] = useState(new Set());
+  const filters = Object.fromEntries(
+    Object.entries({ account: query.account, reason: query.reason, list: query.list && Number(query.list) }).filter(([, value]) => value),
+  );
+  const groups = useResource(withQuery("failures/groups", { account: query.account, list: query.list }));
+  const { items, next, error, more, reload } = useFailures(filters, user);
+  const total = groups.data?.items.filter((each) => !query.reason || each.reason === query.reason).reduce((sum, each) => sum + each.changes, 0);
+  const choose = (id) => setChosen((before) => {
+    const after = new Set(before);
+    if (!after.delete(id)) after.add(id);
+    return after;
+  });
+  const retryChosen = async () => {
+    await retry({ ids: [...chosen] }, (done) => `${plural(done.retried, "change")} will be sent again.`);
+    setChosen(new Set());
+    reload();
+  };
+  const copy = () => act(async () => {
+    await navigator.clipboard.writeText(items.map((each) => person(each.contact)).join("\n"));
+  }, `${plural(items.length, "name")} copied.`);
+  const columns = [
+    ["Chosen", (each) => may("operate") && html`<input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
+      onChange=${() => choose(each.id)} />`, { unseen: true }],
+    ["Person", (each) => html`<strong class="wrap">${person(each.contact)}</strong><div class="hint">
+      <${Link} to=${`lists/${each.list_id}`}>${each.list_name || `list ${each.list_id}`}<//> · ${each.account}</div>`, { wide: true }],
+    ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
+    ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`],
+    ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
+    ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`],
+  ];
+  return html`<h1 tabindex="-1">People who could not be added or removed</h1>
+    <nav class="tabs" aria-label="People"><${Link} to="people" aria-current="page">Failures<//><${Link} to="unusable">Unusable ids<//></nav>
+    ${groups.data && groups.data.items.length > 0 && html`<${Section} title="By reason" id="groups-heading"><ul class="plain" id="failure-groups">${groups.data.items.map(
+      (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
+        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason })}>${count(group.changes)} · ${group.list_name || `list ${group.list_id}`}<//>
+        <span class="wrap">${group.message}</span></li>`,
+    )}</ul><//>`}
+    <div class="filters">
+      <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
+      ${(query.list || query.reason || query.account) && html`<${Link} to="people">All failures<//>`}
+      ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
+      ${total > 0 && !user && html`<${Button} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
+      ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
+      <a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>
+    </div>
+    <${Trouble} error=${error} />
+    ${items
+      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} empty="Nobody." />
+          ${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
+      : !error && html`<${Waiting} />`}`;
+}
+
+export function Unusable({ query }) {
+  const filters = { account: query.account, list: query.list, sync: query.sync };
+  const path = withQuery("unusable", { ...filters, limit: ROWS });
+  const { data, error } = useResource(path);
+  const [pages, setPages] = useState({ items: [], next: undefined });
+  useEffect(() => setPages({ items: [], next: undefined }), [path]);
+  const next = pages.next === undefined ? data?.next : pages.next;
+  const more = async () => {
+    try {
+      const page = await get(`${path}&after=${next}`);
+      setPages((before) => ({ items: [...before.items, ...page.items], next: page.next }));
+    } catch (failed) {
+      say(failed.message, "bad");
+    }
+  };
+  return html`<h1 tabindex="-1">Ids that cannot be used</h1>
+    <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
+    <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap.</p>
+    <div class="filters"><a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a></div>
+    <${Trouble} error=${error} />
+    ${data
+      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${[...data.items, ...pages.items]} keyOf=${(each) => each.id} empty="None."
+          columns=${[
+            ["Id", (each) => html`<code class="code wrap">${each.value || "(empty)"}</code>`, { wide: true }],
+            ["Why", (each) => each.reason],
+            ["Segment", (each) => html`<${Link} to=${`lists/${each.list_id}`}>${each.segment_name}<//>`],
+            ["Where", (each) => html`<code class="code">${each.path}</code> of page ${each.page_number}`],
+            ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
+          ]} />${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
+      : !error && html`<${Waiting} />`}`;
+}

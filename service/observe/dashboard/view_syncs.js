@@ -1,0 +1,87 @@
+// Syncs: what has arrived, and how far it is sent.
+
+import { html } from "./vendor/preact-htm.js";
+import { withQuery } from "./api.js";
+import { useResource } from "./live.js";
+import { Badge, Bar, Choice, Link, More, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
+import { count, people, plural, syncState } from "./words.js";
+
+function words(sync) {
+  const parts = [`${count(sync.added)} to add, ${count(sync.removed)} to remove`];
+  if (sync.pages_received < sync.total_pages) parts.push(`${sync.pages_received} of ${sync.total_pages} pages have arrived`);
+  if (sync.unfolded_pieces) parts.push("being read");
+  if (sync.pending) parts.push(`${count(sync.pending)} to send`);
+  if (sync.failed) parts.push(`${people(sync.failed)} could not be added or removed`);
+  if (sync.rejected) parts.push(plural(sync.rejected, "unusable id"));
+  if (sync.superseded > 0) parts.push(`${count(sync.superseded)} overtaken by a newer sync`);
+  return parts.join(" · ");
+}
+
+export const SyncRow = ({ sync, account }) => html`<li class="row">
+  <div class="row-head">
+    <${Link} to=${`syncs/${sync.id}`}><strong>${sync.segment_name}</strong><//>
+    <span class="hint">${sync.account} · <${Time} at=${sync.last_received_at} /></span>
+    <${Badge} of=${syncState(sync, account)} />
+  </div>
+  <p class="hint">${words(sync)}</p>
+  ${sync.state === "receiving" &&
+  html`<${Bar} done=${sync.pages_received} total=${sync.total_pages} label=${`Pages of ${sync.segment_name} that have arrived`} />`}
+  ${sync.changes > 0 && sync.state !== "receiving" &&
+  html`<${Bar} done=${Math.max(0, sync.settled + sync.superseded)} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`}
+</li>`;
+
+const STATES = [
+  ["", "All"],
+  ["receiving", "Receiving"],
+  ["sending", "Sending"],
+  ["done", "Done"],
+  ["failed", "Done, with failures"],
+];
+
+export function Syncs({ query, go }) {
+  const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account });
+  const { data, error } = useResource(path);
+  const accounts = useResource("accounts").data?.items ?? [];
+  const { pages, next, more } = usePages(path, path);
+  const following = next ?? data?.next;
+  return html`<h1 tabindex="-1">Syncs</h1><${Trouble} error=${error} />
+    <div class="filters">
+      <${Choice} label="State" value=${query.state ?? ""} options=${STATES} onChange=${(state) => go("syncs", { ...query, state })} />
+      <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list })}`} download>Download as CSV</a>
+    </div>
+    ${data
+      ? html`<section class="card"><ul class="plain" id="sync-rows">${[...data.items, ...pages].map(
+          (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${accounts.find((found) => found.name === each.account)} />`,
+        )}</ul>${!data.items.length && html`<p class="hint">No sync.</p>`}<${More} next=${following} onClick=${() => more(following)} /></section>`
+      : html`<${Waiting} />`}`;
+}
+
+export function Sync({ id }) {
+  const { data, error } = useResource(`syncs/${id}`);
+  const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
+  const accounts = useResource("accounts").data?.items ?? [];
+  if (!data) return html`<h1 tabindex="-1">Sync</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  return html`<h1 tabindex="-1">Sync of ${data.segment_name}</h1><${Trouble} error=${error} />
+    <section class="card">
+      <ul class="plain"><${SyncRow} sync=${data} account=${accounts.find((found) => found.name === data.account)} /></ul>
+      <${Terms} items=${[
+        ["List", html`<${Link} to=${`lists/${data.list_id}`}>${data.list_name || data.segment_name}<//>`],
+        ["Account", data.account],
+        ["Heap's sync task", html`<code class="code">${data.task_id}</code>`],
+        ["First page", html`<${Time} at=${data.first_received_at} />`],
+        ["Last page", html`<${Time} at=${data.last_received_at} />`],
+        ["All sent", data.drained_at && html`<${Time} at=${data.drained_at} />`],
+        ["Unusable ids", data.rejected > 0 && html`<${Link} to=${`unusable?sync=${data.id}`}>${count(data.rejected)}<//>`],
+      ]} />
+    </section>
+    <section class="card" aria-labelledby="pages-heading"><h2 id="pages-heading">Pages that arrived</h2>
+      <${Table} caption="Pages of this sync" rows=${deliveries} keyOf=${(each) => each.id} empty="The pages are forgotten by now."
+        columns=${[
+          ["Page", (each) => `${each.page_number} of ${data.total_pages}`],
+          ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
+          ["To add", (each) => count(each.added), { number: true }],
+          ["To remove", (each) => count(each.removed), { number: true }],
+          ["Unusable", (each) => count(each.rejected), { number: true }],
+        ]} />
+    </section>`;
+}

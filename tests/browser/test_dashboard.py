@@ -1,0 +1,322 @@
+"""The dashboard, walked through in a real browser: by those who watch, those who act, and those who cannot see it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, Response, expect
+
+from service.sandbox.faults import Fault, FaultKind
+from tests.browser.conftest import Watched, sign_in
+from tests.service_fixtures import World, delivering, users
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+_LIVE = "#connection[data-state=live]"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with delivering(tmp_path, max_attempts=1) as running:
+        yield running
+
+
+async def go(page: Page, place: str) -> None:
+    await page.evaluate("place => { location.hash = `#/${place}`; }", place)
+
+
+async def refuse(world: World, *refused: str, times: int | None = None) -> None:
+    for user in refused:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=times))
+
+
+async def overflow(page: Page) -> int:
+    return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+async def faults_of_access(page: Page) -> list[str]:
+    found = await Axe().run(page)
+    return [f"{each['id']}: {node['html'][:200]}" for each in found.response["violations"] for node in each["nodes"]]
+
+
+async def test_nobody_sees_anything_without_the_key(watched: Watched, world: World) -> None:
+    page = watched.page
+    await world.deliver("Active Users", users(2))
+    await page.goto(f"{world.service.url}/#/lists")
+    await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert "Active" not in await page.content()
+    await sign_in(page, "a wrong key")
+    await expect(page.get_by_role("alert")).to_have_text("this API key is not valid")
+    await sign_in(page)
+    await expect(page.get_by_role("link", name="Active Users")).to_be_visible()
+
+
+async def test_who_signs_out_is_out_and_a_replaced_key_signs_out(live: Watched, world: World) -> None:
+    page = live.page
+    cookies = await page.context.cookies()
+    [cookie] = [each for each in cookies if each["name"] == "heap_cordial_session"]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert await page.evaluate("document.cookie") == ""
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    await sign_in(page)
+    await expect(page.locator("#headline")).to_be_visible()
+    world.api_key_file.write_text("another key")
+    # A replaced key is seen within seconds.
+    await expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=30_000)
+    await expect(page.get_by_role("alert")).to_contain_text("You are signed out")
+
+
+async def test_it_says_what_to_do_before_the_first_page(live: Watched, world: World) -> None:
+    page = live.page
+    await expect(page.locator("#headline")).to_contain_text("Waiting for the first page from Heap")
+    await expect(page.locator(".webhook-address")).to_have_text(f"{world.service.url}/webhooks/heap/acme")
+    await expect(page.locator("#send-command")).to_contain_text("heap-cordial send --url")
+    assert await faults_of_access(page) == []
+
+
+async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world: World) -> None:
+    page = live.page
+    await refuse(world, "user3@example.com", times=1)
+    await world.deliver("Active Users", users(10), page_size=5)
+    await expect(page.locator("#headline")).to_contain_text("1 person could not be added or removed")
+    await expect(page.locator("#sync-rows li").first).to_contain_text("Done, with failures")
+    await expect(page).to_have_title(re.compile(r"^\(\d+\) heap-cordial$"))
+
+    await page.get_by_role("navigation", name="Views").get_by_role("link", name="Lists").click()
+    await page.get_by_role("link", name="Active Users").click()
+    await expect(page).to_have_url(re.compile(r"#/lists/1$"))
+    await expect(page.locator("#sum")).to_contain_text(re.compile(r"Heap named\s*10"))
+    await expect(page.locator("#sum")).to_contain_text(re.compile(r"on the list, confirmed by Cordial\s*9"))
+    await expect(page.locator("#sum")).to_contain_text(re.compile(r"could not be added\s*1"))
+
+    await page.fill("#member-user", " User3@Example.com ")
+    await page.get_by_role("button", name="Look up").click()
+    await expect(page.locator("#member-answer")).to_contain_text("Could not be added or removed")
+
+    await page.get_by_role("button", name="Retry 1").click()
+    await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
+    await expect(page.locator(".title .badge")).to_contain_text("Exact")
+    assert world.members("ActiveUsers") == sorted(users(10))
+
+    await page.get_by_role("button", name="Look up").click()
+    await expect(page.locator("#member-answer")).to_contain_text("On the list")
+    await page.get_by_role("button", name="Verify ActiveUsers").click()
+    await expect(page.locator("#toast")).to_contain_text("ActiveUsers is exact: Cordial counts 10")
+    await page.go_back()
+    await expect(page.get_by_role("heading", name="Lists")).to_be_focused()
+    await page.go_back()
+    await expect(page.locator("#headline")).to_contain_text("All lists are up to date")
+    await expect(page).to_have_title("heap-cordial")
+    assert [url for url in live.requested if not url.startswith(world.service.url)] == []
+    assert live.errors == []
+
+
+async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(9) + users(3, "late"), page_size=9, first_pages=1)
+    await world.settled()
+    await go(page, "lists")
+    await expect(page.locator("tbody tr")).to_contain_text("Pages missing")
+    await go(page, "lists/1")
+    await expect(page.locator("#sum")).to_contain_text("in pages that have not arrived (1 of 2 pages are here)")
+    await expect(page.locator("#sync-rows")).to_contain_text("Receiving (1 of 2 pages)")
+
+
+async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world: World) -> None:
+    page = live.page
+    bad = [f"bad{number}@example.com" for number in range(60)]
+    await refuse(world, *bad)
+    await world.deliver("Active Users", [*bad, "undefined"])
+    await world.settled()
+    await go(page, "people?list=1")
+    await expect(page.locator("tbody tr")).to_have_count(50)
+    await page.get_by_role("button", name="Show more").click()
+    await expect(page.locator("tbody tr")).to_have_count(60)
+    await page.get_by_label("Search").fill("bad59")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    assert not [url for url in live.requested if "bad59" in url]
+    world.cordial.faults.clear()
+    await page.get_by_label("Choose bad59@example.com").check()
+    await page.get_by_role("button", name="Retry 1 chosen").click()
+    await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
+    await world.until(lambda: world.members("ActiveUsers") == ["bad59@example.com"])
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Download as CSV").click()
+    path = await (await download.value).path()
+    text = await asyncio.to_thread(Path(path).read_text, encoding="utf-8")
+    assert len(text.splitlines()) == 60
+    await page.get_by_role("link", name="Unusable ids").click()
+    await expect(page.locator("tbody tr")).to_contain_text("undefined")
+
+
+async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, world: World) -> None:
+    page = live.page
+    await go(page, "accounts/acme")
+    await page.get_by_role("button", name="Pause… acme").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Pause acme").click()
+    await expect(page.locator(".title .badge")).to_contain_text("Paused by a person")
+    await world.deliver("Active Users", users(3))
+    await go(page, "")
+    await expect(page.locator("#headline")).to_contain_text("1 account paused")
+    await expect(page.locator(".figures")).to_contain_text(re.compile(r"Changes to send\s*3\s*no time can be told"))
+    assert world.contact_calls() == []
+    await page.locator("#account-rows").get_by_role("button", name="Resume acme").click()
+    await expect(page.locator("#headline")).to_contain_text("All lists are up to date")
+
+
+async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_seen(live: Watched, world: World) -> None:
+    page = live.page
+    await page.goto("about:blank")
+    await world.restart(hold_new_segments=True, dry_run=True)
+    await page.goto(world.service.url)
+    await world.deliver("Active Users", users(3))
+    await expect(page.locator("#account-rows li")).to_contain_text("Dry run")
+    await expect(page.locator("#headline")).to_contain_text("1 segment to approve")
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("To approve")
+    await page.get_by_role("button", name="Approve… Active Users").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("3 people would be added, 0 people removed.")
+    await expect(dialog).to_contain_text("/v2/contacts")
+    await expect(dialog).to_contain_text("dry run")
+    assert await faults_of_access(page) == []
+    await dialog.get_by_role("button", name="Approve 3 people").click()
+    await expect(page.locator("#toast")).to_contain_text("Active Users is approved.")
+    await expect(page.locator(".title .badge")).to_contain_text("Not created yet")
+    assert {call.method for call in world.calls()} <= {"GET"}
+    assert live.errors == []
+
+
+async def test_a_list_changed_by_hand_is_found_and_rebuilt(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(4))
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("Exact")
+    world.cordial.state.lists_by_name["ActiveUsers"].members.clear()
+    await page.get_by_role("button", name="Verify ActiveUsers").click()
+    await expect(page.locator(".title .badge")).to_contain_text("Differs from Cordial")
+    await page.get_by_role("button", name="Rebuild… ActiveUsers").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Send 4 memberships again").click()
+    await world.until(lambda: world.members("ActiveUsers") == sorted(users(4)))
+    await page.get_by_role("button", name="Verify ActiveUsers").click()
+    await expect(page.locator(".title .badge")).to_contain_text("Exact")
+
+
+async def test_a_hostile_segment_name_stays_text(live: Watched, world: World) -> None:
+    name = '<img src=x onerror="document.title=1"> & "friends"'
+    await world.deliver(name, ["<b>bold</b>"])
+    await go(live.page, "lists")
+    await expect(live.page.locator("tbody tr").first).to_contain_text(name)
+    assert await live.page.locator("main img, main b").count() == 0
+    assert await live.page.title() != "1"
+
+
+async def test_a_thousand_lists_are_searched_sorted_and_paged_by_the_service(live: Watched, world: World) -> None:
+    page = live.page
+    await refuse(world, "bad@example.com")
+    await world.service.store.steering.set_paused("acme", paused=True, actor="test")
+    for number in range(120):
+        await world.deliver(f"Segment {number:03}", ["a@example.com"] * (number % 2 + 1), segment_id=number + 1)
+    await go(page, "lists?sort=name")
+    await expect(page.locator("#found")).to_have_text("120 lists, 1 to 50 shown")
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.locator("#found")).to_have_text("120 lists, 51 to 100 shown")
+    await expect(page.locator("tbody tr").first).to_contain_text("Segment 050")
+    await page.get_by_label("Search").fill("Segment 117")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page).to_have_url(re.compile(r"search=Segment\+117"))
+    await page.reload()
+    await expect(page.locator("tbody tr")).to_have_count(1)
+
+
+async def test_rows_stay_themselves_while_figures_change(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(2))
+    await go(page, "lists")
+    link = page.get_by_role("link", name="Active Users")
+    await expect(link).to_be_visible()
+    await link.focus()
+    await page.evaluate("window.known = document.activeElement")
+    for number in range(3):
+        await world.deliver("Active Users", [f"more{number}@example.com"])
+        await expect(page.locator("tbody tr")).to_contain_text(str(3 + number))
+    assert await page.evaluate("window.known === document.activeElement && window.known.isConnected")
+
+
+async def test_it_asks_little_and_nothing_while_nobody_looks(live: Watched, world: World) -> None:
+    page = live.page
+    await expect(page.locator(_LIVE)).to_be_visible()
+    await asyncio.sleep(2)
+    live.requested.clear()
+    for number in range(12):
+        await world.deliver("Active Users", [f"user{number}@example.com"])
+        await asyncio.sleep(0.25)
+    asked = [url for url in live.requested if "/api/v1/" in url]
+    assert len(asked) <= 8
+
+
+async def test_it_says_when_the_service_is_gone_and_comes_back(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(2))
+    await expect(page.locator(_LIVE)).to_be_visible()
+    world.port = int(world.service.url.rpartition(":")[2])
+    await world.stop()
+    await expect(page.locator("#connection")).to_have_text("Not reachable, trying again")
+    await expect(page.locator("main[data-stale=true]")).to_contain_text("Active Users")
+    await world.start()
+    await expect(page.locator(_LIVE)).to_be_visible()
+    await world.deliver("Second", users(2), segment_id=2)
+    await expect(page.locator("#sync-rows")).to_contain_text("Second")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, world: World, width: int, scheme) -> None:
+    page = live.page
+    await refuse(world, "user3@example.com")
+    await world.deliver("Active Users with a rather long name " * 3, [*users(6), "undefined"])
+    await world.settled()
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size({"width": width, "height": 844})
+    places = ["", "lists", "lists/1", "people", "unusable", "syncs", "syncs/1", "imports", "accounts", "accounts/acme"]
+    for place in [*places, "conditions", "activity", "nowhere"]:
+        await go(page, place)
+        await expect(page.locator("main h1")).to_be_attached()
+        await expect(page.locator("main .waiting")).to_have_count(0)
+        assert await overflow(page) == 0, place
+        assert await faults_of_access(page) == [], place
+    assert live.errors == []
+
+
+async def test_it_works_by_keyboard(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(2))
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("Exact")
+    await page.keyboard.press("Tab")
+    await page.get_by_role("link", name="Skip to the content").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Active Users").first).to_be_focused()
+    await page.get_by_role("button", name="Rebuild… ActiveUsers").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await page.get_by_role("button", name="Verify ActiveUsers").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#toast")).to_contain_text("is exact")
+
+
+async def test_it_is_small(live: Watched) -> None:
+    answers: list[Response] = []
+    page = await live.page.context.new_page()
+    page.on("response", lambda answer: answers.append(answer))
+    await page.goto(live.page.url)
+    await page.locator("#headline").wait_for()
+    total = sum([len(await answer.body()) for answer in answers if "events" not in answer.url])
+    assert total <= 300_000
