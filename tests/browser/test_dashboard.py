@@ -315,7 +315,7 @@ async def test_it_works_by_keyboard(live: Watched, world: World) -> None:
 async def test_it_is_small(live: Watched) -> None:
     answers: list[Response] = []
     page = await live.page.context.new_page()
-    page.on("response", lambda answer: answers.append(answer))
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  a builtin cannot be listened with
     await page.goto(live.page.url)
     await page.locator("#headline").wait_for()
     total = sum([len(await answer.body()) for answer in answers if "events" not in answer.url])

@@ -102,7 +102,7 @@ def test_recommended_settings_are_within_bounds_and_do_what_they_are_for(row):
 
 
 def test_what_is_called_the_default_is_the_default():
-    defaults = {field.name: field.default for kind in (StoreSettings, AccountSettings) for field in fields(kind)}
+    defaults = {field.name: field.default for kind in (AccountSettings, StoreSettings) for field in fields(kind)}
     named = dict(re.findall(r"`(\w+)` \(default ([\d,]+)\)", CAPACITY))
     assert set(named) == {"max_backlog", "bulk_threshold", "max_concurrency", "requests_per_second"}
     assert {name: number(text) for name, text in named.items()} == {name: defaults[name] for name in named}

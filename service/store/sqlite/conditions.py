@@ -119,7 +119,9 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
         facts.append(Fact("list_differs", account, subject, detail))
     if row["dead"]:
-        facts.append(Fact("people_failed", account, subject, f"{row['dead']:,} people"))
+        facts.append(
+            Fact("people_failed", account, subject, f"{row['dead']:,} {'person' if row['dead'] == 1 else 'people'}")
+        )
     return facts
 
 
