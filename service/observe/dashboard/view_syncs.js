@@ -14,6 +14,7 @@ function words(sync) {
   if (sync.failed) parts.push(`${people(sync.failed)} could not be added or removed`);
   if (sync.rejected) parts.push(plural(sync.rejected, "unusable id"));
   if (sync.superseded > 0) parts.push(`${count(sync.superseded)} overtaken by a newer sync`);
+  if (sync.overtaken_users) parts.push(`${count(sync.overtaken_users)} came too late`);
   return parts.join(" · ");
 }
 
@@ -82,6 +83,7 @@ export function Sync({ id }) {
           ["To add", (each) => count(each.added), { number: true }],
           ["To remove", (each) => count(each.removed), { number: true }],
           ["Unusable", (each) => count(each.rejected), { number: true }],
+          ["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : count(each.overtaken_users)), { number: true }],
         ]} />
     </section>`;
 }

@@ -160,7 +160,7 @@ SELECT segment.members AS wanted, segment.settled AS on_list,
         SELECT coalesce(sum(delivery.rejected), 0) FROM delivery
         WHERE delivery.sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id)
     ) AS unusable,
-    (SELECT coalesce(sum(superseded), 0) FROM sync WHERE segment_id = segment.id) AS overtaken,
+    (SELECT coalesce(sum(superseded + overtaken_users), 0) FROM sync WHERE segment_id = segment.id) AS overtaken,
     segment.pending + segment.waiting - (segment.members - segment.settled - dead.additions) AS to_remove,
     segment.dead - dead.additions AS remove_failed,
     EXISTS (SELECT 1 FROM sync WHERE segment_id = segment.id AND unfolded > 0) AS unread_pages
