@@ -25,7 +25,8 @@ _Seen = TypeVar("_Seen")
 _log = structlog.get_logger()
 
 _RETRY_AFTER_SECONDS = 30
-_MAX_BYTES_ON_LOOP = 262_144
+# A larger body is looked at elsewhere, so that the small ones beside it are not held up.
+MAX_BYTES_ON_LOOP = 262_144
 
 # Why a delivery is refused is found out for the operator's sake, at a cost that a flood of refused ones must not have.
 _CAUSES_AT_ONCE = 10
@@ -274,7 +275,7 @@ class Authenticator:
 
 async def _look_at(body: bytes, look: Callable[[], _Seen]) -> _Seen:
     """Look at a body whose sender is not known yet: at a large one on another thread, so that others need not wait."""
-    return await asyncio.to_thread(look) if len(body) > _MAX_BYTES_ON_LOOP else look()
+    return await asyncio.to_thread(look) if len(body) > MAX_BYTES_ON_LOOP else look()
 
 
 def check_id_token(account: AccountSettings, id_token: str | None) -> None:

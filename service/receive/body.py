@@ -1,7 +1,9 @@
 """Reading request bodies within bounds, whatever a client claims, compresses or delays."""
 
 import asyncio
+import contextlib
 import zlib
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 
@@ -53,15 +55,15 @@ class _Reading:
 
 
 class BodyReader:
-    """Reads bodies of at most `max_body_bytes`, and holds at most four times as much in unfinished ones together.
+    """Reads bodies of at most `max_body_bytes`, and holds at most four times as much at once, finished or not.
 
     Who sends slowest gives way when there are more: a body half sent and left hanging would otherwise keep others out.
     Compressed bodies are unfolded on another thread, one at a time, and no further than `max_body_bytes`.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._max_held_bytes = _HELD_BODIES * max_body_bytes
+        self.max_body_bytes = max_body_bytes
+        self._whole_bytes = 0
         self._readings: set[_Reading] = set()
         self._unfolding = asyncio.Lock()
 
@@ -70,18 +72,19 @@ class BodyReader:
 
         Raises `ServiceError` (`BODY_TOO_LARGE`).
         """
-        if (request.content_length or 0) > self._max_body_bytes:
-            raise self._too_large()
+        if (request.content_length or 0) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
 
-    async def read(self, request: web.BaseRequest) -> bytes:
-        """Return the whole body, decompressed.
+    @contextlib.asynccontextmanager
+    async def body(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        """Give the whole body, decompressed, which counts as held until the block ends.
 
         Raises `ServiceError`: `BODY_TOO_LARGE`, `BODY_UNREADABLE` when it is cut short, badly compressed, takes longer
         than a minute or less than 16 KiB a second after the first ten seconds, `NOT_READY` when too many large bodies
-        are on their way at once and this is the slowest.
+        are held at once and this one is the slowest of those on their way.
         """
         self.check_declared_length(request)
-        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        encoding = request.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _ZLIB_FORMATS and encoding not in {"identity", ""}:
             raise ServiceError(
                 ErrorCode.BODY_UNREADABLE, "the body's Content-Encoding is not supported; send gzip, deflate or none"
@@ -91,36 +94,34 @@ class BodyReader:
             body = self._read_at_hand(request) if at_hand else await self._read_as_it_comes(request)
         except web.RequestPayloadError as error:
             raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short or badly encoded") from error
-        if encoding not in _ZLIB_FORMATS:
-            return body
-        async with self._unfolding:
-            return await asyncio.to_thread(self._unfold, body, encoding)
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._holding(len(body)))
+            if encoding in _ZLIB_FORMATS:
+                async with self._unfolding:
+                    body = await asyncio.to_thread(_unfold, body, encoding, self.max_body_bytes)
+                held.enter_context(self._holding(len(body)))
+            yield body
 
-    def _unfold(self, body: bytes, encoding: str) -> bytes:
-        unfolder = zlib.decompressobj(wbits=_ZLIB_FORMATS[encoding])
-        pieces: list[bytes] = []
-        unfolded_bytes = 0
-        folded = body
+    @contextlib.contextmanager
+    def _holding(self, body_bytes: int) -> Iterator[None]:
+        self._whole_bytes += body_bytes
         try:
-            while not unfolder.eof:
-                piece = unfolder.decompress(folded, _MAX_UNFOLDED_AT_ONCE)
-                folded = unfolder.unconsumed_tail
-                if not piece and not folded:
-                    break
-                pieces.append(piece)
-                unfolded_bytes += len(piece)
-                if unfolded_bytes > self._max_body_bytes:
-                    raise self._too_large()
-        except zlib.error:
-            raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is badly compressed") from None
-        if not unfolder.eof or unfolder.unused_data:
-            raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short, or badly compressed")
-        return b"".join(pieces)
+            if self._held_bytes() > self._max_held_bytes():
+                raise _crowded()
+            yield
+        finally:
+            self._whole_bytes -= body_bytes
+
+    def _held_bytes(self) -> int:
+        return self._whole_bytes + sum(reading.held_bytes for reading in self._readings)
+
+    def _max_held_bytes(self) -> int:
+        return _HELD_BODIES * self.max_body_bytes
 
     def _read_at_hand(self, request: web.BaseRequest) -> bytes:
         body = request.content.read_nowait()
-        if len(body) > self._max_body_bytes:
-            raise self._too_large()
+        if len(body) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
         return body
 
     async def _read_as_it_comes(self, request: web.BaseRequest) -> bytes:
@@ -136,8 +137,8 @@ class BodyReader:
                         break
                     chunks.append(chunk)
                     reading.took(chunk)
-                    if reading.held_bytes > self._max_body_bytes:
-                        raise self._too_large()
+                    if reading.held_bytes > self.max_body_bytes:
+                        raise _too_large(self.max_body_bytes)
                     self._make_room()
         except TimeoutError:
             if not reading.has_given_way:
@@ -145,17 +146,44 @@ class BodyReader:
         finally:
             self._readings.discard(reading)
         if reading.has_given_way:
-            raise ServiceError(
-                ErrorCode.NOT_READY,
-                "too many large bodies are on their way; send again shortly",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
-            )
+            raise _crowded()
         return b"".join(chunks)
 
     def _make_room(self) -> None:
-        while sum(reading.held_bytes for reading in self._readings) > self._max_held_bytes:
+        while self._held_bytes() > self._max_held_bytes():
             candidates = (reading for reading in self._readings if not reading.has_given_way)
             min(candidates, key=_Reading.bytes_per_second).give_way()
 
-    def _too_large(self) -> ServiceError:
-        return ServiceError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than {self._max_body_bytes} bytes")
+
+def _unfold(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    unfolder = zlib.decompressobj(wbits=_ZLIB_FORMATS[encoding])
+    pieces: list[bytes] = []
+    unfolded_bytes = 0
+    folded = body
+    try:
+        while not unfolder.eof:
+            piece = unfolder.decompress(folded, _MAX_UNFOLDED_AT_ONCE)
+            folded = unfolder.unconsumed_tail
+            if not piece and not folded:
+                break
+            pieces.append(piece)
+            unfolded_bytes += len(piece)
+            if unfolded_bytes > max_bytes:
+                raise _too_large(max_bytes)
+    except zlib.error:
+        raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is badly compressed") from None
+    if not unfolder.eof or unfolder.unused_data:
+        raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short, or badly compressed")
+    return b"".join(pieces)
+
+
+def _too_large(max_bytes: int) -> ServiceError:
+    return ServiceError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than {max_bytes} bytes")
+
+
+def _crowded() -> ServiceError:
+    return ServiceError(
+        ErrorCode.NOT_READY,
+        "too many large bodies come at once; send again shortly",
+        retry_after_seconds=_RETRY_AFTER_SECONDS,
+    )

@@ -1,10 +1,10 @@
 """The webhook that Heap calls."""
 
 import asyncio
-import functools
+import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -19,16 +19,20 @@ from service.errors import ErrorCode, ServiceError, StoppingError
 from service.model.deliveries import Delivery
 from service.model.views import Preview
 from service.receive.answers import Answered, WebhookAnswer, log_answer, to_answer
-from service.receive.authentication import AuthenticationError, Authenticator, ClockSuspicion, check_id_token
+from service.receive.authentication import (
+    MAX_BYTES_ON_LOOP,
+    AuthenticationError,
+    Authenticator,
+    ClockSuspicion,
+    check_id_token,
+)
 from service.receive.body import BodyReader
 from service.receive.delivery import to_delivery
 from service.receive.documentation import webhook_documentation
+from service.receive.page_reader import PageReader, Timings
 from service.receive.payload import decode_page
 from service.receive.signature import HEADER_NAME, SignatureHeader, parse_header
 from service.store.port import Inbox
-
-# A larger page is read on another thread, so that the small ones beside it are not held up.
-_MAX_BYTES_AT_ONCE = 262_144
 
 # Never sent, for nobody is there to read it; nginx made the number known.
 _CLIENT_GONE_STATUS = 499
@@ -67,8 +71,11 @@ class Webhook:
         on_answer: Callable[[Answered], None] | None = None,
         foretell: Foretell | None = None,
         last_received_ms: Mapping[str, int] = MappingProxyType({}),
+        page_timings: Timings | None = None,
     ) -> None:
         self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms, last_received_ms)
+        self._body_reader = BodyReader(max_body_bytes)
+        self._page_reader = PageReader(page_timings)
         self.serve(accounts, max_body_bytes=max_body_bytes)
         self._inbox = inbox
         self._is_stopping = is_stopping
@@ -76,9 +83,9 @@ class Webhook:
         self._observers = [log_answer] if on_answer is None else [log_answer, on_answer]
 
     def serve(self, accounts: Mapping[str, AccountSettings], *, max_body_bytes: int) -> None:
-        """Take deliveries for these accounts from now on, their secrets read anew; a body begun keeps its bound."""
+        """Take deliveries for these accounts from now on, their secrets read anew."""
         self._authenticator = Authenticator(accounts, self.clock_suspicion)
-        self._body_reader = BodyReader(max_body_bytes)
+        self._body_reader.max_body_bytes = max_body_bytes
 
     @docs(
         **webhook_documentation(
@@ -160,18 +167,36 @@ class Webhook:
         self._body_reader.check_declared_length(request)
         header = parse_header(request.headers.getall(HEADER_NAME, []))
         self._authenticator.refuse_by_header(header, received_at_ms)
-        body = await self._body_reader.read(request)
-        progress.body_bytes = len(body)
-        account = await self._authenticator.authenticate(account_name, header, body, received_at_ms)
-        progress.account = account.name
-        understand = functools.partial(_understand, account, header, body, received_at_ms)
-        delivery = await asyncio.to_thread(understand) if len(body) > _MAX_BYTES_AT_ONCE else understand()
-        progress.delivery = delivery
-        if dry_run:
-            preview = UNSET if self._foretell is None else await self._foretell(delivery, _SHOWN_CALLS)
-            return to_answer("dry_run", delivery, preview)
-        receipt = await self._inbox.accept(delivery)
-        return to_answer(receipt.status.value, delivery)
+        async with self._body_reader.body(request) as body:
+            progress.body_bytes = len(body)
+            account = await self._authenticator.authenticate(account_name, header, body, received_at_ms)
+            progress.account = account.name
+            async with self._understood(account, header, body, received_at_ms) as delivery:
+                progress.delivery = delivery
+                if dry_run:
+                    preview = UNSET if self._foretell is None else await self._foretell(delivery, _SHOWN_CALLS)
+                    return to_answer("dry_run", delivery, preview)
+                receipt = await self._inbox.accept(delivery)
+                return to_answer(receipt.status.value, delivery)
+
+    @contextlib.asynccontextmanager
+    async def _understood(
+        self, account: AccountSettings, header: SignatureHeader, body: bytes, received_at_ms: int
+    ) -> AsyncIterator[Delivery]:
+        """Give the delivery of an authentic page; of large ones, there is one at a time."""
+        if len(body) > MAX_BYTES_ON_LOOP:
+            async with self._page_reader.understood(account, header, body, received_at_ms) as delivery:
+                yield delivery
+        else:
+            page = decode_page(body)
+            check_id_token(account, page.id_token)
+            yield to_delivery(
+                page, account, body=body, timestamp_text=header.timestamp_text, received_at_ms=received_at_ms
+            )
+
+    async def close(self, _app: web.Application) -> None:
+        """End what the webhook has running."""
+        await self._page_reader.close()
 
 
 def add_routes(app: web.Application, webhook: Webhook) -> None:
@@ -187,16 +212,11 @@ def add_routes(app: web.Application, webhook: Webhook) -> None:
     async def receive(request: web.Request) -> web.Response:
         return await webhook.receive(request)
 
+    app.on_cleanup.append(webhook.close)
     app.router.add_post("/webhooks/heap/{account}", webhook.receive_for_account)
     app.router.add_post("/webhooks/heap/{account}/", receive_for_account)
     app.router.add_post("/webhooks/heap", webhook.receive)
     app.router.add_post("/webhooks/heap/", receive)
-
-
-def _understand(account: AccountSettings, header: SignatureHeader, body: bytes, received_at_ms: int) -> Delivery:
-    page = decode_page(body)
-    check_id_token(account, page.id_token)
-    return to_delivery(page, account, body=body, timestamp_text=header.timestamp_text, received_at_ms=received_at_ms)
 
 
 def _check_content_type(content_type: str) -> None:
