@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.report import Figure, progress
 from service.model.changes import ClaimCursor, Outcome, OutcomeKind
-from service.model.deliveries import Action, Delivery
+from service.model.deliveries import Action, Delivery, UserIds
 from service.store.sqlite.store import SqliteStore
 
 _ACCOUNT = "bench"
@@ -65,8 +65,8 @@ def _delivery(page: int, pages: int) -> Delivery:
         total_pages=pages,
         digest=page.to_bytes(32, "big"),
         identity="email",
-        add=users,
-        remove=[],
+        add=UserIds.of(users),
+        remove=UserIds([]),
         rejected=[],
         rejected_count=0,
         received_at_ms=time.time_ns() // 1_000_000,

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from service.clock import SteadyClock
 from service.model.changes import Change, ClaimCursor, ContactWork, Failure, MemberState, Outcome, OutcomeKind
-from service.model.deliveries import Action, Delivery
+from service.model.deliveries import Action, Delivery, UserIds
 from service.store.sqlite.store import SqliteStore
 
 Store = SqliteStore
@@ -159,8 +159,8 @@ def page(
         total_pages=of,
         digest=hashlib.sha256(raw.encode()).digest(),
         identity="email",
-        add=[user for user in add if user not in remove],
-        remove=list(remove),
+        add=UserIds.of([user for user in add if user not in remove]),
+        remove=UserIds.of(list(remove)),
         rejected=[],
         rejected_count=0,
         received_at_ms=received_at_ms,
@@ -180,8 +180,8 @@ def drain(timestamp: str, *, segment: str = SEGMENT, account: str = "acme", sign
         total_pages=1,
         digest=hashlib.sha256(repr((account, segment, timestamp)).encode()).digest(),
         identity="",
-        add=[],
-        remove=[],
+        add=UserIds([]),
+        remove=UserIds([]),
         rejected=[],
         rejected_count=0,
         received_at_ms=START_MS,

@@ -1,8 +1,15 @@
 """Deliveries: pages from Heap, as the service understood them. Pure, no I/O."""
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 import msgspec
+
+# Small enough that a delivery arriving while a piece is folded hardly waits.
+USERS_PER_PIECE = 250
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[str]).decode
 
 
 class Action(StrEnum):
@@ -18,6 +25,29 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
     path: str
     reason: str
     value: str
+
+
+class UserIds(msgspec.Struct, frozen=True):
+    """The user ids of a delivery, in the pieces that the store keeps: how many each holds, and a JSON array of them.
+
+    A large page has hundreds of thousands of ids: in pieces, nobody has to hold, move or write each by itself.
+    """
+
+    pieces: list[tuple[int, str]]
+
+    @classmethod
+    def of(cls, ids: Sequence[str]) -> "UserIds":
+        """Return these ids in pieces."""
+        starts = range(0, len(ids), USERS_PER_PIECE)
+        parts = (ids[start : start + USERS_PER_PIECE] for start in starts)
+        return cls([(len(part), _encode(part).decode()) for part in parts])
+
+    def __len__(self) -> int:
+        return sum(count for count, _ in self.pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        for _, text in self.pieces:
+            yield from _decode(text)
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -38,8 +68,8 @@ class Delivery(msgspec.Struct, frozen=True):
     total_pages: int
     digest: bytes
     identity: str
-    add: list[str]
-    remove: list[str]
+    add: UserIds
+    remove: UserIds
     rejected: list[Rejected]
     rejected_count: int
     received_at_ms: int

@@ -11,7 +11,7 @@ import msgspec
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.model.contacts import EMAIL, canonical, number_text
-from service.model.deliveries import Action, Delivery, Rejected
+from service.model.deliveries import Action, Delivery, Rejected, UserIds
 from service.receive.payload import Absent, Page, is_unicode
 
 # The value of `identify_by` that follows the page's own identity mapping.
@@ -55,8 +55,8 @@ def to_delivery(
             total_pages=1,
             digest=digest,
             identity="",
-            add=[],
-            remove=[],
+            add=UserIds([]),
+            remove=UserIds([]),
             rejected=[],
             rejected_count=0,
             received_at_ms=received_at_ms,
@@ -77,8 +77,8 @@ def to_delivery(
         total_pages=page.sync_info.total_pages,
         digest=digest,
         identity=identity,
-        add=[user_id for user_id in added.usable if user_id not in remove] if remove else added.usable,
-        remove=removed.usable,
+        add=UserIds.of([user_id for user_id in added.usable if user_id not in remove] if remove else added.usable),
+        remove=UserIds.of(removed.usable),
         rejected=rejected[:_MAX_KEPT_REJECTED],
         rejected_count=len(rejected),
         received_at_ms=received_at_ms,
@@ -132,14 +132,14 @@ class Reason(StrEnum):
     BROKEN_TEXT = "broken_text"
 
 
-class UserIds(msgspec.Struct, frozen=True):
+class ReadIds(msgspec.Struct, frozen=True):
     """The usable ids, normalised, each once, in the order they came; and the rejected ones with their places."""
 
     usable: list[str]
     rejected: list[Rejected]
 
 
-def read_user_ids(values: Sequence[object], identity: str, path: str) -> UserIds:
+def read_user_ids(values: Sequence[object], identity: str, path: str) -> ReadIds:
     """Sort the ids of one list of a page, given as JSON values (fractions as `Decimal`) or `Absent`.
 
     What is one contact becomes one text, by the rule of `service.model.contacts`. Numbers become their decimal text.
@@ -147,7 +147,7 @@ def read_user_ids(values: Sequence[object], identity: str, path: str) -> UserIds
     """
     usable = _take_together(values, identity)
     if usable is not None:
-        return UserIds(usable, [])
+        return ReadIds(usable, [])
     usable, rejected = [], []
     for position, value in enumerate(values):
         text = canonical(value, identity) if isinstance(value, str) else number_text(value)
@@ -157,11 +157,11 @@ def read_user_ids(values: Sequence[object], identity: str, path: str) -> UserIds
             rejected.append(Rejected(item_path, reason.value, _printable(value)))
         elif text is not None:
             usable.append(text)
-    return UserIds(list(dict.fromkeys(usable)), rejected)
+    return ReadIds(list(dict.fromkeys(usable)), rejected)
 
 
 def _take_together(values: Sequence[object], identity: str) -> list[str] | None:
-    """Return all ids as `UserIds` holds them if every one is usable beyond doubt.
+    """Return all ids as `ReadIds` holds them if every one is usable beyond doubt.
 
     Pages are nearly always like that, and looking at their ids together is many times faster than at each.
     """

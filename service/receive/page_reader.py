@@ -19,6 +19,7 @@ from service.receive.signature import SignatureHeader
 _log = structlog.get_logger()
 
 _RETRY_AFTER_SECONDS = 5
+_BYTES_AT_ONCE = 65_536
 # Enough for the interpreter to find itself and the libraries; the service's variables may hold secrets.
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 
@@ -89,17 +90,24 @@ class PageReader:
         self._idle = loop.call_later(self._timings.idle_seconds, self._let_end)
         return msgspec.msgpack.decode(answer, type=Understood)
 
-    async def _exchange(self, question: bytes, body: bytes) -> bytes:
+    async def _exchange(self, question: bytes, body: bytes) -> bytearray:
         if self._process is None or self._process.returncode is not None:
             self._process = await _start()
         incoming, outgoing = self._process.stdin, self._process.stdout
         assert incoming is not None  # noqa: S101  it is started with pipes
         assert outgoing is not None  # noqa: S101  likewise
         incoming.writelines([LENGTH.pack(len(question)), question])
-        incoming.write(body)
-        await incoming.drain()
+        # In parts, because what is not written yet is kept a second time.
+        view = memoryview(body)
+        for start in range(0, len(view), _BYTES_AT_ONCE):
+            incoming.write(view[start : start + _BYTES_AT_ONCE])
+            await incoming.drain()
         (length,) = LENGTH.unpack(await outgoing.readexactly(LENGTH.size))
-        return await outgoing.readexactly(length)
+        answer = bytearray(length)
+        for start in range(0, length, _BYTES_AT_ONCE):
+            size = min(_BYTES_AT_ONCE, length - start)
+            answer[start : start + size] = await outgoing.readexactly(size)
+        return answer
 
     def _let_end(self) -> None:
         self._idle = None

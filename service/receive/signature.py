@@ -146,7 +146,10 @@ def _matches_any(header: SignatureHeader, body: bytes, secrets: Sequence[str]) -
 def _compute_mac(secret: str, timestamp_text: str, body: bytes) -> bytes:
     # An environment variable may hold bytes that are no UTF-8; Python hands them on as surrogates.
     key = secret.encode("utf-8", "surrogateescape")
-    return hmac.digest(key, timestamp_text.encode("ascii") + body, "sha256")
+    mac = hmac.new(key, timestamp_text.encode("ascii"), "sha256")
+    # Apart from the timestamp, because a large body is not to be copied.
+    mac.update(body)
+    return mac.digest()
 
 
 def _compact_json(body: bytes) -> bytes | None:

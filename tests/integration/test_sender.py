@@ -83,7 +83,7 @@ async def test_users_named_on_the_command_line_arrive(receiver):
     assert (status, errors) == (0, "")
     assert output.startswith("page 1 of 1: 200 ")
     [delivery] = receiver.deliveries
-    assert (delivery.add, delivery.remove) == (["a@x.com", "b@x.com", "c@x.com"], ["d@x.com"])
+    assert (list(delivery.add), list(delivery.remove)) == (["a@x.com", "b@x.com", "c@x.com"], ["d@x.com"])
     assert (delivery.segment_name, delivery.task_id) == ("Zoë's Segment", "t-1")
     assert delivery.segment_id.isdigit()
 
@@ -97,7 +97,7 @@ async def test_files_are_sent_in_pages_of_one_sync(receiver, tmp_path):
     )  # fmt: skip
     assert status == 0
     assert len(output.splitlines()) == 3
-    assert [(each.add, each.remove) for each in receiver.deliveries] == [
+    assert [(list(each.add), list(each.remove)) for each in receiver.deliveries] == [
         (["u0@x.com", "u1@x.com", "u2@x.com"], []),
         (["u3@x.com", "u4@x.com"], ["gone, too@x.com"]),
         ([], ["last@x.com"]),
@@ -127,7 +127,7 @@ async def test_a_page_that_is_not_taken_fails_the_command_and_stops_no_other(rec
     assert status == 1
     assert [line.split(":")[1].split()[0] for line in output.splitlines()] == ["503", "200"]
     assert "1 of 2 pages were not taken" in errors
-    assert [each.add for each in receiver.deliveries] == [["b@x.com"]]
+    assert [list(each.add) for each in receiver.deliveries] == [["b@x.com"]]
 
 
 @pytest.mark.parametrize("content", [None, "", b"\xff"])

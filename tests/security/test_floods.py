@@ -13,8 +13,9 @@ import aiohttp
 import psutil
 import pytest
 
+from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.server import running_sandbox
-from tests.command_fixtures import ROOT, Installation, wait_until_it_answers
+from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, wait_until_it_answers
 
 FILES = 1_024
 FLOOD = 2_000
@@ -72,6 +73,44 @@ async def test_signed_deliveries_are_served_amid_a_flood(tmp_path):
     assert open_files < FILES
     assert grown_bytes < 64 * MEBIBYTE
     assert "out of system resource" not in installation.log.read_text()
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_four_large_pages_at_once_are_taken_in_256_mebibytes(tmp_path):
+    async with running_sandbox() as cordial:
+        installation = Installation(
+            tmp_path,
+            cordial.url,
+            SERVER__MAX_BODY_BYTES=str(10 * MEBIBYTE),
+            # They are to be taken, not sent.
+            ACCOUNTS__ACME__HOLD_NEW_SEGMENTS="true",
+        )
+        async with installation.serving() as process:
+            service = psutil.Process(process.pid)
+            users = [[f"user{page}-{number:06d}@example.com" for number in range(280_000)] for page in range(4)]
+            bodies = [
+                build_pages(1, "S", each, (), task_id=f"t{page}", page_size=10**6)[0] for page, each in enumerate(users)
+            ]
+            assert min(map(len, bodies)) > 9_500_000
+            del users
+            async with aiohttp.ClientSession() as session:
+                sent = asyncio.gather(
+                    *(post_page(session, installation.webhook, WEBHOOK_SECRET, body) for body in bodies)
+                )
+                peak_bytes = 0
+                while not sent.done():
+                    peak_bytes = max(peak_bytes, _resident_bytes(service))
+                    await asyncio.sleep(0.01)
+            assert [answer.status for answer in await sent] == [200] * 4
+    assert peak_bytes < 256 * MEBIBYTE
+
+
+def _resident_bytes(service: psutil.Process) -> int:
+    resident_bytes: int = service.memory_info().rss
+    for child in service.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            resident_bytes += child.memory_info().rss
+    return resident_bytes
 
 
 async def test_bodies_that_unfold_without_end_take_no_memory(tmp_path):

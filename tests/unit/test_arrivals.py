@@ -1,6 +1,6 @@
 """How many users of syncs under way are still to come."""
 
-from service.model.deliveries import Action, Delivery
+from service.model.deliveries import Action, Delivery, UserIds
 from service.store.sqlite.arrivals import Arrivals
 
 
@@ -14,7 +14,21 @@ class Clock:
 
 def page(total_pages: int, users: int, task: str = "t1") -> Delivery:
     return Delivery(
-        "acme", Action.SYNC, "1", "Active Users", task, 1, total_pages, b"", "email", ["x"] * users, [], [], 0, 0, 0
+        "acme",
+        Action.SYNC,
+        "1",
+        "Active Users",
+        task,
+        1,
+        total_pages,
+        b"",
+        "email",
+        UserIds.of(["x"] * users),
+        UserIds([]),
+        [],
+        0,
+        0,
+        0,
     )
 
 

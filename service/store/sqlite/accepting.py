@@ -8,9 +8,6 @@ import msgspec
 from service.model.deliveries import Action, Delivery, Receipt, ReceiptStatus
 from service.store.sqlite import precedence, queries
 
-# Small enough that a delivery arriving while a piece is folded hardly waits.
-USERS_PER_PIECE = 250
-
 _SQL = queries.load("accept")
 _encode = msgspec.json.Encoder().encode
 
@@ -115,9 +112,5 @@ def _pieces(delivery: Delivery) -> list[tuple[int, int, str | None]]:
     """Return (wanted, users, JSON array of user ids) of each piece; a drain is one piece without ids."""
     if delivery.action is Action.DRAIN:
         return [(0, 0, None)]
-    pieces: list[tuple[int, int, str | None]] = []
-    for wanted, users in ((1, delivery.add), (0, delivery.remove)):
-        for start in range(0, len(users), USERS_PER_PIECE):
-            piece = users[start : start + USERS_PER_PIECE]
-            pieces.append((wanted, len(piece), _encode(piece).decode()))
-    return pieces
+    both = ((1, delivery.add), (0, delivery.remove))
+    return [(wanted, users, contacts) for wanted, ids in both for users, contacts in ids.pieces]

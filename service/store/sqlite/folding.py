@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from service.model.deliveries import FoldProgress
+from service.model.deliveries import USERS_PER_PIECE, FoldProgress
 from service.store.sqlite import precedence, queries
-from service.store.sqlite.accepting import USERS_PER_PIECE
 from service.store.sqlite.ledger import LedgerTransaction
 
 _SQL = queries.load("fold")
