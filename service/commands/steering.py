@@ -1,4 +1,4 @@
-"""The commands `pause`, `resume`, `retry`, `verify`, `approve` and `rebuild`: steering the running service."""
+"""The commands `pause`, `resume`, `retry`, `approve` and `rebuild`: steering the running service."""
 
 import argparse
 import asyncio
@@ -31,10 +31,6 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     retry.add_argument("--account", help="all of this account")
     retry.add_argument("--list", help="all of this list, by name or id")
     retry.add_argument("--reason", help="all with this reason")
-    verify = add_api_command(
-        subparsers, "verify", "compare a list with Cordial's own count; status 1 unless it is exact", _verify
-    )
-    verify.add_argument("list", help="the list, by name or id")
     approve = add_api_command(subparsers, "approve", "let a new segment through that is held until then", _approve)
     approve.add_argument("list", help="the list, by name or id, or its segment's name")
     add_api_command(subparsers, "reload", "let the service read its configuration again, as SIGHUP does", _reload)
@@ -70,23 +66,6 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post("failures/retry", selection)
     tell(arguments, done, f"{done['retried']:,} changes are sent again.")
     return 0
-
-
-async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
-    found = await client.find_list(arguments.list)
-    result = await client.post(f"lists/{found['id']}/verify")
-    name, counted, expected = found["list_name"], result["counted"], result["expected"]
-    if result["owed"]:
-        words = (
-            f"{name} is not done: {result['owed']:,} changes are still to be sent; Cordial counts {counted:,}, "
-            f"{expected:,} members are confirmed."
-        )
-    elif result["differs"]:
-        words = f"{name} differs: Cordial counts {counted:,}, {expected:,} should be there. `rebuild` sends its members again."
-    else:
-        words = f"{name} is exact: Cordial counts {counted:,}."
-    tell(arguments, result, words)
-    return 1 if result["owed"] or result["differs"] else 0
 
 
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -159,6 +159,8 @@ class AccountSettings(msgspec.Struct, frozen=True):
     request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30
     max_attempts: Annotated[int, Meta(ge=1, le=1_000)] = 5
     in_doubt_seconds: Annotated[float, Meta(ge=1, le=3_600)] = 120
+    audience_keys: dict[Text, Text] = {}
+    strangers: Literal["report", "remove"] = "report"
     proof_sample: Annotated[int, Meta(ge=0, le=1_000)] = 20
     proof_reads_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 60
     max_backlog: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0

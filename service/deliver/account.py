@@ -19,6 +19,7 @@ from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.proof.doubts import Doubts
+from service.deliver.proof.members import MemberReader
 from service.deliver.proof.read_back import ReadBack, Timings
 from service.deliver.proof.samples import Samples
 from service.deliver.proof.verifier import ListVerifier
@@ -97,10 +98,11 @@ class SendingAccount:
             on_settled=self._settled,
             now_ms=clock.now_ms,
         )
+        self.members = MemberReader(settings, store, self.line, self.lists)
         self.samples = Samples(settings.name, store.proofs, settings.proof_sample, store.is_drained, clock.now_ms)
         self.read_back = ReadBack(
             settings,
-            store.proofs,
+            store,
             self.line,
             self.lists,
             reading=self.pool.reading,

@@ -22,6 +22,7 @@ from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
 from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
+from service.model.proof import AudiencePage, ReadBackReason
 from service.model.trial import TrialPoint, TrialProgress, TrialResult
 from service.model.views import Preview
 from service.store.port import Store
@@ -197,6 +198,19 @@ class Deliverer:
         if found.line.status().state is AccountState.PAUSED:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {found.line.status().reason}")
         return await found.verifier.verify(segment_id)
+
+    async def audience_page(self, account: str, segment_id: int, page: int) -> AudiencePage:
+        """Return a page of who is on a list, by its audience in Cordial; raises as `MemberReader.page` does."""
+        return await self._account(account).members.page(segment_id, page)
+
+    async def read_members(self, account: str, segment_id: int, contacts: Sequence[str]) -> list[bool | None]:
+        """Return for each contact whether Cordial has it on a list; raises as `MemberReader.read` does."""
+        return await self._account(account).members.read(segment_id, contacts)
+
+    async def read_back(self, account: str, contacts: Collection[str]) -> None:
+        """Have contacts read back soon, and set right where Cordial has them otherwise. Raises `ServiceError` NOT_FOUND."""
+        self._account(account)
+        await self._store.proofs.ask(account, contacts, ReadBackReason.NAMED, self._clock.now_ms())
 
     async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` NOT_FOUND."""

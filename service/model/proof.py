@@ -120,3 +120,9 @@ def proof_in_words(read: int, differ: int, of: int) -> str:
         f"{min(read, of):,} of {of:,} members read back in the last day, {differ:,} {verb}: "
         f"with 95 % confidence at most {share:.2f} % do"
     )
+
+
+class AudiencePage(msgspec.Struct, frozen=True):
+    """A page of those on a list: for each, the contacts (`key:value`) that they may be in the ledger."""
+
+    people: list[list[str]]

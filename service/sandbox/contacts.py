@@ -70,13 +70,17 @@ def delete_contact(state: SandboxState, path_key: str) -> Answer:
 def find_contacts(state: SandboxState, query: Mapping[str, str]) -> Answer:
     """Answer `GET /v2/contacts`: a page of contacts in the order of their creation, or the one with `email`.
 
-    An empty page is a 404. Audiences, sorting and `return_count` are not offered.
+    An empty page is a 404. `audience-key` names an audience "is on this list" by the list's name; `sort_by` changes nothing,
+    for the order is that of the ids; `return_count` is not offered.
     """
     page = _whole_number(query, "page", 1)
     per_page = min(_whole_number(query, "per_page", _DEFAULT_PER_PAGE), _MAX_PER_PAGE)
     if EMAIL in query:
         contact = state.find(EMAIL, canonical(query[EMAIL], EMAIL))
         found = [] if contact is None else [contact]
+    elif "audience-key" in query:
+        audience = state.lists_by_name.get(query["audience-key"])
+        found = [state.contacts[cid] for cid in sorted(audience.members)] if audience else []
     else:
         found = list(state.contacts.values())
     found = found[(page - 1) * per_page : page * per_page]

@@ -111,6 +111,14 @@ class ContactRow(msgspec.Struct, frozen=True):
         return None
 
 
+def list_names_of(document: Any) -> frozenset[str] | None:
+    """Return the names of the lists in a contact's document; None where it does not speak of lists."""
+    try:
+        return msgspec.convert(document, ContactRow).list_names
+    except (msgspec.ValidationError, RecursionError):
+        return None
+
+
 class JobRow(msgspec.Struct, frozen=True):
     """A job, such as an import; its figures are read where imports are judged."""
 

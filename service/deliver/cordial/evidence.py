@@ -31,6 +31,7 @@ _ABSENT_KEYS = {
     "accountlists/id": {"RECORD_NOT_FOUND", "ACCOUNT_LISTS_NOT_FOUND"},
     "accountlists/count": {"RECORD_NOT_FOUND", "ACCOUNT_LISTS_NOT_FOUND"},
     "jobs": {"RECORD_NOT_FOUND"},
+    "contacts/search": {"RECORD_NOT_FOUND"},
     "jobs/id": {"RECORD_NOT_FOUND"},
 }
 _UNKNOWN_LIST_KEY = "ACCOUNT_LISTS_NOT_FOUND"
@@ -53,6 +54,7 @@ _SHAPES: dict[str, Any] = {
     "PUT accountlists/id": list[ListRow] | ListRow,
     "GET accountcontactattributes": list[AttributeRow],
     "GET contacts": ContactRow,
+    "GET contacts/search": list[ContactRow],
     "GET jobs": list[JobRow],
     "GET jobs/id": JobRow,
 }

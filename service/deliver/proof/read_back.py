@@ -26,7 +26,7 @@ from service.log import mask
 from service.model.accounts import AccountState
 from service.model.changes import MemberState
 from service.model.proof import DueReadBack, Finding, LedgerContact, ReadBackReason
-from service.store.port import Proofs
+from service.store.port import Store
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class ReadBack:
     def __init__(
         self,
         settings: AccountSettings,
-        store: Proofs,
+        store: Store,
         line: AccountLine,
         lists: ListKeeper,
         *,
@@ -71,7 +71,8 @@ class ReadBack:
     ) -> None:
         self._name = settings.name
         self._settings = settings
-        self._store = store
+        self._store = store.proofs
+        self._segments = store.segments
         self._line = line
         self._lists = lists
         self._reading = reading
@@ -133,10 +134,14 @@ class ReadBack:
             if before is None or before.travels:
                 await self._put_off(due)
                 return
-            if not before.memberships:
+            is_named = due.reason is ReadBackReason.NAMED
+            if not before.memberships and not is_named:
                 await self._store.conclude(self._name, Finding(due.contact, due.reason, before), due.due_at_ms)
                 return
             segment_ids = [each.segment_id for each in before.memberships]
+            if is_named:
+                segments = await self._segments()
+                segment_ids = [each.id for each in segments if each.account == self._name and each.list_id]
             with self._lists.keeping(segment_ids):
                 names = await self._names(segment_ids)
                 answer = await self._line.ask(requests.get_contact(due.contact)) if names else None
@@ -147,7 +152,27 @@ class ReadBack:
             if finding is None or not await self._store.conclude(self._name, finding, due.due_at_ms):
                 await self._put_off(due)
                 return
+            if is_named and answer is not None and self._settings.strangers == "remove":
+                await self._remove_stranger(due.contact, before, names, self._lists_in(answer))
         self._tell(due, finding, names)
+
+    async def _remove_stranger(
+        self, contact: str, before: LedgerContact, names: Mapping[int, str], on: frozenset[str] | None
+    ) -> None:
+        """Take a contact off the lists that the ledger has never had it on."""
+        known = {each.segment_id for each in before.memberships}
+        strange = {name: False for segment_id, name in names.items() if segment_id not in known and name in (on or ())}
+        if not strange or self._settings.dry_run:
+            return
+        [request] = requests.contact_requests(self._settings, contact, strange)
+        answer = await self._line.ask(request)
+        log.warning(
+            "stranger.removed" if answer.kind is AnswerKind.DONE else "stranger.not_removed",
+            account=self._name,
+            user=mask(contact.partition(":")[2]),
+            lists=sorted(strange),
+            message=answer.message,
+        )
 
     async def _names(self, segment_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of these segments' lists, as Cordial has them now; those that cannot be told are left out."""

@@ -9,6 +9,7 @@ from service.config.settings import AccountSettings
 from service.model.changes import OutcomeKind
 from service.observe.api.actions import Actions
 from service.observe.api.authentication import ApiKeys, require_api_key
+from service.observe.api.comparing import ListComparing
 from service.observe.api.conditions import ConditionQuestions
 from service.observe.api.cross_site import refuse_other_sites
 from service.observe.api.events import Events
@@ -63,6 +64,7 @@ class Api:
         self._overview = OverviewQuestion(reader, self._meter, self._questions.account_documents)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
+        self._comparing = ListComparing(reader, steering, sending, is_stopping)
         self._trials = TrialActions(steering, sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
         self.events = Events(
@@ -81,6 +83,7 @@ class Api:
         ConditionQuestions(self._conditions).add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
+        self._comparing.add_routes(api)
         self._trials.add_routes(api)
         self._forgetting.add_routes(api)
         self.events.add_routes(api)

@@ -329,3 +329,5 @@ EVENTS = (
 )
 
 ERASURE = {"id": 1, "account": "acme", "user": "j***@e***.com", "kept_on_lists": False, "left": 1}
+AUDIENCE: dict[str, Any] = {"people": [["email:jane@example.com"], ["email:joe@example.com"]]}
+READ_MEMBERS: dict[str, Any] = {"members": [{"contact": "email:jane@example.com", "on_list": True}]}

@@ -6,6 +6,7 @@ from typing import Protocol
 from service.model.accounts import AccountStatus
 from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
+from service.model.proof import AudiencePage
 from service.model.trial import TrialProgress, TrialResult
 from service.model.views import Preview
 
@@ -27,6 +28,21 @@ class Sending(Protocol):
 
         Raises `ServiceError`: `NOT_FOUND` without such a list, `CONFLICT` while it cannot be counted.
         """
+
+    async def audience_page(self, account: str, segment_id: int, page: int) -> AudiencePage:
+        """Return a page of who is on a list, by its audience in Cordial; nobody after the last.
+
+        Raises `ServiceError`: `NOT_FOUND` without such a list, `CONFLICT` where it has no audience or cannot be read.
+        """
+
+    async def read_members(self, account: str, segment_id: int, contacts: Sequence[str]) -> list[bool | None]:
+        """Return for each contact whether Cordial has it on a list, None where it does not say.
+
+        Raises `ServiceError`: `NOT_FOUND` without such a list, `CONFLICT` while it cannot be read.
+        """
+
+    async def read_back(self, account: str, contacts: Collection[str]) -> None:
+        """Have contacts read back soon, and set right where Cordial has them otherwise. Raises `ServiceError` NOT_FOUND."""
 
     async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""

@@ -78,7 +78,7 @@ async def open_reader(database: Path) -> Connection:
     Raises `StoreOpenError` when there is no such store.
     """
     try:
-        connection = await _connect(_read_only_uri(database), uri=True)
+        connection = await _connect(read_only_uri(database), uri=True)
     except sqlite3.Error as error:
         raise StoreOpenError(f"{database} cannot be read: {error}") from error
     try:
@@ -93,10 +93,11 @@ async def open_reader(database: Path) -> Connection:
 
 def connect_to_read(database: Path, patience_seconds: float) -> sqlite3.Connection:
     """Open a file that must be there, for this thread, without writing to it; raises `sqlite3.Error`."""
-    return sqlite3.connect(_read_only_uri(database), uri=True, isolation_level=None, timeout=patience_seconds)
+    return sqlite3.connect(read_only_uri(database), uri=True, isolation_level=None, timeout=patience_seconds)
 
 
-def _read_only_uri(database: Path) -> str:
+def read_only_uri(database: Path) -> str:
+    """Return the URI by which SQLite opens a file that must be there, without writing to it."""
     return f"file:{quote(str(database.absolute()))}?mode=ro"
 
 
