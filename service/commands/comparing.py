@@ -18,8 +18,7 @@ from service.model.contacts import EMAIL
 from service.store.sqlite.comparing import Comparison, Totals
 from service.store.sqlite.files import StoreOpenError
 
-_CONTACTS_AT_ONCE = 200
-_MEASURED_CONTACTS = 50
+_CONTACTS_AT_ONCE = 50
 _ROWS = 200
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MEANING = {
@@ -168,7 +167,7 @@ async def _read_each(
     total, done, after, began_at = totals.on + totals.off, 0, "", time.monotonic()
     differing: list[tuple[str, str]] = []
     is_agreed = False
-    while members := comparison.settled(after, _CONTACTS_AT_ONCE if is_agreed else _MEASURED_CONTACTS):
+    while members := comparison.settled(after, _CONTACTS_AT_ONCE):
         contacts = [contact for contact, _ in members]
         read = (await client.post(f"lists/{found['id']}/members/read", {"contacts": contacts}))["members"]
         for (contact, wanted), each in zip(members, read, strict=True):

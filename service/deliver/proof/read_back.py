@@ -194,6 +194,9 @@ class ReadBack:
             # What was confirmed is sent again instead: the old call is over, so this one is the last.
             self._rest(answer.reason, answer.message)
             return Finding(due.contact, due.reason, before, differing=tuple(settled), mend=True)
+        if due.reason is ReadBackReason.NAMED and answer.kind in {AnswerKind.REFUSED, AnswerKind.MISCONFIGURED}:
+            # Nobody of that key can be in Cordial; people name what they like.
+            return Finding(due.contact, due.reason, before)
         on = self._lists_in(answer)
         if on is None:
             self._rest(answer.reason or "unexpected_answer", answer.message or "the answer names no lists")

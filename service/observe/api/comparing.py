@@ -17,7 +17,8 @@ from service.observe.api.requests import path_id, read_body
 from service.observe.api.sending import Sending
 from service.store.port import Reading, Steering
 
-_MAX_CONTACTS = 200
+# The largest of them fit into a body.
+_MAX_CONTACTS = 50
 
 Contact = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+:", max_length=1_100, description="`key:value`")]
 
