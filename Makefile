@@ -7,9 +7,10 @@ CONFIG ?= config.toml
 ARGS ?=
 MINUTES ?=
 PYTEST_ARGS ?=
+SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash powercut lock audit clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash powercut simulate lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -103,6 +104,9 @@ crash: install-dev ## 200 times kill -9 at random moments under load; ends with 
 
 powercut: install-dev test-system ## 2,000 disks that a power cut may leave, each opened, completed and compared; fewer with ARGS="--disks 100"
 	$(BIN)/python -m tests.powercut $(ARGS)
+
+simulate: install-dev ## 10,000 lives of the service in virtual time; fewer with SEEDS=300, one plan again with ARGS="--plan FILE"
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 lock: install-dev ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/runtime.lock

@@ -1,0 +1,257 @@
+"""What must hold at every moment, and what must hold once everything is at rest."""
+
+import contextlib
+import sqlite3
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from service.model.deliveries import Delivery
+from tests.recount import wrong_counters
+from tests.simulation.clocks import CLOCK
+from tests.simulation.network import Call
+from tests.store_model import OrderingModel
+
+_KEY_REFUSED = 401
+_THROTTLED = 429
+
+
+class CallChecks:
+    """Looks at every call of the service to Cordial as it goes over the wire."""
+
+    def __init__(self, ports: Mapping[int, str], found: list[str]) -> None:
+        # Cordial's ports, and whose account it is.
+        self._ports = ports
+        self._found = found
+        self._in_flight: dict[tuple[str, str, str], Call] = {}
+        self._written: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._not_before: dict[tuple[str, str], float] = {}
+        self._refused_at: dict[tuple[str, str], float] = {}
+        self._written_after: dict[tuple[str, str], int] = defaultdict(int)
+        self._told: dict[tuple[str, str], dict[str, bool]] = {}
+        self.rates: dict[str, float] = {}
+        self.paused: set[str] = set()
+        self.calls = 0
+
+    def began(self, call: Call) -> None:
+        account = self._ports.get(call.port)
+        if account is None:
+            return
+        self.calls += 1
+        place = (call.life, account)
+        if account in self.paused:
+            self._say(call, f"R5: called for {account} after its pause was confirmed")
+        self._check_rate(call, place)
+        self._check_waits(call, place)
+        contact = contact_of(call)
+        if contact is None:
+            return
+        key = (*place, contact)
+        other = self._in_flight.get(key)
+        if other is not None:
+            self._say(call, f"R5: two calls for {contact} in flight, call {other.number} since {other.began_at:.3f}")
+        self._in_flight[key] = call
+        if call.method in {"PUT", "POST"}:
+            memberships = {name: value for name, value in _body(call).items() if isinstance(value, bool)}
+            memberships.pop("suppressTriggers", None)
+            if memberships and self._told.get((account, contact)) == memberships:
+                self._say(call, f"R6: {contact} is sent again what is confirmed already: {memberships}")
+            self._told.pop((account, contact), None)
+
+    def ended(self, call: Call) -> None:
+        account = self._ports.get(call.port)
+        if account is None:
+            return
+        place = (call.life, account)
+        operation = operation_of(call)
+        if call.status == _THROTTLED:
+            wait = _retry_after(call)
+            self._not_before[account, operation] = max(self._not_before.get((account, operation), 0), CLOCK.now + wait)
+        if call.status == _KEY_REFUSED:
+            self._refused_at[place] = CLOCK.now
+            self._written_after[place] = 0
+        elif _is_success(call):
+            self._refused_at.pop(place, None)
+        contact = contact_of(call)
+        if contact is None:
+            return
+        if self._in_flight.get((*place, contact)) is call:
+            del self._in_flight[(*place, contact)]
+        if call.method in {"PUT", "POST"} and _is_success(call):
+            body = _body(call)
+            memberships = {name: value for name, value in body.items() if isinstance(value, bool)}
+            memberships.pop("suppressTriggers", None)
+            self._told[account, contact] = memberships
+
+    def forget_told(self, account: str | None = None, users: "list[str] | None" = None) -> None:
+        """Something new may be said: of these users, of all."""
+        for told_account, contact in list(self._told):
+            if account in {None, told_account} and (users is None or contact.split(":", 1)[1] in users):
+                del self._told[told_account, contact]
+
+    def resumed(self, account: str) -> None:
+        """Nobody waits any more for what Cordial asked for."""
+        self.paused.discard(account)
+        for place in [place for place in self._not_before if place[0] == account]:
+            del self._not_before[place]
+        for place_of in [place for place in self._refused_at if place[1] == account]:
+            del self._refused_at[place_of]
+
+    def new_life(self, *, after_crash: bool) -> None:
+        """A process that is gone has nothing in flight; after a crash the next one may repeat what was not committed."""
+        self._in_flight.clear()
+        self._told.clear()
+        if after_crash:
+            # It may not have been written down yet.
+            self._not_before.clear()
+
+    def _check_rate(self, call: Call, place: tuple[str, str]) -> None:
+        rate = max(1, int(self.rates[place[1]]))
+        written = self._written[place]
+        written.append(CLOCK.now)
+        while written[0] <= CLOCK.now - 1.0:
+            written.popleft()
+        if len(written) > rate:
+            self._say(call, f"R8: {len(written)} calls within a second, {rate} are allowed")
+
+    def _check_waits(self, call: Call, place: tuple[str, str]) -> None:
+        until = self._not_before.get((place[1], operation_of(call)), 0.0)
+        if CLOCK.now < until - 0.001:
+            self._say(call, f"R8: called {until - CLOCK.now:.2f} s before Retry-After was over")
+        since = CLOCK.now - self._refused_at.get(place, float("-inf"))
+        if 0.02 < since < 0.4:
+            self._written_after[place] += 1
+            if self._written_after[place] > 1:
+                self._say(call, "R7: more than a probe went out with a key that was refused")
+
+    def _say(self, call: Call, what: str) -> None:
+        self._found.append(f"{what} ({call.method} {call.path}, call {call.number} at {CLOCK.now:.3f})")
+
+
+def operation_of(call: Call) -> str:
+    """Return the method and endpoint, without what is asked for."""
+    parts = call.path.split("?", 1)[0].strip("/").split("/")
+    return f"{call.method} {'/'.join(parts[:2])}" + ("/{}" * (len(parts) - 2))
+
+
+def contact_of(call: Call) -> str | None:
+    """Return the contact that a call is about, None for one about nobody."""
+    path = call.path.split("?", 1)[0]
+    if path.startswith("/v2/contacts/"):
+        return unquote(path.removeprefix("/v2/contacts/"))
+    if path == "/v2/contacts" and call.method == "POST":
+        address = _body(call).get("channels", {}).get("email", {}).get("address")
+        return f"email:{address}" if address else None
+    return None
+
+
+def _body(call: Call) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(call.body)
+    except msgspec.DecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _is_success(call: Call) -> bool:
+    """Tell whether the answer is Cordial's own, as opposed to a gateway's."""
+    return call.status in {200, 201} and b"application/json" in call.answer
+
+
+def _retry_after(call: Call) -> float:
+    for line in call.answer.split(b"\r\n\r\n", 1)[0].decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.lower() == "retry-after":
+            return float(value)
+    return 0.0
+
+
+class StoreChecks:
+    """Looks at the store's file, as anybody may."""
+
+    def __init__(self, found: list[str]) -> None:
+        self._found = found
+        self.deliveries: dict[tuple[str, str, str, int, bytes], Delivery] = {}
+        # What was answered 200, by its digest.
+        self.acknowledged: set[tuple[str, bytes]] = set()
+        self.forgotten: set[tuple[str, str]] = set()
+
+    def look(self, database: Path) -> None:
+        """Check what must hold at every moment."""
+        self._found += [f"counters: {wrong}" for wrong in wrong_counters(database)]
+        with reading(database) as connection:
+            accepted = _accepted(connection)
+            missing = self.acknowledged - {(account, digest) for account, *_, digest in accepted}
+            if missing:
+                self._found.append(f"R1: {len(missing)} pages that were answered 200 are gone")
+            unfolded = connection.execute(
+                "SELECT count(*) FROM piece WHERE wanted IS NOT NULL AND id > (SELECT piece_id FROM fold_position)"
+            ).fetchone()[0]
+            if not unfolded:
+                self._compare(connection, self.model(accepted))
+
+    def model(self, accepted: list[tuple[str, str, str, int, bytes]]) -> OrderingModel:
+        model = OrderingModel()
+        for key in accepted:
+            model.accept(self.deliveries[key])
+        return model
+
+    def expected(self, database: Path) -> dict[tuple[str, str], set[str]]:
+        """Return who is to be on each list, by account and Heap's id of the segment."""
+        with reading(database) as connection:
+            accepted = _accepted(connection)
+            model = self.model(accepted)
+            return {(account, heap_id): model.on_list(account, heap_id) for account, heap_id, *_ in accepted}
+
+    def _compare(self, connection: sqlite3.Connection, model: OrderingModel) -> None:
+        held = {
+            (account, heap_id, contact.split(":", 1)[1]): bool(wanted)
+            for account, heap_id, contact, wanted in connection.execute(
+                "SELECT account.name, heap_id, contact, wanted FROM member JOIN segment ON segment.id = segment_id "
+                "JOIN account ON account.id = member.account_id"
+            )
+        }
+        for key in held.keys() | model.wishes.keys():
+            account, _, user = key
+            if (account, user) in self.forgotten:
+                continue
+            wish = model.wishes.get(key)
+            wanted = wish is not None and wish.wanted
+            if held.get(key, False) != wanted:
+                self._found.append(f"R4: {key} is {held.get(key)} in the ledger and {wanted} in the model")
+
+
+def _accepted(connection: sqlite3.Connection) -> list[tuple[str, str, str, int, bytes]]:
+    return connection.execute(
+        "SELECT account.name, heap_id, task_id, page_number, digest FROM delivery JOIN sync ON sync.id = sync_id "
+        "JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id ORDER BY delivery.id"
+    ).fetchall()
+
+
+@contextlib.contextmanager
+def reading(database: Path) -> Any:
+    """Open the store's file to look at it."""
+    with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        connection.execute("BEGIN")
+        yield connection
+
+
+# What is owed yet, in words, and how to find it.
+OWED = {
+    "changes to send": "SELECT count(*) FROM member WHERE state IN (1, 2)",
+    "users to fold": "SELECT count(*) FROM piece WHERE wanted IS NOT NULL AND id > (SELECT piece_id FROM fold_position)",
+    "syncs that have not drained": "SELECT count(*) FROM sync WHERE drained_at_ms IS NULL",
+    "imports under way": "SELECT count(*) FROM import_part",
+    "erasures under way": "SELECT count(*) FROM erasure",
+}
+
+
+def owed(database: Path) -> dict[str, int]:
+    """Return what is owed yet."""
+    with reading(database) as connection:
+        counted = {what: connection.execute(query).fetchone()[0] for what, query in OWED.items()}
+    return {what: number for what, number in counted.items() if number}

@@ -1,0 +1,68 @@
+"""Lives of the service in virtual time, from seeds: what is found is a fault, and what was planted must be found."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command_fixtures import ROOT
+
+SEEDS = 300
+PLANTED_SEEDS = 150
+_PATIENCE_SECONDS = 900
+
+
+async def simulate(*arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.simulation", *arguments),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": "0"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def test_hundreds_of_lives_keep_every_rule():
+    status, said = await simulate("--seeds", str(SEEDS))
+    assert status == 0, said
+    assert f"{SEEDS} seeds" in said
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("permission-before-wait", "R5|R7"),
+        ("release-at-end-of-call", "R6"),
+        ("retention-by-clock", "R1"),
+        ("settler-dies", "log: task.ended"),
+        ("no-compare-and-set", "R11"),
+    ],
+)
+async def test_a_planted_fault_is_found(fault, rule):
+    arguments = ("--seeds", str(PLANTED_SEEDS), "--planted", fault, "--stop-after", "1", "--no-shrink")
+    status, said = await simulate(*arguments)
+    assert status == 1, said
+    assert re.search(rf"seed \d+ found: ({rule})", said), said
+
+
+async def test_the_same_seed_is_the_same_life():
+    first, second = [await simulate("--seeds", "12", "--verbose", "--workers", "1") for _ in range(2)]
+    lines = [line for line in first[1].splitlines() if line.startswith("seed")]
+    assert len(lines) == 12
+    assert lines == [line for line in second[1].splitlines() if line.startswith("seed")]
+
+
+async def test_a_plan_that_fails_is_cut_and_can_be_run_again(tmp_path: Path):
+    _, said = await simulate("--seeds", "50", "--planted", "settler-dies", "--stop-after", "1")
+    [plan] = re.findall(r'^(\{"seed".*?\]\})$', said, re.DOTALL | re.MULTILINE)
+    assert plan.count('"at_ms"') <= 3
+    (tmp_path / "plan.json").write_text(plan)
+    status, again = await simulate("--plan", str(tmp_path / "plan.json"), "--planted", "settler-dies", "--no-shrink")
+    assert (status, "planted" in again) == (1, True)

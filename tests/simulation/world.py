@@ -1,0 +1,605 @@
+"""One simulation: the whole service, a stand-in for each account, a sender like Heap and an operator, as a plan has it."""
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import logging
+import random
+import secrets
+import shutil
+import traceback
+from collections.abc import Coroutine, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import aiosqlite.core
+import msgspec
+import structlog
+from aiohttp import web
+
+from service.app import Service, running_service
+from service.commands.reloading import reload_when_asked
+from service.config.settings import (
+    AccountSettings,
+    LogSettings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
+from service.model.deliveries import Delivery, Receipt
+from service.sandbox.cordial import Sandbox
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages, post_page
+from service.sandbox.imports.faults import ImportFault
+from service.sandbox.imports.options import ImportOptions
+from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
+from service.sandbox.server import SANDBOX, make_application
+from service.store.sqlite.store import SqliteStore
+from service.supervision import Supervisor
+from tests.hostile_fixtures import drain_page
+from tests.simulation.checks import CallChecks, StoreChecks, owed, reading
+from tests.simulation.clocks import CLOCK
+from tests.simulation.loop import LIFE, InlineQueue, NoThread, SimulationLoop
+from tests.simulation.network import Call, Network, Weather
+from tests.simulation.plans import Event, Plan
+
+HEAP_SECRET = "whsec one"
+API_KEY = "page key"
+SERVICE_PORT = 8080
+SERVICE_URL = f"http://127.0.0.1:{SERVICE_PORT}"
+_FIRST_CORDIAL_PORT = 9001
+# Beyond this, whatever is still owed is never coming.
+_PATIENCE_SECONDS = 6 * 3_600.0
+_QUIET_SECONDS = 90.0
+# aiohttp counts on the order in which asyncio calls back, which we shuffle: a connection may be lost between a request's
+# arrival and the moment that its handler wakes.
+_OUT_OF_ORDER = "web_protocol.py:666"
+_MAX_STEPS = 3_000_000
+_OUTAGES = {
+    "401": Fault(FaultKind.ANSWER, status=401, times=None),
+    "403": Fault(FaultKind.ANSWER, status=403, times=None),
+    "404": Fault(FaultKind.HTML, status=404, times=None),
+    "html": Fault(FaultKind.HTML, status=200, times=None),
+    "500": Fault(FaultKind.ANSWER, status=500, times=None),
+    "503": Fault(FaultKind.ANSWER, status=503, times=None),
+}
+
+
+class Result(msgspec.Struct):
+    """What came of a simulation; `trace` is the same for the same plan."""
+
+    seed: int
+    found: list[str]
+    steps: int
+    virtual_seconds: float
+    calls: int
+    trace: str
+
+
+class World:
+    """Carries out one plan."""
+
+    def __init__(self, plan: Plan, folder: Path, *, tells: bool = False) -> None:
+        self.plan = plan
+        self._tells = tells
+        self._folder = folder
+        self._chance = random.Random(plan["seed"])  # noqa: S311  what happens must be repeatable, not unguessable
+        self.found: list[str] = []
+        self.network = Network(self._chance)
+        self.loop = SimulationLoop(self._chance, self.network, shuffles=plan["shuffles"])
+        self._ports = {name: _FIRST_CORDIAL_PORT + number for number, name in enumerate(plan["accounts"])}
+        self.calls = CallChecks({port: name for name, port in self._ports.items()}, self.found)
+        self.store = StoreChecks(self.found)
+        self.cordial: dict[str, Sandbox] = {}
+        self.lives = 0
+        self._crashes = 0
+        self._operators = {name: asyncio.Lock() for name in plan["accounts"]}
+        self.service: Service | None = None
+        self._stop_asked = asyncio.Event()
+        self._is_up = asyncio.Event()
+        self._is_down = asyncio.Event()
+        self._is_down.set()
+        self._crash_at: int | None = None
+        self._crashed = asyncio.Event()
+        self._trace = hashlib.blake2b(digest_size=8)
+        self._posts: list[tuple[str, bytes]] = []
+        self._senders: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
+        self._accounts = self._account_settings()
+        self._reload_asked = asyncio.Event()
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def database(self) -> Path:
+        return self._folder / f"store-{self._crashes}" / "heap-cordial.db"
+
+    def run(self) -> Result:
+        """Carry out the plan and return what was found."""
+        began_at = CLOCK.now
+        self.network.observer.began = self._call_began
+        self.network.observer.ended = self._call_ended
+        self.loop.on_step = self._after_step
+        self.loop.set_exception_handler(self._unhandled)
+        try:
+            self.loop.run_until_complete(self._run())
+        except Exception as error:  # noqa: BLE001  a simulation that cannot end is a finding like any other
+            self.found.append(f"the simulation ended by {type(error).__name__}: {error}")
+        return Result(
+            self.plan["seed"],
+            list(dict.fromkeys(self.found)),
+            self.loop.steps,
+            CLOCK.now - began_at,
+            self.calls.calls,
+            self._trace.hexdigest(),
+        )
+
+    # The parts.
+
+    def spawn(self, life: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something as a part of a life."""
+        context = contextvars.copy_context()
+        context.run(LIFE.set, life)
+        return self.loop.create_task(work, context=context)
+
+    async def _run(self) -> None:
+        await self.spawn("cordial", self._start_cordial())
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+        self._start_life()
+        await self._is_up.wait()
+        began_at = CLOCK.now
+        for event in self.plan["events"]:
+            await asyncio.sleep(max(0.0, began_at + event["at_ms"] / 1000 - CLOCK.now))
+            await getattr(self, f"_do_{event['kind']}")(event)
+            self._look()
+            if self.found:
+                return
+        await self._come_to_rest()
+
+    async def _start_cordial(self) -> None:
+        for name, port in self._ports.items():
+            options = SandboxOptions(
+                latency_ms=self.plan["latency_ms"], seed=self.plan["seed"], imports=ImportOptions(delay_seconds=1)
+            )
+            application = make_application(options)
+            self.cordial[name] = application[SANDBOX]
+            runner = web.AppRunner(application, access_log=None)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+
+    def _start_life(self) -> None:
+        self.lives += 1
+        self.calls.new_life(after_crash=self._crashed.is_set())
+        self._stop_asked.clear()
+        self._is_down.clear()
+        self._crashed.clear()
+        life = f"service-{self.lives}"
+        task = self.spawn(life, self._live())
+        self._others.add(task)
+        task.add_done_callback(self._life_ended)
+
+    async def _live(self) -> None:
+        supervisor = Supervisor()
+        async with running_service(self.settings(), supervisor) as service:
+            self.service = service
+            reloading = supervisor.start("reloading", reload_when_asked(service, self.settings, self._reload_asked))
+            self._is_up.set()
+            waits = [asyncio.ensure_future(self._stop_asked.wait()), asyncio.ensure_future(supervisor.failed.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            self._is_up.clear()
+            if supervisor.failed.is_set():
+                self.found.append(f"R15: {', '.join(supervisor.ended)} ended unasked")
+            reloading.cancel()
+            await asyncio.wait([reloading])
+
+    def _life_ended(self, task: asyncio.Task[None]) -> None:
+        self.service = None
+        self._is_up.clear()
+        self._is_down.set()
+        if not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            self.found.append(f"R13: a life of the service ended by {error!r} at {_place_of(error)}")
+
+    def settings(self) -> Settings:
+        """Return the configuration as it is now."""
+        return Settings(
+            server=ServerSettings(
+                host="127.0.0.1",
+                port=SERVICE_PORT,
+                shutdown_grace_seconds=5,
+                api_keys=(SecretReference(file=str(self._folder / "api-key")),),
+            ),
+            store=StoreSettings(path=str(self.database), settle_interval_seconds=self.plan["settle_interval_seconds"]),
+            log=LogSettings(),
+            accounts=dict(self._accounts),
+        )
+
+    def _account_settings(self) -> dict[str, AccountSettings]:
+        for file, secret in (("heap-secret", HEAP_SECRET), ("key", DEFAULT_API_KEY), ("api-key", API_KEY)):
+            (self._folder / file).write_text(secret)
+        made = {}
+        for name, chosen in self.plan["accounts"].items():
+            values = dict(chosen)
+            if values.pop("imports"):
+                values |= {"public_url": SERVICE_URL, "bulk_threshold": 4, "bulk_untested": True}
+            made[name] = AccountSettings(
+                name=name,
+                heap_secrets=(SecretReference(file=str(self._folder / "heap-secret")),),
+                cordial_api_key=SecretReference(file=str(self._folder / "key")),
+                cordial_base_url=f"http://127.0.0.1:{self._ports[name]}",
+                timestamp_tolerance_seconds=604_800,
+                **values,
+            )
+            self.calls.rates[name] = made[name].requests_per_second  # type: ignore[assignment]
+        return made
+
+    # At every step.
+
+    def _after_step(self) -> None:
+        if self._crash_at is not None and self.loop.steps >= self._crash_at:
+            self._crash_at = None
+            self._crash()
+        if self.loop.steps > _MAX_STEPS:
+            raise RuntimeError("too many steps")
+
+    def _crash(self) -> None:
+        """Kill the service: whatever is on disk stays, and everything else is gone."""
+        before = self.database
+        self.loop.cut_off(f"service-{self.lives}")
+        self._crashes += 1
+        self.database.parent.mkdir()
+        for suffix in ("", "-wal", ".acknowledged"):
+            file = before.with_name(before.name + suffix)
+            if file.exists():
+                shutil.copyfile(file, self.database.with_name(file.name))
+        self.service = None
+        self._is_up.clear()
+        self._is_down.set()
+        self._reload_asked = asyncio.Event()
+        self._crashed.set()
+
+    def _look(self) -> None:
+        if self.database.exists():
+            self.store.look(self.database)
+
+    def _call_began(self, call: Call) -> None:
+        self._trace.update(f"{CLOCK.now:.5f} {call.port} {call.method} {call.path}\n".encode())
+        self.calls.began(call)
+
+    def _call_ended(self, call: Call) -> None:
+        if self._tells:
+            print(f"{CLOCK.now:.3f} {call.number} {call.life} {call.method} {call.path} {call.body!r} {call.status}")  # noqa: T201
+        self.calls.ended(call)
+
+    def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        place = _place_of(error)
+        if place.endswith(_OUT_OF_ORDER):
+            return
+        self.found.append(f"unhandled: {context.get('message')}: {error!r} at {place} {context.get('task', '')}")
+
+    # What plans can say.
+
+    async def _do_page(self, event: Event) -> None:
+        name = f"Segment {event['segment']}" + (" renamed" if event["renamed"] else "")
+        [body] = build_pages(
+            event["segment"], name, event["add"], event["remove"], task_id=f"task-{event['task']}", page_size=10_000
+        )
+        body = body.replace(b'"page_number":1', b'"page_number":%d' % event["page"])
+        self._send(event["account"], body, event["late_ms"])
+
+    async def _do_repeat(self, event: Event) -> None:
+        if self._posts:
+            account, body = self._posts[event["which"] % len(self._posts)]
+            self._send(account, body, event["late_ms"])
+
+    async def _do_drain(self, event: Event) -> None:
+        self._send(event["account"], drain_page(f"Segment {event['segment']}", event["segment"]), 0)
+
+    async def _do_fault(self, event: Event) -> None:
+        self.cordial[event["account"]].faults.add(msgspec.convert(event["fault"], Fault))
+
+    async def _do_import_fault(self, event: Event) -> None:
+        self.cordial[event["account"]].imports.faults.add(msgspec.convert(event["fault"], ImportFault))
+
+    async def _do_weather(self, event: Event) -> None:
+        port = SERVICE_PORT if event["to"] == "service" else self._ports[event["to"]]
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in event["weather"].items()
+        }
+        self.network.weather[port] = Weather(**values)
+        self.loop.call_later(event["seconds"], self.network.weather.pop, port, None)
+
+    async def _do_outage(self, event: Event) -> None:
+        faults, port = self.cordial[event["account"]].faults, self._ports[event["account"]]
+        if event["how"] == "unreachable":
+            self.network.weather[port] = Weather(refused=1.0, cut_request=1.0)
+        else:
+            faults.clear()
+            faults.add(_OUTAGES[event["how"]])
+        # Through long ones one sleeps in long strides, as a machine does that has better things to do.
+        self.loop.coarseness = event["seconds"] / 3_000
+        await asyncio.sleep(event["seconds"])
+        self.loop.coarseness = 0.0
+        self.network.weather.pop(port, None)
+        faults.clear()
+
+    async def _do_clock(self, event: Event) -> None:
+        CLOCK.step_wall(event["seconds"])
+        if event["restart"]:
+            # Only a process that starts believes the new time.
+            await self._do_stop({"down_seconds": 0.01})
+
+    async def _do_crash(self, event: Event) -> None:
+        if self._is_down.is_set():
+            return
+        self._crash_at = self.loop.steps + event["after_steps"]
+        await self._crashed.wait()
+        self._look()
+        await asyncio.sleep(event["down_seconds"])
+        self._start_life()
+
+    async def _do_stop(self, event: Event) -> None:
+        await self._stop()
+        await asyncio.sleep(event["down_seconds"])
+        self._start_life()
+
+    async def _stop(self) -> None:
+        await self._is_up.wait()
+        self._stop_asked.set()
+        await self._is_down.wait()
+
+    async def _do_reload(self, event: Event) -> None:
+        name = event["account"]
+        self._accounts[name] = msgspec.structs.replace(self._accounts[name], **event["change"])
+        if event["change"].get("dry_run"):
+            self._other(self._end_dry_run(name))
+        rate = event["change"].get("requests_per_second")
+        if rate is not None:
+            # Calls of before and after may meet in one second, and the faster rate holds for both until then.
+            self.calls.rates[name] = max(rate, self.calls.rates[name])
+        self._reload_asked.set()
+
+    async def _end_dry_run(self, name: str) -> None:
+        await asyncio.sleep(5)
+        self._accounts[name] = msgspec.structs.replace(self._accounts[name], dry_run=False)
+        self._reload_asked.set()
+
+    async def _do_pause(self, event: Event) -> None:
+        self._other(self._pause(event["account"], event["seconds"]))
+
+    async def _pause(self, account: str, seconds: float) -> None:
+        async with self._operators[account]:
+            if await self._ask("POST", f"accounts/{account}/pause", {}) == 200:
+                self.calls.paused.add(account)
+            await asyncio.sleep(seconds)
+            await self._resume(account)
+
+    async def _resume(self, account: str) -> None:
+        self.calls.resumed(account)
+        for _ in range(100):
+            if await self._ask("POST", f"accounts/{account}/resume", {}) == 200:
+                self.calls.resumed(account)
+                return
+            await asyncio.sleep(1)
+
+    async def _do_rebuild(self, event: Event) -> None:
+        self._other(self._list_action(event, "rebuild", {"include_removed": event["include_removed"]}))
+
+    async def _do_verify(self, event: Event) -> None:
+        self._other(self._list_action(event, "verify", {}))
+
+    async def _list_action(self, event: Event, action: str, body: dict[str, Any]) -> None:
+        for list_id in self._list_ids(event["account"], str(event["segment"])):
+            self.calls.forget_told(event["account"])
+            await self._ask("POST", f"lists/{list_id}/{action}", body)
+            self.calls.forget_told(event["account"])
+
+    async def _do_forget(self, event: Event) -> None:
+        user = event["user"]
+        for account in self.plan["accounts"]:
+            self.store.forgotten.add((account, user))
+        self.calls.forget_told(users=[user])
+        self._other(self._forget(user))
+
+    async def _forget(self, user: str) -> None:
+        await self._ask("POST", "forget", {"user": user})
+        self.calls.forget_told(users=[user])
+
+    async def _do_disk(self, event: Event) -> None:
+        self.loop.disk_factor = event["factor"]
+        self.loop.call_later(event["seconds"], setattr, self.loop, "disk_factor", 1.0)
+
+    # Those who speak with the service.
+
+    def _send(self, account: str, body: bytes, late_ms: int) -> None:
+        self._posts.append((account, body))
+        task = self.spawn("heap", self._post(account, body, late_ms))
+        self._senders.add(task)
+        task.add_done_callback(self._senders.discard)
+
+    async def _post(self, account: str, body: bytes, late_ms: int) -> None:
+        """Send a page as Heap does, again and again until it is taken."""
+        assert self._session is not None
+        await asyncio.sleep(late_ms / 1000)
+        users = [user["id"] for part in ("add", "remove") for user in msgspec.json.decode(body)["data"].get(part, [])]
+        is_drain = b"segment.users.drain" in body
+        while True:
+            # What a page says may be sent from the moment that it is on its way.
+            self.calls.forget_told(account, None if is_drain else users)
+            answer = await post_page(self._session, f"{SERVICE_URL}/webhooks/heap/{account}", HEAP_SECRET, body)
+            self.calls.forget_told(account, None if is_drain else users)
+            if answer.status == 200:
+                self.store.acknowledged.add((account, hashlib.sha256(body).digest()))
+                return
+            # A clock that was set between the signing and the look at it makes a page too old, or too new.
+            if answer.status and answer.status not in {403, 429, 503}:
+                self.found.append(f"R2: an authentic page was answered {answer.status}: {answer.text}")
+                return
+            await asyncio.sleep(self._chance.uniform(0.2, 3.0))
+
+    def _other(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.spawn("operator", work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> int:
+        """Ask the API; return the status, 0 without an answer."""
+        assert self._session is not None
+        try:
+            async with self._session.request(
+                method,
+                f"{SERVICE_URL}/api/v1/{path}",
+                json=body,
+                headers={"Authorization": aiohttp.encode_basic_auth(API_KEY, "")},
+            ) as answer:
+                await answer.read()
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
+
+    def _list_ids(self, account: str, heap_id: str) -> list[int]:
+        with reading(self.database) as connection:
+            rows = connection.execute(
+                "SELECT s.id FROM segment s JOIN account a ON a.id = s.account_id WHERE a.name = ? AND heap_id = ?",
+                (account, heap_id),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    # The end.
+
+    async def _come_to_rest(self) -> None:
+        """End all trouble; then nothing may be owed any more, and every list be exact."""
+        self.network.weather.clear()
+        self.loop.disk_factor = 1.0
+        for sandbox in self.cordial.values():
+            sandbox.faults.clear()
+            sandbox.imports.faults.clear()
+        for account in self.plan["accounts"]:
+            self._accounts[account] = msgspec.structs.replace(self._accounts[account], dry_run=False)
+            self._other(self._pause(account, 0.0))
+        self._reload_asked.set()
+        deadline = CLOCK.now + _PATIENCE_SECONDS
+        quiet_since: float | None = None
+        began_at = CLOCK.now
+        while True:
+            await asyncio.sleep(1.0 if CLOCK.now < began_at + 60 else 20.0)
+            self.loop.coarseness = 0.0 if CLOCK.now < began_at + 60 else 2.0
+            await self._approve_all()
+            wrong = self._what_is_wrong()
+            if self.found:
+                return
+            if wrong:
+                quiet_since = None
+            else:
+                quiet_since = CLOCK.now if quiet_since is None else quiet_since
+                if CLOCK.now - quiet_since >= _QUIET_SECONDS:
+                    break
+            if CLOCK.now > deadline:
+                self.found += wrong
+                return
+        self._look()
+        await self._stop()
+        self._look()
+
+    async def _approve_all(self) -> None:
+        for account, settings in self._accounts.items():
+            if settings.hold_new_segments:
+                for segment in (1, 2, 3):
+                    for list_id in self._list_ids(account, str(segment)):
+                        await self._ask("POST", f"lists/{list_id}/approve", {})
+
+    def _what_is_wrong(self) -> list[str]:
+        if self._senders:
+            return [f"{len(self._senders)} pages were never taken"]
+        wrong = [f"owed for ever: {number} {what}" for what, number in owed(self.database).items()]
+        if wrong:
+            return wrong
+        with reading(self.database) as connection:
+            dead = connection.execute("SELECT contact, reason, message FROM failure WHERE dead").fetchall()
+            lists = {
+                (account, heap_id): (state, name, reason)
+                for account, heap_id, state, name, reason in connection.execute(
+                    "SELECT a.name, heap_id, list_state, list_name, list_reason FROM segment s JOIN account a ON a.id = s.account_id"
+                )
+            }
+        self.found += [
+            f"R7: dead without evidence: {contact}: {reason}: {message}" for contact, reason, message in dead
+        ]
+        for place, expected in self.store.expected(self.database).items():
+            account = place[0]
+            state, name, reason = lists[place]
+            state_of = self.cordial[account].state
+            on_list = set(state_of.members(name)) if name in state_of.lists_by_name else set()
+            unsure = {user for forgotten_of, user in self.store.forgotten if forgotten_of == account}
+            if on_list - unsure != expected - unsure:
+                wrong.append(
+                    f"R11: list {name} of {place} ({state} {reason}) differs: missing {sorted(expected - on_list - unsure)}, "
+                    f"too many {sorted(on_list - expected - unsure)}"
+                )
+        for account, sandbox in self.cordial.items():
+            if sandbox.state.subscription_changes or any(
+                contact.subscribe_status != "none" for contact in sandbox.state.contacts.values()
+            ):
+                self.found.append(f"R14: somebody of {account} was subscribed")
+            if len(sandbox.state.lists) > 3:
+                self.found.append(f"R10: {account} has {len(sandbox.state.lists)} lists")
+        return wrong
+
+
+def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
+    """Carry out a plan in this process, which is good for nothing else afterwards; `tells` of every call and log line."""
+    CLOCK.start()
+    chance = random.Random(plan["seed"] + 1)  # noqa: S311  as above
+    random.seed(plan["seed"])
+    secrets.token_bytes = lambda number=None: chance.randbytes(number or 32)  # type: ignore[assignment]
+    aiosqlite.core.SimpleQueue = InlineQueue  # type: ignore[attr-defined, assignment]
+    aiosqlite.core.Thread = NoThread  # type: ignore[attr-defined, assignment]
+    found: list[str] = []
+    structlog.configure(processors=[lambda _logger, _method, event: _watch_log(found, event, tells=tells)])
+    logging.getLogger().addHandler(_Handler(found))
+    world: World | None = None
+    real_accept = SqliteStore.accept
+
+    async def accept(self: SqliteStore, delivery: Delivery) -> Receipt:
+        assert world is not None
+        key = (delivery.account, delivery.segment_id, delivery.task_id, delivery.page_number, delivery.digest)
+        world.store.deliveries.setdefault(key, delivery)
+        return await real_accept(self, delivery)
+
+    SqliteStore.accept = accept  # type: ignore[method-assign]
+    world = World(plan, folder, tells=tells)
+    world.found = found
+    world.calls._found = world.store._found = found
+    asyncio.set_event_loop(world.loop)
+    with contextlib.suppress(FileExistsError):
+        (folder / "store-0").mkdir()
+    return world.run()
+
+
+def _place_of(error: BaseException | None) -> str:
+    """Return where an exception came from, the innermost of our own lines last."""
+    if error is None:
+        return "nowhere"
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+
+
+def _watch_log(found: list[str], event: MutableMapping[str, Any], *, tells: bool) -> str:
+    if tells:
+        print(f"{CLOCK.now:.3f} {event['event']} {event}")  # noqa: T201
+    error = event.get("exc_info")
+    if error or event["event"] in {"task.ended", "store.fault", "store.failed", "fold.put_off"}:
+        found.append(f"log: {event['event']} {event.get('reason', '')} {error!r}")
+    raise structlog.DropEvent
+
+
+class _Handler(logging.Handler):
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._found.append(f"log of a library: {record.getMessage()} {record.exc_info}")
