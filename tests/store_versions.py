@@ -95,8 +95,10 @@ def add_settled_members(database: Path, number: int) -> None:
     contacts = json.dumps([f"email:{count:08}-{'x' * 600}" for count in range(number)])
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("INSERT INTO member SELECT 2, value, 2, 1, 0, 2, 3 FROM json_each(?)", [contacts])
-        connection.execute("UPDATE segment SET members = members + ?1, settled = settled + ?1 WHERE id = 2", [number])
-        connection.execute("UPDATE sync SET changes = changes + ?1, settled = settled + ?1 WHERE id = 2", [number])
+        connection.execute(
+            "UPDATE segment SET members = members + :n, settled = settled + :n WHERE id = 2", {"n": number}
+        )
+        connection.execute("UPDATE sync SET changes = changes + :n, settled = settled + :n WHERE id = 2", {"n": number})
 
 
 def schema_of(database: Path) -> list[tuple[str, str, str, str]]:

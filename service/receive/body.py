@@ -19,6 +19,10 @@ _RETRY_AFTER_SECONDS = 5
 # The container formats of zlib, by the `Content-Encoding` they go with.
 _ZLIB_FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _MAX_UNFOLDED_AT_ONCE = 262_144
+# Whose body it is shows only once it is unfolded, because Heap signs the JSON. Pages become some 10 to 20 times smaller; what
+# claims more is refused before it costs much.
+_MAX_RATIO = 50
+_MAX_UNFOLDED_ANYWAY = 1_048_576
 
 
 class _Reading:
@@ -98,7 +102,8 @@ class BodyReader:
             held.enter_context(self._holding(len(body)))
             if encoding in _ZLIB_FORMATS:
                 async with self._unfolding:
-                    body = await asyncio.to_thread(_unfold, body, encoding, self.max_body_bytes)
+                    max_bytes = min(self.max_body_bytes, max(_MAX_UNFOLDED_ANYWAY, _MAX_RATIO * len(body)))
+                    body = await asyncio.to_thread(_unfold, body, encoding, max_bytes)
                 held.enter_context(self._holding(len(body)))
             yield body
 

@@ -3,6 +3,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -138,6 +139,18 @@ async def test_it_is_valid_openapi_3_1(aiohttp_client, make_app):
     document = await document_of(aiohttp_client, make_app())
     assert document["openapi"].startswith("3.1.")
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+async def test_patterns_mean_the_same_in_javascript(aiohttp_client, make_app):
+    """JSON Schema's patterns are ECMA's, which has no `\\Z`, `\\A` or `(?P<name>…)`."""
+
+    def patterns(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return ([value["pattern"]] if isinstance(value.get("pattern"), str) else []) + patterns([*value.values()])
+        return [found for each in value for found in patterns(each)] if isinstance(value, list) else []
+
+    found = patterns(await document_of(aiohttp_client, make_app()))
+    assert [each for each in found if re.search(r"\\[AZz]|\(\?P|\(\?[a-z]|\(\?#|\(\?\(", each)] == []
 
 
 async def test_it_contains_every_public_route_and_nothing_else(aiohttp_client, make_app):

@@ -141,6 +141,13 @@ async def test_a_small_body_that_unfolds_without_end_is_413(service):
     assert service.answered[0].body_bytes == 0
 
 
+async def test_a_body_that_unfolds_to_far_more_than_a_page_does_is_413(service):
+    service.webhook.serve({}, max_body_bytes=50 * MAX_BODY_BYTES)
+    for size, expected in ((10 * MAX_BODY_BYTES, 413), (MAX_BODY_BYTES, 403)):
+        body = b" " * size
+        assert (await service.post(body, send=gzip.compress(body), headers={"Content-Encoding": "gzip"}))[0] == expected
+
+
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(service):
     _, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(request_head(1000) + b"{")

@@ -142,3 +142,13 @@ def test_direct_dependencies_are_explained():
     names = [Requirement(line).name for line in PROJECT["project"]["dependencies"]]
     names += [Requirement(line).name for line in PROJECT["dependency-groups"]["dev"]]
     assert [name for name in names if f"`{name}`" not in explained] == []
+
+
+# Statements
+
+
+def test_numbered_parameters_are_in_no_statement():
+    """Python 3.12 takes `?1` for a name, and warns where its value comes in a sequence: use `?` or `:name`."""
+    files = [file for folder in ("service", "tests", "benchmarks", "tools") for file in (ROOT / folder).rglob("*")]
+    statements = [file for file in files if file.suffix in {".py", ".sql"} and file != Path(__file__)]
+    assert [file.name for file in statements if re.search(r"[=(, ]\?[1-9]\b", text_of(file))] == []

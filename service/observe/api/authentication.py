@@ -198,7 +198,7 @@ def require_api_key(keys: ApiKeys, prefix: str) -> Middleware:
 
 
 class _Key(NamedTuple):
-    """A key as the user name of HTTP Basic."""
+    """A key as the user name of HTTP Basic, or as a bearer token."""
 
     text: str
 
@@ -225,6 +225,8 @@ def _given(request: web.Request) -> _Key | _Session | None:
     if header is None:
         return _session_in(request.cookies.get(SESSION_COOKIE, ""))
     scheme, _, encoded = header.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return _Key(encoded.strip())
     try:
         credentials = base64.b64decode(encoded.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
     except ValueError:

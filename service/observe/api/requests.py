@@ -221,7 +221,7 @@ async def read_body(request: web.Request, document: type[Asked]) -> Asked:
     except msgspec.ValidationError as error:
         message, place = _split(error)
         raise ServiceError(ErrorCode.INVALID_REQUEST, message, path=place) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is not JSON") from None
 
 

@@ -15,6 +15,7 @@ or a JSON Schema; `examples` are OpenAPI's Example Objects. An answer that is no
 instead of both. Path parameters are added by themselves; declare one to describe it.
 """
 
+import re
 import warnings
 from typing import Any
 
@@ -103,7 +104,19 @@ def _build_document(app: web.Application, title: str, version: str) -> dict[str,
         "schemas": dict(sorted(operations.components.items())),
         "securitySchemes": _SECURITY_SCHEMES,
     }
+    _end_patterns_as_ecma_does(document)
     return document
+
+
+def _end_patterns_as_ecma_does(part: Any) -> None:
+    r"""Put ECMA's `$` in place of Python's `\Z`, which JavaScript does not have: both are the text's end."""
+    if isinstance(part, dict):
+        if isinstance(part.get("pattern"), str):
+            part["pattern"] = re.sub(r"\\Z$", "$", part["pattern"])
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            _end_patterns_as_ecma_does(each)
 
 
 class _Operations(BasePlugin):

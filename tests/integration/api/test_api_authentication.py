@@ -21,6 +21,12 @@ async def test_the_right_key_opens(world):
     assert (status, headers["Cache-Control"]) == (200, "no-store")
 
 
+async def test_a_key_is_taken_as_a_bearer_token_too(world):
+    """Prometheus 2.42 reads no user name from a file, but a token."""
+    status, _, _ = await ask(world, {"Authorization": f"Bearer {API_KEY}"})
+    assert status == 200
+
+
 NOT_THE_KEY = [
     {},
     authorization("wrong"),
@@ -30,7 +36,8 @@ NOT_THE_KEY = [
     {"Authorization": "Basic"},
     {"Authorization": "Basic !!!"},
     {"Authorization": "Basic " + base64.b64encode(b"\xff:").decode()},
-    {"Authorization": f"Bearer {API_KEY}"},
+    {"Authorization": "Bearer"},
+    {"Authorization": "Bearer wrong"},
     {"Authorization": "Bearer " + base64.b64encode(f"{API_KEY}:".encode()).decode()},
 ]
 

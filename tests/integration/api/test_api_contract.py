@@ -38,6 +38,24 @@ async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
     assert int(selected[1]) > 15
 
 
+DEEP = (b"[" * 60_000, b'{"user":' * 7_000, b'{"user":' + b"[" * 500 + b"]" * 500 + b"}", b'{"limit":1e9999}', b"\xff")
+
+
+async def test_no_body_makes_an_operation_fail(world):
+    async with world._session.get(f"{world.service.url}/openapi.json") as answer:
+        paths = (await answer.json())["paths"]
+    asked = 0
+    for path, operations in paths.items():
+        for method in operations.keys() & {"post", "put", "patch", "delete"} if path.startswith("/api/v1/") else ():
+            for body in DEEP:
+                answer = await world.ask(
+                    re.sub(r"\{[^}]*\}", "1", path.removeprefix("/api/v1/")), method=method.upper(), data=body
+                )
+                assert answer.status < 500, (method, path, body[:20])
+                asked += 1
+    assert asked > 50
+
+
 @pytest.mark.parametrize(
     ("example", "described"),
     [
