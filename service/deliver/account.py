@@ -23,6 +23,7 @@ from service.deliver.proof.members import MemberReader
 from service.deliver.proof.read_back import ReadBack, Timings
 from service.deliver.proof.samples import Samples
 from service.deliver.proof.verifier import ListVerifier
+from service.deliver.proving import ProofCalls
 from service.deliver.rate.limiter import make_limiter
 from service.deliver.trial import Subjects, Trial
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
@@ -114,6 +115,9 @@ class SendingAccount:
         self._small_files = small_files
         self._trial: Trial | None = None
         self._trial_task: asyncio.Task[None] | None = None
+        self.line.prove_with(
+            ProofCalls(settings, self.line, self.pool.settled_contact, lambda: list(self.lists.ready_names())).passes
+        )
         self._recorded: AccountStatus | None = None
         self._next_call_at_ms = 0
 

@@ -11,23 +11,26 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from service.deliver.blame import Blame, Kind
 from service.deliver.cordial.answers import WITHHELD, Answer, AnswerKind, no_answer
 from service.deliver.cordial.client import CordialClient, NotPermittedError
-from service.deliver.cordial.requests import Request
+from service.deliver.cordial.requests import Request, find_lists
 from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
-from service.deliver.retry import Circuit, Suspicion
+from service.deliver.retry import Circuit
 from service.model.accounts import AccountState, AccountStatus
 
 log = structlog.get_logger()
 
 # The fault of the account, never of the contact or list that the call was about.
 _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
+# Of these, what no contact can be the reason of.
+KEY_FAULTS = {"unauthorized", "no_api_key"}
 _SLOWED_FROM_SECONDS = 1.0
 PAUSED_BY_OPERATOR = "paused by an operator"
 DRY_RUN = "dry run: nothing is written to Cordial"
@@ -81,6 +84,13 @@ class _Call:
         self._line._limiter.written(self.ticket)  # noqa: SLF001  a part of the line
 
 
+class Proof(Protocol):
+    """Asks whether calls of a kind, or any, pass for others than a contact; None where that cannot be told."""
+
+    async def __call__(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
+        """Return whether they do, by a pass that began after the moment `since`."""
+
+
 class AccountLine:
     """Makes an account's calls: one at a time while the account is paused, freely otherwise."""
 
@@ -98,7 +108,8 @@ class AccountLine:
         self.name = name
         self.client = client
         self.circuit = Circuit(time.monotonic, random.random)
-        self.suspicion = Suspicion(self.circuit)
+        self.blame = Blame(self.circuit)
+        self._proof: Proof | None = None
         self._limiter = limiter
         self._on_resume = on_resume
         self._is_dry_run = dry_run
@@ -156,7 +167,7 @@ class AccountLine:
                 continue
             if self.circuit.is_open:
                 async with self._probe_turn:
-                    if not await self._is_probe_due():
+                    if not await self._is_probe_due() or await self._has_probed():
                         continue
                     answer = await self._try(request, permit, is_probe=True, forgive_forbidden=forgive_forbidden)
             else:
@@ -164,6 +175,23 @@ class AccountLine:
             if answer is not None and answer.kind is not AnswerKind.THROTTLED:
                 return answer
         return WITHHELD
+
+    def prove_with(self, proof: Proof) -> None:
+        """Have proof calls made by `proof`; without it, none are."""
+        self._proof = proof
+
+    async def passes(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
+        """Return whether calls pass for others than the contact `apart_from`; None where that cannot be told."""
+        return None if self._proof is None else await self._proof(kind, apart_from, since, is_probe=is_probe)
+
+    async def prove(self, request: Request, permit: Permit, *, is_probe: bool) -> Answer | None:
+        """Make a proof call; None if it was not permitted any more."""
+        return await self._try(request, permit, is_probe=is_probe, is_proof=True)
+
+    async def can_read(self, request: Request) -> bool:
+        """Return whether Cordial can say at the moment whether there is a list that a contact's request names."""
+        found = [await self.ask(find_lists(name)) for name in request.lists[:1]]
+        return any(answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND} for answer in found)
 
     async def ask(self, request: Request) -> Answer:
         """Ask a side question once, and return the answer whatever it is; unavailable while no call may be made.
@@ -255,21 +283,40 @@ class AccountLine:
         """Return how long the next probe is away, None if none is needed."""
         return max(0.0, self.circuit.next_probe_at - time.monotonic()) if self.circuit.is_open else None
 
-    async def _try(self, request: Request, permit: Permit, *, is_probe: bool, forgive_forbidden: bool) -> Answer | None:
+    async def _has_probed(self) -> bool:
+        """Make a proof call as the probe, every other time: then neither it nor a bad change keeps the account paused."""
+        if self._is_dry_run or self.circuit.probes % 2:
+            return False
+        return await self.passes(None, "", self.blame.moment(), is_probe=True) is not None
+
+    async def _try(
+        self,
+        request: Request,
+        permit: Permit,
+        *,
+        is_probe: bool,
+        forgive_forbidden: bool = False,
+        is_proof: bool = False,
+    ) -> Answer | None:
         """Make a call and learn from its answer about the account; None if it was not permitted any more."""
         answer = await self._make(request, permit, is_probe=is_probe)
         if answer is None or answer.kind is AnswerKind.THROTTLED:
             return answer
         if forgive_forbidden and answer.reason == "forbidden":
             return answer
-        if answer.kind in _ACCOUNT_FAULTS or answer.kind is AnswerKind.UNAVAILABLE:
-            self._failed(answer, probe=is_probe)
-        elif self.circuit.passed():
+        if answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND} or answer.unknown_keys:
+            await self._passed(request)
+        elif answer.kind is not AnswerKind.REFUSED or request.contact or is_probe:
+            # That a list cannot be made under a name says nothing of other calls.
+            await self._failed(request, answer, is_probe=is_probe, is_proof=is_proof)
+        return answer
+
+    async def _passed(self, request: Request) -> None:
+        if self.circuit.passed(writes=request.writes):
             log.info("account.resumed", account=self.name)
             # Whoever waits to be the next probe need not any more.
             self._probe_asked.set()
             await self._on_resume()
-        return answer
 
     async def _make(self, request: Request, permit: Permit, *, is_probe: bool) -> Answer | None:
         """Wait for the rate, then make the call if it is still permitted; return None if not."""
@@ -300,12 +347,18 @@ class AccountLine:
                     self._on_lost_answer(request.contact)
         return answer
 
-    def _failed(self, answer: Answer, *, probe: bool) -> None:
-        decisive = answer.kind in _ACCOUNT_FAULTS
-        if decisive:
+    async def _failed(self, request: Request, answer: Answer, *, is_probe: bool, is_proof: bool) -> None:
+        decisive = answer.kind in _ACCOUNT_FAULTS and (answer.reason in KEY_FAULTS or not request.contact)
+        if answer.kind in _ACCOUNT_FAULTS:
             self.client.renew_key()
+        if not decisive and not is_proof and self.circuit.is_near and await self._do_others_pass(request):
+            self.circuit.failures += 1
+            return
         self._last_message = answer.message
-        if self.circuit.failed(answer.reason, decisive=decisive, probe=probe):
+        began = self.circuit.failed(
+            answer.reason, decisive=decisive, probe=is_probe, subject=request.subject, writes=request.writes
+        )
+        if began:
             log.error(
                 "account.paused",
                 account=self.name,
@@ -314,6 +367,15 @@ class AccountLine:
                 message=answer.message if decisive else None,
                 hint=_HINTS.get(answer.reason),
             )
+
+    async def _do_others_pass(self, request: Request) -> bool:
+        """Return whether the account can be served, although calls for contacts fail, one after the other."""
+        if not request.writes or not request.contact:
+            return False
+        passes = await self.passes(None, request.contact, self.blame.moment())
+        if passes is not None:
+            return passes
+        return self.circuit.is_alone(request.subject) and await self.can_read(request)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

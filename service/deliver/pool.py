@@ -6,15 +6,18 @@ for a held contact stays in the store and is found again afterwards.
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 
 import structlog
 
 from service import supervision
 from service.config.settings import AccountSettings
+from service.deliver.blame import Kind
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.proof.doubts import Doubts
+from service.deliver.proving import Confirmed
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
@@ -123,6 +126,39 @@ class AccountPool:
         """Claim nothing until the block ends; gives the contacts that calls hold."""
         async with self._claiming:
             yield self._held
+
+    @contextlib.asynccontextmanager
+    async def settled_contact(self, kinds: Sequence[Kind], apart_from: str) -> AsyncIterator[Confirmed | None]:
+        """Hold a contact, until the block ends, whose state Cordial has confirmed in one of these ways (R5).
+
+        Gives None where there is none but `apart_from`, or its list cannot be written to.
+        """
+        found: Confirmed | None = None
+        async with self._claiming:
+            names = self._lists.ready_names()
+            for kind in (kind for kind in kinds if kind.segment_id in names):
+                near = self._line.blame.latest_contact(kind) or apart_from
+                contacts = await self._store.settled_contacts(
+                    self._name, kind.segment_id, wanted=kind.wanted, near=near
+                )
+                free = [contact for contact in contacts if contact != apart_from and contact not in self._held]
+                if free:
+                    found = Confirmed(random.choice(free), kind, names[kind.segment_id])  # noqa: S311  no secret
+                    self._held.add(found.contact)
+                    break
+        if found is None:
+            yield None
+            return
+        try:
+            await self._doubts.note_claimed([found.contact])
+            yield found
+            await self._doubts.write()
+            # Otherwise the call was cut off: the note stays, and the next start finds the contact in doubt.
+            self._doubts.let_go([found.contact])
+        finally:
+            self._held.discard(found.contact)
+            self._released.add(found.contact)
+            self.wake()
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls that are on their way finish within the grace, give up the rest (R13)."""

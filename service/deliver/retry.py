@@ -1,8 +1,6 @@
-"""When to try again, and whose fault a failure is (R7). Pure: the clock and chance are given."""
+"""When to try again, and whether an account can be served (R7). Pure: the clock and chance are given."""
 
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 _PROBE_BASE_SECONDS = 1.0
 _PROBE_CAP_SECONDS = 60.0
@@ -11,11 +9,6 @@ _RETRY_CAP_SECONDS = 300.0
 
 # So many failures in a row, with no success between them, are the account's trouble and nobody's in particular.
 _FAILURES_TO_OPEN = 5
-
-# A failure is a change's own only if, since the change's last one, this many others passed and hardly any failed.
-_PASSES_TO_BLAME = 10
-_PASSES_PER_FAILURE = 9
-_MOST_SUSPECTS = 10_000
 
 
 def backoff_seconds(failures: int, base_seconds: float, cap_seconds: float, random: Callable[[], float]) -> float:
@@ -42,6 +35,8 @@ class Circuit:
         self._clock = clock
         self._random = random
         self._failures_in_a_row = 0
+        self._subjects: set[str] = set()
+        self._fails_to_write = False
         self._probes = 0
         self.is_open = False
         self.reason = ""
@@ -50,20 +45,44 @@ class Circuit:
         self.passes = 0
         self.failures = 0
 
-    def passed(self) -> bool:
-        """Note a call that Cordial answered; return whether this ended a pause."""
+    def passed(self, *, writes: bool = True) -> bool:
+        """Note a call that Cordial answered; return whether this ended a pause.
+
+        That something can be read does not end a pause that began with what cannot be written.
+        """
         self.passes += 1
+        if self._fails_to_write and not writes:
+            return False
         self._failures_in_a_row = 0
+        self._subjects.clear()
+        self._fails_to_write = False
         was_open, self.is_open = self.is_open, False
         return was_open
 
-    def failed(self, reason: str, *, decisive: bool, probe: bool) -> bool:
+    @property
+    def is_near(self) -> bool:
+        """Whether one more failure would begin a pause."""
+        return not self.is_open and self._failures_in_a_row + 1 >= _FAILURES_TO_OPEN
+
+    def is_alone(self, subject: str) -> bool:
+        """Return whether all failures in a row were met by this subject."""
+        return self._subjects <= {subject}
+
+    @property
+    def probes(self) -> int:
+        """How many probes have failed since the pause began."""
+        return self._probes
+
+    def failed(self, reason: str, *, decisive: bool, probe: bool, subject: str = "", writes: bool = True) -> bool:
         """Note a call that could not be served; `decisive` opens at once. Return whether this began a pause.
 
         `probe`: the call was made because a probe was due. Others that were on their way when the pause began do not
-        make it longer.
+        make it longer. `subject`: whom or what the call was about.
         """
         self.failures += 1
+        self._fails_to_write = self._fails_to_write or (writes and not decisive)
+        if len(self._subjects) < _FAILURES_TO_OPEN:
+            self._subjects.add(subject)
         if self.is_open:
             if probe:
                 self._probes += 1
@@ -84,40 +103,3 @@ class Circuit:
         # Half the interval is certain, half is chance: accounts that failed together do not return together.
         interval = min(_PROBE_CAP_SECONDS, _PROBE_BASE_SECONDS * 2.0 ** min(self._probes, 30))
         self.next_probe_at = self._clock() + interval / 2 + self._random() * interval / 2
-
-
-@dataclass(frozen=True)
-class _Moment:
-    passes: int
-    failures: int
-    openings: int
-
-
-class Suspicion:
-    """Tells a change that cannot be served from an account that cannot.
-
-    A timeout or a 5xx may be either's fault. It is held against the change only at the change's next failure, if all
-    the while between the account was never paused and almost everything else passed.
-    """
-
-    def __init__(self, circuit: Circuit) -> None:
-        self._circuit = circuit
-        self._moments: OrderedDict[str, _Moment] = OrderedDict()
-
-    def is_to_blame(self, contact: str) -> bool:
-        """Note a failure of the contact's call; return whether its previous one was its own fault."""
-        now = _Moment(self._circuit.passes, self._circuit.failures, self._circuit.openings)
-        then = self._moments.pop(contact, None)
-        self._moments[contact] = now
-        if len(self._moments) > _MOST_SUSPECTS:
-            self._moments.popitem(last=False)
-        if then is None or then.openings != now.openings:
-            return False
-        passes = now.passes - then.passes
-        # The failure noted now is the contact's own and is not counted among the others'.
-        failures = max(0, now.failures - then.failures - 1)
-        return passes >= _PASSES_TO_BLAME and passes >= failures * _PASSES_PER_FAILURE
-
-    def clear(self, contact: str) -> None:
-        """Forget a contact whose call passed."""
-        self._moments.pop(contact, None)

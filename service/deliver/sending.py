@@ -5,9 +5,10 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from service.config.settings import AccountSettings
+from service.deliver.blame import Kind
 from service.deliver.cordial.answers import Answer, AnswerKind
-from service.deliver.cordial.requests import contact_requests
-from service.deliver.line import AccountLine, Permit
+from service.deliver.cordial.requests import Request, contact_requests
+from service.deliver.line import KEY_FAULTS, AccountLine, Permit
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.retry import retry_delay_seconds
 from service.model.changes import Change, ContactWork, Failure, Outcome, OutcomeKind
@@ -46,46 +47,79 @@ class Sender:
         with self._line.permit(work.contact, lambda: self._lists.are_current(sent)) as permit:
             for changes in changes_of_calls(work, sent):
                 memberships = {sent[change.segment_id]: change.wanted for change in changes}
-                answer = await self._call(work.contact, memberships, permit)
+                began = self._line.blame.moment()
+                request, answer = await self._call(work.contact, memberships, permit)
                 if answer.kind is AnswerKind.WITHHELD:
                     break
-                self._judge(work.contact, changes, answer, sent, verdict)
+                if answer.kind is AnswerKind.DONE:
+                    for change in changes:
+                        self._line.blame.passed(_kind(request, change), work.contact, began)
+                await self._judge(work.contact, changes, request, answer, sent, verdict=verdict)
         return verdict
 
-    async def _call(self, contact: str, memberships: dict[str, bool], permit: Permit) -> Answer:
-        first, *others = contact_requests(self._settings, contact, memberships)
-        answer = await self._line.call(first, permit)
-        for request in others:
+    async def _call(self, contact: str, memberships: dict[str, bool], permit: Permit) -> tuple[Request, Answer]:
+        """Make the calls for memberships of a contact; return the last one and its answer."""
+        request, *others = contact_requests(self._settings, contact, memberships)
+        answer = await self._line.call(request, permit)
+        for other in others:
             if answer.kind is AnswerKind.NOT_FOUND:
-                answer = await self._line.call(request, permit)
-        return answer
+                request, answer = other, await self._line.call(other, permit)
+        return request, answer
 
-    def _judge(
-        self, contact: str, changes: list[Change], answer: Answer, lists: Mapping[int, str], verdict: Verdict
+    async def _judge(
+        self,
+        contact: str,
+        changes: list[Change],
+        request: Request,
+        answer: Answer,
+        lists: Mapping[int, str],
+        *,
+        verdict: Verdict,
     ) -> None:
-        if answer.kind is AnswerKind.UNAVAILABLE:
-            self._judge_unavailable(contact, changes, answer, verdict)
-            return
-        self._line.suspicion.clear(contact)
+        if answer.kind is not AnswerKind.UNAVAILABLE:
+            self._line.blame.clear(contact)
         if answer.kind is AnswerKind.DONE:
             verdict.outcomes += [self._outcome(contact, change, OutcomeKind.SETTLED) for change in changes]
         elif answer.kind is AnswerKind.NOT_FOUND:
             verdict.outcomes += [self._judge_not_found(contact, change, answer) for change in changes]
-        elif answer.kind is AnswerKind.REFUSED:
+        elif answer.unknown_keys:
             names = {change.segment_id: lists[change.segment_id] for change in changes}
             lost = {segment_id: name for segment_id, name in names.items() if name in answer.unknown_keys}
-            if lost:
-                verdict.lost_lists |= lost
-            else:
-                # Which of several was refused shows when each is sent alone.
-                blamed = len(changes) == 1
+            verdict.lost_lists |= lost
+        elif answer.reason not in KEY_FAULTS:
+            blamed = await self._is_to_blame(contact, changes, request, answer)
+            # While the account cannot be served, nothing is learned about a change.
+            if not self._line.circuit.is_open:
                 verdict.outcomes += [self._failed(contact, change, answer, blamed=blamed) for change in changes]
 
-    def _judge_unavailable(self, contact: str, changes: list[Change], answer: Answer, verdict: Verdict) -> None:
-        blamed = self._line.suspicion.is_to_blame(contact)
-        if self._line.circuit.is_open:
-            return
-        verdict.outcomes += [self._failed(contact, change, answer, blamed=blamed) for change in changes]
+    async def _is_to_blame(self, contact: str, changes: list[Change], request: Request, answer: Answer) -> bool:
+        """Return whether the change's previous failure was its own: others of its kind passed since (docs/evidence.md)."""
+        blame = self._line.blame
+        if answer.kind is AnswerKind.UNAVAILABLE:
+            verdict = blame.is_to_blame(contact)
+            if verdict is not None:
+                return verdict
+        if len(changes) > 1 or self._line.circuit.is_open:
+            # Which of several was refused shows when each is sent alone.
+            return False
+        kind = _kind(request, changes[0])
+        blame.failed(kind, contact)
+        previous_was_own = blame.take_mark(contact, kind)
+        if await self._do_others_pass(kind, request):
+            blame.mark(contact, kind)
+        return previous_was_own
+
+    async def _do_others_pass(self, kind: Kind, request: Request) -> bool:
+        contact = request.contact
+        passes = await self._line.passes(kind, contact, self._line.blame.moment())
+        if passes is not None:
+            return passes
+        # Nothing of this kind has ever passed that could be repeated. So a failure counts only against one that is alone
+        # with it, while the account can be served and the list can be asked for.
+        if not self._line.blame.is_alone(kind, contact):
+            return False
+        serves = await self._line.passes(None, contact, self._line.blame.moment())
+        return serves is not False and await self._line.can_read(request)
 
     def _judge_not_found(self, contact: str, change: Change, answer: Answer) -> Outcome:
         if not change.wanted:
@@ -116,6 +150,10 @@ class Sender:
             failures=change.failures,
             **details,
         )
+
+
+def _kind(request: Request, change: Change) -> Kind:
+    return Kind(request.method, change.segment_id, change.wanted)
 
 
 def changes_of_calls(work: ContactWork, sendable: Container[int]) -> list[list[Change]]:

@@ -82,6 +82,12 @@ class Ledger(Protocol):
         Marks nothing: what is in flight lives in the caller's memory (R6).
         """
 
+    async def settled_contacts(self, account: str, segment_id: int, *, wanted: bool, near: str) -> list[str]:
+        """Return a few contacts whose wanted state in a segment is this and confirmed, and that no import carries.
+
+        They are looked for from the contact `near` on, and not for long: there may be others.
+        """
+
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
         """Make a batch of results durable, and drop pieces that have no contact left to send."""
 

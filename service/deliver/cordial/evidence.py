@@ -195,11 +195,7 @@ def read_answer(request: Request, status: int, headers: Mapping[str, str], raw: 
 
 def unknown_lists(seen: Seen) -> tuple[str, ...]:
     """Return the lists of a contact's request that Cordial says it does not know; all, where it does not say which."""
-    if not seen.request.contact:
-        return ()
-    lists = tuple(
-        key for key, value in (seen.request.body or {}).items() if isinstance(value, bool) and key != "suppressTriggers"
-    )
+    lists = seen.request.lists
     if seen.error_key == _UNKNOWN_LIST_KEY:
         return lists
     for holder in (seen.fields.get("messages"), seen.fields):

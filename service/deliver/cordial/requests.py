@@ -34,6 +34,13 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         return self.contact or self.path
 
     @property
+    def lists(self) -> tuple[str, ...]:
+        """The names of the lists that a contact's request puts it on or takes it off."""
+        if not self.contact or self.body is None:
+            return ()
+        return tuple(key for key, value in self.body.items() if isinstance(value, bool) and key != "suppressTriggers")
+
+    @property
     def writes(self) -> bool:
         """Whether the request may change something in Cordial."""
         return self.method != "GET"
@@ -55,6 +62,12 @@ def contact_requests(settings: AccountSettings, contact: str, memberships: Mappi
 def update_contact(settings: AccountSettings, contact: str, memberships: Mapping[str, bool]) -> Request:
     """Set memberships of a contact that exists; never creates one."""
     return Request("PUT", _contact_path(contact), "contacts", _keys(settings, memberships), contact)
+
+
+def repeated_request(settings: AccountSettings, contact: str, memberships: Mapping[str, bool], method: str) -> Request:
+    """Return what sets memberships of a contact again that is known to exist, by the method given where that serves."""
+    served = contact_requests(settings, contact, memberships)
+    return next((request for request in served if request.method == method), served[0])
 
 
 def find_lists(name: str) -> Request:

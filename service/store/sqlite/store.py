@@ -259,6 +259,13 @@ class SqliteStore:
         account_id = self._account_ids[account]
         return await self._read(lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit))
 
+    async def settled_contacts(self, account: str, segment_id: int, *, wanted: bool, near: str) -> list[str]:
+        """Return a few contacts whose wanted state in a segment is this and confirmed, and that no import carries."""
+        account_id = self._account_ids[account]
+        return await self._read(
+            lambda connection: claiming.settled_contacts(connection, account_id, segment_id, near, wanted=wanted)
+        )
+
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
         """Write a batch of results and drop pieces that have no contact left to send; durable when this returns."""
         pairs = [(self._account_ids[outcome.account], outcome) for outcome in outcomes]

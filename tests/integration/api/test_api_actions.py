@@ -41,8 +41,8 @@ async def test_retrying_failures_puts_the_users_on_the_list(world):
     ],
 )
 async def test_only_the_failures_chosen_are_retried(world, choose, retried):
-    await deliver_with_refusals(world, "One", [], users(2, "bad"), segment_id=1)
-    await deliver_with_refusals(world, "Two", [], users(1, "bad"), segment_id=2)
+    await deliver_with_refusals(world, "One", users(1), users(2, "bad"), segment_id=1)
+    await deliver_with_refusals(world, "Two", users(1), users(1, "bad"), segment_id=2)
     failures = (await world.get("failures"))["items"]
     assert failures[0]["list_name"] == "Two"
     assert (await world.post("failures/retry", choose(failures))).document == {"retried": retried}

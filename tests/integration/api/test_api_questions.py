@@ -63,7 +63,7 @@ async def test_a_sync_tells_how_far_it_has_come(world):
 async def test_failures_carry_cordials_words_and_are_grouped_by_reason(world):
     for number in range(3):
         refuse(world, f"bad{number}@example.com")
-    await world.deliver("One", [f"bad{number}@example.com" for number in range(3)], segment_id=1)
+    await world.deliver("One", [*users(1), *(f"bad{number}@example.com" for number in range(3))], segment_id=1)
     await world.deliver("Two", ["bad0@example.com", "good@example.com"], segment_id=2)
     await world.settled()
     failures = (await world.get("failures"))["items"]
@@ -298,7 +298,7 @@ async def test_the_sum_tells_nine_from_ten(world):
 async def test_failures_are_found_by_a_part_of_the_id(world):
     for user in ("bad.one@example.com", "bad.two@example.com"):
         refuse(world, user)
-    await world.deliver("Heap Test", ["bad.one@example.com", "bad.two@example.com"])
+    await world.deliver("Heap Test", ["bad.one@example.com", "bad.two@example.com", *users(1)])
     await world.settled()
     found = (await world.post("failures/find", {"user": "two@"})).document
     assert [each["contact"] for each in found["items"]] == ["email:bad.two@example.com"]

@@ -153,8 +153,8 @@ async def test_retries_by_id_reason_and_list_are_audited_and_done_once(tmp_path)
     async with hostile_world(tmp_path, max_attempts=1) as world:
         everyone = users(6)
         world.cordial.faults.add(*(refusing(user) for user in everyone))
-        await world.accepted(page(everyone, segment="Readers", segment_id=1))
-        await world.accepted(page(everyone[:2], segment="Writers", segment_id=2))
+        await world.accepted(page(["good@example.com", *everyone], segment="Readers", segment_id=1))
+        await world.accepted(page(["good@example.com", *everyone[:2]], segment="Writers", segment_id=2))
         await world.settled()
         world.cordial.faults.clear()
         first, second = await world.segment(1), await world.segment(2)
@@ -171,7 +171,8 @@ async def test_retries_by_id_reason_and_list_are_audited_and_done_once(tmp_path)
         assert [await retry(by_list, ACTOR), await retry(by_list, ACTOR)] == [2, 0]
         assert [await retry(by_reason, ACTOR), await retry(by_reason, ACTOR)] == [5, 0]
         await world.settled()
-        assert (world.members("Readers"), world.members("Writers")) == (everyone, everyone[:2])
+        good = ["good@example.com"]
+        assert (world.members("Readers"), world.members("Writers")) == (good + everyone, good + everyone[:2])
         assert world.dead_letters() == []
         assert world.rows("SELECT count(*) FROM failure") == [(0,)]
         assert audit(world) == [(ACTOR, "failures.retry", changes) for changes in (0, 1, 0, 2, 0, 5, 0)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.deliver.retry import Circuit, Suspicion, backoff_seconds, retry_delay_seconds
+from service.deliver.retry import Circuit, backoff_seconds, retry_delay_seconds
 
 fractions = st.floats(0, 1, exclude_max=True)
 
@@ -106,89 +106,25 @@ def test_a_probe_that_fails_otherwise_says_the_newer_reason(clock):
     assert circuit.openings == 1
 
 
-def fail(circuit: Circuit) -> None:
-    circuit.failed("http_500", decisive=False, probe=circuit.is_open)
-
-
-def test_a_contact_is_blamed_once_others_pass_and_it_fails_again(clock):
+def test_what_can_be_read_ends_no_pause_of_what_cannot_be_written(clock):
     circuit = Circuit(clock, lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    verdicts = []
+    for number in range(5):
+        circuit.failed("refused", decisive=False, probe=False, subject=f"email:{number}@x.com")
+        circuit.passed(writes=False)
+    assert circuit.is_open
+    assert not circuit.passed(writes=False)
+    assert circuit.passed()
+    assert not circuit.is_open
+
+
+def test_it_is_known_whether_one_alone_fails(clock):
+    circuit = Circuit(clock, lambda: 0.5)
     for _ in range(4):
-        fail(circuit)
-        verdicts.append(suspicion.is_to_blame("email:poison@x.com"))
-        for _ in range(20):
-            circuit.passed()
-    assert verdicts == [False, True, True, True]
-
-
-def test_nobody_is_blamed_while_few_or_none_pass(clock):
-    circuit = Circuit(clock, lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    for passes in (0, 1, 9, 9):
-        fail(circuit)
-        assert not suspicion.is_to_blame("email:a@x.com")
-        for _ in range(passes):
-            circuit.passed()
-
-
-def test_nobody_is_blamed_while_many_fail(clock):
-    circuit = Circuit(clock, lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    for _ in range(200):
-        for contact in ("email:a@x.com", "email:b@x.com", "email:c@x.com"):
-            fail(circuit)
-            assert not suspicion.is_to_blame(contact)
-        for _ in range(12):
-            circuit.passed()
-
-
-def test_nobody_is_blamed_across_a_pause(clock):
-    circuit = Circuit(clock, lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    fail(circuit)
-    assert not suspicion.is_to_blame("email:a@x.com")
-    for _ in range(5):
-        fail(circuit)
-    for _ in range(100):
-        circuit.passed()
-    fail(circuit)
-    assert not suspicion.is_to_blame("email:a@x.com")
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=200))
-def test_an_outage_blames_nobody_in_whatever_order_contacts_fail(order):
-    """A call now and then gets through, but never ten of eleven."""
-    circuit = Circuit(Clock(), lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    for number, contact in enumerate(order):
-        fail(circuit)
-        assert not suspicion.is_to_blame(f"email:{contact}@x.com")
-        if number % 3 == 0:
-            circuit.passed()
-
-
-def test_a_contact_that_passed_is_forgotten(clock):
-    circuit = Circuit(clock, lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    fail(circuit)
-    suspicion.is_to_blame("email:a@x.com")
-    for _ in range(50):
-        circuit.passed()
-    suspicion.clear("email:a@x.com")
-    fail(circuit)
-    assert not suspicion.is_to_blame("email:a@x.com")
-
-
-def test_what_is_remembered_of_suspects_is_bounded(clock):
-    circuit = Circuit(clock, lambda: 0.5)
-    suspicion = Suspicion(circuit)
-    for number in range(10_001):
-        fail(circuit)
-        suspicion.is_to_blame(f"email:{number}@x.com")
-        for _ in range(20):
-            circuit.passed()
-    fail(circuit)
-    assert not suspicion.is_to_blame("email:0@x.com"), "the first of them has been forgotten"
-    fail(circuit)
-    assert len(suspicion._moments) == 10_000
+        circuit.failed("refused", decisive=False, probe=False, subject="email:a@x.com")
+    assert (circuit.is_near, circuit.is_alone("email:a@x.com"), circuit.is_alone("email:b@x.com")) == (
+        True,
+        True,
+        False,
+    )
+    circuit.passed()
+    assert not circuit.is_near
