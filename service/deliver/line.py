@@ -354,7 +354,10 @@ class AccountLine:
         if not decisive and not is_proof and self.circuit.is_near and await self._do_others_pass(request):
             self.circuit.failures += 1
             return
-        self._last_message = answer.message
+        # What Cordial says of a contact may repeat its id, and this is shown where no id may be.
+        value = request.contact.partition(":")[2].lower()
+        repeats = bool(value) and value in answer.message.lower()
+        self._last_message = f"HTTP {answer.status}" if repeats else answer.message
         began = self.circuit.failed(
             answer.reason, decisive=decisive, probe=is_probe, subject=request.subject, writes=request.writes
         )
@@ -370,7 +373,7 @@ class AccountLine:
 
     async def _do_others_pass(self, request: Request) -> bool:
         """Return whether the account can be served, although calls for contacts fail, one after the other."""
-        if not request.writes or not request.contact:
+        if not request.contact:
             return False
         passes = await self.passes(None, request.contact, self.blame.moment())
         if passes is not None:
