@@ -96,10 +96,11 @@ async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_p
         await world.deliver("Readers", EVERYONE[:1])
         await world.settled()
         # Five and the proof call fail and begin a pause, while others are on their way and are answered well.
+        adding = {"method": "POST", "endpoint": "/v2/contacts"}
         world.cordial.faults.add(
             Fault(FaultKind.ANSWER, contact=f"email:{EVERYONE[0]}", status=503),
-            Fault(FaultKind.ANSWER, status=503, times=5),
-            Fault(FaultKind.HANG, seconds=0.5, times=30),
+            Fault(FaultKind.ANSWER, status=503, times=5, **adding),
+            Fault(FaultKind.HANG, seconds=0.5, times=30, **adding),
         )
         await world.deliver("Readers", EVERYONE)
         await world.until(lambda: is_paused(world))
