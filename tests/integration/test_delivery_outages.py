@@ -1,6 +1,7 @@
 """When the account cannot be served: it pauses, says so, resumes by itself, and no change is given up (R7)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_p
         await world.deliver("Readers", EVERYONE[:1])
         await world.settled()
         # Five and the proof call fail and begin a pause, while others are on their way and are answered well.
-        adding = {"method": "POST", "endpoint": "/v2/contacts"}
+        adding: dict[str, Any] = {"method": "POST", "endpoint": "/v2/contacts"}
         world.cordial.faults.add(
             Fault(FaultKind.ANSWER, contact=f"email:{EVERYONE[0]}", status=503),
             Fault(FaultKind.ANSWER, status=503, times=5, **adding),
