@@ -230,6 +230,7 @@ class ConnectionGuard:
         # In the order in which they were last heard of: the first has waited longest.
         self._admitted: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
         self._waiting: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
+        self._max_refused = min(_MAX_REFUSED, self._max_connections // 2)
         self._refused: dict[asyncio.BaseTransport, float] = {}
         self._admitted_from: Counter[str] = Counter()
         self._waiting_from: Counter[str] = Counter()
@@ -240,7 +241,7 @@ class ConnectionGuard:
     @property
     def accepted_at_once(self) -> int:
         """How many connections the event loop may accept in one turn, before any of them is counted."""
-        return min(_MAX_ACCEPTED_AT_ONCE, self._max_connections)
+        return min(_MAX_ACCEPTED_AT_ONCE, self._max_connections // 2)
 
     def protocol(self, http: asyncio.Protocol) -> asyncio.Protocol:
         """Return the protocol to give to the transport in place of `http`."""
@@ -288,7 +289,7 @@ class ConnectionGuard:
     def close_soon(self, transport: asyncio.Transport) -> None:
         """Close a connection that was refused, when its client has had the time to read why."""
         self._remove(transport)
-        if len(self._refused) >= _MAX_REFUSED:
+        if len(self._refused) >= self._max_refused:
             transport.close()
         else:
             self._refused[transport] = self.now()

@@ -35,10 +35,12 @@ def many_files() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def serving_with_few_files(folder: Path) -> AsyncIterator[tuple[Installation, psutil.Process]]:
+async def serving_with_few_files(
+    folder: Path, files: int = FILES
+) -> AsyncIterator[tuple[Installation, psutil.Process]]:
     async with running_sandbox() as cordial:
         installation = Installation(folder, cordial.url, SERVER__MAX_BODY_BYTES=str(MEBIBYTE))
-        command = ("sh", "-c", f'ulimit -n {FILES} && exec "$0" -m service serve', sys.executable)
+        command = ("sh", "-c", f'ulimit -n {files} && exec "$0" -m service serve', sys.executable)
         with installation.log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(*command, env=installation.environment, cwd=ROOT, stderr=log)
         try:
@@ -73,6 +75,44 @@ async def test_signed_deliveries_are_served_amid_a_flood(tmp_path):
     assert open_files < FILES
     assert grown_bytes < 64 * MEBIBYTE
     assert "out of system resource" not in installation.log.read_text()
+
+
+async def test_idle_connections_give_way_where_hardly_any_file_may_be_open(tmp_path):
+    async with serving_with_few_files(tmp_path, files=64) as (installation, _):
+        writers = []
+        try:
+            for _ in range(100):
+                _, writer = await asyncio.open_connection("127.0.0.1", installation.port)
+                writers.append(writer)
+            # For a second, they may be about to send.
+            await asyncio.sleep(1.5)
+            answers = [await installation.deliver("S", ("a@x.com",), task=f"t{number}") for number in range(10)]
+        finally:
+            for writer in writers:
+                writer.transport.abort()
+    assert [answer.status for answer in answers] == [200] * 10
+    assert "out of system resource" not in installation.log.read_text()
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_nobody_unfolds_what_is_refused(tmp_path):
+    folded = gzip.compress(b" " * MEBIBYTE * 100) * 30 + bytes(2 * MEBIBYTE)
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Heap-Hash": f"ts:1,hmac:{'0' * 64}"}
+    async with serving_with_few_files(tmp_path) as (installation, process):
+        used_seconds = sum(process.cpu_times()[:2])
+
+        async def send(session: aiohttp.ClientSession, path: str) -> int:
+            async with session.post(f"{installation.url}{path}", data=folded, headers=headers) as answer:
+                return answer.status
+
+        # Refused for the method, the address and the length.
+        paths = [path for path in ("/livez", "/nothing", "/webhooks/heap/acme") for _ in range(8)]
+        async with aiohttp.ClientSession() as session:
+            statuses = await asyncio.gather(*(send(session, path) for path in paths))
+        used_seconds = sum(process.cpu_times()[:2]) - used_seconds
+    assert set(statuses) <= {404, 405, 413, 503}
+    # To unfold one of them takes more than that.
+    assert used_seconds < 2
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
