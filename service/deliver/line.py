@@ -17,11 +17,12 @@ import msgspec
 import structlog
 
 from service.deliver.blame import Blame, Kind
-from service.deliver.cordial.answers import WITHHELD, Answer, AnswerKind, no_answer
+from service.deliver.cordial.answers import MAX_WAIT_SECONDS, NO_LIMITS, WITHHELD, Answer, AnswerKind, no_answer
 from service.deliver.cordial.client import CordialClient, NotPermittedError
 from service.deliver.cordial.requests import Request, find_lists
 from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
+from service.deliver.rate.own_limits import OwnLimits
 from service.deliver.retry import Circuit
 from service.model.accounts import AccountState, AccountStatus
 
@@ -35,6 +36,9 @@ _SLOWED_FROM_SECONDS = 1.0
 PAUSED_BY_OPERATOR = "paused by an operator"
 DRY_RUN = "dry run: nothing is written to Cordial"
 SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
+LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and six are waited"
+# A shorter wait costs others less than telling whose it is.
+_OWN_LIMIT_FROM_SECONDS = 2.0
 
 
 class Permit:
@@ -110,6 +114,8 @@ class AccountLine:
         self.circuit = Circuit(time.monotonic, random.random)
         self.blame = Blame(self.circuit)
         self._proof: Proof | None = None
+        self._own_limits = OwnLimits()
+        self._has_told_cut = False
         self._limiter = limiter
         self._on_resume = on_resume
         self._is_dry_run = dry_run
@@ -148,8 +154,17 @@ class AccountLine:
             for permit in self._permits.get(contact, ()):
                 permit.withdraw()
 
-    async def call(self, request: Request, permit: Permit | None = None, *, forgive_forbidden: bool = False) -> Answer:
-        """Make a call and return its answer, which is never a 429: those are waited out and repeated.
+    async def call(
+        self,
+        request: Request,
+        permit: Permit | None = None,
+        *,
+        forgive_forbidden: bool = False,
+        returns_own_limit: bool = False,
+    ) -> Answer:
+        """Make a call and return its answer, which is no 429: those are waited out and repeated.
+
+        With `returns_own_limit`, a 429 that is about the contact alone is returned, and the caller waits as it says.
 
         While the account is paused, callers take turns as its probe. In a dry run, a call that would write never
         returns: its caller waits until it is cancelled, holding up nobody else. The answer is `withheld` when the permit
@@ -172,7 +187,9 @@ class AccountLine:
                     answer = await self._try(request, permit, is_probe=True, forgive_forbidden=forgive_forbidden)
             else:
                 answer = await self._try(request, permit, is_probe=False, forgive_forbidden=forgive_forbidden)
-            if answer is not None and answer.kind is not AnswerKind.THROTTLED:
+            if answer is not None and answer.is_own and not returns_own_limit:
+                await asyncio.sleep(answer.limits.wait_seconds)
+            elif answer is not None and (answer.is_own or answer.kind is not AnswerKind.THROTTLED):
                 return answer
         return WITHHELD
 
@@ -213,6 +230,7 @@ class AccountLine:
         """Go on calling, try at once where the account could not be served, and wait no longer where Cordial asked to."""
         self._is_paused = False
         self._not_before = float("-inf")
+        self._has_told_cut = False
         self._limiter.forget_waits()
         if not self._is_closed:
             self._allowed.set()
@@ -248,7 +266,8 @@ class AccountLine:
             return AccountStatus(AccountState.DRY_RUN, DRY_RUN, hint=_HINTS["dry_run"])
         slowed = self.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
-            return AccountStatus(AccountState.SLOWED, SLOWED_BY_LIMIT, slowed)
+            return AccountStatus(AccountState.SLOWED, LIMIT_CUT if self._has_told_cut else SLOWED_BY_LIMIT, slowed)
+        self._has_told_cut = False
         return AccountStatus(AccountState.SENDING)
 
     @property
@@ -330,6 +349,7 @@ class AccountLine:
         answer: Answer | None = no_answer("cancelled", "the call was cancelled")
         task = asyncio.current_task()
         self._calling.add(task)
+        number = self._own_limits.begins(request.operation)
         try:
             answer = await self.client.send(request, call)
             self.calls += 1
@@ -338,14 +358,45 @@ class AccountLine:
         finally:
             self._calling.discard(task)
             if answer is None:
+                self._own_limits.ended(request.operation, number, passed=False, throttled=False)
                 self._limiter.returned(call.ticket)
             else:
-                throttled = answer.kind is AnswerKind.THROTTLED
-                self._limiter.answered(call.ticket, answer.limits, throttled=throttled)
+                answer = self._ended(request, number, call.ticket, answer)
                 self._observer.called(request.operation, answer.kind, answer.status, time.perf_counter() - allowed_at)
                 if call.has_begun and request.writes and request.contact and answer.may_still_act:
                     self._on_lost_answer(request.contact)
+        if answer is not None and _may_be_own(request, answer) and not answer.is_own:
+            return await self._told_apart(request, number, answer)
         return answer
+
+    def _ended(self, request: Request, number: int, ticket: Ticket, answer: Answer) -> Answer:
+        """Note a call's answer where limits are kept; return it, marked where the limit is known to be the contact's own."""
+        if _may_be_own(request, answer) and self._own_limits.is_known(request.operation, request.contact):
+            answer = msgspec.structs.replace(answer, is_own=True)
+        throttled = answer.kind is AnswerKind.THROTTLED and not answer.is_own
+        passed = answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND, AnswerKind.REFUSED}
+        self._own_limits.ended(request.operation, number, passed=passed, throttled=throttled)
+        self._limiter.answered(ticket, NO_LIMITS if answer.is_own else answer.limits, throttled=throttled)
+        if answer.limits.is_cut and not self._has_told_cut:
+            self._has_told_cut = True
+            log.warning(
+                "account.limit_cut", account=self.name, operation=request.operation, waits_seconds=MAX_WAIT_SECONDS
+            )
+        return answer
+
+    async def _told_apart(self, request: Request, number: int, answer: Answer) -> Answer:
+        """Wait for the calls on their way; if they pass, the limit is the contact's own and slows nobody else (R8)."""
+        decided: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def decide(is_own: bool) -> None:
+            if not decided.done():
+                decided.set_result(is_own)
+
+        self._own_limits.ask(request.operation, number, decide)
+        if not await decided:
+            return answer
+        self._limiter.forget_wait(request.operation)
+        return msgspec.structs.replace(answer, is_own=True)
 
     async def _failed(self, request: Request, answer: Answer, *, is_probe: bool, is_proof: bool) -> None:
         decisive = answer.kind in _ACCOUNT_FAULTS and (answer.reason in KEY_FAULTS or not request.contact)
@@ -379,6 +430,12 @@ class AccountLine:
         if passes is not None:
             return passes
         return self.circuit.is_alone(request.subject) and await self.can_read(request)
+
+
+def _may_be_own(request: Request, answer: Answer) -> bool:
+    """Return whether a 429 may be about the contact alone, and names a time that is worth telling that."""
+    is_long = answer.limits.wait_seconds > _OWN_LIMIT_FROM_SECONDS
+    return answer.kind is AnswerKind.THROTTLED and request.writes and bool(request.contact) and is_long
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

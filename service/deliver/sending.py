@@ -60,10 +60,10 @@ class Sender:
     async def _call(self, contact: str, memberships: dict[str, bool], permit: Permit) -> tuple[Request, Answer]:
         """Make the calls for memberships of a contact; return the last one and its answer."""
         request, *others = contact_requests(self._settings, contact, memberships)
-        answer = await self._line.call(request, permit)
+        answer = await self._line.call(request, permit, returns_own_limit=True)
         for other in others:
             if answer.kind is AnswerKind.NOT_FOUND:
-                request, answer = other, await self._line.call(other, permit)
+                request, answer = other, await self._line.call(other, permit, returns_own_limit=True)
         return request, answer
 
     async def _judge(
@@ -80,6 +80,8 @@ class Sender:
             self._line.blame.clear(contact)
         if answer.kind is AnswerKind.DONE:
             verdict.outcomes += [self._outcome(contact, change, OutcomeKind.SETTLED) for change in changes]
+        elif answer.kind is AnswerKind.THROTTLED:
+            verdict.outcomes += [self._failed(contact, change, answer, blamed=False) for change in changes]
         elif answer.kind is AnswerKind.NOT_FOUND:
             verdict.outcomes += [self._judge_not_found(contact, change, answer) for change in changes]
         elif answer.unknown_keys:
@@ -134,7 +136,10 @@ class Sender:
         failure = Failure(answer.reason, answer.message, answer.status)
         if attempts >= self._settings.max_attempts:
             return self._outcome(contact, change, OutcomeKind.DEAD, failure=failure, attempts=attempts)
-        delay_ms = int(1000 * retry_delay_seconds(change.failures, random.random))
+        delay_seconds = retry_delay_seconds(change.failures, random.random)
+        if answer.is_own:
+            delay_seconds = max(delay_seconds, answer.limits.wait_seconds)
+        delay_ms = int(1000 * delay_seconds)
         retry_at_ms = self._now_ms() + delay_ms
         return self._outcome(
             contact, change, OutcomeKind.RETRY, failure=failure, attempts=attempts, retry_at_ms=retry_at_ms

@@ -54,6 +54,9 @@ class Limiter(Protocol):
     def returned(self, ticket: Ticket) -> None:
         """Note that the call was not made: its permission ended while it waited."""
 
+    def forget_wait(self, operation: str) -> None:
+        """Call an operation again at once: what Cordial asked for was about one contact alone."""
+
     def forget_waits(self) -> None:
         """Call again at once, whatever Cordial has asked for: an operator wants it so."""
 
@@ -159,12 +162,17 @@ class RateLimiter:
             endpoint.remaining += 1
         ticket.counts_from = -math.inf
 
+    def forget_wait(self, operation: str) -> None:
+        """Call an operation again at once: what Cordial asked for was about one contact alone."""
+        endpoint = self._endpoints[operation]
+        endpoint.blocked_until = 0.0
+        endpoint.remaining = None
+        endpoint.changed.set()
+
     def forget_waits(self) -> None:
         """Call again at once, whatever Cordial has asked for: an operator wants it so."""
-        for endpoint in self._endpoints.values():
-            endpoint.blocked_until = 0.0
-            endpoint.remaining = None
-            endpoint.changed.set()
+        for operation in self._endpoints:
+            self.forget_wait(operation)
 
     async def _wait_until(self, endpoint: _Endpoint) -> None:
         # While the time is awaited an answer may put it off, or an operator may not want to wait any longer.
@@ -248,8 +256,13 @@ class AdaptiveLimiter:
         pacing.pace.returned()
         pacing.changed.set()
 
+    def forget_wait(self, operation: str) -> None:
+        """Call an operation again at once: what Cordial asked for was about one contact alone."""
+        pacing = self._pacings[operation]
+        pacing.pace.forget_waits(self._clock())
+        pacing.changed.set()
+
     def forget_waits(self) -> None:
         """Call again at once, whatever Cordial has asked for: an operator wants it so."""
-        for pacing in self._pacings.values():
-            pacing.pace.forget_waits(self._clock())
-            pacing.changed.set()
+        for operation in self._pacings:
+            self.forget_wait(operation)

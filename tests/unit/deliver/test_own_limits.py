@@ -1,0 +1,60 @@
+"""Whose limit a 429 is (R8)."""
+
+import pytest
+
+from service.deliver.rate.own_limits import OwnLimits
+
+PUT = "PUT contacts"
+
+
+def refuse(limits: OwnLimits, number: int) -> list[bool]:
+    limits.ended(PUT, number, passed=False, throttled=True)
+    decided: list[bool] = []
+    limits.ask(PUT, number, decided.append)
+    return decided
+
+
+@pytest.mark.parametrize(("passes", "is_own"), [(2, False), (3, True)])
+def test_it_is_the_contacts_own_if_enough_later_calls_pass(passes, is_own):
+    limits = OwnLimits()
+    refused = limits.begins(PUT)
+    later = [limits.begins(PUT) for _ in range(passes)]
+    decided = refuse(limits, refused)
+    for number in later:
+        assert decided == []
+        limits.ended(PUT, number, passed=True, throttled=False)
+    assert decided == [is_own]
+
+
+def test_calls_made_before_it_and_those_of_other_endpoints_tell_nothing():
+    limits = OwnLimits()
+    earlier = [limits.begins(PUT) for _ in range(5)]
+    refused = limits.begins(PUT)
+    decided = refuse(limits, refused)
+    others = [limits.begins("POST contacts") for _ in range(5)]
+    for number in others:
+        limits.ended("POST contacts", number, passed=True, throttled=False)
+    for number in earlier:
+        limits.ended(PUT, number, passed=True, throttled=False)
+    assert decided == [False]
+
+
+def test_it_is_the_accounts_if_another_is_refused_too():
+    limits = OwnLimits()
+    refused = limits.begins(PUT)
+    later = [limits.begins(PUT) for _ in range(9)]
+    decided = refuse(limits, refused)
+    for number in later[:8]:
+        limits.ended(PUT, number, passed=True, throttled=False)
+    limits.ended(PUT, later[8], passed=False, throttled=True)
+    assert decided == [False]
+
+
+def test_with_nothing_on_its_way_it_is_the_accounts_until_others_pass_in_between():
+    limits = OwnLimits()
+    assert refuse(limits, limits.begins(PUT)) == [False]
+    assert not limits.is_known(PUT, "email:a@x.com")
+    assert not limits.is_known(PUT, "email:a@x.com")
+    limits.ended(PUT, limits.begins(PUT), passed=True, throttled=False)
+    assert limits.is_known(PUT, "email:a@x.com")
+    assert not limits.is_known(PUT, "email:b@x.com")
