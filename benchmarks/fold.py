@@ -65,7 +65,7 @@ def _delivery(page: int, pages: int) -> Delivery:
         total_pages=pages,
         digest=page.to_bytes(32, "big"),
         identity="email",
-        add=UserIds.of(users),
+        add=UserIds.of(users, "email"),
         remove=UserIds([]),
         rejected=[],
         rejected_count=0,

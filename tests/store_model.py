@@ -1,16 +1,23 @@
 """The ordering rule (R4) and drains (R12) in the plainest words, to compare a store with."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from service.model.deliveries import Action, Delivery
 
-# (account, Heap's segment id, user)
-Key = tuple[str, str, str]
+# (account, Heap's segment id)
+Place = tuple[str, str]
+
+
+def contact(user: str) -> str:
+    """Return whom a user id of the tests means."""
+    return user.strip().lower()
 
 
 @dataclass
 class Wish:
-    """What a member is to be, and the sync that said so last."""
+    """What a user id, or a member, is to be, and the sync that said so last."""
 
     wanted: bool
     sync: int
@@ -20,11 +27,13 @@ class Wish:
 class OrderingModel:
     """Takes deliveries one after another, each at once and whole."""
 
-    wishes: dict[Key, Wish] = field(default_factory=dict)
-    decided_by: dict[int, set[str]] = field(default_factory=dict)
+    wishes: dict[tuple[Place, str], Wish] = field(default_factory=dict)
+    members: dict[tuple[Place, str], Wish] = field(default_factory=dict)
+    changes: Counter[int] = field(default_factory=Counter)
+    overtaken: Counter[int] = field(default_factory=Counter)
     syncs: dict[tuple[str, str, str], int] = field(default_factory=dict)
     precedence: dict[int, tuple[int, int]] = field(default_factory=dict)
-    last_drain: dict[tuple[str, str], int] = field(default_factory=dict)
+    last_drain: dict[Place, int] = field(default_factory=dict)
     seen: set[tuple[int, int, bytes]] = field(default_factory=set)
 
     def accept(self, delivery: Delivery) -> bool:
@@ -36,29 +45,47 @@ class OrderingModel:
         if identity in self.seen:
             return False
         self.seen.add(identity)
-        self.decided_by.setdefault(sync, set())
+        is_overtaken = self._is_overtaken(sync, self.last_drain.get(place))
         if delivery.action is Action.DRAIN:
-            on_list = [key[2] for key, wish in self.wishes.items() if key[:2] == place and wish.wanted]
-            for user in on_list:
-                self._decide((*place, user), False, sync)
-            if not self._is_overtaken(sync, self.last_drain.get(place)):
+            self._say(
+                place, [user for (at, user), wish in self.wishes.items() if at == place and wish.wanted], False, sync
+            )
+            if not is_overtaken:
                 self.last_drain[place] = sync
-        elif not self._is_overtaken(sync, self.last_drain.get(place)):
-            for user in delivery.add:
-                self._decide((*place, user), True, sync)
-            for user in delivery.remove:
-                self._decide((*place, user), False, sync)
+        elif is_overtaken:
+            self.overtaken[sync] += len(delivery.add) + len(delivery.remove)
+        else:
+            self.overtaken[sync] += self._say(place, delivery.add, True, sync)
+            self.overtaken[sync] += self._say(place, delivery.remove, False, sync)
         return True
 
-    def _decide(self, key: Key, wanted: bool, sync: int) -> None:
-        wish = self.wishes.get(key)
-        if not self._is_overtaken(sync, None if wish is None else wish.sync):
-            self.wishes[key] = Wish(wanted, sync)
-            self.decided_by[sync].add(key[2])
+    def _say(self, place: Place, users: Iterable[str], wanted: bool, sync: int) -> int:
+        """Take what a sync says of user ids; return of how many a newer one had spoken."""
+        told, overtaken = set(), 0
+        for user in users:
+            wish = self.wishes.get((place, user))
+            if wish is not None and self._is_overtaken(sync, wish.sync):
+                overtaken += 1
+            elif wish != Wish(wanted, sync):
+                self.wishes[place, user] = Wish(wanted, sync)
+                told.add(contact(user))
+        for name in told:
+            if wanted or not self._names(place, name):
+                self._decide(place, name, wanted, sync)
+        return overtaken
+
+    def _names(self, place: Place, name: str) -> bool:
+        return any(wish.wanted for (at, user), wish in self.wishes.items() if at == place and contact(user) == name)
+
+    def _decide(self, place: Place, name: str, wanted: bool, sync: int) -> None:
+        before = self.members.get((place, name))
+        if before is None or before.sync != sync:
+            self.changes[sync] += 1
+        self.members[place, name] = Wish(wanted, sync)
 
     def _is_overtaken(self, sync: int, other: int | None) -> bool:
         return other is not None and self.precedence[other] > self.precedence[sync]
 
     def on_list(self, account: str, heap_id: str) -> set[str]:
-        """Return who is to be on a segment's list."""
-        return {key[2] for key, wish in self.wishes.items() if key[:2] == (account, heap_id) and wish.wanted}
+        """Return who is to be on a segment's list: whoever has a user id in the segment."""
+        return {contact(user) for (at, user), wish in self.wishes.items() if at == (account, heap_id) and wish.wanted}

@@ -67,6 +67,9 @@ INSERT INTO import_change (account_id, contact, segment_id, wanted) VALUES (2, '
 INSERT INTO erasure (id, account_id, contact, keep_on_lists, actor, requested_at_ms) VALUES (1, 2, 'email:hans', 0, 'key 1', AT);
 """,
     6: """
+INSERT INTO spelling (segment_id, contact, user_id, wanted, sync_id) VALUES
+    (1, 'email:anna', 'anna', 1, 1), (1, 'email:anna', 'Anna', 0, 1);
+UPDATE member SET is_spelled = 1 WHERE contact = 'email:anna' AND segment_id = 1;
 INSERT INTO trial (account_id, point, outcome, detail, cordial_base_url, at_ms) VALUES
     (1, 'file_updates', 'as_documented', 'nobody was subscribed', 'https://api.cordial.io', AT);
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);

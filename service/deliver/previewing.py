@@ -1,6 +1,7 @@
 """Saying what would be sent for a segment, and sending none of it: Cordial is only asked, the store only read."""
 
 import asyncio
+from itertools import islice
 
 import msgspec
 
@@ -16,6 +17,7 @@ from service.errors import ErrorCode, ServiceError
 from service.model import lists as words
 from service.model.accounts import AccountState
 from service.model.changes import Change, ClaimCursor, ContactWork
+from service.model.contacts import contact_of
 from service.model.deliveries import Delivery
 from service.model.lists import HeldFor, ListState, Segment
 from service.model.trial import proves_files
@@ -59,10 +61,13 @@ class Previewer:
         segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
         known = [each for each in segments.values() if each.heap_id == delivery.segment_id]
         segment = known[0] if known else _unseen_segment(delivery)
-        users = [(user, True) for user in delivery.add] + [(user, False) for user in delivery.remove]
+        # Wanted as long as any of its user ids is added (R4).
+        wanted_of = {contact_of(user, delivery.identity): True for user in delivery.add}
+        for user in delivery.remove:
+            wanted_of.setdefault(contact_of(user, delivery.identity), False)
         works = [
-            ContactWork(f"{delivery.identity}:{user}", (Change(segment.id, wanted),))
-            for user, wanted in users[: most_calls + 1]
+            ContactWork(contact, (Change(segment.id, wanted),))
+            for contact, wanted in islice(wanted_of.items(), most_calls + 1)
         ]
         return await self._preview(segment, segments, works, most_calls)
 

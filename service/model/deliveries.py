@@ -5,11 +5,14 @@ from enum import StrEnum
 
 import msgspec
 
+from service.model.contacts import by_spelling
+
 # Small enough that a delivery arriving while a piece is folded hardly waits.
 USERS_PER_PIECE = 250
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[str]).decode
+_decode_pairs = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
 class Action(StrEnum):
@@ -28,33 +31,46 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class UserIds(msgspec.Struct, frozen=True):
-    """The user ids of a delivery, in the pieces that the store keeps: how many each holds, and a JSON array of them.
+    """The user ids of a delivery, in the pieces that the store keeps.
 
-    A large page has hundreds of thousands of ids: in pieces, nobody has to hold, move or write each by itself.
+    Each says how many users it has; a JSON array of the values of their contacts, each once; and where the user ids are
+    written otherwise than those, a JSON array of [value, user id]. A large page has hundreds of thousands of ids: in
+    pieces, nobody has to hold, move or write each by itself.
     """
 
-    pieces: list[tuple[int, str]]
+    pieces: list[tuple[int, str, str | None]]
 
     @classmethod
-    def of(cls, ids: Sequence[str]) -> "UserIds":
-        """Return these ids in pieces."""
-        starts = range(0, len(ids), USERS_PER_PIECE)
-        parts = (ids[start : start + USERS_PER_PIECE] for start in starts)
-        return cls([(len(part), _encode(part).decode()) for part in parts])
+    def of(cls, ids: Sequence[str], key: str) -> "UserIds":
+        """Return these ids, values of this Cordial key, in pieces."""
+        plain, spelled = by_spelling(ids, key)
+        pieces: list[tuple[int, str, str | None]] = []
+        for start in range(0, len(plain), USERS_PER_PIECE):
+            part = plain[start : start + USERS_PER_PIECE]
+            pieces.append((len(part), _encode(part).decode(), None))
+        for start in range(0, len(spelled), USERS_PER_PIECE):
+            pairs = spelled[start : start + USERS_PER_PIECE]
+            values = list(dict.fromkeys(value for value, _ in pairs))
+            pieces.append((len(pairs), _encode(values).decode(), _encode(pairs).decode()))
+        return cls(pieces)
 
     def __len__(self) -> int:
-        return sum(count for count, _ in self.pieces)
+        return sum(users for users, _, _ in self.pieces)
 
     def __iter__(self) -> Iterator[str]:
-        for _, text in self.pieces:
-            yield from _decode(text)
+        """Give each user id, those that are written as their contact is first."""
+        for _, contacts, spellings in self.pieces:
+            if spellings is None:
+                yield from _decode(contacts)
+            else:
+                yield from (user_id for _, user_id in _decode_pairs(spellings))
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """One authentic page, as the service understood it.
 
-    `add` and `remove` are user ids, normalised so that what Cordial holds to be one contact is one text here; an id
-    that stands in both is only in `remove` (R4). `identity` is the Cordial key they are values of: `email` or a
+    `add` and `remove` are user ids as Heap sent them, each once; an id that stands in both is only in `remove` (R4).
+    Several may be one contact, as `service.model.contacts` says. `identity` is the Cordial key they are values of: `email` or a
     secondary key. `digest` is the SHA-256 of the raw body. `rejected` may be cut short; `rejected_count` is whole.
     A drain carries no users, and its `task_id` is made from the signature's timestamp.
     """

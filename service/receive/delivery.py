@@ -77,8 +77,8 @@ def to_delivery(
         total_pages=page.sync_info.total_pages,
         digest=digest,
         identity=identity,
-        add=UserIds.of([user_id for user_id in added.usable if user_id not in remove] if remove else added.usable),
-        remove=UserIds.of(removed.usable),
+        add=UserIds.of([each for each in added.usable if each not in remove] if remove else added.usable, identity),
+        remove=UserIds.of(removed.usable, identity),
         rejected=rejected[:_MAX_KEPT_REJECTED],
         rejected_count=len(rejected),
         received_at_ms=received_at_ms,
@@ -133,7 +133,7 @@ class Reason(StrEnum):
 
 
 class ReadIds(msgspec.Struct, frozen=True):
-    """The usable ids, normalised, each once, in the order they came; and the rejected ones with their places."""
+    """The usable ids as they were sent, each once, in the order they came; and the rejected ones with their places."""
 
     usable: list[str]
     rejected: list[Rejected]
@@ -142,16 +142,15 @@ class ReadIds(msgspec.Struct, frozen=True):
 def read_user_ids(values: Sequence[object], identity: str, path: str) -> ReadIds:
     """Sort the ids of one list of a page, given as JSON values (fractions as `Decimal`) or `Absent`.
 
-    What is one contact becomes one text, by the rule of `service.model.contacts`. Numbers become their decimal text.
-    `path` is the JSON path of the list.
+    Numbers become their decimal text. `path` is the JSON path of the list.
     """
     usable = _take_together(values, identity)
     if usable is not None:
         return ReadIds(usable, [])
     usable, rejected = [], []
     for position, value in enumerate(values):
-        text = canonical(value, identity) if isinstance(value, str) else number_text(value)
-        reason = _fault_of_type(value) if text is None else _fault_of_text(text)
+        text = value if isinstance(value, str) else number_text(value)
+        reason = _fault_of_type(value) if text is None else _fault_of_text(text, canonical(text, identity))
         if reason is not None:
             item_path = f"{path}[{position}]" if reason is Reason.NOT_AN_OBJECT else f"{path}[{position}].id"
             rejected.append(Rejected(item_path, reason.value, _printable(value)))
@@ -171,25 +170,26 @@ def _take_together(values: Sequence[object], identity: str) -> list[str] | None:
         return None
     texts = list(cast("Sequence[str]", values))
     is_plain = together.isascii() and not any(character in together for character in _SPACE_AND_CONTROLS)
+    contacts = texts
     if not is_plain or (identity == EMAIL and together != together.lower()):
-        texts = [canonical(text, identity) for text in texts]
-    if not is_plain and not "".join(texts).isprintable():
+        contacts = [canonical(text, identity) for text in texts]
+    if not is_plain and not "".join(contacts).isprintable():
         return None
-    unique = set(texts)
-    if not _NEVER_USABLE.isdisjoint(unique if is_plain else map(str.strip, unique)):
+    if not _NEVER_USABLE.isdisjoint(contacts if is_plain else map(str.strip, contacts)):
         return None
     if max(map(len, texts), default=0) > MAX_ID_LENGTH:
         return None
-    return texts if len(unique) == len(texts) else list(dict.fromkeys(texts))
+    return texts if len(set(texts)) == len(texts) else list(dict.fromkeys(texts))
 
 
-def _fault_of_text(text: str) -> Reason | None:
+def _fault_of_text(user_id: str, text: str) -> Reason | None:
+    """Judge a user id by what it is as a contact; its length as it was sent."""
     stripped = text.strip()
     if not stripped:
         return Reason.EMPTY
     if stripped in _PLACEHOLDERS:
         return Reason.PLACEHOLDER
-    if len(text) > MAX_ID_LENGTH:
+    if len(user_id) > MAX_ID_LENGTH:
         return Reason.TOO_LONG
     if text.isprintable():
         return None

@@ -209,17 +209,17 @@ class StoreChecks:
 
     def _compare(self, connection: sqlite3.Connection, model: OrderingModel) -> None:
         held = {
-            (account, heap_id, contact.split(":", 1)[1]): bool(wanted)
+            ((account, heap_id), contact.split(":", 1)[1]): bool(wanted)
             for account, heap_id, contact, wanted in connection.execute(
                 "SELECT account.name, heap_id, contact, wanted FROM member JOIN segment ON segment.id = segment_id "
                 "JOIN account ON account.id = member.account_id"
             )
         }
-        for key in held.keys() | model.wishes.keys():
-            account, _, user = key
+        for key in held.keys() | model.members.keys():
+            (account, _), user = key
             if (account, user) in self.forgotten:
                 continue
-            wish = model.wishes.get(key)
+            wish = model.members.get(key)
             wanted = wish is not None and wish.wanted
             if held.get(key, False) != wanted:
                 self._found.append(f"R4: {key} is {held.get(key)} in the ledger and {wanted} in the model")

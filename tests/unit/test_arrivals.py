@@ -23,7 +23,7 @@ def page(total_pages: int, users: int, task: str = "t1") -> Delivery:
         total_pages,
         b"",
         "email",
-        UserIds.of(["x"] * users),
+        UserIds.of(["x"] * users, "email"),
         UserIds([]),
         [],
         0,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.config.settings import AccountSettings, SecretReference
 from service.errors import ErrorCode, ServiceError
+from service.model.contacts import canonical
 from service.model.deliveries import Action, Delivery, UserIds
 from service.receive.delivery import resolve_identity, to_delivery
 from service.receive.payload import decode_page
@@ -62,8 +63,8 @@ def test_a_page_of_the_spec_becomes_a_delivery():
         total_pages=1,
         digest=hashlib.sha256(body).digest(),
         identity="email",
-        add=UserIds.of(["a@x.com"]),
-        remove=UserIds.of(["b@x.com"]),
+        add=UserIds.of(["A@x.com"], "email"),
+        remove=UserIds.of(["b@x.com"], "email"),
         rejected=[],
         rejected_count=0,
         received_at_ms=5,
@@ -128,11 +129,11 @@ def test_unknown_fields_are_ignored_at_every_level():
 def test_a_user_in_both_lists_is_removed_and_each_counts_once():
     delivery = deliver(
         page(
-            add=[{"id": "c"}, {"id": "B "}, {"id": "a"}, {"id": "C"}],
+            add=[{"id": "c"}, {"id": "b"}, {"id": "B "}, {"id": "a"}, {"id": "C"}, {"id": "c"}],
             remove=[{"id": "b"}, {"id": "d"}, {"id": "b"}],
         )
     )
-    assert (list(delivery.add), list(delivery.remove)) == (["c", "a"], ["b", "d"])
+    assert (list(delivery.add), list(delivery.remove)) == (["c", "a", "B ", "C"], ["b", "d"])
 
 
 @pytest.mark.parametrize(
@@ -147,11 +148,12 @@ def test_a_user_in_both_lists_is_removed_and_each_counts_once():
         ("NULL", None, "NULL"),
     ],
 )
-def test_an_id_is_normalised_as_the_identity_asks(sent, as_email, as_key):
+def test_an_id_is_the_contact_that_the_identity_makes_of_it(sent, as_email, as_key):
     for identity, expected in (("email", as_email), ("customerId", as_key)):
         delivery = deliver(page(add=[{"id": sent}]), identify_by=identity)
         assert delivery.identity == identity
-        assert list(delivery.add) == ([] if expected is None else [expected])
+        assert list(delivery.add) == ([] if expected is None else [sent])
+        assert [canonical(user_id, identity) for user_id in delivery.add] == ([] if expected is None else [expected])
         assert delivery.rejected_count == (expected is None)
 
 
@@ -331,9 +333,9 @@ def test_a_user_is_judged_alike_alone_and_among_others(ids, identity):
     together = deliver(page(add=[{"id": each} for each in ids]), identify_by=identity)
     beside_a_number = deliver(page(add=[{"id": each} for each in ids] + [{"id": 0.5}]), identify_by=identity)
     alone = [deliver(page(add=[{"id": each}]), identify_by=identity) for each in ids]
-    expected = list(dict.fromkeys(user for delivery in alone for user in delivery.add))
-    assert list(together.add) == expected
-    assert list(beside_a_number.add) == list(dict.fromkeys([*expected, "0.5"]))
+    expected = {user for delivery in alone for user in delivery.add}
+    assert sorted(together.add) == sorted(expected)
+    assert sorted(beside_a_number.add) == sorted({*expected, "0.5"})
     assert together.rejected_count == sum(delivery.rejected_count for delivery in alone)
 
 

@@ -55,8 +55,9 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
                 "identity": delivery.identity,
                 "users": users,
                 "contacts": contacts,
+                "spellings": spellings,
             }
-            for _, users, contacts in pieces
+            for _, users, contacts, spellings in pieces
         ],
     )
     figures = {
@@ -73,8 +74,8 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
     connection.executemany(
         _SQL["add_piece"],
         [
-            (known.segment_id, delivery_id, delivery.identity, wanted, users, contacts)
-            for wanted, users, contacts in pieces
+            (known.segment_id, delivery_id, delivery.identity, wanted, users, contacts, spellings)
+            for wanted, users, contacts, spellings in pieces
         ],
     )
     connection.execute(
@@ -108,9 +109,9 @@ def _add_sync(connection: sqlite3.Connection, segment_id: int, delivery: Deliver
     return connection.execute(_SQL["add_sync"], values).lastrowid or 0
 
 
-def _pieces(delivery: Delivery) -> list[tuple[int, int, str | None]]:
-    """Return (wanted, users, JSON array of user ids) of each piece; a drain is one piece without ids."""
+def _pieces(delivery: Delivery) -> list[tuple[int, int, str | None, str | None]]:
+    """Return (wanted, users, contacts, spellings) of each piece, as the table has them; a drain is one piece without."""
     if delivery.action is Action.DRAIN:
-        return [(0, 0, None)]
+        return [(0, 0, None, None)]
     both = ((1, delivery.add), (0, delivery.remove))
-    return [(wanted, users, contacts) for wanted, ids in both for users, contacts in ids.pieces]
+    return [(wanted, *piece) for wanted, ids in both for piece in ids.pieces]

@@ -40,19 +40,21 @@ class Step(NamedTuple):
 
 def clean_unfolded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
     """Take the contact out of the next pieces that are not in the ledger yet."""
-    rows, last = _pieces(connection, named, after)
-    unfolded = [piece_id for piece_id, is_folded in rows if not is_folded]
-    for piece_id in unfolded:
-        connection.execute(_SQL["take_out_of_piece"], {"id": piece_id, "contact": named.contact})
-    return Step(last, len(unfolded))
+    naming, last = _pieces(connection, named, after)
+    taken_out = 0
+    for piece in naming:
+        if not piece.is_folded:
+            values = {"id": piece.id, "contact": named.contact}
+            taken_out += piece.users - connection.execute(_SQL["take_out_of_piece"], values).fetchone()[0]
+    return Step(last, taken_out)
 
 
 def clean_folded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
     """Blank the contact in the next pieces that are the list of whom to send."""
-    rows, last = _pieces(connection, named, after)
-    for piece_id, is_folded in rows:
-        if is_folded:
-            connection.execute(_SQL["blank_in_piece"], {"id": piece_id, "contact": named.contact})
+    naming, last = _pieces(connection, named, after)
+    for piece in naming:
+        if piece.is_folded:
+            connection.execute(_SQL["blank_in_piece"], {"id": piece.id, "contact": named.contact})
     return Step(last)
 
 
@@ -101,12 +103,20 @@ def is_in_doubt(connection: sqlite3.Connection, named: Named) -> bool:
     return bool(connection.execute(_SQL["is_in_doubt"], named._asdict()).fetchone()[0])
 
 
-def _pieces(connection: sqlite3.Connection, named: Named, after: int) -> tuple[list[tuple[int, bool]], int]:
-    """Return (id, is folded) of those of the next pieces that name the contact, and the last piece looked at."""
+class _Naming(NamedTuple):
+    """A row of `pieces`."""
+
+    id: int
+    users: int
+    is_folded: int
+    names_contact: int
+
+
+def _pieces(connection: sqlite3.Connection, named: Named, after: int) -> tuple[list[_Naming], int]:
+    """Return those of the next pieces that name the contact, and the last piece looked at."""
     values = {**named._asdict(), "after": after, "limit": _PIECES_AT_ONCE}
-    rows = connection.execute(_SQL["pieces"], values).fetchall()
-    naming = [(piece_id, bool(is_folded)) for piece_id, is_folded, names_contact in rows if names_contact]
-    return naming, rows[-1][0] if len(rows) == _PIECES_AT_ONCE else 0
+    rows = [_Naming(*row) for row in connection.execute(_SQL["pieces"], values).fetchall()]
+    return [row for row in rows if row.names_contact], rows[-1].id if len(rows) == _PIECES_AT_ONCE else 0
 
 
 def _is_meant(value: str, user: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.model.deliveries import USERS_PER_PIECE, FoldProgress
-from service.store.sqlite import precedence, queries
+from service.store.sqlite import precedence, queries, spellings
 from service.store.sqlite.ledger import LedgerTransaction
 
 _SQL = queries.load("fold")
@@ -28,6 +28,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Make the temporary tables in which a piece is compared with the ledger, and a sync with those newer."""
     connection.execute(_SQL["create_staged"])
     precedence.prepare(connection)
+    spellings.prepare(connection)
 
 
 def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
@@ -82,6 +83,7 @@ class _Piece(NamedTuple):
     wanted: int | None
     users: int
     contacts: str | None
+    spellings: str | None
     sync_id: int
     account_id: int
     drained_by: int
@@ -93,8 +95,8 @@ class _Piece(NamedTuple):
 
     def is_like(self, other: "_Piece") -> bool:
         """Whether folding both at once comes to the same as one after the other: they say the same of their contacts."""
-        mine = (self.sync_id, self.identity, self.wanted, self.is_plain)
-        return mine == (other.sync_id, other.identity, other.wanted, other.is_plain)
+        mine = (self.sync_id, self.identity, self.wanted, self.is_plain, self.spellings is None)
+        return mine == (other.sync_id, other.identity, other.wanted, other.is_plain, other.spellings is None)
 
 
 def _next_alike(connection: sqlite3.Connection, after: int, max_users: int) -> list[_Piece]:
@@ -120,15 +122,28 @@ def _fold_alike(ledger: LedgerTransaction, pieces: Sequence[_Piece]) -> int:
     connection, first = ledger.connection, pieces[0]
     connection.execute(_SQL["clear_staged"])
     newer = precedence.find_newer(connection, first.sync_id)
+    telling = spellings.begin(connection, first._asdict())
     for piece in pieces:
         is_void = piece.drained_by in newer
         if newer:
             _note_overtaken(ledger, piece, is_void=is_void)
-        if is_void or not connection.execute(_SQL["stage_contacts"], piece._asdict()).rowcount:
+        if is_void or not _stage(connection, piece, telling):
             connection.execute(_SQL["remove_piece"], {"id": piece.id})
+    if telling:
+        spellings.stage(connection, first._asdict())
     ledger.decide_staged(first.account_id, first.segment_id, first.sync_id, wanted=bool(first.wanted), is_queued=True)
+    if telling:
+        ledger.mark_told(first.account_id, first.segment_id)
     ledger.count_unfolded(first.sync_id, -len(pieces))
     return sum(piece.users for piece in pieces)
+
+
+def _stage(connection: sqlite3.Connection, piece: _Piece, telling: bool) -> int:
+    """Stage whom a piece changes; return how many, those with several user ids included."""
+    staged = 0
+    if piece.spellings is None:
+        staged = connection.execute(_SQL["stage_contacts"], piece._asdict()).rowcount
+    return staged + (spellings.tell(connection, piece._asdict()) if telling else 0)
 
 
 def _note_overtaken(ledger: LedgerTransaction, piece: _Piece, *, is_void: bool) -> None:
@@ -170,7 +185,11 @@ def _stage_drain(connection: sqlite3.Connection, piece: _Piece, drained_to: str)
     values["end_of_step"] = end and end[0]
     contacts = [row[0] for row in connection.execute(_SQL["members_to_drain"], values)]
     if contacts:
-        connection.execute(_SQL["stage_members"], {**values, "contacts": json.dumps(contacts)})
+        values["contacts"] = json.dumps(contacts)
+        connection.execute(_SQL["stage_members"], values)
+        if spellings.begin(connection, values):
+            spellings.tell_drained(connection, values)
+            spellings.stage(connection, values)
     if end is None:
         connection.execute(_SQL["set_drained_by"], values)
         return len(contacts), ""

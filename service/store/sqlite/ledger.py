@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from service.clock import SteadyClock
 from service.errors import StoreFaultError
 from service.model.changes import MemberState, Outcome, OutcomeKind
-from service.store.sqlite import queries
+from service.store.sqlite import queries, spellings
 from service.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
@@ -191,6 +191,7 @@ class LedgerTransaction:
         """Have a member taken off the list, whatever Heap says."""
         contacts = [key.contact]
         self._make_pending(key.account_id, key.segment_id, contacts, set(MemberState), wanted=False)
+        spellings.take_off(self.connection, key.segment_id, key.contact)
         self._on_failures("forget_failures", key.account_id, key.segment_id, contacts)
 
     def forget(self, key: Key) -> None:
@@ -202,6 +203,7 @@ class LedgerTransaction:
         self._count(key.segment_id, 1, Standing(MemberState(state), bool(wanted), sync_id), None)
         self._on_failures("forget_failures", key.account_id, key.segment_id, [key.contact])
         self.connection.execute(_SQL["forget"], key._asdict())
+        spellings.forget(self.connection, key.segment_id, key.contact)
 
     def count_unfolded(self, sync_id: int, pieces: int) -> None:
         """Add to the pieces of a sync that are not in the ledger yet."""
@@ -210,6 +212,11 @@ class LedgerTransaction:
     def count_overtaken(self, sync_id: int, users: int) -> None:
         """Add to the users of a sync of whom a newer one had already spoken."""
         self._syncs[sync_id]["overtaken_users"] += users
+
+    def mark_told(self, account_id: int, segment_id: int) -> None:
+        """Mark the members of whom something was told (see `spellings.py`), now that each has a row."""
+        self.connection.execute(_SQL["mark_told"], {"account_id": account_id, "segment_id": segment_id})
+        self.look_at(segment_id)
 
     def look_at(self, segment_id: int) -> None:
         """Drop the pieces of a segment that has nothing to send, even if nothing else about it changes."""

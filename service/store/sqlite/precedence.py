@@ -26,7 +26,8 @@ def find_newer(connection: sqlite3.Connection, sync_id: int) -> set[int]:
 
 def count_overtaken(connection: sqlite3.Connection, piece: Mapping[str, Any]) -> int:
     """Return of how many users of a piece a sync in `newer` has already spoken."""
-    number: int = connection.execute(_SQL["count_overtaken"], piece).fetchone()[0]
+    statement = "count_overtaken" if piece["spellings"] is None else "count_overtaken_spellings"
+    number: int = connection.execute(_SQL[statement], piece).fetchone()[0]
     return number
 
 

@@ -26,6 +26,6 @@ async def store(maker: StoreMaker) -> AsyncIterator[Store]:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pieces of two users and folds of three, so that a few users show what thousands would."""
-    monkeypatch.setattr("service.store.sqlite.accepting.USERS_PER_PIECE", 2)
+    monkeypatch.setattr("service.model.deliveries.USERS_PER_PIECE", 2)
     monkeypatch.setattr("service.store.sqlite.folding.USERS_PER_PIECE", 2)
     monkeypatch.setattr("service.store.sqlite.store._USERS_PER_FOLD", 3)

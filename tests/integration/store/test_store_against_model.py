@@ -34,6 +34,8 @@ from tests.store_sqlite import SqliteStoreMaker
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 SEGMENTS = ("7", "8")
+# Two people have several user ids.
+USER_IDS = ("a", "A", " a", "b", "B", "c", "d", "e", "f")
 
 
 class Call(NamedTuple):
@@ -70,7 +72,7 @@ class Life:
         return self.chance.choices(ACCOUNTS, weights=(5, 1))[0]
 
     def _users(self) -> list[str]:
-        return self.chance.sample("abcdefg", self.chance.randint(0, 5))
+        return self.chance.sample(USER_IDS, self.chance.randint(0, 5))
 
     async def accept(self) -> None:
         """Take a page of one of four syncs of each segment; being so few they overlap, and pages repeat or come late."""
@@ -167,14 +169,15 @@ class Life:
         facts = self.maker.facts()
         assert facts.unfolded_users == 0
         assert facts.deliveries == len(self.model.seen)
-        assert len(facts.members) == len(self.model.wishes)
+        assert len(facts.members) == len(self.model.members)
         for account in ACCOUNTS:
             for heap_id in SEGMENTS:
                 assert facts.wanted(heap_id, account) == self.model.on_list(account, heap_id)
         place_of = {segment.id: (segment.account, segment.heap_id) for segment in facts.segments}
         for sync in facts.syncs:
             number = self.model.syncs[*place_of[sync.segment_id], sync.task_id]
-            assert sync.changes == len(self.model.decided_by[number])
+            assert sync.changes == self.model.changes[number]
+            assert sync.overtaken_users == self.model.overtaken[number]
             assert sync.unfolded == 0
 
     async def finish(self) -> None:

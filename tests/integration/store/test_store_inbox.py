@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import BacklogFullError
+from service.model.contacts import contact_of
 from tests.store_harness import check_invariants, drain, fold_all, page, send_all
 
 
@@ -108,11 +109,12 @@ async def test_any_text_is_a_user_id(store, maker):
     ]
     await store.accept(page("t1", add=users))
     await fold_all(store)
-    assert maker.facts().wanted() == set(users)
-    assert {work.contact for work in await send_all(store)} == {f"email:{user}" for user in users}
+    contacts = {contact_of(user, "email") for user in users}
+    assert {row.contact for row in maker.facts().members if row.wanted} == contacts
+    assert {work.contact for work in await send_all(store)} == contacts
     await store.accept(drain("1"))
     await fold_all(store)
-    assert {work.contact for work in await send_all(store)} == {f"email:{user}" for user in users}
+    assert {work.contact for work in await send_all(store)} == contacts
     assert maker.facts().wanted() == set()
 
 

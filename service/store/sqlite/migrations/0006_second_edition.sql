@@ -193,3 +193,19 @@ ALTER TABLE delivery ADD COLUMN overtaken_users INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN superseded_at_ms INTEGER;
 -- Syncs of which pages have not arrived: few however long the history.
 CREATE INDEX sync_incomplete ON sync (segment_id, id) WHERE pages_received < total_pages;
+
+-- Who a contact is to Heap (R4). Most contacts have one user id, written as the contact itself is, and the member says all. Where
+-- Heap also writes it otherwise (Jane@x.com), is_spelled is 1 and each of its user ids, the plain one too, has a row here: what
+-- Heap wants of it, and the sync that said so. The member is wanted as long as one of them is.
+ALTER TABLE member ADD COLUMN is_spelled INTEGER NOT NULL DEFAULT 0 CHECK (is_spelled IN (0, 1));
+CREATE TABLE spelling (
+    segment_id INTEGER NOT NULL REFERENCES segment (id),
+    contact TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    wanted INTEGER NOT NULL CHECK (wanted IN (0, 1)),
+    sync_id INTEGER NOT NULL,
+    PRIMARY KEY (segment_id, contact, user_id)
+) STRICT, WITHOUT ROWID;
+
+-- spellings: a JSON array of [value, user id] where user ids are written otherwise than the contact; contacts holds each value once.
+ALTER TABLE piece ADD COLUMN spellings TEXT;

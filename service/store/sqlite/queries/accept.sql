@@ -38,7 +38,7 @@ VALUES (
 );
 
 -- name: add_piece
-INSERT INTO piece (segment_id, delivery_id, identity, wanted, users, contacts) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO piece (segment_id, delivery_id, identity, wanted, users, contacts, spellings) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: count_delivery
 UPDATE sync SET

@@ -39,7 +39,7 @@ SELECT EXISTS (
 
 -- name: pieces
 -- The next pieces of the account: whether they are in the ledger, or only to be sent; and whether they name the contact.
-SELECT piece.id, piece.id <= fold_position.piece_id OR piece.wanted IS NULL,
+SELECT piece.id, piece.users, piece.id <= fold_position.piece_id OR piece.wanted IS NULL,
     EXISTS (
         SELECT 1 FROM json_each(piece.contacts) AS entry
         WHERE iif(piece.identity = '', '', piece.identity || ':') || entry.value = :contact
@@ -53,7 +53,7 @@ LIMIT :limit;
 
 -- name: blank_in_piece
 -- The place stays: whoever is working through the piece counts places.
-UPDATE piece SET contacts = (
+UPDATE piece SET spellings = NULL, contacts = (
     SELECT json_group_array(
         iif(iif(piece.identity = '', '', piece.identity || ':') || entry.value = :contact, '', entry.value)
     )
@@ -62,11 +62,25 @@ UPDATE piece SET contacts = (
 WHERE id = :id;
 
 -- name: take_out_of_piece
-UPDATE piece SET users = users - 1, contacts = (
-    SELECT json_group_array(entry.value) FROM json_each(piece.contacts) AS entry
-    WHERE piece.identity || ':' || entry.value <> :contact
-)
-WHERE id = :id;
+-- Several of its users may be the contact, written differently. Returns how many are left.
+UPDATE piece SET
+    users = CASE
+        WHEN spellings IS NULL THEN users - 1
+        ELSE (
+            SELECT count(*) FROM json_each(piece.spellings) AS pair
+            WHERE piece.identity || ':' || (pair.value ->> 0) <> :contact
+        )
+    END,
+    contacts = (
+        SELECT json_group_array(entry.value) FROM json_each(piece.contacts) AS entry
+        WHERE piece.identity || ':' || entry.value <> :contact
+    ),
+    spellings = CASE WHEN spellings IS NOT NULL THEN (
+        SELECT json_group_array(json(pair.value)) FROM json_each(piece.spellings) AS pair
+        WHERE piece.identity || ':' || (pair.value ->> 0) <> :contact
+    ) END
+WHERE id = :id
+RETURNING users;
 
 -- name: deliveries
 SELECT delivery.id, rejected_users FROM delivery

@@ -25,6 +25,7 @@ UPDATE piece SET id = id + (SELECT max(id) FROM piece) - :after WHERE segment_id
 
 -- name: next_pieces
 SELECT piece.id, piece.segment_id, piece.delivery_id, piece.identity, piece.wanted, piece.users, piece.contacts,
+    piece.spellings,
     delivery.sync_id, segment.account_id, segment.drained_by
 FROM piece
 JOIN segment ON segment.id = piece.segment_id
@@ -45,7 +46,8 @@ LEFT JOIN member ON member.account_id = :account_id
     AND member.contact = :identity || ':' || piece.value
     AND member.segment_id = :segment_id
 WHERE member.contact IS NULL
-    OR iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
+    OR NOT member.is_spelled
+        AND iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
 
 -- name: note_overtaken
 UPDATE delivery SET
@@ -80,7 +82,8 @@ INSERT OR IGNORE INTO staged (contact, delivery_id, old_wanted, old_state, old_s
 SELECT member.contact, :delivery_id, member.wanted, member.state, member.sync_id
 FROM json_each(:contacts) AS piece
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
-WHERE iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
+WHERE NOT member.is_spelled
+    AND iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
 
 -- name: remove_piece
 DELETE FROM piece WHERE id = :id;

@@ -16,6 +16,11 @@ ON CONFLICT DO UPDATE SET
     sync_id = excluded.sync_id,
     delivery_id = excluded.delivery_id;
 
+-- name: mark_told
+-- Members that have several user ids (see `spelling.sql`).
+UPDATE member SET is_spelled = 1
+WHERE account_id = :account_id AND contact IN (SELECT contact FROM told) AND segment_id = :segment_id;
+
 -- name: queue_staged
 INSERT INTO piece (segment_id, delivery_id, identity, wanted, users, contacts)
 SELECT :segment_id, NULL, '', NULL, 0, json_group_array(contact) FROM staged;

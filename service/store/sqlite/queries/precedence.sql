@@ -17,11 +17,24 @@ WHERE own.id = :sync_id
 RETURNING id;
 
 -- name: newer_drain
-SELECT 1 FROM newer JOIN sync ON sync.id = newer.id WHERE sync.action = 'segment.users.drain' LIMIT 1;
+SELECT 1 FROM newer CROSS JOIN sync ON sync.id = newer.id WHERE sync.action = 'segment.users.drain' LIMIT 1;
 
 -- name: count_overtaken
+-- CROSS JOIN keeps the order: the other way about, each piece would read the account's whole ledger.
 SELECT count(*) FROM json_each(:contacts) AS piece
-JOIN member ON member.account_id = :account_id
+CROSS JOIN member ON member.account_id = :account_id
     AND member.contact = :identity || ':' || piece.value
     AND member.segment_id = :segment_id
-WHERE member.sync_id IN (SELECT id FROM newer);
+WHERE iif(
+    member.is_spelled,
+    (SELECT sync_id FROM spelling
+        WHERE segment_id = :segment_id AND contact = member.contact AND user_id = piece.value),
+    member.sync_id
+) IN (SELECT id FROM newer);
+
+-- name: count_overtaken_spellings
+SELECT count(*) FROM json_each(:spellings) AS pair
+CROSS JOIN spelling ON spelling.segment_id = :segment_id
+    AND spelling.contact = :identity || ':' || (pair.value ->> 0)
+    AND spelling.user_id = pair.value ->> 1
+WHERE spelling.sync_id IN (SELECT id FROM newer);
