@@ -48,6 +48,9 @@ class _Http(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002  aiohttp's signature
     ) -> web.StreamResponse:
         """Answer what reaches no handler or leaves one as an exception; it always closes the connection."""
+        if isinstance(exc, ConnectionError):
+            # The client has gone, which anybody can do as often as he likes: no fault, and nobody to answer.
+            raise exc
         if not isinstance(exc, HttpProcessingError):
             self.log_exception("a request failed", exc_info=exc)
         if request.writer.output_size > 0:

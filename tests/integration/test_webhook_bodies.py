@@ -148,7 +148,7 @@ async def test_a_body_that_unfolds_to_far_more_than_a_page_does_is_413(service):
         assert (await service.post(body, send=gzip.compress(body), headers={"Content-Encoding": "gzip"}))[0] == expected
 
 
-async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(service):
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(service, caplog):
     _, writer = await asyncio.open_connection(service.client.host, service.client.port)
     writer.write(request_head(1000) + b"{")
     await writer.drain()
@@ -156,6 +156,9 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(service)
     await writer.wait_closed()
     assert (await service.post(page(["a@x.com"])))[0] == 200
     assert len(service.inbox.deliveries) == 1
+    assert [each.status for each in service.answered] == [499, 200]
+    # Nor a traceback, of which a stranger could make any number.
+    assert caplog.records == []
 
 
 async def test_large_bodies_on_their_way_are_bounded_together(service):
