@@ -222,8 +222,8 @@ class Proofs(Protocol):
     async def ask(self, account: str, contacts: Collection[str], reason: ReadBackReason, due_at_ms: int) -> None:
         """Have contacts (`key:value`) read back, not before `due_at_ms`; durable when this returns."""
 
-    async def due(self, account: str, limit: int) -> list[DueReadBack]:
-        """Return the contacts that may be read now, those waiting longest first."""
+    async def due(self, account: str, limit: int, *, only_doubts: bool) -> list[DueReadBack]:
+        """Return the contacts that may be read now, those waiting longest first; those in doubt alone, if so wanted."""
 
     async def contact(self, account: str, contact: str) -> LedgerContact:
         """Return what the ledger has of a contact."""

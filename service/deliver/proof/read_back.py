@@ -107,20 +107,24 @@ class ReadBack:
                 self._rest("fault", str(error))
 
     async def _look(self) -> None:
-        """Read what is due, then one contact more of the ledger if it is time for that."""
+        """Read what is due, those in doubt first, then the next contacts of the ledger if it is time for them."""
         await self._take_samples()
-        for due in await self._store.due(self._name, _AT_ONCE):
-            if not self._may_read(due.reason):
-                continue
-            await self._read(due)
-        if self._settings.proof_reads_per_hour and time.monotonic() >= self._next_walk_at:
-            if not self._may_read(ReadBackReason.SAMPLE):
+        for only_doubts in (True, False):
+            for due in await self._store.due(self._name, _AT_ONCE, only_doubts=only_doubts):
+                if self._may_read(due.reason):
+                    await self._read(due)
+        for _ in range(_AT_ONCE):
+            if not self._is_walk_due() or not self._may_read(ReadBackReason.SAMPLE):
                 return
             contact = await self._store.next_contact(self._name)
             if contact is not None:
                 await self._store.set_walked_to(self._name, contact)
                 await self._read(DueReadBack(contact, ReadBackReason.SAMPLE, self._now_ms(), 0))
-            self._next_walk_at = time.monotonic() + _HOUR_SECONDS / self._settings.proof_reads_per_hour
+            self._next_walk_at = max(self._next_walk_at, time.monotonic() - self._timings.look_seconds)
+            self._next_walk_at += _HOUR_SECONDS / self._settings.proof_reads_per_hour
+
+    def _is_walk_due(self) -> bool:
+        return self._settings.proof_reads_per_hour > 0 and time.monotonic() >= self._next_walk_at
 
     def _may_read(self, reason: ReadBackReason) -> bool:
         """Tell whether a contact may be read now: after changes, unless it is in doubt."""

@@ -37,6 +37,7 @@ export function Account({ name, service }) {
         ["Webhook for Heap", webhook && html`<code class="code wrap">${webhook.url}</code>`],
         ...Object.entries(account.found_rates).map(([operation, found]) => [`At most, ${operation}`, `${rate(found)} a second`]),
         ["Contacts in doubt", account.in_doubt || null],
+        ["Read back", account.read_back > 0 ? account.proof : null],
         ["Files", account.waits_for_trial ? "set up, and not used before a trial: heap-cordial trial" : account.imports_rest?.reason],
         ["Files again", account.imports_rest?.until && momentText(account.imports_rest.until)],
       ]} />

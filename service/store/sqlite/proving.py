@@ -42,10 +42,11 @@ class Proofs:
         values = self._values(account, contacts=json.dumps(list(contacts)), reason=reason.value, due_at_ms=due_at_ms)
         await self._writer.run(lambda connection: connection.execute(_SQL["ask"], values).rowcount)
 
-    async def due(self, account: str, limit: int) -> list[DueReadBack]:
-        """Return the contacts that may be read now, those waiting longest first."""
+    async def due(self, account: str, limit: int, *, only_doubts: bool) -> list[DueReadBack]:
+        """Return the contacts that may be read now, those waiting longest first; those in doubt alone, if so wanted."""
         values = self._values(account, now_ms=self._clock.now_ms(), limit=limit)
-        rows = await self._read(lambda connection: connection.execute(_SQL["due"], values).fetchall())
+        statement = _SQL["due_doubts" if only_doubts else "due"]
+        rows = await self._read(lambda connection: connection.execute(statement, values).fetchall())
         return [DueReadBack(contact, ReadBackReason(reason), due, tries) for contact, reason, due, tries in rows]
 
     async def contact(self, account: str, contact: str) -> LedgerContact:

@@ -147,6 +147,8 @@ CREATE TABLE read_back (
 ) STRICT;
 
 CREATE INDEX read_back_due ON read_back (account_id, due_at_ms);
+-- Comparisons may name a million, and who is in doubt must neither wait for them nor be counted among them.
+CREATE INDEX read_back_in_doubt ON read_back (account_id, due_at_ms) WHERE reason IN ('lost_answer', 'crash');
 
 -- Contacts that may be sent at this moment, as JSON arrays; noted before their calls are made, removed after the results
 -- are kept. What a start finds here was cut by a crash.

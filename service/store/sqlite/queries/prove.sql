@@ -19,6 +19,12 @@ WHERE account_id = :account_id AND due_at_ms <= :now_ms
 ORDER BY due_at_ms
 LIMIT :limit;
 
+-- name: due_doubts
+SELECT contact, reason, due_at_ms, tries FROM read_back
+WHERE account_id = :account_id AND due_at_ms <= :now_ms AND reason IN ('lost_answer', 'crash')
+ORDER BY due_at_ms
+LIMIT :limit;
+
 -- name: due_at
 SELECT due_at_ms FROM read_back WHERE account_id = :account_id AND contact = :contact;
 
