@@ -106,6 +106,7 @@ class SendingAccount:
             store,
             self.line,
             self.lists,
+            doubts=self.doubts,
             reading=self.pool.reading,
             is_busy=self._is_busy,
             take_samples=self.samples.take,

@@ -21,6 +21,7 @@ from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
+from service.deliver.proof.doubts import Doubts
 from service.errors import StoreFaultError, StoreUnavailableError
 from service.log import mask
 from service.model.accounts import AccountState
@@ -63,6 +64,7 @@ class ReadBack:
         line: AccountLine,
         lists: ListKeeper,
         *,
+        doubts: Doubts,
         reading: Callable[[str], AbstractContextManager[bool]],
         is_busy: Callable[[], bool],
         take_samples: Callable[[], Awaitable[None]],
@@ -75,6 +77,7 @@ class ReadBack:
         self._segments = store.segments
         self._line = line
         self._lists = lists
+        self._doubts = doubts
         self._reading = reading
         self._is_busy = is_busy
         self._take_samples = take_samples
@@ -169,7 +172,10 @@ class ReadBack:
         if not strange or self._settings.dry_run:
             return
         [request] = requests.contact_requests(self._settings, contact, strange)
+        await self._doubts.note_claimed([contact])
         answer = await self._line.ask(request)
+        await self._doubts.write()
+        self._doubts.let_go([contact])
         log.warning(
             "stranger.removed" if answer.kind is AnswerKind.DONE else "stranger.not_removed",
             account=self._name,
