@@ -300,6 +300,9 @@ class Steering(Protocol):
 class Erasures(Protocol):
     """The erasures of people's data."""
 
+    async def keys(self, account: str) -> list[str]:
+        """Return the Cordial keys by which contacts of an account are known, also from before it was set otherwise."""
+
     async def request(self, account: str, contacts: Sequence[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
         """Have the contacts (`key:value`) of an account erased; durable when this returns."""
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
+from service.model.contacts import contact_of
 from service.model.views import Count, ErasureView
 from service.observe.api import documentation as described
 from service.observe.api import examples
@@ -98,7 +99,8 @@ class Forgetting:
         for name in names:
             if name not in self._accounts:
                 raise ServiceError(ErrorCode.CONFLICT, "there is no account of this name", path="$.account")
-            contacts = possible_contacts(self._accounts[name], asked.user)
+            known = [contact_of(asked.user, key) for key in await self._erasures.keys(name)]
+            contacts = list(dict.fromkeys([*possible_contacts(self._accounts[name], asked.user), *known]))
             made = await self._erasures.request(name, contacts, keep_on_lists=asked.keep_on_lists, actor=request[ACTOR])
             self._withdraw(name, contacts)
             memberships[name] = made.memberships

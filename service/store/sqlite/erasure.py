@@ -71,6 +71,11 @@ class Erasures:
         # Set when an erasure was asked for.
         self.asked = asyncio.Event()
 
+    async def keys(self, account: str) -> list[str]:
+        """Return the Cordial keys by which contacts of an account are known here, also from before it was set otherwise."""
+        rows = await self._read(lambda connection: connection.execute(_SQL["keys"], {"account": account}).fetchall())
+        return [row[0] for row in rows]
+
     async def request(self, account: str, contacts: Sequence[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
         """Have the contacts (`key:value`) of an account erased.
 

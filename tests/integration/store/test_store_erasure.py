@@ -68,6 +68,16 @@ async def test_a_member_is_taken_off_the_lists_before_it_is_erased(store, maker)
     check_invariants(facts, store)
 
 
+async def test_every_key_that_people_were_ever_known_by_is_found(store):
+    assert await store.erasures.keys("acme") == []
+    await store.accept(page("t1", add=[JANE, "john"]))
+    await store.accept(msgspec.structs.replace(page("t2", add=["7", "8"]), identity="customerId"))
+    await fold_all(store)
+    await store.accept(msgspec.structs.replace(page("t3", add=["9"]), identity="loginName"))
+    await store.accept(msgspec.structs.replace(page("t4", add=["9"], account="globex"), identity="other"))
+    assert await store.erasures.keys("acme") == ["customerId", "email", "loginName"]
+
+
 async def test_nothing_is_erased_before_cordial_has_confirmed_it(store, maker):
     await put_on_list(store, JANE)
     await forget(store)

@@ -1,3 +1,21 @@
+-- name: keys
+-- The Cordial keys that an account's contacts are, or were, named by: one step from key to key, not a look at each member.
+WITH RECURSIVE
+    of_account (id) AS (SELECT id FROM account WHERE name = :account),
+    found (key) AS (
+        SELECT (SELECT substr(contact, 1, instr(contact, ':') - 1) FROM member
+            WHERE account_id = of_account.id ORDER BY contact LIMIT 1)
+        FROM of_account
+        UNION ALL
+        SELECT (SELECT substr(contact, 1, instr(contact, ':') - 1) FROM member
+            WHERE account_id = of_account.id AND contact > found.key || ';' ORDER BY contact LIMIT 1)
+        FROM found, of_account WHERE found.key IS NOT NULL
+    )
+SELECT key FROM found WHERE key IS NOT NULL
+UNION
+SELECT piece.identity FROM piece JOIN segment ON segment.id = piece.segment_id
+WHERE segment.account_id = (SELECT id FROM of_account) AND piece.identity <> '';
+
 -- name: request
 INSERT INTO erasure (account_id, contact, keep_on_lists, actor, requested_at_ms)
 SELECT account.id, :contact, :keep_on_lists, :actor, :now_ms FROM account WHERE account.name = :account
