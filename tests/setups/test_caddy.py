@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -124,6 +125,23 @@ async def members(cordial: RunningSandbox) -> list[str]:
     with contextlib.suppress(KeyError):
         return cordial.state.members("ActiveUsers")
     return []
+
+
+async def test_many_pages_at_once_all_come_through(proxied):
+    """All of them reach the service from one address, Caddy's, and more at once than the service admits from one."""
+    at_once, pages = 400, 1_200
+    sent = iter(range(pages))
+    statuses: Counter[int] = Counter()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=at_once)) as session:
+
+        async def send() -> None:
+            for number in sent:
+                [page] = build_pages(1, "Readers", [f"user{number}@example.com"], (), task_id=f"t{number}")
+                answer = await post_page(session, f"{proxied.url}/webhooks/heap/acme", WEBHOOK_SECRET, page)
+                statuses[answer.status] += 1
+
+        await asyncio.gather(*(send() for _ in range(at_once)))
+    assert statuses == {200: pages}
 
 
 async def test_only_the_webhook_and_import_files_are_public(proxied):
