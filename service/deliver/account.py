@@ -76,7 +76,13 @@ class SendingAccount:
             on_lost_answer=self.doubts.lost,
         )
         self.lists = keeper.ListKeeper(
-            settings, store, self.line, api_key=api_key, on_ready=self._list_ready, now_ms=clock.now_ms
+            settings,
+            store,
+            self.line,
+            api_key=api_key,
+            on_ready=self._list_ready,
+            flush=results.flush,
+            now_ms=clock.now_ms,
         )
         self.verifier = ListVerifier(settings.name, store, self.lists, store.is_drained)
         self.importer = Importer(

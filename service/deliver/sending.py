@@ -51,6 +51,9 @@ class Sender:
                 request, answer = await self._call(work.contact, memberships, permit)
                 if answer.kind is AnswerKind.WITHHELD:
                     break
+                if any(self._lists.is_former(each.segment_id, sent[each.segment_id]) for each in changes):
+                    # What was written by a name that has passed on says nothing of the segment's own list.
+                    continue
                 if answer.kind is AnswerKind.DONE:
                     for change in changes:
                         self._line.blame.passed(_kind(request, change), work.contact, began)

@@ -15,8 +15,8 @@ evidence: it was not there right before, it is exactly as it was asked for, nobo
 import asyncio
 import contextlib
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 import structlog
@@ -41,8 +41,8 @@ class Timings(msgspec.Struct, frozen=True):
 
     `retry`: until a held list is looked at again; `soon`: until Cordial or the store is asked again that gave no answer.
     `follow`: between two looks for segments that Heap has renamed. `trust`: a list in constant use is written to for so long
-    after its id and name were seen together; they are seen again after `look_again`. `between_looks`: at least, whatever
-    begins to be sent. `doubt`: so long after a creation whose answer was lost, a list of the name may be the one asked for.
+    after its id and name were seen together; they are seen again after `look_again`. `between_looks`: on average at least,
+    whatever begins to be sent, but for the first of a burst. `doubt`: so long after a creation whose answer was lost, a list of the name may be the one asked for.
     """
 
     retry: float = 60.0
@@ -50,7 +50,7 @@ class Timings(msgspec.Struct, frozen=True):
     follow: float = 60.0
     trust: float = 600.0
     look_again: float = 480.0
-    between_looks: float = 0.5
+    between_looks: float = 3.0
     doubt: float = 600.0
 
 
@@ -59,6 +59,8 @@ TIMINGS = Timings()
 # Of so many lists the count is compared where it must be told whether this is still the same Cordial account.
 _MAX_COMPARED = 5
 _KEY_DIGEST_CHARACTERS = 16
+
+_LOOKS_AT_ONCE = 10
 
 _NO_ATTRIBUTES = "it does not say which contact attributes there are"
 
@@ -74,12 +76,15 @@ class ListKeeper:
         *,
         api_key: CachedSecret,
         on_ready: Callable[[], None],
+        flush: Callable[[], Awaitable[None]],
         now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._store = store
         self._api_key = api_key
         self._on_ready = on_ready
+        # Returns when the results of all calls that were answered so far are durable.
+        self._flush = flush
         self._now_ms = now_ms
         self._timings = TIMINGS
         self.cordial = CordialLists(line)
@@ -90,6 +95,7 @@ class ListKeeper:
         self._names: dict[int, str] = {}
         self._kept: Counter[int] = Counter()
         self._seen_at = float("-inf")
+        self._looks_paid_until = float("-inf")
         # Grows when what was seen so far is not to be relied on any more.
         self._distrusted = 0
         # The key and the Cordial account that the lists were seen with.
@@ -102,6 +108,8 @@ class ListKeeper:
         self._approved: set[int] = set()
         # Lists whose names were given out since they were last seen: something may have been written by them.
         self._given_out: set[int] = set()
+        # Names that lists have no more.
+        self._former: defaultdict[int, set[str]] = defaultdict(set)
         self._follow_at = 0.0
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()
@@ -162,17 +170,22 @@ class ListKeeper:
         current = self.ready_names()
         return all(current.get(segment_id) == name for segment_id, name in names.items())
 
+    def is_former(self, segment_id: int, name: str) -> bool:
+        """Tell whether the segment's list had the name once, so that what was written by it may be on another list now."""
+        return name in self._former[segment_id]
+
     async def seen(self, segment_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of these segments' lists, each seen lately; without those that a person has to decide about.
 
         Waits for as long as Cordial gives no answer about a list that is known.
         """
-        while missing := set(segment_ids) - {*self._usable(segment_ids)}:
-            known = [self._segments.get(segment_id) for segment_id in missing]
-            is_looked_at = all(each is not None and each.list_id and each.list_held_for is None for each in known)
-            if not is_looked_at or self._settings.dry_run:
-                break
-            await self._turned.wait()
+        with self.keeping(segment_ids):
+            while missing := set(segment_ids) - {*self._usable(segment_ids)}:
+                known = [self._segments.get(segment_id) for segment_id in missing]
+                is_looked_at = all(each is not None and each.list_id and each.list_held_for is None for each in known)
+                if not is_looked_at or self._settings.dry_run:
+                    break
+                await self._turned.wait()
         current = self.ready_names()
         return {segment_id: current[segment_id] for segment_id in segment_ids if segment_id in current}
 
@@ -296,7 +309,7 @@ class ListKeeper:
             await self._read_segments()
             has_list = any(each.list_id for each in self._segments.values() if each.id in due)
             if is_old or has_list or not self._key or self._is_key_new():
-                await asyncio.sleep(self._seen_at + self._timings.between_looks - loop.time())
+                await self._wait_to_look()
                 await self._look(due)
         except StoreUnavailableError:
             pass
@@ -308,6 +321,12 @@ class ListKeeper:
             if segment_id in self._names:
                 del self._due[segment_id]
                 self._on_ready()
+
+    async def _wait_to_look(self) -> None:
+        """Wait if all lists were looked at often of late: what trickles in must not use up Cordial's limit (R8)."""
+        now = asyncio.get_running_loop().time()
+        self._looks_paid_until = max(self._looks_paid_until, now) + self._timings.between_looks
+        await asyncio.sleep(self._looks_paid_until - now - _LOOKS_AT_ONCE * self._timings.between_looks)
 
     async def _see_to(self, segment_id: int, wait: float) -> float:
         """Resolve one segment's list if it has none; return in how many seconds to look again if that did not help."""
@@ -379,6 +398,8 @@ class ListKeeper:
         for segment_id in seen:
             if names.get(segment_id) != self._segments[segment_id].list_name:
                 self._names.pop(segment_id, None)
+                self._former[segment_id].add(self._segments[segment_id].list_name)
+            self._former[segment_id].discard(names.get(segment_id, ""))
         conflicts = self._conflicts(names, directory)
         for segment_id, found in seen.items():
             if distrusted != self._distrusted:
@@ -446,6 +467,7 @@ class ListKeeper:
         other = next((each for each in directory.lists.values() if each.name == segment.list_name), None)
         if other is not None and other.id != segment.list_id and segment.id in self._given_out:
             # What was sent by the old name since the list was last seen may have gone to the other list.
+            await self._flush()
             repeated = await self._store.repeat_members(segment.id)
             log.warning(
                 "list.name_passed_on",
