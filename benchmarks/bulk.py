@@ -39,14 +39,14 @@ async def measure(*, users: int) -> list[Figure]:
     """Sync that many users to a stand-in that knows half of them. Raises `RuntimeError` unless the list is exact."""
     wanted = [f"user{number:07}@example.com" for number in range(users)]
     async with running_stand_in() as url, aiohttp.ClientSession() as session:
-        await _make_known(session, url, wanted[::2])
-        before = await _state(session, url)
+        await make_known(session, url, wanted[::2])
+        before = await state(session, url)
         progress(f"bulk: the stand-in knows {before['contacts']:,} of {users:,} users")
         with tempfile.TemporaryDirectory() as directory:
             started = time.perf_counter()
             most = await _sync(session, Path(directory), url, wanted)
             seconds = time.perf_counter() - started
-        after = await _state(session, url)
+        after = await state(session, url)
         async with session.get(f"{url}/sandbox/lists/Benchmark/contacts", params={"all": "1"}) as response:
             on_list = set((await response.json())["contacts"])
     changed = after["subscription_changes"] - before["subscription_changes"]
@@ -75,7 +75,7 @@ async def _sync(session: aiohttp.ClientSession, directory: Path, url: str, wante
         return running_service(directory, url, requests_per_second=25, port=port, imports=True)
 
     async with running() as service:
-        await _post(session, service.webhook_url, wanted)
+        await post(session, service.webhook_url, wanted)
         progress("bulk: all pages are acknowledged")
         await _until_fetched(service.database)
         kill(service.process_id, signal.SIGKILL)
@@ -85,8 +85,8 @@ async def _sync(session: aiohttp.ClientSession, directory: Path, url: str, wante
         return resident(service.process_id)
 
 
-async def _post(session: aiohttp.ClientSession, webhook_url: str, users: Sequence[str]) -> None:
-    pages = iter(build_pages(1, "Benchmark", users, task_id="bulk", page_size=_USERS_PER_PAGE))
+async def post(session: aiohttp.ClientSession, webhook_url: str, users: Sequence[str], task: str = "bulk") -> None:
+    pages = iter(build_pages(1, "Benchmark", users, task_id=task, page_size=_USERS_PER_PAGE))
 
     async def send() -> None:
         for page in pages:
@@ -107,7 +107,7 @@ async def _until_fetched(database: Path) -> None:
         await connection.close()
 
 
-async def _make_known(session: aiohttp.ClientSession, url: str, addresses: Sequence[str]) -> None:
+async def make_known(session: aiohttp.ClientSession, url: str, addresses: Sequence[str]) -> None:
     """Have the stand-in create contacts with every status of a subscription, by an import of our own."""
     chance = random.Random(0)  # noqa: S311  the same contacts each time
     rows = (f"{address},{chance.choice(_STATUSES)}\n" for address in addresses)
@@ -147,7 +147,7 @@ async def _serving(rows: Iterable[str]) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _state(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+async def state(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     async with session.get(f"{url}/sandbox/state") as response:
         state: dict[str, Any] = await response.json()
         return state

@@ -72,6 +72,10 @@ INSERT INTO spelling (segment_id, contact, user_id, wanted, sync_id) VALUES
 UPDATE member SET is_spelled = 1 WHERE contact = 'email:anna' AND segment_id = 1;
 INSERT INTO trial (account_id, point, outcome, detail, cordial_base_url, at_ms) VALUES
     (1, 'file_updates', 'as_documented', 'nobody was subscribed', 'https://api.cordial.io', AT);
+INSERT INTO unnamed (
+    account_id, import_id, segments, after_contact, last_contact, contacts, refused, known_failures
+) VALUES (2, 1, '[2]', 'email:', 'email:anna', 1, 1, 0);
+UPDATE segment SET unnamed = 1 WHERE id = 2;
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
 INSERT INTO condition (kind, account, subject, detail, began_at_ms) VALUES ('account_paused', 'acme', '', '', AT);
 INSERT INTO read_back (account_id, contact, reason, due_at_ms) VALUES (1, 'email:anna', 'lost_answer', AT);

@@ -1,16 +1,20 @@
 """The commands that show what the running service knows, and change nothing."""
 
 import argparse
-from collections.abc import Awaitable, Callable
+import csv
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from service.commands.client import ApiClient, add_api_command
+from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.terminal import agreed, say, say_json, table, tell
 
 _ROWS = 50
 _CALLS = 20
+_ADDRESSES_AT_ONCE = 150
+_ADDRESS_LENGTHS = range(3, 321)
 
 _FATES = {
     "use": "is there and ours",
@@ -79,6 +83,17 @@ def _add_import_actions(imports: argparse.ArgumentParser) -> None:
         "--job", required=True, choices=("over", "never-started"), help="what you saw in Cordial's own list of jobs"
     )
     end_doubt.add_argument("--yes", action="store_true", help="do not ask")
+    rejected = add_api_command(
+        actions,
+        "rejected",
+        "name rejected rows at once, by the file of them in Cordial's own pages",
+        _rejected,
+        is_action=True,
+    )
+    rejected.add_argument("file", type=Path, help="the file of rejected rows, CSV with the addresses in any column")
+    rejected.add_argument(
+        "--import", type=int, dest="id", help="the import's id; without it, all that have unnamed rows"
+    )
 
 
 async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -93,6 +108,37 @@ async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"imports/{arguments.id}/end-doubt", {"job": arguments.job.replace("-", "_")})
     tell(arguments, done, f"{done['contacts']:,} contacts are sent by single calls.")
     return 0
+
+
+async def _rejected(client: ApiClient, arguments: argparse.Namespace) -> int:
+    try:
+        text = arguments.file.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise ClientError(f"{arguments.file} cannot be read: {error.strerror}") from error
+    rows = csv.reader(text.splitlines())
+    addresses = list(dict.fromkeys(filter(None, (_address_in(row) for row in rows))))
+    if not addresses:
+        raise ClientError(f"{arguments.file} has no address in it")
+    ids = (
+        [arguments.id]
+        if arguments.id
+        else [row["id"] for row in await client.items("imports", _ROWS) if row["unnamed"]]
+    )
+    if not ids:
+        raise ClientError("no import has rows without a name")
+    named = 0
+    for import_id in ids:
+        for start in range(0, len(addresses), _ADDRESSES_AT_ONCE):
+            some = addresses[start : start + _ADDRESSES_AT_ONCE]
+            named += (await client.post(f"imports/{import_id}/rejected", {"addresses": some}))["named"]
+    words = f"{named:,} of {len(addresses):,} addresses are named; `heap-cordial failures` has them. No call was made."
+    tell(arguments, {"addresses": len(addresses), "named": named}, words)
+    return 0
+
+
+def _address_in(row: Sequence[str]) -> str:
+    """Return the first cell of a row that can be an address."""
+    return next((cell.strip() for cell in row if "@" in cell and len(cell.strip()) in _ADDRESS_LENGTHS), "")
 
 
 async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -118,6 +164,8 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     headings = ("ID", "LIST", "ACCOUNT", "STATE", "WANTED", "ON LIST", "TO SEND", "FAILED", "COUNTED")
     _show(headings, cells, "No list yet: no delivery has come.")
     for row in rows:
+        if row["unnamed"]:
+            say(f"{row['list_name']}: on the list; {row['unnamed']:,} of {row['on_list']:,} refused and not named yet")
         if row["read_back"]:
             say(f"{row['list_name']}: {row['proof']}")
         if row["reason"]:
@@ -183,6 +231,8 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
                 )
         if row["reason"]:
             say(f"import {row['id']}: {row['reason']}")
+        if row["unnamed"]:
+            say(f"import {row['id']}: {row['unnamed']:,} rows have no name yet; heap-cordial imports rejected --help")
     return 0
 
 

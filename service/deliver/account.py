@@ -15,6 +15,7 @@ from service.deliver.cordial.answers import MAX_WAIT_SECONDS
 from service.deliver.cordial.client import CordialClient
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
+from service.deliver.imports.searching import Searcher
 from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
@@ -88,9 +89,10 @@ class SendingAccount:
         self.importer = Importer(
             settings,
             store.imports,
-            store.trials,
             self.line,
             self.lists,
+            trials=store.trials,
+            searcher=Searcher(settings, store.unnamed, store, self.lists),
             on_ended=self._imported,
             observer=import_observer,
         )

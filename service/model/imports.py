@@ -118,7 +118,8 @@ class ImportPart(msgspec.Struct, frozen=True):
 class OpenImport(msgspec.Struct, frozen=True):
     """An import that is not over. `segment_ids` are its list columns from left to right; `parts` are in order.
 
-    `released` are the contacts that were left to single calls so far.
+    `released` are the contacts that were left to single calls so far. `unnamed_id`: it was opened again to look for
+    refused rows in half of that range; its contacts are settled, and calls go on with everything else.
     """
 
     id: int
@@ -126,12 +127,31 @@ class OpenImport(msgspec.Struct, frozen=True):
     segment_ids: list[int]
     contacts: int
     released: int
+    unnamed_id: int | None
     parts: list[ImportPart]
 
     @property
     def is_in_doubt(self) -> bool:
         """Whether nothing is left of it but parts in doubt."""
         return bool(self.parts) and all(part.is_in_doubt for part in self.parts)
+
+
+class Unnamed(msgspec.Struct, frozen=True):
+    """A range of an import's contacts of whom `refused` were not put on its lists, and nobody knows which.
+
+    `contacts` are those who travelled in the range. `searched`: the likely ones were called already. `tries`: files that
+    were sent to narrow it.
+    """
+
+    id: int
+    import_id: int
+    segment_ids: list[int]
+    after_contact: str
+    last_contact: str
+    contacts: int
+    refused: int
+    searched: bool
+    tries: int
 
 
 class ImportFile(msgspec.Struct, frozen=True):
@@ -226,8 +246,8 @@ class ImportPartView(msgspec.Struct, frozen=True):
 class ImportView(msgspec.Struct, frozen=True):
     """Changes of one or several lists that travel to Cordial as files.
 
-    `contacts`: those gathered. `settled`: those of them whose changes took effect; `released`: those left to single
-    calls, `reason` being why. `jobs`: how many Cordial took. `parts`: what is still to come of it, none once it is over.
+    `contacts`: those gathered. `settled`: those of them whose changes took effect, but for `unnamed` of them that Cordial
+    refused without saying whom, and that are being looked for; `released`: those left to single calls, `reason` being why. `jobs`: how many Cordial took. `parts`: what is still to come of it, none once it is over.
     """
 
     id: int
@@ -239,6 +259,7 @@ class ImportView(msgspec.Struct, frozen=True):
     settled: Count
     released: Count
     reason: str
+    unnamed: Count
     started_at: datetime
     ended_at: datetime | None
     parts: list[ImportPartView]

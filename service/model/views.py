@@ -135,8 +135,8 @@ class SegmentView(msgspec.Struct, frozen=True):
     """A segment and its list, with the counters that the ledger keeps.
 
     `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing` says it
-    in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `counted` is Cordial's
-    own count.
+    in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial, but for `unnamed` of
+    them: their rows in a file were refused, and which ones these are is being found out. `counted` is Cordial's own count.
     `read_back`: the members wanted on the list that were read back from Cordial in the last day; `read_back_differ`: those
     of them that Cordial did not have there.
     """
@@ -157,6 +157,7 @@ class SegmentView(msgspec.Struct, frozen=True):
     pending: Count
     waiting: Count
     failed: Count
+    unnamed: Count
     counted: Count | None
     counted_at: datetime | None
     created_at: datetime

@@ -20,7 +20,7 @@ from service.sandbox.state import Contact, SandboxState
 
 _CHANNELS_REQUIRED = contact_error("channels", "The channels field is required.")
 _NO_ADDRESS = contact_error("channels.email.address", "Address not exists")
-_LATE_SECONDS = 2
+_LATE_SECONDS = 3
 _DEFAULT_PER_PAGE = 25
 _MAX_PER_PAGE = 1000
 

@@ -10,7 +10,7 @@ class Deviation(StrEnum):
     out in silence. `no_slash`: a contact whose address has `/` is met by a path that is not there. `case_matters`: an
     address is found only as it was written. `one_list_a_call`: of several lists in a write only the first counts.
     `no_underscore`, `short_names`: a list's name may not hold `_`, or be longer than 64 characters. `reads_late`: a contact
-    that is read shows its lists two seconds late. `rename_empties`, `old_name_stays`: a renamed list loses its members, or
+    that is read shows its lists up to three seconds late. `rename_empties`, `old_name_stays`: a renamed list loses its members, or
     may still be written to by its old name. `subscribes_created`: a contact that a call creates is subscribed.
     `subscribes_imported`: so is one that an import creates with the status `none`.
     """

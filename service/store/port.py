@@ -23,6 +23,7 @@ from service.model.imports import (
     OpenImport,
     StepResult,
     Strategy,
+    Unnamed,
 )
 from service.model.lists import ListState, Segment
 from service.model.proof import DueReadBack, Finding, LedgerContact, ReadBackReason
@@ -157,9 +158,6 @@ class Imports(Protocol):
     async def take_back_some(self, account: str, reason: str) -> None:
         """Take back the next of what an import has gathered, of which nothing was sent; the last step ends it."""
 
-    async def cut(self, account: str, part: ImportPart, max_contacts: int) -> None:
-        """Cut a part into smaller ones, to be sent after all others."""
-
     async def set_posting(self, part: ImportPart, name_digest: bytes) -> None:
         """Note that the part is about to be given to Cordial, its file under a name of that digest."""
 
@@ -187,8 +185,8 @@ class Imports(Protocol):
     async def release_some(self, account: str, part: ImportPart) -> StepResult:
         """Leave the next of a part's changes to single calls."""
 
-    async def release_leaving(self, account: str, part: ImportPart) -> None:
-        """Leave those of a part's changes to single calls that take contacts off lists."""
+    async def release_leaving(self, account: str, part: ImportPart) -> int:
+        """Leave those of a part's changes to single calls that take contacts off lists; return how many."""
 
     async def expected_counts(self, account: str) -> list[Expected]:
         """Return what each list of the account's import must hold once all of it took effect."""
@@ -201,6 +199,37 @@ class Imports(Protocol):
 
     def lines(self, file: ImportFile) -> AsyncIterator[str]:
         """Yield the rows of a file, some thousands at a time, each ended by a line feed."""
+
+
+class UnnamedRanges(Protocol):
+    """Ranges of contacts of which some were refused in a file, and nobody knows which; narrowed until each has a name."""
+
+    def is_quiet(self, account: str, segment_ids: Sequence[int]) -> bool:
+        """Tell whether nothing of these segments may be sent now."""
+
+    async def keep(self, account: str, part: ImportPart, contacts: int, refused: int) -> None:
+        """Settle a part of which so many rows were refused, and note that those are to be looked for."""
+
+    async def ranges(self, account: str) -> list[Unnamed]:
+        """Return the account's ranges, the oldest first, without whoever got a name since."""
+
+    async def members(self, account: str, found: Unnamed, after: str, limit: int) -> list[str]:
+        """Return the next contacts of a range after a contact that may be among the refused."""
+
+    async def middle(self, account: str, found: Unnamed) -> str:
+        """Return the contact at which a range is best halved; empty if it cannot be."""
+
+    async def send(self, account: str, found: Unnamed, contacts: Sequence[str], *, is_all: bool) -> None:
+        """Send these contacts of a range again by calls, which name who is refused; with `is_all`, the range is done."""
+
+    async def drop(self, account: str, found: Unnamed) -> None:
+        """Forget the ranges of these lists: by Cordial's count, everybody else is there."""
+
+    async def begin_halving(self, account: str, found: Unnamed, middle: str) -> None:
+        """Open the range's import again for a file with the contacts up to a middle one, unless another is open."""
+
+    async def halve(self, account: str, found: Unnamed, part: ImportPart, refused: int) -> None:
+        """Divide a range behind the last contact of a part, of whose rows so many had no effect; the part is over."""
 
 
 class Trials(Protocol):
@@ -271,6 +300,10 @@ class Store(Inbox, Ledger, Lists, Protocol):
         """What is read back."""
 
     @property
+    def unnamed(self) -> UnnamedRanges:
+        """The ranges of refused rows that have no name yet."""
+
+    @property
     def trials(self) -> Trials:
         """The trials of the store's accounts."""
 
@@ -292,6 +325,12 @@ class Steering(Protocol):
 
     async def set_paused(self, account: str, *, paused: bool, actor: str) -> bool:
         """Note durably that an operator pauses or resumes an account; return whether that changed anything."""
+
+    async def name_rejected(self, import_id: int, addresses: Sequence[str], *, actor: str) -> int | None:
+        """Take these addresses for rows of an import that Cordial rejected; return how many are.
+
+        None where no row of the import is without a name.
+        """
 
     async def record(self, actor: str, action: str, target: str, changes: int) -> None:
         """Write a line into the audit."""

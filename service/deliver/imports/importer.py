@@ -25,7 +25,8 @@ from service.deliver.imports import files
 from service.deliver.imports.choosing import Chooser
 from service.deliver.imports.counting import ListCounter
 from service.deliver.imports.jobs import Jobs, Posted
-from service.deliver.imports.judging import CUT_INTO, Job, JobStatus, Judgement, NextStep, judge
+from service.deliver.imports.judging import Job, JobStatus, Judgement, NextStep, judge, rows_without_effect
+from service.deliver.imports.searching import Searcher
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
@@ -117,10 +118,11 @@ class Importer:
         self,
         settings: AccountSettings,
         store: Imports,
-        trials: Trials,
         line: AccountLine,
         lists: ListKeeper,
         *,
+        trials: Trials,
+        searcher: Searcher,
         on_ended: Callable[[Collection[int]], None],
         observer: ImportObserver,
     ) -> None:
@@ -130,6 +132,7 @@ class Importer:
         self._trials = trials
         self._line = line
         self._lists = lists
+        self._searcher = searcher
         self._timings = TIMINGS
         self._counter = ListCounter(settings.name, store, lists)
         self._on_ended = on_ended
@@ -158,7 +161,7 @@ class Importer:
         await self._read()
         if self._is_set_up and self._settings.bulk_untested:
             log.warning("import.untested", account=self._name, hint=_UNTESTED_HINT)
-        if self._is_set_up or self._current is not None:
+        if self._is_set_up or self._current is not None or await self._searcher.is_needed():
             self._task = supervisor.start(f"{self._name} imports", self._run(between_claims))
 
     async def stop(self) -> None:
@@ -226,6 +229,8 @@ class Importer:
             return frozenset(), {}
         if self._current.is_in_doubt:
             return frozenset(), self._held_back
+        if self._current.unnamed_id is not None:
+            return frozenset(), {}
         return frozenset(self._current.segment_ids), {}
 
     def _still_released(self, segment_id: int, pending: int) -> int:
@@ -261,7 +266,12 @@ class Importer:
         """Read where the account's import stands, and tell of one that is over."""
         await self._read_trial()
         before, now = self._current, await self._store.current(self._name)
-        if before is not None and (now is None or now.id != before.id):
+        if (before and before.id) != (now and now.id):
+            # What was due before is in that import, or was.
+            self._due = ()
+        if before is not None and before.unnamed_id is not None and now is None:
+            self._forget_plans()
+        elif before is not None and (now is None or now.id != before.id):
             outcome = await self._store.outcome(before.id)
             is_complete = not outcome.released
             if outcome.settled or outcome.released:
@@ -271,20 +281,24 @@ class Importer:
                 log.info("import.not_begun", account=self._name, reason=outcome.reason)
             if not outcome.contacts:
                 self._released.update(dict.fromkeys(before.segment_ids, sys.maxsize))
-            self._looks.clear()
-            self._posts.clear()
-            self._hinted_jobs.clear()
+            self._forget_plans()
             self._on_ended(before.segment_ids)
         if (
             before is not None
             and now is not None
             and before.id == now.id
+            and now.unnamed_id is None
             and (before.state, now.state) == (ImportState.GATHERING, ImportState.SENDING)
         ):
             log.info("import.begun", account=self._name, contacts=now.contacts, lists=len(now.segment_ids))
         if now is not None and now.is_in_doubt and not (before is not None and before.is_in_doubt):
             self._held_back = await self._store.held_back(self._name)
         self._current = now
+
+    def _forget_plans(self) -> None:
+        self._looks.clear()
+        self._posts.clear()
+        self._hinted_jobs.clear()
 
     async def _read_trial(self) -> None:
         if self._is_set_up and not self._settings.bulk_untested:
@@ -296,8 +310,11 @@ class Importer:
         await self._read()
         current = self._current
         if current is None:
-            if not self._due or self._is_resting or self._line.status().state is AccountState.PAUSED:
+            if self._line.status().state is AccountState.PAUSED:
                 return self._timings.idle
+            if not self._due or self._is_resting:
+                may_use_files = self._is_on and not self._is_resting
+                return await self._searcher.step(may_use_files=may_use_files, waits_for_files=self._is_on)
             due, self._due = self._due, ()
             await self._store.begin(self._name, due)
         elif current.state is ImportState.GATHERING:
@@ -337,6 +354,11 @@ class Importer:
         return 0.0
 
     async def _give(self, current: OpenImport, part: ImportPart) -> float:
+        # Where refused rows are looked for, the lists owe nothing.
+        with self._lists.keeping(current.segment_ids):
+            return await self._give_to(current, part)
+
+    async def _give_to(self, current: OpenImport, part: ImportPart) -> float:
         names = await self._lists.seen(current.segment_ids)
         columns = [names[segment_id] for segment_id in current.segment_ids if segment_id in names]
         if len(columns) != len(current.segment_ids):
@@ -433,10 +455,16 @@ class Importer:
         if job.status is JobStatus.FAILED:
             await self._repeat_or_fall_back(part, "Cordial says the job failed")
             return
-        judgement = judge(
-            part, job, creates_contacts=self._settings.create_contacts, threshold=self._settings.bulk_threshold
-        )
+        if current.unnamed_id is not None:
+            await self._end_halving(current.unnamed_id, part, job)
+            return
+        judgement = judge(part, job, creates_contacts=self._settings.create_contacts)
         await self._follow_up(part, judgement, is_last=len(current.parts) == 1)
+
+    async def _end_halving(self, range_id: int, part: ImportPart, job: Job) -> None:
+        refused = rows_without_effect(part, job)
+        if refused is None or not await self._searcher.halve(range_id, part, refused):
+            await self._release_some(part)
 
     async def _follow_up(self, part: ImportPart, judgement: Judgement, *, is_last: bool) -> None:
         step, reason = judgement.step, judgement.reason
@@ -457,8 +485,10 @@ class Importer:
         else:
             log.warning("import.fell_short", account=self._name, contacts=part.contacts, reason=reason, then=step.value)
             await self._store.note_reason(part, reason)
-            if step is NextStep.CUT:
-                await self._store.cut(self._name, part, -(-part.contacts // CUT_INTO))
+            if step is NextStep.SEARCH:
+                # Whom the file was to take off, the count of a list that lacks others cannot show.
+                self._note_released(await self._store.release_leaving(self._name, part))
+                await self._searcher.keep(part, judgement.missing)
             else:
                 await self._release_some(part)
 
@@ -489,12 +519,13 @@ class Importer:
         """Have calls take contacts off lists that two jobs did not take off: unless others put them there, they can."""
         log.warning("import.fell_short", account=self._name, contacts=part.contacts, reason=reason, then="calls")
         await self._store.note_reason(part, reason)
-        await self._store.release_leaving(self._name, part)
-        self._note_released(part.contacts)
+        self._note_released(await self._store.release_leaving(self._name, part))
 
     async def _release_some(self, part: ImportPart) -> None:
         self._note_released((await self._store.release_some(self._name, part)).changes)
 
     def _note_released(self, contacts: int) -> None:
+        if self._current is not None and self._current.unnamed_id is not None:
+            return
         for segment_id in self._current.segment_ids if self._current else ():
             self._released[segment_id] += contacts

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from service.model.imports import Expected, ImportPart, Strategy
 
-# Into how many parts one is cut whose job fell short of some rows.
-CUT_INTO = 16
+# Refused rows are looked for where at most one row of so many is refused. Otherwise calls are as quick.
+_ROWS_FOR_EACH_REFUSED = 32
 
 
 class JobStatus(StrEnum):
@@ -47,18 +47,19 @@ class Job(NamedTuple):
 class NextStep(StrEnum):
     """What to do with a part whose job is over.
 
-    `settle`: its changes took effect. `create`: send it again for those contacts that Cordial did not know. `cut`: send
-    it again in smaller parts. `release`: leave it to single calls, which learn what is wrong with whom.
+    `settle`: its changes took effect. `create`: send it again for those contacts that Cordial did not know. `search`: it
+    took effect but for some rows, which are to be looked for. `release`: leave it to single calls, which learn what is
+    wrong with whom.
     """
 
     SETTLE = "settle"
     CREATE = "create"
-    CUT = "cut"
+    SEARCH = "search"
     RELEASE = "release"
 
 
 class Judgement(NamedTuple):
-    """The next step for a part; `missing` is how many contacts Cordial did not know, `reason` why it is not settled.
+    """The next step for a part; `missing` is how many rows had no effect, `reason` why it is not settled.
 
     `count_decides` where the figures leave it open: if every list holds as many as it must, the part is settled.
     """
@@ -105,25 +106,35 @@ def read_job_id(body: Any) -> tuple[str, str]:
     return (str(job_id), "") if job_id else ("", "its answer names no job")
 
 
-def judge(part: ImportPart, job: Job, *, creates_contacts: bool, threshold: int) -> Judgement:
+def judge(part: ImportPart, job: Job, *, creates_contacts: bool) -> Judgement:
     """Judge a job that is done."""
-    rows = part.contacts if part.strategy is Strategy.UPDATE_ONLY else part.joining
     if job.total is None or job.ignored is None:
         return Judgement(NextStep.RELEASE, "Cordial gave no figures", count_decides=True)
+    rows = part.contacts if part.strategy is Strategy.UPDATE_ONLY else part.joining
     refused = (job.rejected or 0) + (job.error or 0)
     short = refused + max(0, rows - job.total)
-    if short:
-        reason = f"{refused} rows were refused and {short - refused} not counted, of {rows}; Cordial names none of them"
-        return _divide(part, short, reason, threshold)
     if part.strategy is Strategy.UPDATE_ONLY:
-        return _judge_update(part, job.ignored, creates_contacts=creates_contacts, threshold=threshold)
-    # Contacts that only leave lists are not in this file: being unknown, they are on none.
-    not_created = part.missing - (job.total - job.ignored) - (part.contacts - part.joining)
-    if not_created > 0:
-        reason = f"{not_created} contacts were neither updated nor created"
-        # Unless "ignored" also meant that there was nothing to change.
-        return _divide(part, not_created, reason, threshold)._replace(count_decides=True)
-    return Judgement(NextStep.SETTLE)
+        return _judge_update(part, job.ignored, short, creates_contacts=creates_contacts)
+    # Contacts that only leave lists are not in this file: being unknown, they are on none. Where rows were refused, these
+    # may hide behind them.
+    leaving_only = 0 if short else part.contacts - part.joining
+    not_created = part.missing - max(0, job.total - job.ignored - refused) - leaving_only
+    if not_created <= 0:
+        return Judgement(NextStep.SETTLE)
+    if short:
+        return _search(
+            part, not_created, f"Cordial refused {not_created} rows of {part.contacts}, and names none of them"
+        )
+    # Unless "ignored" also meant that there was nothing to change.
+    reason = f"{not_created} contacts were neither updated nor created"
+    return _search(part, not_created, reason)._replace(count_decides=True)
+
+
+def rows_without_effect(part: ImportPart, job: Job) -> int | None:
+    """Return how many rows of a job that updates had no effect; None where its figures do not tell."""
+    if job.status is not JobStatus.DONE or job.total is None or job.ignored is None:
+        return None
+    return min(part.contacts, job.ignored + (job.rejected or 0) + (job.error or 0) + max(0, part.contacts - job.total))
 
 
 def shortfall(expected: Expected, counted: int, list_name: str) -> str:
@@ -140,18 +151,21 @@ def excess(expected: Expected, counted: int, list_name: str) -> str:
     return f"Cordial counts {counted} contacts on {list_name}, where at most {expected.most} may be"
 
 
-def _judge_update(part: ImportPart, ignored: int, *, creates_contacts: bool, threshold: int) -> Judgement:
-    if not ignored or not part.joining:
+def _judge_update(part: ImportPart, ignored: int, short: int, *, creates_contacts: bool) -> Judgement:
+    unknown = ignored if part.joining else 0
+    if unknown and creates_contacts:
+        return Judgement(NextStep.CREATE, missing=ignored + short)
+    if not unknown + short:
         return Judgement(NextStep.SETTLE)
-    if creates_contacts:
-        return Judgement(NextStep.CREATE, missing=ignored)
-    return _divide(part, ignored, f"Cordial does not know {ignored} of the contacts, and names none of them", threshold)
+    reasons = [f"Cordial refused or did not count {short} rows of {part.contacts}"] if short else []
+    reasons += [f"Cordial does not know {unknown} of the contacts"] if unknown else []
+    return _search(part, unknown + short, f"{' and '.join(reasons)}, and names none of them")
 
 
-def _divide(part: ImportPart, short: int, reason: str, threshold: int) -> Judgement:
-    """Cut where that leaves most parts whole, else leave it to calls."""
-    is_worth_it = part.contacts > threshold and short < CUT_INTO
-    return Judgement(NextStep.CUT if is_worth_it else NextStep.RELEASE, reason)
+def _search(part: ImportPart, missing: int, reason: str) -> Judgement:
+    """Look for the rows where they are few, else leave the part to calls."""
+    step = NextStep.SEARCH if missing * _ROWS_FOR_EACH_REFUSED <= part.contacts else NextStep.RELEASE
+    return Judgement(step, reason, missing)
 
 
 def _figure(fields: Mapping[str, Any], name: str) -> int | None:

@@ -70,7 +70,9 @@ class ListVerifier:
         self._lists.counted(segment_id, counted.name)
         await self._store.set_list_count(segment_id, counted.number)
         owed = segment.pending + segment.waiting
-        return VerifyResult(segment_id, segment.list_name, counted.number, segment.settled, owed)
+        return VerifyResult(
+            segment_id, segment.list_name, counted.number, max(0, segment.settled - segment.unnamed), owed
+        )
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from service.observe.api.requests import (
     NoOptions,
     NoQuery,
     RebuildRequest,
+    RejectedRequest,
     RetryRequest,
     path_id,
     read_body,
@@ -45,6 +46,12 @@ class DoubtEnded(msgspec.Struct, frozen=True):
     """How many contacts waited for a job whose end nobody knew, and are sent by single calls now."""
 
     contacts: int
+
+
+class RejectedNamed(msgspec.Struct, frozen=True):
+    """How many of the addresses are among the refused rows that had no name; they are failures now."""
+
+    named: int
 
 
 class Approved(msgspec.Struct, frozen=True):
@@ -86,6 +93,7 @@ class Actions:
         app.router.add_post("/lists/{id}/rebuild", self.rebuild)
         app.router.add_post("/lists/{id}/approve", self.approve)
         app.router.add_post("/imports/{id}/end-doubt", self.end_doubt)
+        app.router.add_post("/imports/{id}/rejected", self.rejected)
         app.router.add_post("/accounts/{name}/pause", self.pause)
         app.router.add_post("/accounts/{name}/resume", self.resume)
 
@@ -215,6 +223,30 @@ class Actions:
             request[ACTOR], f"import.end_doubt.{body.job.value}", str(import_id), result.contacts
         )
         return _answer(request, "import.end_doubt", result)
+
+    @docs(
+        **described.operation(
+            "imports",
+            "Name the rows of an import that Cordial rejected",
+            "Cordial counts the rows of a file that it rejects, and names none of them to programs; its own pages offer them as "
+            "a file for seven days. Give the addresses of that file: each one becomes a failure at once, without a call. "
+            "Addresses that are not in question are left alone.",
+            answer=RejectedNamed,
+            example={"named": 16},
+            body=RejectedRequest,
+            body_examples={"some": {"value": {"addresses": ["jane@example.con"]}}},
+            path=[described.IMPORT_ID],
+            conflict="No row of this import is without a name.",
+        )
+    )
+    async def rejected(self, request: web.Request) -> web.Response:
+        """Answer `POST /imports/{id}/rejected`."""
+        body = await self._read(request, RejectedRequest)
+        import_id = path_id(request)
+        named = await self._steering.name_rejected(import_id, body.addresses, actor=request[ACTOR])
+        if named is None:
+            raise ServiceError(ErrorCode.CONFLICT, "no row of this import is without a name")
+        return _answer(request, "import.rejected", RejectedNamed(named))
 
     @docs(
         **described.operation(

@@ -198,7 +198,7 @@ class AuditPage(msgspec.Struct, frozen=True):
 def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) -> ListDocument:
     """Add to a segment what follows from its figures, and how it travels by what `imports` says of each account."""
     owed = segment.pending or segment.waiting
-    differs = None if segment.counted is None or owed else segment.counted != segment.on_list
+    differs = None if segment.counted is None or owed else segment.counted != segment.on_list - segment.unnamed
     known = msgspec.structs.asdict(segment)
     if segment.state in {ListState.UNRESOLVED, ListState.CREATING}:
         known["reason"] = segment.reason or is_looked_for()
@@ -277,6 +277,11 @@ def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Se
 def _advice(segment: SegmentView, differs: bool | None) -> str:
     if segment.held_for is not None:
         return segment.held_for.what_to_do
+    if segment.unnamed:
+        return (
+            "Nothing: the refused rows are being looked for. Sooner: download the rejected rows of the job from Cordial's own "
+            "pages, and give them to `heap-cordial imports rejected`."
+        )
     if segment.failed:
         return "Look at the list's failures, put right what they name, then retry them."
     if differs:

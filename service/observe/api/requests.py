@@ -185,6 +185,14 @@ class EndDoubtRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: DoubtEnd
 
 
+class RejectedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses of Cordial's file of rejected rows; several requests where they are more."""
+
+    addresses: Annotated[
+        list[Annotated[str, Meta(min_length=3, max_length=320)]], Meta(min_length=1, max_length=_MOST_FAILURES)
+    ]
+
+
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An empty object: the action has no options."""
 

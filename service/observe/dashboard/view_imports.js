@@ -40,6 +40,7 @@ export const ImportRow = ({ each }) => html`<li class="row">
   <p class="hint">${[
     plural(each.contacts, "row"),
     each.settled ? `${count(each.settled)} took effect` : null,
+    each.unnamed ? `${count(each.unnamed)} refused and not named yet` : null,
     each.released ? `${count(each.released)} left to single calls` : null,
     plural(each.jobs, "job"),
   ]

@@ -97,6 +97,7 @@ export function List({ id }) {
           ["Heap's segment", list.segment_id],
           ["Should be on it", count(list.wanted)],
           ["Confirmed by Cordial", count(list.on_list)],
+          ["Not named yet", list.unnamed > 0 ? `${count(list.unnamed)} of these were refused and are being looked for` : null],
           ["Cordial counts", html`<${Counted} list=${list} />`],
           ["Read back", list.read_back > 0 ? list.proof : null],
           ["First seen", html`<${Time} at=${list.created_at} />`],

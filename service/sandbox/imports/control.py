@@ -18,6 +18,7 @@ def add_import_control_routes(application: web.Application, jobs: ImportJobs) ->
             web.get("/sandbox/imports", control.imports),
             web.post("/sandbox/imports/faults", control.add_faults),
             web.delete("/sandbox/imports/faults", control.clear_faults),
+            web.post("/sandbox/imports/refused", control.refuse),
         ]
     )
 
@@ -39,6 +40,15 @@ class _ImportControl:
             raise web.HTTPUnprocessableEntity(text=str(mistake)) from None
         self._jobs.faults.add(*([faults] if isinstance(faults, ImportFault) else faults))
         return _json({"faults": self._jobs.faults.script})
+
+    async def refuse(self, request: web.Request) -> web.Response:
+        """Take an array of addresses whose rows are rejected from now on."""
+        try:
+            addresses = msgspec.json.decode(await request.read(), type=list[str])
+        except msgspec.DecodeError as mistake:
+            raise web.HTTPUnprocessableEntity(text=str(mistake)) from None
+        self._jobs.refused_addresses.update(addresses)
+        return _json({"refused": len(self._jobs.refused_addresses)})
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
         self._jobs.faults.clear()

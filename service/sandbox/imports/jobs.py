@@ -29,6 +29,8 @@ class ImportJobs:
 
     def __init__(self, state: SandboxState, options: ImportOptions, seed: int) -> None:
         self.faults = ImportFaults()
+        # Rows with these addresses are rejected, in every file.
+        self.refused_addresses: set[str] = set()
         self._state = state
         self._options = options
         self._seed = seed
@@ -40,6 +42,7 @@ class ImportJobs:
         for task in self._tasks:
             task.cancel()
         self.faults.clear()
+        self.refused_addresses.clear()
         self.jobs: dict[str, ImportJob] = {}
         self.created = 0
         self._random = random.Random(self._seed)  # noqa: S311  an order must be repeatable, not unguessable
@@ -65,7 +68,9 @@ class ImportJobs:
         job = ImportJob(f"{_FIRST_JOB_NUMBER + self.created:024x}", request, fault)
         self.created += 1
         self._keep(job)
-        task = asyncio.create_task(ImportRun(job, self._state, self._options, self._draw()).run())
+        task = asyncio.create_task(
+            ImportRun(job, self._state, self._options, self._draw(), self.refused_addresses).run()
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return json_answer(201, {"jobId": job.id})

@@ -4,6 +4,7 @@ import asyncio
 import random
 import tempfile
 import time
+from collections.abc import Collection
 from typing import IO
 
 from service.sandbox.imports.columns import find_list, resolve_columns
@@ -20,9 +21,20 @@ _RECORDS_PER_PART = 200
 
 
 class ImportRun:
-    """Carries out one job; `draw` decides the order of its rows and which of them meet a fault."""
+    """Carries out one job; `draw` decides the order of its rows and which of them meet a fault.
 
-    def __init__(self, job: ImportJob, state: SandboxState, options: ImportOptions, draw: random.Random) -> None:
+    Rows whose first cell is among `refused` are rejected.
+    """
+
+    def __init__(
+        self,
+        job: ImportJob,
+        state: SandboxState,
+        options: ImportOptions,
+        draw: random.Random,
+        refused: Collection[str],
+    ) -> None:
+        self._refused = refused
         self._job = job
         self._state = state
         self._options = options
@@ -109,7 +121,8 @@ class ImportRun:
         fault, job = self._job.fault, self._job
         joined_at = int(time.time())
         for row in rows:
-            if fault.reject_share and self._draw.random() < fault.reject_share:
+            is_refused = bool(self._refused) and row[0] in self._refused
+            if is_refused or (fault.reject_share and self._draw.random() < fault.reject_share):
                 outcome = RowOutcome.REJECTED
             elif fault.lose_share and self._draw.random() < fault.lose_share:
                 outcome = RowOutcome.UPDATED

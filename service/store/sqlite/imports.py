@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from service.clock import SteadyClock
+from service.model.changes import MemberState
 from service.model.imports import (
     DELIMITER,
     NULL_MARKER,
@@ -135,11 +136,6 @@ class Imports:
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()
         await self._step(lambda connection: _take_back_some(connection, account_id, reason, now_ms))
 
-    async def cut(self, account: str, part: ImportPart, max_contacts: int) -> None:
-        """Cut a part into smaller ones, to be sent after all others."""
-        account_id = self._account_ids[account]
-        await self._writer.run(lambda connection: _cut_part(connection, account_id, part, max_contacts))
-
     async def set_posting(self, part: ImportPart, name_digest: bytes) -> None:
         """Note that the part is about to be given to Cordial, its file under a name of that digest."""
         await self._write("set_posting", id=part.id, name_digest=name_digest)
@@ -191,11 +187,12 @@ class Imports:
         """Leave the next of a part's changes to single calls."""
         return await self._end_some(account, part, _release_some)
 
-    async def release_leaving(self, account: str, part: ImportPart) -> None:
-        """Leave those of a part's changes to single calls that take contacts off lists."""
-        account_id = self._account_ids[account]
-        while await self._step(lambda connection: _release_leaving(connection, account_id, part)):
-            pass
+    async def release_leaving(self, account: str, part: ImportPart) -> int:
+        """Leave those of a part's changes to single calls that take contacts off lists; return how many."""
+        account_id, total = self._account_ids[account], 0
+        while released := await self._step(lambda connection: _release_leaving(connection, account_id, part)):
+            total += released
+        return total
 
     async def expected_counts(self, account: str) -> list[Expected]:
         """Return what each list of the account's import must hold once all of it took effect."""
@@ -259,9 +256,9 @@ def _read_open(connection: sqlite3.Connection, account_id: int) -> OpenImport | 
     row = connection.execute(_SQL["open_import"], {"account_id": account_id}).fetchone()
     if row is None:
         return None
-    import_id, state, segments, _, contacts, released = row
+    import_id, state, segments, _, contacts, released, unnamed_id = row
     parts = [_part(values) for values in connection.execute(_SQL["parts"], {"import_id": import_id})]
-    return OpenImport(import_id, ImportState(state), json.loads(segments), contacts, released, parts)
+    return OpenImport(import_id, ImportState(state), json.loads(segments), contacts, released, unnamed_id, parts)
 
 
 def _gather_some(
@@ -270,17 +267,20 @@ def _gather_some(
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
     if row is None:
         return
-    import_id, segments, after = row
+    import_id, segments, after, gather_end = row
     values = {
         "account_id": account_id,
         "after": after,
-        "before": _BEHIND_LAST,
+        # A space comes before whatever an address may go on with.
+        "before": f"{gather_end} " if gather_end else _BEHIND_LAST,
+        "state": MemberState.SETTLED.value if gather_end else MemberState.PENDING.value,
+        "wanted_from": int(bool(gather_end)),
         "limit": _MEMBERS_PER_STEP,
         "segments": segments,
         "held": json.dumps(list(held)),
     }
     last = connection.execute(_SQL["end_of_step"], values).fetchone()
-    values["end"] = last[0] if last else _BEHIND_LAST
+    values["end"] = last[0] if last else gather_end or _BEHIND_LAST
     connection.execute(_SQL["gather"], values)
     (contacts,) = connection.execute(_SQL["count_gathered"], values).fetchone()
     gathered = {"id": import_id, "gathered_to": values["end"], "contacts": contacts}
@@ -291,12 +291,6 @@ def _gather_some(
         connection.execute(_SQL["start_sending"], {"id": import_id})
     else:
         _end_unsent(connection, import_id, "none of the contacts suits a file", now_ms)
-
-
-def _cut_part(connection: sqlite3.Connection, account_id: int, part: ImportPart, max_contacts: int) -> None:
-    if _stands(connection, part):
-        _cut(connection, account_id, part.import_id, (part.after_contact, part.last_contact), max_contacts)
-        connection.execute(_SQL["remove_part"], {"id": part.id})
 
 
 def _cut(

@@ -11,7 +11,7 @@ import msgspec
 from service.clock import SteadyClock
 from service.model.changes import FailureSelection
 from service.model.lists import Segment
-from service.store.sqlite import loading, queries
+from service.store.sqlite import loading, queries, unnamed
 from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
@@ -90,6 +90,21 @@ class Steering:
         """Return the accounts that an operator has paused."""
         rows = await self._writer.run(lambda connection: connection.execute(_SQL["paused_accounts"]).fetchall())
         return {row[0] for row in rows}
+
+    async def name_rejected(self, import_id: int, addresses: Sequence[str], *, actor: str) -> int | None:
+        """Take these addresses for rows of an import that Cordial rejected; return how many are.
+
+        None where no row of the import is without a name.
+        """
+        line = self._line(actor, "import.rejected", str(import_id))
+
+        def work(ledger: LedgerTransaction) -> int | None:
+            named = unnamed.name(ledger, import_id, addresses)
+            if named is not None:
+                ledger.connection.execute(_SQL["audit"], {**line, "changes": named}).fetchall()
+            return named
+
+        return await self._ledger.change(work, alone=True)
 
     async def record(self, actor: str, action: str, target: str, changes: int) -> None:
         """Write into the audit: who did what to what, and how much it changed."""

@@ -32,6 +32,7 @@ from service.store.sqlite.proving import Proofs
 from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
 from service.store.sqlite.trials import Trials
+from service.store.sqlite.unnamed import UnnamedRanges
 from service.store.sqlite.writer import Timings, Writer
 from service.supervision import Supervisor
 
@@ -96,6 +97,7 @@ class SqliteStore:
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
         self.history = History(self._writer)
+        self.unnamed = UnnamedRanges(self._writer, self._ledger, self._account_ids, self.backlog, self._read)
         self.trials = Trials(self._writer, self._account_ids, self._read)
         self.conditions = ConditionLog(self._writer, self._reader, clock.now_ms)
         self.proofs = Proofs(self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger)

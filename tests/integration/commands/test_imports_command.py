@@ -53,7 +53,7 @@ async def test_an_import_that_failed_is_shown_with_its_reason(by_file, cordial):
         none = await by_file.run("imports", "--state", "sending")
         status = await by_file.run("status")
     assert shown.output.splitlines()[1].split()[4:] == ["ended", "20", "0", "20", "1"]
-    assert "20 rows were refused" in shown.output
+    assert "Cordial refused or did not count 20 rows of 20" in shown.output
     assert none.output.startswith("No import")
     assert "\nimport " not in status.output
 

@@ -17,8 +17,6 @@ from service.deliver.imports.judging import (
 )
 from service.model.imports import Expected, ImportPart, PartState, Strategy
 
-THRESHOLD = 1_000
-
 
 def part(
     strategy: Strategy = Strategy.UPDATE_ONLY, contacts: int = 10_000, joining: int = 10_000, missing: int = 0
@@ -31,7 +29,7 @@ def job(total: int, **figures: int) -> Job:
 
 
 def judged(part: ImportPart, job: Job, *, creates: bool = True) -> Judgement:
-    return judge(part, job, creates_contacts=creates, threshold=THRESHOLD)
+    return judge(part, job, creates_contacts=creates)
 
 
 def test_all_updated_is_settled():
@@ -42,9 +40,18 @@ def test_unknown_contacts_are_created_where_the_account_wants_it():
     assert judged(part(), job(10_000, ignored=40)) == Judgement(NextStep.CREATE, missing=40)
 
 
-@pytest.mark.parametrize(("ignored", "step"), [(1, NextStep.CUT), (15, NextStep.CUT), (16, NextStep.RELEASE)])
+def test_rows_refused_beside_unknown_contacts_are_not_forgotten():
+    assert judged(part(), job(10_000, ignored=40, rejected=3)) == Judgement(NextStep.CREATE, missing=43)
+    insert = part(Strategy.INSERT_ONLY, missing=43)
+    assert judged(insert, job(10_000, ignored=9_957, rejected=3)).step is NextStep.SEARCH
+    assert judged(insert, job(10_000, ignored=9_957, rejected=3)).missing == 3
+    assert judged(insert, job(10_000, ignored=9_957)).step is NextStep.SETTLE, "accepted the second time"
+
+
+@pytest.mark.parametrize(("ignored", "step"), [(1, NextStep.SEARCH), (312, NextStep.SEARCH), (313, NextStep.RELEASE)])
 def test_unknown_contacts_are_looked_for_where_none_are_created(ignored, step):
-    assert judged(part(), job(10_000, ignored=ignored), creates=False).step is step
+    judgement = judged(part(), job(10_000, ignored=ignored), creates=False)
+    assert (judgement.step, judgement.missing) == (step, ignored)
 
 
 def test_unknown_contacts_who_only_leave_are_settled_they_are_on_no_list():
@@ -53,16 +60,14 @@ def test_unknown_contacts_who_only_leave_are_settled_they_are_on_no_list():
 
 @pytest.mark.parametrize("figures", [{"rejected": 3}, {"error": 3}])
 def test_refused_rows_are_looked_for(figures):
-    assert judged(part(), job(10_000, **figures)).step is NextStep.CUT
-    assert judged(part(contacts=1_000, joining=1_000), job(1_000, **figures)).step is NextStep.RELEASE
+    assert judged(part(), job(10_000, **figures)).step is NextStep.SEARCH
+    assert judged(part(contacts=90, joining=90), job(90, **figures)).step is NextStep.RELEASE
 
 
 def test_rows_that_were_not_counted_are_looked_for():
     judgement = judged(part(), job(9_990))
-    assert (judgement.step, judgement.reason.startswith("0 rows were refused and 10 not counted")) == (
-        NextStep.CUT,
-        True,
-    )
+    assert (judgement.step, judgement.missing) == (NextStep.SEARCH, 10)
+    assert judgement.reason.startswith("Cordial refused or did not count 10 rows of 10000")
 
 
 def test_created_ones_and_those_updated_before_are_settled():
@@ -145,7 +150,13 @@ def test_a_job_is_settled_only_if_every_row_is_accounted_for(contacts, data, cre
     judgement = judged(
         part(strategy, contacts, joining, missing), job(total, ignored=ignored, rejected=rejected), creates=creates
     )
-    if judgement.step in {NextStep.SETTLE, NextStep.CREATE}:
-        assert (total, rejected) == (rows, 0)
-    else:
+    inserted = max(0, total - ignored - rejected)
+    if judgement.step is NextStep.CREATE:
+        assert judgement.missing == ignored + rejected + rows - total
+    elif judgement.step is not NextStep.SETTLE:
         assert judgement.reason
+        assert judgement.missing > 0
+    elif strategy is Strategy.UPDATE_ONLY:
+        assert (total, rejected, joining and ignored) == (rows, 0, 0)
+    else:
+        assert inserted >= missing - (contacts - joining if (total, rejected) == (rows, 0) else 0)

@@ -211,3 +211,30 @@ CREATE TABLE spelling (
 
 -- spellings: a JSON array of [value, user id] where user ids are written otherwise than the contact; contacts holds each value once.
 ALTER TABLE piece ADD COLUMN spellings TEXT;
+
+-- Rows of an import's file that Cordial refused without naming them: of those contacts after after_contact up to last_contact
+-- whom the import put on its lists, `refused` are not there. contacts: how many travelled in that range. known_failures:
+-- contacts of the range that had failed before, and those found since. searched: the likely ones were called. tries: files
+-- sent to narrow the range. segments: the import's list columns, as in bulk_import.
+CREATE TABLE unnamed (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id INTEGER NOT NULL REFERENCES account (id),
+    import_id INTEGER NOT NULL,
+    segments TEXT NOT NULL,
+    after_contact TEXT NOT NULL,
+    last_contact TEXT NOT NULL,
+    contacts INTEGER NOT NULL,
+    refused INTEGER NOT NULL CHECK (refused > 0),
+    known_failures INTEGER NOT NULL,
+    searched INTEGER NOT NULL DEFAULT 0 CHECK (searched IN (0, 1)),
+    tries INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX unnamed_account ON unnamed (account_id);
+
+-- How many of the settled members of a segment are refused and not named yet: the sum over its ranges in `unnamed`.
+ALTER TABLE segment ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 0 CHECK (unnamed >= 0);
+
+-- An import that is opened again looks for refused rows in half of a range: those up to gather_end.
+ALTER TABLE bulk_import ADD COLUMN unnamed_id INTEGER;
+ALTER TABLE bulk_import ADD COLUMN gather_end TEXT NOT NULL DEFAULT '';

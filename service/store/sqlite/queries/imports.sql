@@ -1,11 +1,11 @@
 -- The steps of imports. Each may be repeated: what a step has done already it does not do again.
 
 -- name: open_import
-SELECT id, state, segments, gathered_to, contacts, released
+SELECT id, state, segments, gathered_to, contacts, released, unnamed_id
 FROM bulk_import WHERE account_id = :account_id AND state <> 'ended';
 
 -- name: gathering
-SELECT id, segments, gathered_to FROM bulk_import WHERE account_id = :account_id AND state = 'gathering';
+SELECT id, segments, gathered_to, gather_end FROM bulk_import WHERE account_id = :account_id AND state = 'gathering';
 
 -- name: begin
 INSERT INTO bulk_import (account_id, state, segments, gathered_to, started_at_ms)
@@ -27,7 +27,7 @@ LIMIT 1 OFFSET :limit - 1;
 INSERT INTO import_change (account_id, contact, segment_id, wanted)
 SELECT account_id, contact, segment_id, wanted FROM member
 WHERE account_id = :account_id AND contact > :after AND contact < :before AND contact <= :end
-    AND state = (SELECT number FROM member_state WHERE name = 'pending')
+    AND state = (SELECT number FROM member_state WHERE name = :state) AND wanted >= :wanted_from
     AND segment_id IN (SELECT value FROM json_each(:segments))
     AND contact GLOB 'email:[a-zA-Z0-9]*@[a-zA-Z0-9]*.[a-zA-Z]*'
     AND contact NOT GLOB 'email:*[^a-zA-Z0-9.@_+-]*' AND contact NOT GLOB '*@*@*' AND contact NOT GLOB '*..*'
@@ -40,7 +40,9 @@ WHERE account_id = :account_id AND contact > :after AND contact < :before AND co
     );
 
 -- name: set_gathered
-UPDATE bulk_import SET gathered_to = :gathered_to, contacts = contacts + :contacts WHERE id = :id;
+UPDATE bulk_import SET
+    gathered_to = :gathered_to, contacts = contacts + CASE WHEN unnamed_id IS NULL THEN :contacts ELSE 0 END
+WHERE id = :id;
 
 -- name: count_gathered
 SELECT count(DISTINCT contact) FROM import_change
@@ -172,15 +174,20 @@ LIMIT :limit;
 DELETE FROM import_change WHERE account_id = :account_id AND contact > :after AND contact <= :last;
 
 -- name: count_settled
-UPDATE bulk_import SET settled = settled + :settled, released = released + :released WHERE id = :import_id;
+-- Who is looked for in a file was counted when the import settled.
+UPDATE bulk_import SET settled = settled + :settled, released = released + :released
+WHERE id = :import_id AND unnamed_id IS NULL;
 
 -- name: end_import
-UPDATE bulk_import SET state = 'ended', ended_at_ms = :now_ms WHERE id = :id;
+UPDATE bulk_import SET
+    state = 'ended', ended_at_ms = CASE WHEN unnamed_id IS NULL THEN :now_ms ELSE ended_at_ms END,
+    unnamed_id = NULL, gather_end = ''
+WHERE id = :id;
 
 -- name: expected
 -- What a list holds at least once all of an import took effect: who was confirmed there, and who joins. Of whatever else
 -- is not settled all can be there, or none.
-SELECT segment.id, segment.list_id, segment.settled + sum(change.wanted),
+SELECT segment.id, segment.list_id, segment.settled - segment.unnamed + sum(change.wanted),
     segment.settled + sum(change.wanted) + max(0, segment.pending - count(*)) + segment.waiting + segment.dead,
     count(*) - sum(change.wanted)
 FROM segment
@@ -201,6 +208,7 @@ WHERE (account_id, contact, segment_id) IN (
 -- name: imports
 SELECT bulk_import.id, account.name AS account, bulk_import.state, bulk_import.contacts, bulk_import.jobs,
     bulk_import.settled, bulk_import.released, bulk_import.reason,
+    (SELECT coalesce(sum(refused), 0) FROM unnamed WHERE unnamed.import_id = bulk_import.id) AS unnamed,
     bulk_import.started_at_ms AS started_at, bulk_import.ended_at_ms AS ended_at,
     (
         SELECT json_group_array(json_object('id', segment.id, 'list_name', segment.list_name))

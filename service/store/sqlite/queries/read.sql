@@ -35,7 +35,7 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
-            WHEN segment.dead > 0 THEN 'incomplete'
+            WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
             WHEN EXISTS (
@@ -48,6 +48,7 @@ WITH shown AS (
             ELSE 'exact'
         END AS standing,
         segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.unnamed,
         segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
@@ -98,7 +99,7 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
-            WHEN segment.dead > 0 THEN 'incomplete'
+            WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
             WHEN EXISTS (
@@ -111,6 +112,7 @@ WITH shown AS (
             ELSE 'exact'
         END AS standing,
         segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.unnamed,
         segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
@@ -134,7 +136,7 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
-            WHEN segment.dead > 0 THEN 'incomplete'
+            WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
             WHEN EXISTS (
@@ -147,6 +149,7 @@ WITH shown AS (
             ELSE 'exact'
         END AS standing,
         segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.unnamed,
         segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )

@@ -1,0 +1,130 @@
+"""Looking for the rows of a file that Cordial refused without naming them, when there is nothing else to send.
+
+The file has taken effect, and all of its contacts count as settled but for so many whom nobody can name yet. First those
+that look likely are sent again by calls, which give a refusal its name. Then a range is halved by a smaller file, whose
+job says how many of the refused are in that half. A range of few contacts is called. Whenever Cordial's count of the list
+is as high as it must be, nobody is left to be found.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from service.config.settings import AccountSettings
+from service.deliver.imports.suspects import Suspects
+from service.deliver.lists.keeper import ListKeeper
+from service.deliver.lists.questions import Counted
+from service.model.imports import ImportPart, Unnamed
+from service.store.port import Lists, UnnamedRanges
+
+log = structlog.get_logger()
+
+# Calls to likely contacts for each refused one, and at least and at most in all.
+_SUSPECTS_FOR_EACH = 10
+_MIN_SUSPECTS, _MAX_SUSPECTS = 20, 1_000
+# A file costs about four calls and halves a range: so few contacts are called instead, and so many of which one in eight is
+# refused.
+_FEW_CONTACTS = 16
+_DENSE = 8
+_MAX_TRIES = 3
+_STEP = 10_000
+_PREFIX = "email:"
+_WAIT_SECONDS = 1.0
+
+
+class Searcher:
+    """Looks for the refused rows of one account's files."""
+
+    def __init__(self, settings: AccountSettings, store: UnnamedRanges, segments: Lists, lists: ListKeeper) -> None:
+        self._name = settings.name
+        self._store = store
+        self._segments = segments
+        self._lists = lists
+        # Ranges whose lists were counted since their likely contacts were called.
+        self._counted: set[int] = set()
+
+    async def is_needed(self) -> bool:
+        """Tell whether anybody is to be found."""
+        return bool(await self._store.ranges(self._name))
+
+    async def keep(self, part: ImportPart, refused: int) -> None:
+        """Note that so many rows of a part that took effect are to be looked for; the part settles."""
+        await self._store.keep(self._name, part, part.contacts, refused)
+
+    async def step(self, *, may_use_files: bool, waits_for_files: bool) -> float:
+        """Take the next step, if anybody is to be found; return how many seconds to wait for the one after it.
+
+        `waits_for_files`: no file can be sent now, but again later.
+        """
+        found = next(
+            (
+                each
+                for each in await self._store.ranges(self._name)
+                if self._store.is_quiet(self._name, each.segment_ids)
+            ),
+            None,
+        )
+        if found is None:
+            return _WAIT_SECONDS
+        if found.id not in self._counted:
+            self._counted.add(found.id)
+            if await self._is_everybody_there(found.segment_ids):
+                log.info("import.all_named", account=self._name)
+                await self._store.drop(self._name, found)
+                return 0.0
+        if not found.searched:
+            await self._call_suspects(found)
+            self._counted.discard(found.id)
+            return 0.0
+        is_called = found.contacts <= _FEW_CONTACTS or found.refused * _DENSE >= found.contacts
+        if is_called or found.tries >= _MAX_TRIES or not (may_use_files or waits_for_files):
+            await self._call_all(found)
+        elif not may_use_files:
+            return _WAIT_SECONDS
+        else:
+            middle = await self._store.middle(self._name, found)
+            if middle:
+                await self._store.begin_halving(self._name, found, middle)
+            else:
+                await self._call_all(found)
+        return 0.0
+
+    async def halve(self, range_id: int, part: ImportPart, refused: int) -> bool:
+        """Divide a range by what a file with half of it showed; return False where there is no such range any more."""
+        for found in await self._store.ranges(self._name):
+            if found.id == range_id:
+                await self._store.halve(self._name, found, part, min(refused, found.refused))
+                return True
+        return False
+
+    async def _call_suspects(self, found: Unnamed) -> None:
+        limit = min(_MAX_SUSPECTS, max(_MIN_SUSPECTS, _SUSPECTS_FOR_EACH * found.refused))
+        suspects = Suspects(limit)
+        for take in (suspects.learn, suspects.show):
+            after = ""
+            while contacts := await self._store.members(self._name, found, after, _STEP):
+                take([contact.removeprefix(_PREFIX) for contact in contacts])
+                after = contacts[-1]
+        contacts = [f"{_PREFIX}{address}" for address in suspects.found]
+        log.info(
+            "import.searching", account=self._name, refused=found.refused, contacts=found.contacts, calls=len(contacts)
+        )
+        await self._store.send(self._name, found, contacts, is_all=False)
+
+    async def _call_all(self, found: Unnamed) -> None:
+        """Have calls settle a range: all of it but the last step stays a range until it is sent."""
+        while len(contacts := await self._store.members(self._name, found, "", _STEP)) == _STEP:
+            await self._store.send(self._name, found, contacts, is_all=False)
+        await self._store.send(self._name, found, contacts, is_all=True)
+
+    async def _is_everybody_there(self, segment_ids: Sequence[int]) -> bool:
+        """Tell whether Cordial counts as many on each list as are settled, and so nobody is refused who has no name."""
+        segments = {segment.id: segment for segment in await self._segments.segments()}
+        for segment_id in segment_ids:
+            segment = segments.get(segment_id)
+            if segment is None or not segment.list_id:
+                return False
+            counted = await self._lists.cordial.count(segment.list_id)
+            if not isinstance(counted, Counted) or counted.number < segment.settled:
+                return False
+        return self._store.is_quiet(self._name, segment_ids)

@@ -1,0 +1,158 @@
+"""Rows of a file that Cordial refuses without naming them: the list is right at once, and each one gets a name."""
+
+import asyncio
+import time
+
+import pytest
+
+from service.deliver.imports.suspects import Suspects, oddity
+from service.sandbox.faults import Fault, FaultKind
+from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, ask, importing, imports_of, set_timings
+from tests.service_fixtures import World, users
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    set_timings(monkeypatch, repeat=0.1, recount=(0.0, 0.1), first_look=0.05, max_look=0.2)
+
+
+def refuse(world: World, addresses: list[str]) -> None:
+    """Have Cordial refuse these, in files and in calls."""
+    world.cordial.imports.refused_addresses.update(addresses)
+    for address in addresses:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{address}", times=None, status=422))
+
+
+async def all_named(world: World) -> None:
+    await world.until(lambda: not world.rows("SELECT 1 FROM unnamed") and world.service.store.backlog.total == 0)
+
+
+def dead(world: World) -> list[str]:
+    return [letter.contact.removeprefix("email:") for letter in world.dead_letters()]
+
+
+async def test_those_that_look_bad_are_named_first_and_the_count_ends_the_search(tmp_path):
+    odd = [f"visitor{number}@gmial.com" for number in range(3)] + ["postmaster@example.com", "asdf@example.com"]
+    everybody = users(1_000) + odd
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, odd)
+        add_contacts(world, everybody)
+        await world.deliver("Active Users", everybody)
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(1_000)), "right at once"
+        await all_named(world)
+        assert sorted(dead(world)) == sorted(odd)
+        assert len(world.contact_calls()) == len(odd), "nobody else is called"
+        assert len(world.calls(POST_IMPORT)) == 1
+        assert imports_of(world)[0][2:4] == (1_005, 0)
+
+
+async def test_one_that_looks_like_all_others_is_found_by_halves(tmp_path):
+    everybody = users(2_000)
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, everybody[777:778])
+        add_contacts(world, everybody)
+        await world.deliver("Active Users", everybody)
+        await all_named(world)
+        assert dead(world) == everybody[777:778]
+        assert world.members("ActiveUsers") == sorted({*everybody} - {everybody[777]})
+        files = len(world.calls(POST_IMPORT)) + len(world.calls(GET_JOB))
+        assert (len(world.contact_calls()) <= 16, files <= 60) == (True, True)
+
+
+async def test_a_change_that_comes_later_does_not_wait_for_the_search(tmp_path):
+    """Even of contacts in the range; only those whose file is on its way wait for that file."""
+    everybody = users(3_000)
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, everybody[::750])
+        add_contacts(world, everybody)
+        await world.deliver("Active Users", everybody)
+        await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
+        segment = (await ask(world, "lists"))["items"][0]
+        assert segment["unnamed"] > 0
+        assert segment["standing"] == "incomplete"
+        began = time.monotonic()
+        await world.deliver("Active Users", ["late@example.com"], everybody[1:3])
+        await world.until(lambda: "late@example.com" in world.members("ActiveUsers"))
+        await world.until(lambda: not {*everybody[1:3]} & {*world.members("ActiveUsers")})
+        assert time.monotonic() - began < 20, "a busy machine is slow, a search of all would be slower"
+        await all_named(world)
+        assert sorted(dead(world)) == sorted(everybody[::750])
+
+
+async def test_the_search_goes_on_after_a_restart_and_without_files(tmp_path):
+    everybody = users(1_500)
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, everybody[3:4])
+        add_contacts(world, everybody)
+        await world.deliver("Active Users", everybody)
+        await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
+        await world.restart()
+        await world.restart(public_url="")
+        await all_named(world)
+        assert dead(world) == everybody[3:4]
+
+
+async def test_who_leaves_is_taken_off_though_others_were_refused(tmp_path):
+    everybody = users(800)
+    async with importing(tmp_path, max_attempts=1) as world:
+        add_contacts(world, everybody)
+        await world.deliver("Active Users", everybody[:400])
+        await world.settled()
+        refuse(world, everybody[500:502])
+        await world.deliver("Active Users", everybody[400:], everybody[:300])
+        await all_named(world)
+        assert world.members("ActiveUsers") == sorted({*everybody[300:]} - {*everybody[500:502]})
+        assert sorted(dead(world)) == sorted(everybody[500:502])
+
+
+async def test_contacts_refused_when_created_are_found_too(tmp_path):
+    everybody = users(1_000)
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, everybody[10:12])
+        await world.deliver("Active Users", everybody)
+        await all_named(world)
+        assert sorted(dead(world)) == sorted(everybody[10:12])
+        assert world.members("ActiveUsers") == sorted({*everybody} - {*everybody[10:12]})
+        assert world.cordial.state.subscription_changes == 0
+
+
+async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
+    everybody = users(1_000)
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, everybody[5:9])
+        add_contacts(world, everybody)
+        # The search waits for the list to be quiet; nothing is sent while the account is paused.
+        await world.deliver("Active Users", everybody)
+        await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
+        world.service.deliverer.pause("acme")
+        calls = len(world.contact_calls())
+        named = await ask(world, "imports/1/rejected", {"addresses": [*everybody[5:9], "stranger@example.com"]})
+        assert named == {"named": 4}
+        assert len(world.contact_calls()) == calls
+        assert {(letter.contact, letter.reason) for letter in world.dead_letters()} >= {
+            (f"email:{address}", "rejected_row") for address in everybody[6:9]
+        }
+        world.service.deliverer.resume("acme")
+        await all_named(world)
+        assert sorted(dead(world)) == sorted(everybody[5:9])
+        await asyncio.sleep(0)
+
+
+def test_what_looks_odd():
+    plain = ["jane.doe@example.com", "k.miller77@mail.example.org", "a.b+c@web.de"]
+    assert [address for address in plain if oddity(address)] == []
+    odd = ["info@example.com", "jane@gmial.com", "jane@mail.con", "x@example.com", "jane@host.local", "test@abc.com"]
+    assert [address for address in odd if not oddity(address)] == []
+
+
+def test_suspects_are_the_worst_and_no_more_than_asked_for():
+    addresses = [f"user{number}@mail.com" for number in range(20_000)] + ["rare@lonely.org", "info@gmial.com"]
+    suspects = Suspects(1)
+    suspects.learn(addresses)
+    suspects.show(addresses)
+    assert suspects.found == ["info@gmial.com"]
+    both = Suspects(5)
+    both.learn(addresses)
+    both.show(addresses)
+    assert both.found == ["info@gmial.com", "rare@lonely.org"]
