@@ -59,6 +59,8 @@ class _Connection(asyncio.Protocol):
         self._is_admitted = False
         self._kept = b""
         self._is_discarding = False
+        # The client has closed its side, so that this request is its last.
+        self.has_sent_all = False
         self._is_served = False
         self._served_before = False
         self._body: StreamReader | None = None
@@ -117,6 +119,12 @@ class _Connection(asyncio.Protocol):
             self._http.data_received(data)
 
     def eof_received(self) -> bool | None:
+        """Keep the connection open for the answer where a client has sent its whole request and says that it sends no more."""
+        is_whole = (self._is_served or self._is_head_complete) and not self._has_unread_body()
+        if is_whole and self._transport is not None:
+            self.has_sent_all = True
+            # Over TLS there is no such half of a connection.
+            return self._transport.get_extra_info("sslcontext") is None
         return self._http.eof_received() if self._is_admitted else None
 
     def pause_writing(self) -> None:
@@ -138,6 +146,9 @@ class _Connection(asyncio.Protocol):
         """Note that a request's head is complete and a handler is at work on it."""
         self._is_served = True
         self._body = body
+        if self.has_sent_all and self._has_unread_body():
+            # The head was whole, the body is not.
+            self.abort()
 
     def end_request(self) -> None:
         """Note that the handler is done, and the next request is waited for."""

@@ -131,7 +131,7 @@ class GuardedRunner(web.AppRunner):
                     # Nobody reads the rest of this body, not even to take its chunks apart.
                     response.force_close()
                     connection.discard_the_rest()
-                elif self._guard.is_waited_for(connection):
+                elif connection.has_sent_all or self._guard.is_waited_for(connection):
                     response.force_close()
             return response
 

@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import inspect
+import re
 import threading
 import time
 import zlib
@@ -159,6 +160,38 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(service,
     assert [each.status for each in service.answered] == [499, 200]
     # Nor a traceback, of which a stranger could make any number.
     assert caplog.records == []
+
+
+async def test_half_a_body_and_then_no_more_is_not_waited_for(service):
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    writer.write(request_head(1000) + b"{")
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 9) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1])
+async def test_a_client_that_closes_its_side_after_the_request_gets_its_answer(service, monkeypatch, seconds):
+    accept, may_go_on = service.inbox.accept, asyncio.Event()
+
+    async def accept_later(delivery):
+        await may_go_on.wait()
+        return await accept(delivery)
+
+    monkeypatch.setattr(service.inbox, "accept", accept_later)
+    body = compact(page(["a@x.com"]))
+    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+    head = request_head(len(body)).replace(b", ", b",")
+    signed = sign(SECRET, str(int(time.time() * 1000)), body).encode()
+    writer.write(re.sub(rb"Heap-Hash: .*\r\n", b"Heap-Hash: " + signed + b"\r\n", head, count=1) + body)
+    await writer.drain()
+    await asyncio.sleep(seconds)
+    writer.write_eof()
+    await asyncio.sleep(0.1)
+    may_go_on.set()
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    writer.close()
 
 
 async def test_large_bodies_on_their_way_are_bounded_together(service):
