@@ -1,6 +1,7 @@
 """Large pages are understood in a process of their own, which may fail without losing any."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +25,13 @@ async def service(tmp_path) -> AsyncIterator[Service]:
 
 
 def processes() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "service.receive.page_process" in each.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        # It may end while it is looked at.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "service.receive.page_process" in child.cmdline():
+                found.append(child)
+    return found
 
 
 async def until(condition: Callable[[], Any]) -> None:
