@@ -58,6 +58,9 @@ RESERVED_LIST_NAMES = frozenset(
 )  # fmt: skip
 
 
+Strangers = Literal["report", "remove"]
+
+
 class SecretReference(msgspec.Struct, frozen=True):
     """Where a secret stands: an environment variable or a file, never the value itself.
 
@@ -160,7 +163,8 @@ class AccountSettings(msgspec.Struct, frozen=True):
     max_attempts: Annotated[int, Meta(ge=1, le=1_000)] = 5
     in_doubt_seconds: Annotated[float, Meta(ge=1, le=3_600)] = 120
     audience_keys: dict[Text, Text] = {}
-    strangers: Literal["report", "remove"] = "report"
+    strangers: Strangers = "report"
+    strangers_of: dict[Text, Strangers] = {}
     proof_sample: Annotated[int, Meta(ge=0, le=1_000)] = 20
     proof_reads_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 60
     max_backlog: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0

@@ -9,7 +9,7 @@ goes wrong with it keeps no change waiting.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -26,6 +26,7 @@ from service.errors import StoreFaultError, StoreUnavailableError
 from service.log import mask
 from service.model.accounts import AccountState
 from service.model.changes import MemberState
+from service.model.lists import Segment
 from service.model.proof import DueReadBack, Finding, LedgerContact, ReadBackReason
 from service.store.port import Store
 from service.supervision import Supervisor
@@ -142,13 +143,14 @@ class ReadBack:
                 await self._put_off(due)
                 return
             is_named = due.reason is ReadBackReason.NAMED
+            segments: list[Segment] = []
             if not before.memberships and not is_named:
                 await self._store.conclude(self._name, Finding(due.contact, due.reason, before), due.due_at_ms)
                 return
             segment_ids = [each.segment_id for each in before.memberships]
             if is_named:
-                segments = await self._segments()
-                segment_ids = [each.id for each in segments if each.account == self._name and each.list_id]
+                segments = [each for each in await self._segments() if each.account == self._name and each.list_id]
+                segment_ids = [each.id for each in segments]
             with self._lists.keeping(segment_ids):
                 names = await self._names(segment_ids)
                 answer = await self._line.ask(requests.get_contact(due.contact)) if names else None
@@ -159,16 +161,27 @@ class ReadBack:
             if finding is None or not await self._store.conclude(self._name, finding, due.due_at_ms):
                 await self._put_off(due)
                 return
-            if is_named and answer is not None and self._settings.strangers == "remove":
-                await self._remove_stranger(due.contact, before, names, self._lists_in(answer))
+            if answer is not None and (removable := self._removable(segments, before)):
+                await self._remove_stranger(due.contact, removable, names, self._lists_in(answer))
         self._tell(due, finding, names)
 
-    async def _remove_stranger(
-        self, contact: str, before: LedgerContact, names: Mapping[int, str], on: frozenset[str] | None
-    ) -> None:
-        """Take a contact off the lists that the ledger has never had it on."""
+    def _removable(self, segments: Sequence[Segment], before: LedgerContact) -> set[int]:
+        """Return the segments from whose lists a contact is taken that the ledger has never had there."""
         known = {each.segment_id for each in before.memberships}
-        strange = {name: False for segment_id, name in names.items() if segment_id not in known and name in (on or ())}
+        settings = self._settings
+        return {
+            each.id
+            for each in segments
+            if each.id not in known and settings.strangers_of.get(each.heap_id, settings.strangers) == "remove"
+        }
+
+    async def _remove_stranger(
+        self, contact: str, segment_ids: Collection[int], names: Mapping[int, str], on: frozenset[str] | None
+    ) -> None:
+        """Take a contact off those of these lists that it is on."""
+        strange = {
+            name: False for segment_id, name in names.items() if segment_id in segment_ids and name in (on or ())
+        }
         if not strange or self._settings.dry_run:
             return
         [request] = requests.contact_requests(self._settings, contact, strange)

@@ -64,8 +64,9 @@ async def test_through_an_audience_each_is_named_and_what_is_ours_is_set_right(b
     assert file.stat().st_mode & 0o077 == 0
 
 
-async def test_strangers_are_taken_off_where_the_account_wants_that(by_audience, cordial):
-    by_audience.environment[f"{ACCOUNT}STRANGERS"] = "remove"
+@pytest.mark.parametrize("key", ["STRANGERS", "STRANGERS_OF__15225086"])
+async def test_strangers_are_taken_off_where_the_account_or_the_list_wants_that(by_audience, cordial, key):
+    by_audience.environment[f"{ACCOUNT}{key}"] = "remove"
     async with by_audience.serving():
         await deliver(by_audience)
         meddle(cordial.state)
