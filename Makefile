@@ -75,8 +75,9 @@ format: install-dev ## let ruff order and format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-docs: install ## renew docs/configuration.md from the settings and config.toml
+docs: install ## renew docs/configuration.md, and the conditions in docs/operations.md
 	$(BIN)/python -m tools.configuration_reference
+	$(BIN)/python -m tools.conditions_reference
 
 bench: install-dev ## benchmarks: each figure as a ratio to a baseline of the same run
 	$(BIN)/python -m benchmarks $(ARGS)

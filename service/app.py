@@ -1,12 +1,9 @@
 """The composition root: builds every stage, connects them, starts and stops them in order."""
 
 import contextlib
-import functools
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -19,13 +16,10 @@ from service.config.settings import AccountSettings, Settings
 from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
-from service.deliver.line import PAUSED_BY_OPERATOR
 from service.deliver.proof import read_back
-from service.errors import STATUS_OF, ConfigurationError, ErrorCode
+from service.errors import ConfigurationError
 from service.log import configure as configure_log
 from service.log import lost_lines
-from service.model.accounts import AccountState
-from service.model.conditions import Fact
 from service.observe import health
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
@@ -34,6 +28,7 @@ from service.observe.api.identity import Identity
 from service.observe.api.reloading import Reloaded
 from service.observe.conditions import Conditions
 from service.observe.dashboard import routes as dashboard_routes
+from service.observe.facts import Facts
 from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
 from service.observe.metrics.moment import Moment
@@ -56,48 +51,6 @@ from service.web.tls import ServedCertificate, TlsFiles, load_certificate
 log = structlog.get_logger()
 
 
-_HIGH_BACKLOG = 0.8
-_LOW_DISK_BYTES = 268_435_456
-_CERTIFICATE_NEARS_END = timedelta(days=14)
-_RECENT_SECONDS = 600.0
-# What a sender or its address gets wrong; back-pressure and clients that go away are told elsewhere.
-_REFUSALS = {code.value for code, status in STATUS_OF.items() if 400 <= status < 500} - {ErrorCode.BACKLOG_FULL.value}  # noqa: PLR2004
-
-
-class LastSeen:
-    """Whether something was seen within the last ten minutes."""
-
-    def __init__(self) -> None:
-        self._at = float("-inf")
-        self._number = 0
-
-    def note(self) -> None:
-        """Note that it was seen now."""
-        self._at = time.monotonic()
-
-    def note_number(self, number: int) -> None:
-        """Note how often it was seen since the start."""
-        if number > self._number:
-            self.note()
-        self._number = number
-
-    @property
-    def is_recent(self) -> bool:
-        """Whether it was seen within the last ten minutes."""
-        return time.monotonic() - self._at < _RECENT_SECONDS
-
-
-class _Check(NamedTuple):
-    """A named readiness check made of a function."""
-
-    name: str
-    find_fault: Callable[[], str | None]
-
-    def fault(self) -> str | None:
-        """Return what is wrong, or None."""
-        return self.find_fault()
-
-
 class Service:
     """The running service; made by `running_service`."""
 
@@ -113,6 +66,7 @@ class Service:
         figures: FiguresReader,
         metrics: Metrics,
         tls: ServedCertificate | None,
+        clock: SteadyClock,
     ) -> None:
         self.settings = settings
         # Those being served at the moment: changed in place, for several parts look at it.
@@ -135,7 +89,18 @@ class Service:
             foretell=deliverer.preview_delivery,
             last_received_ms=store.last_received_ms,
         )
-        self.conditions = Conditions(store.conditions, self.facts, lambda: list(self.accounts))
+        self.facts = Facts(
+            lambda: self.settings,
+            store,
+            store.backlog,
+            deliverer,
+            supervisor,
+            clock_fault=self.webhook.clock_suspicion.fault,
+            lost_lines=lost_lines,
+            loop_lag=metrics.loop_lag,
+            certificate_ends_at=lambda: tls.expires_at if tls else None,
+        )
+        self.conditions = Conditions(store.conditions, self.facts, lambda: self.accounts, clock.now_ms)
         self.api = Api(
             self.accounts,
             self.keys,
@@ -152,24 +117,10 @@ class Service:
             supervisor=supervisor,
             conditions=self.conditions,
         )
-        self._lost_lines = LastSeen()
-        self._refused = LastSeen()
         self.is_stopping = False
         self.url = ""
         # How the configuration is read again; whoever runs the service from a configuration sets it.
         self.reload: Callable[[], Awaitable[Reload]] | None = None
-
-    def checks(self) -> list[_Check]:
-        """Return what must be right for the service to take and to deliver."""
-        checks = [
-            _Check("service", lambda: "stopping" if self.is_stopping else None),
-            _Check("store", lambda: self.store.fault),
-            _Check("tasks", self._tasks_fault),
-            _Check("clock", self.webhook.clock_suspicion.fault),
-        ]
-        return checks + [
-            _Check(f"sending for {name}", functools.partial(self._sending_fault, name)) for name in self.accounts
-        ]
 
     async def apply(self, settings: Settings) -> None:
         """Go on with other settings; they must differ from the present ones in nothing that needs a restart.
@@ -216,7 +167,6 @@ class Service:
             account_backlogs={name: (backlog.total_of(name), backlog.max_of(name)) for name in self.accounts},
             statuses=self.deliverer.statuses(),
             pauses=self.deliverer.pauses(),
-            ready={check.name: check.fault() is None for check in self.checks()},
             conditions=self.conditions.current(),
             has_write_fault=self.store.fault is not None,
             figures=await self.figures.read(),
@@ -229,71 +179,8 @@ class Service:
         plan = await self.reload()
         return Reloaded(plan.changed, plan.added, plan.removed, plan.needs_restart)
 
-    def _sending_fault(self, name: str) -> str | None:
-        status = self.deliverer.statuses()[name]
-        if status.state is AccountState.PAUSED and status.reason != PAUSED_BY_OPERATOR:
-            return f"paused, {status.reason}; next try in {status.seconds:.0f} s"
-        return None
-
-    def _tasks_fault(self) -> str | None:
-        ended = [f"{name} has ended" for name in self.supervisor.ended]
-        silent = [f"{name} silent for {seconds:.0f} s" for name, seconds in self.supervisor.silences().items()]
-        return ", ".join(ended + silent) or None
-
-    def facts(self) -> Iterator[Fact]:
-        """Give what is so now, as far as it can be told without waiting."""
-        if fault := self.store.fault:
-            yield Fact("store_trouble", detail=fault)
-        yield from self._facts_of_tasks()
-        yield from self._facts_of_sending()
-        yield from self._facts_of_host()
-        yield from self._facts_of_backlog()
-        if fault := self.webhook.clock_suspicion.fault():
-            yield Fact("clock_suspect", detail=fault)
-        if self._refused.is_recent:
-            yield Fact("deliveries_refused")
-
-    def _facts_of_backlog(self) -> Iterator[Fact]:
-        backlog, max_backlog = self.store.backlog, self.settings.store.max_backlog
-        if backlog.total >= _HIGH_BACKLOG * max_backlog:
-            yield Fact("backlog_high", detail=f"{backlog.total:,} of {max_backlog:,}")
-        for account in self.accounts:
-            held, max_own = backlog.total_of(account), backlog.max_of(account)
-            if max_own < max_backlog and held >= _HIGH_BACKLOG * max_own:
-                yield Fact("backlog_high", account, detail=f"{held:,} of {max_own:,}")
-
-    def _facts_of_tasks(self) -> Iterator[Fact]:
-        for name in self.supervisor.ended:
-            yield Fact("task_ended", subject=name)
-        for name, seconds in self.supervisor.silences().items():
-            yield Fact("task_silent", subject=name, detail=f"for {seconds:.0f} s")
-
-    def _facts_of_sending(self) -> Iterator[Fact]:
-        for account, status in self.deliverer.statuses().items():
-            if status.state is AccountState.PAUSED:
-                is_wanted = status.reason == PAUSED_BY_OPERATOR
-                yield Fact("account_paused" if is_wanted else "account_stopped", account, detail=status.reason)
-            elif status.state is AccountState.SLOWED:
-                yield Fact("account_slowed", account, detail=status.reason)
-            elif status.state is AccountState.DRY_RUN:
-                yield Fact("account_dry_run", account)
-        for account, imports in self.deliverer.imports_statuses().items():
-            if imports.rest is not None:
-                yield Fact("imports_rest", account, detail=imports.rest.reason)
-
-    def _facts_of_host(self) -> Iterator[Fact]:
-        files = store_files(Path(self.settings.store.path))
-        if files is not None and files.disk_free_bytes < _LOW_DISK_BYTES:
-            yield Fact("disk_low", detail=f"{files.disk_free_bytes // 1_000_000:,} MB are free")
-        if self.tls is not None and self.tls.expires_at - datetime.now(UTC) < _CERTIFICATE_NEARS_END:
-            yield Fact("certificate_ends", detail=f"at {self.tls.expires_at:%Y-%m-%d %H:%M}Z")
-        self._lost_lines.note_number(lost_lines())
-        if self._lost_lines.is_recent:
-            yield Fact("log_lines_lost", detail=f"{lost_lines():,} since the start")
-
     def _answered(self, answered: Answered) -> None:
-        if answered.outcome in _REFUSALS:
-            self._refused.note()
+        self.facts.answered(answered)
         self.api.events.delivery_answered(_for_watchers(answered))
         self.metrics.counting.answered(answered)
 
@@ -395,7 +282,16 @@ async def running_service(
             proof_timings=proof_timings,
         )
         service = Service(
-            settings, accounts, store, deliverer, supervisor, reader=reader, figures=figures, metrics=metrics, tls=tls
+            settings,
+            accounts,
+            store,
+            deliverer,
+            supervisor,
+            reader=reader,
+            figures=figures,
+            metrics=metrics,
+            tls=tls,
+            clock=clock,
         )
         metrics.loop_lag.start(supervisor)
         stack.push_async_callback(metrics.loop_lag.stop)

@@ -22,6 +22,7 @@ from service.config.settings import (
     StoreSettings,
 )
 from service.deliver.proof import read_back
+from service.model.conditions import Severity
 from service.model.lists import Segment
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.journal import CallRecord
@@ -153,12 +154,16 @@ class World:
         """Wait until nothing is owed to Cordial any more: all settled, or given up with a reason."""
         await self.until(lambda: self.service.store.backlog.total == 0)
 
+    def conditions(self) -> dict[str, str]:
+        """Return the conditions that last and need a person, by kind, with their details."""
+        lasting = self.service.conditions.current()
+        return {each.id: each.detail for each in lasting if each.severity is not Severity.INFO}
+
     async def ready(self) -> tuple[int, str]:
         """Return the status of `/readyz`, and what lasts in the form `kind: detail; kind: detail`."""
         async with self._session.get(f"{self.service.url}/readyz") as answer:
             await answer.read()
-            words = [f"{each.id}: {each.detail}" for each in self.service.conditions.current()]
-            return answer.status, "; ".join(words)
+            return answer.status, "; ".join(f"{name}: {detail}" for name, detail in self.conditions().items())
 
     async def segment(self, heap_id: int = 1) -> Segment:
         return next(each for each in await self.service.store.segments() if each.heap_id == str(heap_id))

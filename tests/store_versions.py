@@ -77,7 +77,7 @@ INSERT INTO unnamed (
 ) VALUES (2, 1, '[2]', 'email:', 'email:anna', 1, 1, 0);
 UPDATE segment SET unnamed = 1 WHERE id = 2;
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
-INSERT INTO condition (kind, account, subject, detail, began_at_ms) VALUES ('account_paused', 'acme', '', '', AT);
+INSERT INTO condition (kind, account, subject, detail, people, began_at_ms) VALUES ('account_paused', 'acme', '', '', 0, AT);
 INSERT INTO read_back (account_id, contact, reason, due_at_ms) VALUES (1, 'email:anna', 'lost_answer', AT);
 INSERT INTO claimed (account_id, contacts) VALUES (1, '["email:bert"]');
 INSERT INTO member_read (account_id, contact, segment_id, wanted, differed, at_ms) VALUES (1, 'email:emil', 1, 0, 0, AT);

@@ -19,7 +19,7 @@ from service.commands.terminal import one_line, say
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
-from service.model.conditions import CATALOGUE, Severity
+from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
 from service.model.lists import ListState
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.progress import (
@@ -34,6 +34,7 @@ from service.store.sqlite.progress import (
 _TIMEOUT_SECONDS = 3.0
 _BAR_CELLS = 20
 _WATCH_SECONDS = 1.0
+_MAX_CONDITIONS = 20
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -66,14 +67,15 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
-        document = {"service": readiness, **msgspec.to_builtins(overview)}
+        conditions = msgspec.to_builtins(_conditions(overview))
+        document = {"service": readiness, **msgspec.to_builtins(overview), "conditions": conditions}
         say(*msgspec.json.format(msgspec.json.encode(document)).decode().split("\n"))
     elif arguments.watch:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings))
     else:
         say(*_lines(readiness, overview, settings.accounts))
-    return 1 if _is_critical(readiness) else 0
+    return 1 if _is_critical(readiness, overview) else 0
 
 
 async def _watch(settings: Settings) -> None:
@@ -102,12 +104,19 @@ async def _ask_readiness(server: ServerSettings) -> str:
     return ", ".join(["ready", *map(str, body.get("degraded", []))])
 
 
-def _is_critical(readiness: str) -> bool:
-    return any(name in readiness for name, kind in CATALOGUE.items() if kind.severity is Severity.CRITICAL)
+def _conditions(overview: Overview) -> list[Condition]:
+    known = [each for each in overview.conditions if each.id in CATALOGUE]
+    return worst_first([each.as_condition() for each in known])
+
+
+def _is_critical(readiness: str, overview: Overview) -> bool:
+    # A store that cannot be written has no record of that.
+    named = [kind.severity for name, kind in CATALOGUE.items() if name in readiness]
+    return Severity.CRITICAL in {*named, *(condition.severity for condition in _conditions(overview))}
 
 
 def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> list[str]:
-    lines = [f"service    {readiness}"]
+    lines = [f"service    {readiness}", *_condition_lines(_conditions(overview))]
     if overview.inbox_users:
         lines.append(f"inbox      {overview.inbox_users:,} users not looked at yet")
     lines += [
@@ -134,6 +143,22 @@ def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> l
     lines += ["", "RECENT SYNCS", *(_sync_line(sync) for sync in overview.syncs)]
     if overview.failures:
         lines += ["", "FAILURES", *(_failure_line(group) for group in overview.failures)]
+    return lines
+
+
+def _condition_lines(conditions: list[Condition]) -> list[str]:
+    lines = []
+    conditions = [each for each in conditions if each.severity is not Severity.INFO]
+    for each in conditions[:_MAX_CONDITIONS]:
+        about = " ".join(filter(None, (each.account, each.subject)))
+        people = f", {each.people:,} people" if each.people else ""
+        detail = f": {each.detail}" if each.detail else ""
+        lines.append(
+            f"{each.severity.value:<10} {each.id} {about}{detail}{people}, since {each.since:%Y-%m-%d %H:%M:%SZ}"
+        )
+        lines.append(f"           {each.meaning} {each.what_to_do}{f' {each.command}' if each.command else ''}")
+    if len(conditions) > _MAX_CONDITIONS:
+        lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: GET /api/v1/conditions")
     return lines
 
 

@@ -168,6 +168,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
     proof_sample: Annotated[int, Meta(ge=0, le=1_000)] = 20
     proof_reads_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 60
     max_backlog: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    expect_sync_hours: Annotated[float, Meta(ge=0, le=8_760)] = 0
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True):

@@ -35,7 +35,14 @@ _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
 _RATE_WINDOW_SECONDS = 1.05
 
 # What only the receiving side reads of an account.
-_NOT_ABOUT_SENDING = ("heap_secrets", "heap_id_token", "timestamp_tolerance_seconds", "identities", "allow_drain")
+_NOT_ABOUT_SENDING = (
+    "heap_secrets",
+    "heap_id_token",
+    "timestamp_tolerance_seconds",
+    "identities",
+    "allow_drain",
+    "expect_sync_hours",
+)
 
 
 class Deliverer:
@@ -269,6 +276,10 @@ class Deliverer:
     def statuses(self) -> dict[str, AccountStatus]:
         """Return what each account's sending is doing."""
         return {name: account.line.status() for name, account in self._accounts.items()}
+
+    def still_seconds(self) -> dict[str, float]:
+        """Return for how long each account has had changes that it may send, without a result."""
+        return {name: account.pool.still_seconds for name, account in self._accounts.items()}
 
     def imports_statuses(self) -> dict[str, ImportsStatus]:
         """Return what each account's imports are doing."""

@@ -24,7 +24,7 @@ from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.rate.own_limits import OwnLimits
 from service.deliver.retry import Circuit
-from service.model.accounts import AccountState, AccountStatus
+from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus
 
 log = structlog.get_logger()
 
@@ -33,7 +33,6 @@ _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 # Of these, what no contact can be the reason of.
 KEY_FAULTS = {"unauthorized", "no_api_key"}
 _SLOWED_FROM_SECONDS = 1.0
-PAUSED_BY_OPERATOR = "paused by an operator"
 DRY_RUN = "dry run: nothing is written to Cordial"
 SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and six are waited"

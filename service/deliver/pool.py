@@ -77,6 +77,8 @@ class AccountPool:
         self._claiming = asyncio.Lock()
         # Of segments whose changes could not be read: when to try again.
         self._not_before: dict[int, float] = {}
+        # When there was last nothing to send, or a result; None before the first look.
+        self._moved_at: float | None = None
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -87,6 +89,11 @@ class AccountPool:
             for number in range(self._concurrency)
         ]
         self._tasks.append(supervisor.start(f"{self._name} feeder", self._feed(supervisor), beats=True))
+
+    @property
+    def still_seconds(self) -> float:
+        """For how long there have been changes that may be sent, without a result of any."""
+        return 0.0 if self._moved_at is None else asyncio.get_running_loop().time() - self._moved_at
 
     def wake(self) -> None:
         """Look for work: something was folded, settled, released, or a list became ready."""
@@ -205,6 +212,8 @@ class AccountPool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._store.pending_segments(self._name)
         lists = self._sendable(self._lists.ready(pending), pending)
+        if not lists or self._moved_at is None:
+            self._moved_at = asyncio.get_running_loop().time()
         self._share = max(1, self._most_ready // (len(lists) or 1))
         found = False
         for segment_id, changes in lists.items():
@@ -280,6 +289,8 @@ class AccountPool:
         self._released.add(work.contact)
         self._doubts.let_go([work.contact])
         self._drop_spent(queue)
+        if outcomes:
+            self._moved_at = asyncio.get_running_loop().time()
         for outcome in outcomes:
             self._on_settled(outcome.segment_id, work.contact)
         self._wake.set()

@@ -4,6 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+# The reason of a pause that a person wants.
+PAUSED_BY_OPERATOR = "paused by an operator"
+
 
 class AccountState(StrEnum):
     """What an account's sending is doing; in a `dry_run` nothing is written to Cordial."""

@@ -1,11 +1,12 @@
 """What a person should know: the closed list of conditions (R16). Pure, no I/O.
 
-To add one: an entry in `CATALOGUE`, one fact in `service/observe/conditions.py` (or the SQL it reads), and a part of
+To add one: an entry in `CATALOGUE`, one fact in `service/observe/facts.py` or in the SQL of the store, and a part of
 `docs/operations.md` under the heading that the entry names.
 """
 
+import shlex
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -22,21 +23,25 @@ class Severity(StrEnum):
 class Kind(msgspec.Struct, frozen=True):
     """One kind of condition.
 
-    `part` is the heading of docs/operations.md that explains it. A fact is told once it has lasted for
-    `patience_seconds`. While one with `stops_pages` lasts, no page can be taken. One that `anybody_can_cause`, without a
-    secret, is not told where anybody can read.
+    `command` helps, with {account} and {subject} to be filled in; empty where no command does. `part` is the heading of
+    docs/operations.md that explains it. A fact is told once it has lasted for `patience_seconds`, and not at all while one
+    of `explained_by` lasts for its account. While one with `stops_pages` lasts, no page can be taken. One that
+    `anybody_can_cause`, without a secret, is not told where anybody can read.
     """
 
     severity: Severity
     meaning: str
     what_to_do: str
     part: str
+    command: str = ""
     patience_seconds: float = 0.0
+    explained_by: tuple[str, ...] = ()
     stops_pages: bool = False
     anybody_can_cause: bool = False
 
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
+_NOT_SENDING = ("account_stopped", "account_paused", "account_dry_run")
 
 CATALOGUE: dict[str, Kind] = {
     "store_trouble": Kind(
@@ -46,130 +51,190 @@ CATALOGUE: dict[str, Kind] = {
         "The store cannot write",
         stops_pages=True,
     ),
+    "store_damaged": Kind(
+        _CRITICAL,
+        "The store's file is damaged. No page is taken; Heap sends them again.",
+        "Stop the service and restore the file from a backup.",
+        "The store cannot write",
+        stops_pages=True,
+    ),
     "task_ended": Kind(
         _CRITICAL,
-        "A task of the service ended by a fault of the program. The process ends in order and is to be started again.",
+        "A task of the service ended by a fault of the program. The process ends in order and must be started again.",
         "Keep the log and report it.",
         "It restarts again and again",
         stops_pages=True,
     ),
-    "task_silent": Kind(
-        _WARNING,
-        "A task of the service has not moved for a minute.",
-        "If it stays so, keep the log and restart the service.",
-        "The service does not answer",
-    ),
     "account_stopped": Kind(
         _CRITICAL,
-        "Cordial cannot be served for the account. Its changes wait; nothing is lost, and it is tried again by itself.",
-        "See what Cordial says: heap-cordial check",
+        "Cordial does not serve the account. Its changes wait. Nothing is lost, and the service tries again by itself.",
+        "See what Cordial answers, and correct the key or the address.",
         "An account is paused",
+        command="heap-cordial check",
+    ),
+    "account_stuck": Kind(
+        _CRITICAL,
+        "The account may send and has changes to send, but nothing has moved for a minute.",
+        "See the log for what Cordial answers. If it stays so, restart the service and report it.",
+        "Nothing moves",
+        command="heap-cordial status",
+        patience_seconds=60.0,
+        explained_by=_NOT_SENDING,
+    ),
+    "pages_stuck": Kind(
+        _CRITICAL,
+        "Pages were taken, but their users have not been looked at for ten minutes.",
+        "See the log for fold.put_off or fold.failed. Nothing is lost. If it stays so, report it.",
+        "Nothing moves",
     ),
     "account_paused": Kind(
         _WARNING,
         "A person paused the account. Its changes wait.",
-        "When it may send again: heap-cordial resume ACCOUNT",
+        "Resume the account when it may send again.",
         "An account is paused",
+        command="heap-cordial resume {account}",
     ),
     "account_slowed": Kind(
         _INFO,
         "Cordial's rate limit is reached. Sending goes on when Cordial allows it.",
-        "Nothing, unless it lasts.",
+        "Nothing. If it lasts, lower requests_per_second or ask Cordial for a higher limit.",
         "Cordial answers 429",
         patience_seconds=300.0,
     ),
     "account_dry_run": Kind(
         _INFO,
         "The account is in a dry run: nothing is written to Cordial.",
-        "See what would be sent: heap-cordial preview LIST. To send it, set dry_run = false.",
+        "Look at what would be sent. To send it, set dry_run = false and reload.",
         "Nothing is sent, and nothing is wrong",
+        command="heap-cordial preview LIST",
+    ),
+    "account_awaits_trial": Kind(
+        _INFO,
+        "public_url is set, but no trial has shown that files subscribe nobody. Single calls do the work, which is slower.",
+        "Make a trial of the account, or set bulk_untested = true.",
+        "Imports give way to single calls",
     ),
     "list_held": Kind(
         _WARNING,
         "The list is held: nothing is sent for it.",
         "Follow the reason that is given.",
         "A list is held",
+        command="heap-cordial lists",
     ),
     "list_awaits_approval": Kind(
         _WARNING,
-        "The segment is new and waits for approval.",
-        "Look at it, then: heap-cordial approve LIST",
+        "The segment is new and waits for approval. Nothing of it is sent.",
+        "Look at what would be sent, then approve it.",
         "A list is held",
+        command="heap-cordial approve {subject}",
     ),
     "list_not_ready": Kind(
         _WARNING,
-        "The segment has changes and still no list in Cordial.",
+        "The segment has changes, but still no list in Cordial.",
         "See the log for what Cordial answers.",
         "A list is held",
         patience_seconds=60.0,
+        explained_by=_NOT_SENDING,
     ),
     "list_differs": Kind(
         _WARNING,
-        "Cordial counts other contacts on the list than were confirmed.",
-        "heap-cordial verify LIST, then heap-cordial rebuild LIST",
+        "Cordial counts other contacts on the list than it confirmed.",
+        "Count again. If the numbers still differ, send all members again with rebuild.",
         "A list differs",
+        command="heap-cordial verify {subject}",
         patience_seconds=120.0,
+        explained_by=_NOT_SENDING,
+    ),
+    "list_not_counted": Kind(
+        _WARNING,
+        "Cordial has not counted the list since its last sync, for more than an hour. Nobody knows whether it is exact.",
+        "Count it now, and see the log for list.not_counted.",
+        "A list differs",
+        command="heap-cordial verify {subject}",
+        explained_by=_NOT_SENDING,
     ),
     "changes_old": Kind(
         _WARNING,
-        "The oldest change of the account waits for more than six hours.",
-        "See what holds it up: heap-cordial status",
+        "The oldest change of the account has waited for more than four hours.",
+        "See what holds it up.",
         "The backlog grows",
+        command="heap-cordial status",
+        patience_seconds=60.0,
+        explained_by=_NOT_SENDING,
     ),
     "backlog_high": Kind(
         _WARNING,
         "The backlog is near its limit. At the limit, pages are answered 429.",
         "See what holds up sending, or raise max_backlog: the account's, or the store's where no account is named.",
         "Pages are answered 429 or 503",
+        command="heap-cordial status",
     ),
     "people_failed": Kind(
         _WARNING,
-        "Some people could not be added or removed.",
-        "See why: heap-cordial failures. Then: heap-cordial retry",
+        "Some people could not be added to the list or removed from it.",
+        "See what Cordial answered, correct the cause, then retry.",
         "Failures given up",
+        command="heap-cordial failures",
     ),
     "users_unusable": Kind(
         _INFO,
         "Heap named users whose ids cannot be used.",
-        "See which in the syncs of the list: heap-cordial syncs",
+        "See which ones, and correct the property in Heap.",
         "A list has fewer contacts than the segment has users in Heap",
+        command="heap-cordial syncs",
     ),
     "sync_incomplete": Kind(
         _WARNING,
-        "Pages of a sync are missing for an hour.",
-        "Ask Heap to send again: Sync now.",
+        "Pages of a sync have been missing for an hour, so their users are missing too.",
+        "Press Sync now in Heap. A newer sync ends this, and so does a week.",
         "A list has fewer contacts than the segment has users in Heap",
     ),
     "heap_silent": Kind(
         _WARNING,
-        "A segment that came regularly does not come any more.",
-        "Look at the segment's sync in Heap.",
+        "The segment's sync is overdue: nothing has come from Heap for much longer than usual.",
+        "Look at the segment's sync in Heap. It is no longer told after two weeks.",
         "Nothing arrives from Heap",
     ),
     "imports_rest": Kind(
         _WARNING,
-        "An import came to nothing. Single calls do the work for a time, which is slower.",
-        "See the reason: heap-cordial imports",
+        "An import came to nothing. Single calls do the work for an hour, which is slower.",
+        "See the reason.",
         "Imports give way to single calls",
+        command="heap-cordial imports",
+    ),
+    "import_in_doubt": Kind(
+        _WARNING,
+        "Cordial has a file, but whether it carries it out is not known. The people in it wait.",
+        "Look for the job in Cordial, then tell the service what you saw.",
+        "Imports give way to single calls",
+        command="heap-cordial imports",
+        patience_seconds=300.0,
     ),
     "clock_suspect": Kind(
         _WARNING,
-        "Deliveries are rightly signed, but for another time: this host's clock may be wrong.",
+        "Pages are signed rightly, but for another time: this host's clock may be wrong.",
         "Check the host's time synchronisation.",
         "The clock is wrong",
     ),
     "deliveries_refused": Kind(
         _WARNING,
         "Requests to the webhook were refused in the last ten minutes.",
-        "See why in the log: delivery.answered",
+        "See the reason in the log: delivery.answered",
         "Every page is refused",
         anybody_can_cause=True,
     ),
     "disk_low": Kind(
         _WARNING,
         "Little room is left on the store's disk.",
-        "Make room. At 0 no page is taken.",
+        "Make room. When the disk is full, no page is taken.",
         "The store cannot write",
+    ),
+    "wal_large": Kind(
+        _WARNING,
+        "The store's write-ahead log is large: some program keeps a read transaction open on the file.",
+        "Look for a backup tool or a shell that has the file open.",
+        "It is slow",
+        patience_seconds=300.0,
     ),
     "certificate_ends": Kind(
         _WARNING,
@@ -177,22 +242,46 @@ CATALOGUE: dict[str, Kind] = {
         "Renew it and replace the files.",
         "The certificate nears its end",
     ),
+    "loop_lag": Kind(
+        _WARNING,
+        "The service is short of CPU: everything in it waits for half a second or more.",
+        "Give it more CPU, or fewer calls a second.",
+        "It is slow",
+    ),
+    "task_silent": Kind(
+        _WARNING,
+        "A task of the service has not moved for a minute.",
+        "If it stays so, keep the log, restart the service and report it.",
+        "The service does not answer",
+    ),
     "log_lines_lost": Kind(
         _WARNING,
         "Lines of the log were lost in the last ten minutes: nobody read them in time, or the disk was full.",
-        "See to the reader of standard error.",
+        "Look at what reads standard error, and at the disk.",
+        "Other warnings",
+    ),
+    "sqlite_affected": Kind(
+        _INFO,
+        "This SQLite has the WAL-reset bug. The service avoids it, but another program that checkpoints may lose pages.",
+        "Use a newer SQLite (3.51.3, 3.50.7 or 3.44.6) where another program checkpoints the store, as Litestream does.",
         "Other warnings",
     ),
 }
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """Something that is so now. `subject` names what it is about within the account: a list, a task; `detail` says more."""
+    """Something that is so now.
+
+    `subject` names what it is about within the account: a list, a task. `detail` says more. `people`: how many wait or are
+    concerned, 0 where that is not known. `list_id`: the list's id in the API, None where it is about no list.
+    """
 
     id: str
     account: str = ""
     subject: str = ""
     detail: str = ""
+    people: int = 0
+    list_id: int | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -201,29 +290,48 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A condition that lasts, or one that is over since `ended_at`."""
+    """A condition that lasts, or one that is over since `ended_at`.
+
+    `people`: how many wait or are concerned, 0 where that is not known. `command` may help, and is empty where none does.
+    `runbook`: where the documentation explains it. `list_id`: the list that it is about, if it is about one.
+    """
 
     id: str
     severity: Severity
     account: str
     subject: str
     detail: str
+    people: int
+    list_id: int | None
     since: datetime
     ended_at: datetime | None
     meaning: str
     what_to_do: str
+    command: str
     runbook: str
 
 
 class RecordedCondition(msgspec.Struct, frozen=True):
-    """A condition as the store keeps it; times in Unix ms."""
+    """A condition as the store keeps it, as it was when it began; times in Unix ms."""
 
     id: str
     account: str
     subject: str
     detail: str
+    people: int
+    list_id: int | None
     began_at_ms: int
     ended_at_ms: int | None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it the same condition, whatever its detail."""
+        return self.id, self.account, self.subject
+
+    def as_condition(self) -> Condition:
+        """Return it with all that its kind says, which must be one of the catalogue."""
+        fact = Fact(self.id, self.account, self.subject, self.detail, self.people, self.list_id)
+        return to_condition(fact, self.began_at_ms, self.ended_at_ms)
 
 
 def worst_first(conditions: Sequence[Condition]) -> list[Condition]:
@@ -232,7 +340,30 @@ def worst_first(conditions: Sequence[Condition]) -> list[Condition]:
     return sorted(conditions, key=lambda each: (order.index(each.severity), each.since, each.account, each.subject))
 
 
-def runbook(kind: Kind) -> str:
-    """Return where docs/operations.md explains a kind."""
-    anchor = "".join(letter for letter in kind.part.lower() if letter.isalnum() or letter in " -").replace(" ", "-")
-    return f"docs/operations.md#{anchor}"
+def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -> Condition:
+    """Return a fact that has lasted since then (Unix ms) with all that its kind says."""
+    kind = CATALOGUE[fact.id]
+    return Condition(
+        id=fact.id,
+        severity=kind.severity,
+        account=fact.account,
+        subject=fact.subject,
+        detail=fact.detail,
+        people=fact.people,
+        list_id=fact.list_id,
+        since=_moment(began_at_ms),
+        ended_at=None if ended_at_ms is None else _moment(ended_at_ms),
+        meaning=kind.meaning,
+        what_to_do=kind.what_to_do,
+        command=kind.command.format(account=fact.account, subject=shlex.quote(fact.subject)),
+        runbook=runbook(fact.id),
+    )
+
+
+def _moment(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+
+
+def runbook(name: str) -> str:
+    """Return where the documentation explains a kind of condition."""
+    return f"docs/operations.md#{name}"

@@ -1,15 +1,16 @@
 """Conditions while the service runs: facts become conditions in this one place, and are over when they are no more (R16)."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from service.clock import wall_ms
+from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
-from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, runbook, worst_first
+from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, to_condition, worst_first
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class ConditionLog(Protocol):
     async def record(self, begun: Sequence[RecordedCondition], ended: Sequence[RecordedCondition]) -> None:
         """Write what has begun and what has ended; raises `StoreUnavailableError`."""
 
-    async def facts(self, accounts: Sequence[str]) -> list[Fact]:
+    async def facts(self, accounts: Mapping[str, AccountSettings]) -> list[Fact]:
         """Return what is so of lists and syncs; raises `StoreUnavailableError`."""
 
 
@@ -45,7 +46,7 @@ class Conditions:
         self,
         store: ConditionLog,
         facts_now: Callable[[], Iterable[Fact]],
-        accounts: Callable[[], Sequence[str]],
+        accounts: Callable[[], Mapping[str, AccountSettings]],
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._store = store
@@ -60,23 +61,11 @@ class Conditions:
 
     def current(self) -> list[Condition]:
         """Return what lasts at this moment, the worst first."""
-        self._take(self._facts_now())
-        now_ms = self._now_ms()
-        return worst_first(
-            [
-                _condition(fact, began_at_ms)
-                for fact, began_at_ms in self._facts.values()
-                if now_ms - began_at_ms >= CATALOGUE[fact.id].patience_seconds * 1000
-            ]
-        )
+        return worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._lasting()])
 
     async def history(self) -> list[Condition]:
         """Return what is over, the latest first; raises `StoreUnavailableError`."""
-        return [
-            _condition(Fact(each.id, each.account, each.subject, each.detail), each.began_at_ms, each.ended_at_ms)
-            for each in await self._store.history(_MAX_HISTORY)
-            if each.id in CATALOGUE
-        ]
+        return [each.as_condition() for each in await self._store.history(_MAX_HISTORY) if each.id in CATALOGUE]
 
     async def run(self, supervisor: Supervisor) -> None:
         """Look once a second, and keep what begins and what ends."""
@@ -93,13 +82,27 @@ class Conditions:
         try:
             if not self._is_read:
                 # What lasted before the restart and still does began then.
-                for each in await self._store.lasting():
-                    fact = Fact(each.id, each.account, each.subject, each.detail)
-                    self._recorded[fact.key] = each
-                self._is_read = True
+                self._recorded = {each.key: each for each in await self._store.lasting()}
             self._asked = await self._store.facts(self._accounts())
+            self._is_read = True
         except StoreUnavailableError as error:
             log.warning("conditions.unreadable", reason=error.message)
+
+    def _lasting(self) -> list[tuple[Fact, int]]:
+        """Return what has lasted for as long as its kind needs, and since when, and is no mere consequence."""
+        self._take(self._facts_now())
+        now_ms = self._now_ms()
+        lasting = [
+            (fact, began_at_ms)
+            for fact, began_at_ms in self._facts.values()
+            if now_ms - began_at_ms >= CATALOGUE[fact.id].patience_seconds * 1000
+        ]
+        found = {(fact.id, fact.account) for fact, _ in lasting}
+        return [
+            (fact, began_at_ms)
+            for fact, began_at_ms in lasting
+            if not any((reason, fact.account) in found for reason in CATALOGUE[fact.id].explained_by)
+        ]
 
     def _take(self, now: Iterable[Fact]) -> None:
         found = {fact.key: fact for fact in [*now, *self._asked][:_MAX_FACTS]}
@@ -112,20 +115,15 @@ class Conditions:
         return self._facts[key][1] if key in self._facts else now_ms
 
     async def _record(self) -> None:
-        lasting = self.current()
+        lasting = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._lasting()}
         if not self._is_read:
             return
-        keys = {(each.id, each.account, each.subject) for each in lasting}
-        begun = [
-            RecordedCondition(each.id, each.account, each.subject, each.detail, _ms(each.since), None)
-            for each in lasting
-            if (each.id, each.account, each.subject) not in self._recorded
-        ]
+        begun = [each for key, each in lasting.items() if key not in self._recorded]
         now_ms = self._now_ms()
         ended = [
-            RecordedCondition(each.id, each.account, each.subject, each.detail, each.began_at_ms, now_ms)
+            msgspec.structs.replace(each, ended_at_ms=now_ms)
             for key, each in self._recorded.items()
-            if key not in keys
+            if key not in lasting
         ]
         if not begun and not ended:
             return
@@ -136,31 +134,13 @@ class Conditions:
             return
         for each in begun:
             log.info("condition.began", condition=each.id, account=each.account, subject=each.subject)
-            self._recorded[each.id, each.account, each.subject] = each
+            self._recorded[each.key] = each
         for each in ended:
             log.info("condition.ended", condition=each.id, account=each.account, subject=each.subject)
-            del self._recorded[each.id, each.account, each.subject]
+            del self._recorded[each.key]
 
 
-def _condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -> Condition:
-    kind = CATALOGUE[fact.id]
-    return Condition(
-        fact.id,
-        kind.severity,
-        fact.account,
-        fact.subject,
-        fact.detail,
-        _moment(began_at_ms),
-        None if ended_at_ms is None else _moment(ended_at_ms),
-        kind.meaning,
-        kind.what_to_do,
-        runbook(kind),
+def _of_fact(fact: Fact, began_at_ms: int) -> RecordedCondition:
+    return RecordedCondition(
+        fact.id, fact.account, fact.subject, fact.detail, fact.people, fact.list_id, began_at_ms, None
     )
-
-
-def _moment(unix_ms: int) -> datetime:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC)
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

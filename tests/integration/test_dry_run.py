@@ -90,7 +90,7 @@ async def test_the_account_says_so_and_the_service_is_ready(tmp_path):
     async with delivering(tmp_path, dry_run=True) as world:
         status = world.service.deliverer.statuses()[ACCOUNT]
         assert (status.state, status.reason) == (AccountState.DRY_RUN, "dry run: nothing is written to Cordial")
-        assert await world.ready() == (200, "account_dry_run: ")
+        assert await world.ready() == (200, "")
         await world.until(lambda: world.rows("SELECT 1 FROM account WHERE state_reason LIKE 'dry run%'"))
 
 

@@ -81,8 +81,8 @@ async def test_an_account_that_cannot_be_served_shows_as_paused_with_its_backlog
     states = ("sending", "slowed", "paused")
     assert [scraped.value("heap_cordial_account_state", account=ACCOUNT, state=each) for each in states] == [0, 0, 1]
     assert scraped.value("heap_cordial_pauses_total", account=ACCOUNT) == 1
-    assert scraped.value("heap_cordial_ready", part=f"sending for {ACCOUNT}") == 0
-    assert scraped.value("heap_cordial_ready", part="store") == 1
+    assert scraped.value("heap_cordial_condition", id="account_stopped", account=ACCOUNT, severity="critical") == 1
+    assert scraped.value("heap_cordial_condition", id="store_trouble", account="", severity="critical") == 0
     assert scraped.value("heap_cordial_backlog", state="pending") == 5
     assert scraped.value("heap_cordial_oldest_change_age_seconds", account=ACCOUNT) > 0
     assert scraped.value("heap_cordial_store_write_fault") == 0

@@ -24,7 +24,7 @@ async def scraped(tmp_path_factory) -> Scrape:
         await world.deliver("Readers", ["known@example.com", *users(1, "unknown")])
         await world.settled()
         # One person could not be added, which is a condition.
-        await world.until(world.service.conditions.current)
+        await world.until(lambda: "people_failed" in world.conditions())
         return await scrape(world.service.url)
 
 
@@ -86,7 +86,10 @@ async def test_the_alerts_ask_for_metrics_that_exist_and_say_what_to_do(scraped)
     for rule in rules:
         assert_shown(scraped, str(rule["expr"]))
         assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert rule["annotations"].keys() == {"summary", "description"}
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        part = str(rule["annotations"]["runbook_url"]).removeprefix("docs/operations.md#")
+        headings = re.findall(r"(?m)^#+ (.+)$", (DOCS / "operations.md").read_text())
+        assert part in {"{{ $labels.id }}", *(heading.lower().replace(" ", "-") for heading in headings)}
         assert re.fullmatch(r"\d+m", str(rule.get("for", "0m")))
 
 

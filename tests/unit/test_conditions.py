@@ -4,18 +4,22 @@ import re
 
 import pytest
 
-from service.model.conditions import CATALOGUE, Fact, RecordedCondition
+from service.model.conditions import CATALOGUE, Fact, RecordedCondition, to_condition
 from service.observe.conditions import Conditions
-from tests.command_fixtures import ROOT
-
-OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+from tools.conditions_reference import OPERATIONS, with_reference
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_condition_has_its_part_in_the_operations(name):
-    heading = re.search(rf"(?m)^#+ {re.escape(CATALOGUE[name].part)}$", OPERATIONS)
-    assert heading, CATALOGUE[name].part
-    assert f"`{name}`" in OPERATIONS
+    operations = OPERATIONS.read_text(encoding="utf-8")
+    assert re.search(rf"(?m)^##+ {re.escape(CATALOGUE[name].part)}$", operations), CATALOGUE[name].part
+    assert re.search(rf"(?m)^### {name}$", operations)
+    assert to_condition(Fact(name), 0).runbook == f"docs/operations.md#{name}"
+
+
+def test_the_operations_say_of_conditions_what_the_service_says():
+    operations = OPERATIONS.read_text(encoding="utf-8")
+    assert operations == with_reference(operations), "run make docs"
 
 
 class Log:
@@ -40,9 +44,9 @@ class Log:
 
 async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
     log, facts, now = Log(), [Fact("account_paused", "acme")], [1_000_000]
-    conditions = Conditions(log, lambda: facts, lambda: ["acme"], lambda: now[0])
+    conditions = Conditions(log, lambda: facts, dict, lambda: now[0])
     for _ in range(2):
-        conditions = Conditions(log, lambda: facts, lambda: ["acme"], lambda: now[0])
+        conditions = Conditions(log, lambda: facts, dict, lambda: now[0])
         await conditions._ask()
         await conditions._record()
         [condition] = conditions.current()
@@ -58,7 +62,7 @@ async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
 
 def test_a_fact_is_told_only_once_its_patience_is_over():
     now = [0]
-    conditions = Conditions(Log(), lambda: [Fact("list_not_ready", "acme", "Buyers")], lambda: ["acme"], lambda: now[0])
+    conditions = Conditions(Log(), lambda: [Fact("list_not_ready", "acme", "Buyers")], dict, lambda: now[0])
     assert conditions.current() == []
     now[0] += 60_000
     assert [each.id for each in conditions.current()] == ["list_not_ready"]

@@ -1,17 +1,14 @@
 """`/livez` and `/readyz`: 503 only while no page can be taken, and nothing told but kinds."""
 
-from datetime import UTC, datetime
-
 from aiohttp import web
 from aiohttp.pytest_plugin import AiohttpClient
 
-from service.model.conditions import CATALOGUE, Condition
+from service.model.conditions import CATALOGUE, Condition, Fact, to_condition
 from service.observe.health import add_routes
 
 
 def lasting(name: str) -> Condition:
-    since = datetime(2026, 1, 1, tzinfo=UTC)
-    return Condition(name, CATALOGUE[name].severity, "acme", "Buyers", "jane@x.com", since, None, "", "", "")
+    return to_condition(Fact(name, "acme", "Buyers", "jane@x.com"), 1_700_000_000_000)
 
 
 def application(conditions: list[Condition], *, is_stopping: bool = False) -> web.Application:

@@ -39,12 +39,15 @@ CONDITION: dict[str, Any] = {
     "severity": "warning",
     "account": "acme",
     "subject": "",
-    "detail": "paused by an operator",
+    "detail": "",
+    "people": 1200,
+    "list_id": None,
     "since": "2026-03-02T09:14:05Z",
     "ended_at": None,
     "meaning": "A person paused the account. Its changes wait.",
-    "what_to_do": "When it may send again: heap-cordial resume ACCOUNT",
-    "runbook": "docs/operations.md#an-account-is-paused",
+    "what_to_do": "Resume the account when it may send again.",
+    "command": "heap-cordial resume acme",
+    "runbook": "docs/operations.md#account_paused",
 }
 TRIAL: dict[str, Any] = {
     "account": "acme",

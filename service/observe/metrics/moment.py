@@ -7,7 +7,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.model.accounts import AccountState, AccountStatus
-from service.model.conditions import Condition
+from service.model.conditions import CATALOGUE, Condition
 from service.model.views import AccountFigures
 
 
@@ -22,8 +22,8 @@ class StoreFiles(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """Everything that is read at once.
 
-    `backlog`: inbox, pending, waiting. `account_backlogs`: how much each account has of it, and may have. `pauses`: how often each account had to be paused since the start. `ready`: each
-    part that `/readyz` looks at and whether it is fit for work. `figures` and `files` are None while they cannot be read.
+    `backlog`: inbox, pending, waiting. `account_backlogs`: how much each account has of it, and may have. `pauses`: how often
+    each account had to be paused since the start. `figures` and `files` are None while they cannot be read.
     """
 
     version: str
@@ -32,7 +32,6 @@ class Moment(msgspec.Struct, frozen=True):
     account_backlogs: Mapping[str, tuple[int, int]]
     statuses: Mapping[str, AccountStatus]
     pauses: Mapping[str, int]
-    ready: Mapping[str, bool]
     conditions: Sequence[Condition]
     has_write_fault: bool
     figures: Sequence[AccountFigures] | None
@@ -56,14 +55,15 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
         "account_backlog_limit", "At this backlog an account's deliveries are answered 429.", "account", limits
     )
     yield from _accounts(moment)
-    yield _gauge("ready", "Whether a part is fit for work; /readyz needs all of them.", "part", moment.ready)
     lasting = GaugeMetricFamily(
         "heap_cordial_condition",
-        "Conditions that last: how many of each kind and account.",
+        "Conditions that last: how many of each kind and account; 0 without an account where none of a kind does.",
         labels=["id", "account", "severity"],
     )
     numbers = Counter((each.id, each.account, each.severity.value) for each in moment.conditions)
-    for labels, number in numbers.items():
+    lasting_ids = {each.id for each in moment.conditions}
+    none = {(name, "", kind.severity.value): 0 for name, kind in CATALOGUE.items() if name not in lasting_ids}
+    for labels, number in {**numbers, **none}.items():
         lasting.add_metric(list(labels), number)
     yield lasting
     yield _gauge("store_write_fault", "Whether the last write failed.", "", {"": moment.has_write_fault})

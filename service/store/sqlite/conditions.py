@@ -1,12 +1,13 @@
 """Conditions in the store: their history, and the facts that only the store knows."""
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
 import msgspec
 
+from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
 from service.model.conditions import Fact, RecordedCondition
 from service.store.sqlite import queries
@@ -16,14 +17,24 @@ from service.store.sqlite.writer import Writer
 
 _SQL = queries.load("conditions")
 _MAX_ROWS = 1_000
-# As far back as the rhythm of a segment is looked for.
+# As far back as syncs are looked at: a read every few seconds must not grow with the history.
 _MAX_SYNCS = 5_000
-_INCOMPLETE_AFTER_MS = 3_600_000
-_OLD_AFTER_MS = 6 * 3_600_000
-# So many times its longest interval of late, and at least an hour more, a segment may be late.
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_INCOMPLETE_AFTER_MS = _HOUR_MS
+_INCOMPLETE_UNTIL_MS = 7 * _DAY_MS
+_UNCOUNTED_AFTER_MS = _HOUR_MS
+_OLD_AFTER_MS = 4 * _HOUR_MS
+_UNFOLDED_AFTER_MS = 600_000
+_MAX_NAMED_PAGES = 10
+# The rhythm of a segment is learned from so many of its last syncs, if they reach back far enough: pressing "Sync now"
+# a few times is no rhythm. It is late after twice its longest interval and an hour.
+_RHYTHM_SYNCS = 16
+_MIN_INTERVALS = 3
+_MIN_RHYTHM_MS = 12 * _HOUR_MS
 _LATE_FACTOR = 2
-_LATE_MS = 3_600_000
-_FEWEST_INTERVALS = 2
+_LATE_MS = _HOUR_MS
+_SILENT_UNTIL_MS = 14 * _DAY_MS
 
 
 class ConditionLog:
@@ -52,10 +63,15 @@ class ConditionLog:
 
         await self._writer.run(write)
 
-    async def facts(self, accounts: Collection[str]) -> list[Fact]:
+    async def facts(self, accounts: Mapping[str, AccountSettings]) -> list[Fact]:
         """Return what is so of the lists and syncs of these accounts; raises `StoreUnavailableError`."""
         now_ms = self._now_ms()
-        found = await self._read(lambda connection: _facts(connection, now_ms))
+        expected_ms = {
+            name: round(account.expect_sync_hours * _HOUR_MS)
+            for name, account in accounts.items()
+            if account.expect_sync_hours
+        }
+        found = await self._read(lambda connection: _facts(connection, now_ms, expected_ms))
         return [fact for fact in found if fact.account in accounts]
 
     async def _conditions(self, statement: str, values: dict[str, Any]) -> list[RecordedCondition]:
@@ -69,62 +85,105 @@ class ConditionLog:
             raise StoreUnavailableError(str(error)) from error
 
 
-def _facts(connection: sqlite3.Connection, now_ms: int) -> list[Fact]:
+def _facts(connection: sqlite3.Connection, now_ms: int, expected_ms: Mapping[str, int]) -> list[Fact]:
     facts: list[Fact] = []
-    for row in named_rows(connection.execute(_SQL["lists"], {"limit": _MAX_ROWS})):
+    for row in _rows(connection, "lists", limit=_MAX_ROWS):
         facts += _facts_of_list(row)
-    values = {"before_ms": now_ms - _INCOMPLETE_AFTER_MS, "limit": _MAX_ROWS}
+    facts += _incomplete_syncs(connection, now_ms)
     facts += [
-        Fact(
-            "sync_incomplete",
-            row["account"],
-            row["segment"],
-            f"{row['pages_received']} of {row['total_pages']} pages have come",
-        )
-        for row in named_rows(connection.execute(_SQL["incomplete"], values))
+        Fact("changes_old", row["account"], "", f"for {_hours(now_ms - row['since_ms'])}")
+        for row in _rows(connection, "oldest", before_ms=now_ms - _OLD_AFTER_MS)
     ]
     facts += [
-        Fact("changes_old", row["account"], "", f"for {(now_ms - row['since_ms']) / 3_600_000:.1f} h")
-        for row in named_rows(connection.execute(_SQL["oldest"], {"before_ms": now_ms - _OLD_AFTER_MS}))
+        Fact("users_unusable", row["account"], _name(row), "in its last sync", row["rejected"], row["list_id"])
+        for row in _rows(connection, "unusable", syncs=_MAX_SYNCS)
     ]
     facts += [
-        Fact("users_unusable", row["account"], row["segment"], f"{row['rejected']:,} in its last sync")
-        for row in named_rows(connection.execute(_SQL["unusable"], {"syncs": _MAX_SYNCS}))
+        Fact("import_in_doubt", row["account"], "", row["doubt"], row["contacts"])
+        for row in _rows(connection, "imports_in_doubt")
     ]
-    rhythm = named_rows(connection.execute(_SQL["rhythm"], {"syncs": _MAX_SYNCS}))
-    for (account, segment), rows in groupby(rhythm, key=lambda row: (row["account"], row["segment"])):
-        began_at = [row["first_received_at_ms"] for row in rows]
-        intervals = [later - earlier for later, earlier in pairwise(began_at)]
-        if len(intervals) < _FEWEST_INTERVALS:
-            continue
-        silent_ms = now_ms - began_at[0]
-        if silent_ms > _LATE_FACTOR * max(intervals) + _LATE_MS:
-            detail = f"silent for {silent_ms / 3_600_000:.1f} h, before it came at least every {max(intervals) / 3_600_000:.1f} h"
-            facts.append(Fact("heap_silent", account, segment, detail))
+    facts += [
+        Fact("pages_stuck", row["account"], _name(row), list_id=row["list_id"])
+        for row in _rows(connection, "unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
+    ]
+    uncounted = {"syncs": _MAX_SYNCS, "before_ms": now_ms - _UNCOUNTED_AFTER_MS, "limit": _MAX_ROWS}
+    facts += [
+        Fact("list_not_counted", row["account"], _name(row), list_id=row["list_id"])
+        for row in _rows(connection, "not_counted", **uncounted)
+    ]
+    rhythm = _rows(connection, "rhythm", syncs=_MAX_SYNCS, most=_RHYTHM_SYNCS)
+    for _, rows in groupby(rhythm, key=lambda row: row["list_id"]):
+        latest, *earlier = rows
+        if late := _lateness(latest, [row["first_received_at_ms"] for row in earlier], now_ms, expected_ms):
+            facts.append(Fact("heap_silent", latest["account"], _name(latest), late, list_id=latest["list_id"]))
     return facts
+
+
+def _incomplete_syncs(connection: sqlite3.Connection, now_ms: int) -> list[Fact]:
+    values = {"before_ms": now_ms - _INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
+    facts = []
+    for row in _rows(connection, "incomplete", limit=_MAX_ROWS, **values):
+        received = {number for (number,) in connection.execute(_SQL["pages"], {"sync_id": row["id"]})}
+        missing = [number for number in range(1, row["total_pages"] + 1) if number not in received]
+        named = ", ".join(map(str, missing[:_MAX_NAMED_PAGES])) + (" …" if len(missing) > _MAX_NAMED_PAGES else "")
+        which = (
+            f"page {named} of {row['total_pages']} is"
+            if len(missing) == 1
+            else f"pages {named} of {row['total_pages']} are"
+        )
+        facts.append(Fact("sync_incomplete", row["account"], _name(row), f"{which} missing", list_id=row["list_id"]))
+    return facts
+
+
+def _lateness(
+    latest: Mapping[str, Any], earlier_ms: Sequence[int], now_ms: int, expected_ms: Mapping[str, int]
+) -> str | None:
+    """Return in words how late a segment is, None if it is not.
+
+    The time that the service did not run does not count: nothing could come then.
+    """
+    began_at_ms = [latest["first_received_at_ms"], *earlier_ms]
+    silent_ms = min(now_ms - began_at_ms[0], latest["lived_since_ms"] or 0)
+    expected = expected_ms.get(latest["account"])
+    if expected is None:
+        if len(earlier_ms) < _MIN_INTERVALS or began_at_ms[0] - began_at_ms[-1] < _MIN_RHYTHM_MS:
+            return None
+        expected = max(later - earlier for later, earlier in pairwise(began_at_ms))
+        is_late = silent_ms > _LATE_FACTOR * expected + _LATE_MS
+    else:
+        is_late = silent_ms > expected + _LATE_MS
+    if not is_late or silent_ms > _SILENT_UNTIL_MS:
+        return None
+    return f"nothing for {_hours(silent_ms)}, expected every {_hours(expected)}"
 
 
 def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
-    account, subject = row["account"], row["list_name"] or row["segment"]
+    def fact(kind: str, detail: str, people: int = 0) -> Fact:
+        return Fact(kind, row["account"], _name(row), detail, people, row["id"])
+
     facts = []
     if row["list_state"] == "held":
-        facts.append(
-            Fact(
-                "list_awaits_approval" if row["awaits_approval"] else "list_held", account, subject, row["list_reason"]
-            )
-        )
-    elif row["list_state"] != "ready" and row["pending"] + row["waiting"]:
-        facts.append(Fact("list_not_ready", account, subject, row["list_reason"]))
-    elif row["list_state"] == "ready" and _differs(row):
+        kind = "list_awaits_approval" if row["awaits_approval"] else "list_held"
+        facts.append(fact(kind, row["list_reason"], row["owed"]))
+    elif row["list_state"] != "ready" and row["owed"]:
+        facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
+    elif row["list_count"] is not None and row["list_count"] != row["settled"] and not row["owed"]:
+        # Changes that wait would explain a difference.
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
-        facts.append(Fact("list_differs", account, subject, detail))
+        facts.append(fact("list_differs", detail, abs(row["list_count"] - row["settled"])))
     if row["dead"]:
-        facts.append(
-            Fact("people_failed", account, subject, f"{row['dead']:,} {'person' if row['dead'] == 1 else 'people'}")
-        )
+        words = f"{row['dead']:,} {'person' if row['dead'] == 1 else 'people'}"
+        facts.append(fact("people_failed", words, row["dead"]))
     return facts
 
 
-def _differs(row: dict[str, Any]) -> bool:
-    # Changes that wait explain a difference.
-    return row["list_count"] not in {None, row["settled"]} and not row["pending"] + row["waiting"]
+def _rows(connection: sqlite3.Connection, statement: str, **values: int) -> list[dict[str, Any]]:
+    return named_rows(connection.execute(_SQL[statement], values))
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row["list_name"] or row["segment"])
+
+
+def _hours(milliseconds: int) -> str:
+    return f"{milliseconds / _HOUR_MS:.1f} h"

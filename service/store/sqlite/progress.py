@@ -5,10 +5,13 @@ from pathlib import Path
 
 import msgspec
 
+from service.model.conditions import RecordedCondition
 from service.model.lists import Segment
 from service.store.sqlite import opening, queries
 from service.store.sqlite.loading import read_segments
+from service.store.sqlite.rows import named_rows
 
+_CONDITIONS = queries.load("conditions")
 _LISTS = queries.load("lists")
 _PROGRESS = queries.load("progress")
 _MOST_SYNCS = 20
@@ -79,8 +82,9 @@ class ImportProgress(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """Everything the status shows."""
+    """Everything the status shows; `conditions` as the service last recorded them."""
 
+    conditions: list[RecordedCondition]
     accounts: list[AccountProgress]
     segments: list[Segment]
     syncs: list[SyncProgress]
@@ -111,7 +115,9 @@ def _overview(connection: sqlite3.Connection) -> Overview:
     connection.execute("BEGIN")
     syncs = connection.execute(_PROGRESS["recent_syncs"], {"limit": _MOST_SYNCS}).fetchall()
     failures = connection.execute(_PROGRESS["failure_groups"], {"limit": _MOST_FAILURE_GROUPS}).fetchall()
+    lasting = named_rows(connection.execute(_CONDITIONS["lasting"]))
     overview = Overview(
+        conditions=msgspec.convert(lasting, list[RecordedCondition]),
         accounts=[AccountProgress(*row) for row in connection.execute(_LISTS["accounts"])],
         segments=read_segments(connection),
         syncs=[SyncProgress(*row) for row in syncs],

@@ -181,6 +181,16 @@ class SqliteStore:
             self._retention.retention_days = retention_days
 
     @property
+    def is_damaged(self) -> bool:
+        """Whether the file is damaged."""
+        return self._writer.trouble.is_damage
+
+    @property
+    def has_wal_reset_fault(self) -> bool:
+        """Whether this SQLite has the WAL-reset bug."""
+        return has_wal_reset_fault()
+
+    @property
     def fault(self) -> str | None:
         """What is wrong with the store, or None."""
         return self._writer.trouble.reason

@@ -52,6 +52,8 @@ CREATE TABLE condition (
     account TEXT NOT NULL,
     subject TEXT NOT NULL,
     detail TEXT NOT NULL,
+    people INTEGER NOT NULL,
+    list_id INTEGER,
     began_at_ms INTEGER NOT NULL,
     ended_at_ms INTEGER
 ) STRICT;

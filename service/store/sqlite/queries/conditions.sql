@@ -1,6 +1,6 @@
 -- name: begin
-INSERT INTO condition (kind, account, subject, detail, began_at_ms)
-VALUES (:id, :account, :subject, :detail, :began_at_ms)
+INSERT INTO condition (kind, account, subject, detail, people, list_id, began_at_ms)
+VALUES (:id, :account, :subject, :detail, :people, :list_id, :began_at_ms)
 ON CONFLICT DO NOTHING;
 
 -- name: end
@@ -8,52 +8,90 @@ UPDATE condition SET ended_at_ms = :ended_at_ms
 WHERE kind = :id AND account = :account AND subject = :subject AND ended_at_ms IS NULL;
 
 -- name: lasting
-SELECT kind AS id, account, subject, detail, began_at_ms, ended_at_ms FROM condition WHERE ended_at_ms IS NULL;
+SELECT kind AS id, account, subject, detail, people, list_id, began_at_ms, ended_at_ms
+FROM condition WHERE ended_at_ms IS NULL;
 
 -- name: history
-SELECT kind AS id, account, subject, detail, began_at_ms, ended_at_ms
+SELECT kind AS id, account, subject, detail, people, list_id, began_at_ms, ended_at_ms
 FROM condition WHERE ended_at_ms IS NOT NULL ORDER BY id DESC LIMIT :limit;
 
 -- name: lists
-SELECT account.name AS account, segment.name AS segment, segment.list_name, segment.list_state, segment.list_reason,
-    segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
-    segment.pending, segment.waiting, segment.dead, segment.settled, segment.list_count
+SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,
+    segment.list_reason, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
+    segment.pending + segment.waiting AS owed, segment.dead, segment.settled, segment.list_count
 FROM segment JOIN account ON account.id = segment.account_id
 WHERE segment.list_state <> 'ready' OR segment.dead > 0 OR segment.list_count <> segment.settled
 LIMIT :limit;
 
+-- name: not_counted
+-- A count follows each sync; one that is so old and was not followed by any is missing.
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name
+FROM (
+    SELECT segment_id, max(id), drained_at_ms FROM (SELECT * FROM sync ORDER BY id DESC LIMIT :syncs) GROUP BY segment_id
+) AS latest
+JOIN segment ON segment.id = latest.segment_id
+JOIN account ON account.id = segment.account_id
+WHERE segment.list_state = 'ready' AND segment.pending + segment.waiting = 0
+    AND latest.drained_at_ms < :before_ms AND coalesce(segment.list_counted_at_ms, 0) < latest.drained_at_ms
+LIMIT :limit;
+
 -- name: incomplete
 -- By the index of what is incomplete, which is little however long the history. A newer sync makes good what is missing.
-SELECT account.name AS account, segment.name AS segment, sync.pages_received, sync.total_pages
+SELECT sync.id, segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name,
+    sync.total_pages
 FROM sync
 JOIN segment ON segment.id = sync.segment_id
 JOIN account ON account.id = segment.account_id
-WHERE sync.pages_received < sync.total_pages AND sync.last_received_at_ms < :before_ms
+WHERE sync.pages_received < sync.total_pages
+    AND sync.last_received_at_ms < :before_ms AND sync.last_received_at_ms > :after_ms
     AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
 LIMIT :limit;
 
+-- name: pages
+SELECT DISTINCT page_number FROM delivery WHERE sync_id = :sync_id;
+
 -- name: rhythm
--- The last syncs of each segment: when each began.
-SELECT account.name AS account, segment.name AS segment, recent.first_received_at_ms
+-- The last syncs of each segment: when each began, and for how long the service has run since the latest.
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name,
+    recent.first_received_at_ms,
+    (SELECT max(lived_ms) FROM lived)
+        - coalesce((SELECT min(lived_ms) FROM lived WHERE lived.sync_id >= recent.id), (SELECT max(lived_ms) FROM lived))
+        AS lived_since_ms
 FROM (
-    SELECT segment_id, first_received_at_ms,
+    SELECT id, segment_id, first_received_at_ms,
         row_number() OVER (PARTITION BY segment_id ORDER BY id DESC) AS place
     FROM (SELECT id, segment_id, first_received_at_ms FROM sync ORDER BY id DESC LIMIT :syncs)
 ) AS recent
 JOIN segment ON segment.id = recent.segment_id
 JOIN account ON account.id = segment.account_id
-WHERE recent.place <= 4
-ORDER BY recent.segment_id, recent.first_received_at_ms DESC;
+WHERE recent.place <= :most
+ORDER BY recent.segment_id, recent.id DESC;
 
 -- name: unusable
-SELECT account.name AS account, segment.name AS segment, latest.rejected
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name, latest.rejected
 FROM (SELECT segment_id, max(id), rejected FROM (SELECT * FROM sync ORDER BY id DESC LIMIT :syncs) GROUP BY segment_id) AS latest
 JOIN segment ON segment.id = latest.segment_id
 JOIN account ON account.id = segment.account_id
 WHERE latest.rejected > 0;
 
 -- name: oldest
+-- What a held list owes is told by that.
 SELECT account.name AS account, min(sync.first_received_at_ms) AS since_ms
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
-WHERE sync.drained_at_ms IS NULL
+WHERE sync.drained_at_ms IS NULL AND segment.list_state <> 'held'
 GROUP BY account.id HAVING min(sync.first_received_at_ms) < :before_ms;
+
+-- name: imports_in_doubt
+SELECT account.name AS account, sum(import_part.contacts) AS contacts, max(import_part.doubt) AS doubt
+FROM import_part
+JOIN bulk_import ON bulk_import.id = import_part.import_id
+JOIN account ON account.id = bulk_import.account_id
+WHERE import_part.state = 'in_doubt'
+GROUP BY account.id;
+
+-- name: unfolded
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name
+FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
+WHERE sync.drained_at_ms IS NULL AND sync.unfolded > 0 AND sync.last_received_at_ms < :before_ms
+GROUP BY segment.id
+LIMIT :limit;

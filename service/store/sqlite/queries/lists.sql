@@ -2,7 +2,9 @@
 INSERT INTO account (name) VALUES (:name) ON CONFLICT DO NOTHING;
 
 -- name: accounts
-SELECT id, name, state, state_reason, state_since_ms, next_call_at_ms,
+-- An operator's pause is written at once, the state that follows from it a moment later.
+SELECT id, name, CASE WHEN paused_by_operator THEN 'paused' ELSE state END,
+    CASE WHEN paused_by_operator THEN 'paused by an operator' ELSE state_reason END, state_since_ms, next_call_at_ms,
     (SELECT count(*) FROM read_back WHERE account_id = account.id AND reason IN ('lost_answer', 'crash')) AS in_doubt
 FROM account ORDER BY name;
 

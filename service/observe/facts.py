@@ -1,0 +1,222 @@
+"""What is so now and a person should know, as far as it can be told without waiting (R16)."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from service.config.settings import Settings
+from service.errors import ErrorCode
+from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus
+from service.model.conditions import Fact
+from service.model.imports import ImportsStatus
+from service.observe.metrics.files import store_files
+from service.observe.metrics.loop_lag import LoopLag
+from service.supervision import Supervisor
+
+_HIGH_BACKLOG = 0.8
+_LOW_DISK_BYTES = 536_870_912
+_LARGE_WAL_BYTES = 268_435_456
+_CERTIFICATE_NEARS_END = timedelta(days=14)
+_RECENT_SECONDS = 600.0
+_MAX_LAG_SECONDS = 0.5
+# Shorter than the patience of the condition, so that it is told only where each look in a minute finds it so.
+_STILL_SECONDS = 5.0
+# Told elsewhere, or no fault of sender or service: what was taken, back-pressure, a client that went away, a stop.
+_NO_REFUSALS = {
+    "accepted",
+    "duplicate",
+    "superseded",
+    "dry_run",
+    "client_gone",
+    ErrorCode.BACKLOG_FULL.value,
+    ErrorCode.STORE_UNAVAILABLE.value,
+    ErrorCode.STOPPING.value,
+}
+
+
+class StoreHealth(Protocol):
+    """What is needed of the store."""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the store, or None."""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the file is damaged."""
+
+    @property
+    def has_wal_reset_fault(self) -> bool:
+        """Whether this SQLite has the WAL-reset bug."""
+
+
+class BacklogFigures(Protocol):
+    """How much waits."""
+
+    @property
+    def total(self) -> int:
+        """Everything accepted and not settled."""
+
+    def total_of(self, account: str) -> int:
+        """Everything of the account that was accepted and is not settled."""
+
+    def max_of(self, account: str) -> int:
+        """How many changes of the account may be kept unsettled, whatever the others have."""
+
+
+class SendingHealth(Protocol):
+    """What is needed of the stage that sends."""
+
+    def statuses(self) -> Mapping[str, AccountStatus]:
+        """Return what each account's sending is doing."""
+
+    def still_seconds(self) -> Mapping[str, float]:
+        """Return for how long each account has had changes that it may send, without a result."""
+
+    def imports_statuses(self) -> Mapping[str, ImportsStatus]:
+        """Return what each account's imports are doing."""
+
+
+class Refusal(Protocol):
+    """A request to the webhook and how it ended."""
+
+    @property
+    def outcome(self) -> str:
+        """How it was answered, in one of few words."""
+
+    @property
+    def account(self) -> str | None:
+        """The account, if the request named one that exists."""
+
+
+class _Recent:
+    """How often something was seen, as long as it was seen within the last ten minutes."""
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+        self._number = 0
+        self.last = ""
+
+    def note(self, what: str) -> None:
+        self._number = self.number + 1
+        self._at = time.monotonic()
+        self.last = what
+
+    @property
+    def number(self) -> int:
+        return self._number if time.monotonic() - self._at < _RECENT_SECONDS else 0
+
+
+class Facts:
+    """Gives the facts when it is called; `answered` tells it of each request to the webhook."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        store: StoreHealth,
+        backlog: BacklogFigures,
+        sending: SendingHealth,
+        supervisor: Supervisor,
+        *,
+        clock_fault: Callable[[], str | None],
+        lost_lines: Callable[[], int],
+        loop_lag: LoopLag,
+        certificate_ends_at: Callable[[], datetime | None],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._backlog = backlog
+        self._sending = sending
+        self._supervisor = supervisor
+        self._clock_fault = clock_fault
+        self._count_lost_lines = lost_lines
+        self._loop_lag = loop_lag
+        self._certificate_ends_at = certificate_ends_at
+        # Of the whole process, which may have run another service before.
+        self._lost_before = lost_lines()
+        self._lost_lines = _Recent()
+        # By account, "" where none is known.
+        self._refused: dict[str, _Recent] = {}
+
+    def answered(self, answered: Refusal) -> None:
+        """Note how a request to the webhook was answered."""
+        if answered.outcome not in _NO_REFUSALS:
+            self._refused.setdefault(answered.account or "", _Recent()).note(answered.outcome)
+
+    def __call__(self) -> Iterator[Fact]:
+        """Give what is so now."""
+        yield from self._of_store()
+        yield from self._of_tasks()
+        yield from self._of_sending()
+        yield from self._of_webhook()
+        yield from self._of_host()
+
+    def _of_store(self) -> Iterator[Fact]:
+        if fault := self._store.fault:
+            yield Fact("store_damaged" if self._store.is_damaged else "store_trouble", detail=fault)
+        if self._store.has_wal_reset_fault:
+            yield Fact("sqlite_affected")
+        limit = self._settings().store.max_backlog
+        if self._backlog.total >= _HIGH_BACKLOG * limit:
+            yield Fact("backlog_high", detail=f"{self._backlog.total:,} of {limit:,}")
+        for account in self._settings().accounts:
+            held, max_own = self._backlog.total_of(account), self._backlog.max_of(account)
+            if max_own < limit and held >= _HIGH_BACKLOG * max_own:
+                yield Fact("backlog_high", account, detail=f"{held:,} of {max_own:,}")
+        files = store_files(Path(self._settings().store.path))
+        if files is None:
+            return
+        if files.disk_free_bytes < _LOW_DISK_BYTES:
+            yield Fact("disk_low", detail=f"{files.disk_free_bytes // 1_000_000:,} MB are free")
+        if files.wal_bytes > _LARGE_WAL_BYTES:
+            yield Fact("wal_large", detail=f"{files.wal_bytes // 1_000_000:,} MB")
+
+    def _of_tasks(self) -> Iterator[Fact]:
+        for name in self._supervisor.ended:
+            yield Fact("task_ended", subject=name)
+        for name, seconds in self._supervisor.silences().items():
+            yield Fact("task_silent", subject=name, detail=f"for {seconds:.0f} s")
+
+    def _of_sending(self) -> Iterator[Fact]:
+        still = self._sending.still_seconds()
+        for account, status in self._sending.statuses().items():
+            people = self._backlog.total_of(account)
+            if status.state is AccountState.PAUSED and status.reason == PAUSED_BY_OPERATOR:
+                yield Fact("account_paused", account, people=people)
+            elif status.state is AccountState.PAUSED:
+                yield Fact("account_stopped", account, detail=status.reason, people=people)
+            elif status.state is AccountState.SLOWED:
+                yield Fact("account_slowed", account, detail=status.reason, people=people)
+            elif status.state is AccountState.DRY_RUN:
+                yield Fact("account_dry_run", account, people=people)
+            elif still[account] > _STILL_SECONDS:
+                yield Fact("account_stuck", account, people=people)
+        for account, imports in self._sending.imports_statuses().items():
+            if imports.rest is not None:
+                yield Fact("imports_rest", account, detail=imports.rest.reason)
+            if imports.waits_for_trial:
+                yield Fact("account_awaits_trial", account)
+
+    def _of_webhook(self) -> Iterator[Fact]:
+        if fault := self._clock_fault():
+            yield Fact("clock_suspect", detail=fault)
+        for account, refused in self._refused.items():
+            if refused.number:
+                whose = "" if account else "no account of ours: "
+                yield Fact("deliveries_refused", account, detail=f"{whose}{refused.number:,}, the last {refused.last}")
+
+    def _of_host(self) -> Iterator[Fact]:
+        ends_at = self._certificate_ends_at()
+        if ends_at is not None and ends_at - datetime.now(UTC) < _CERTIFICATE_NEARS_END:
+            yield Fact("certificate_ends", detail=f"at {ends_at:%Y-%m-%d %H:%M}Z")
+        lag = self._loop_lag.mean_seconds
+        if lag > _MAX_LAG_SECONDS:
+            yield Fact("loop_lag", detail=f"{lag:.1f} s")
+        lost = self._count_lost_lines()
+        if lost > self._lost_before:
+            self._lost_before = lost
+            self._lost_lines.note("")
+        if self._lost_lines.number:
+            yield Fact("log_lines_lost", detail=f"{lost:,} since the start")

@@ -1,0 +1,144 @@
+"""What the store tells of lists and syncs that a person should know (R16)."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from service.config.settings import AccountSettings, SecretReference
+from service.model.conditions import Fact, RecordedCondition
+from service.model.lists import ListState
+from tests.store_harness import START_MS, Store, fold_all, page, send_all
+from tests.store_sqlite import SqliteStoreMaker
+
+HOUR_MS = 3_600_000
+SECRET = SecretReference(file="secret")
+ACCOUNT = AccountSettings("acme", (SECRET,), SECRET)
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> SqliteStoreMaker:
+    return SqliteStoreMaker(tmp_path)
+
+
+async def facts(store: Store, account: AccountSettings = ACCOUNT) -> dict[str, Fact]:
+    return {fact.id: fact for fact in await store.conditions.facts({account.name: account})}
+
+
+async def make_ready(store: Store) -> None:
+    [segment] = await store.segments()
+    await store.set_list(
+        msgspec.structs.replace(segment, list_state=ListState.READY, list_name="Buyers", list_id="1", list_reason="")
+    )
+
+
+async def test_missing_pages_are_named_an_hour_after_the_last_though_all_that_came_is_settled(store, maker):
+    await store.accept(page("first", add=["anna"], number=1, of=3))
+    await store.accept(page("first", add=["bert"], number=3, of=3))
+    await fold_all(store)
+    await send_all(store)
+    await make_ready(store)
+    assert "sync_incomplete" not in await facts(store)
+    maker.clock.ms += HOUR_MS + 1
+    fact = (await facts(store))["sync_incomplete"]
+    assert (fact.account, fact.subject, fact.detail) == ("acme", "Buyers", "page 2 of 3 is missing")
+    await store.accept(page("first", add=["carl"], number=2, of=3))
+    assert "sync_incomplete" not in await facts(store)
+
+
+async def come_every_four_hours(store: Store, maker: SqliteStoreMaker, times: int) -> None:
+    assert store._retention is not None
+    for number in range(times):
+        await store.accept(page(f"task-{number}", add=["anna"], received_at_ms=maker.clock.ms))
+        await store._retention.forget_old()
+        maker.clock.ms += 4 * HOUR_MS
+
+
+async def live(store: Store, maker: SqliteStoreMaker, hours: int) -> None:
+    assert store._retention is not None
+    for _ in range(hours):
+        maker.clock.ms += HOUR_MS
+        await store._retention.forget_old()
+
+
+async def test_a_segment_that_came_regularly_and_does_not_any_more_is_told(store, maker):
+    await come_every_four_hours(store, maker, 5)
+    await live(store, maker, 4)
+    assert "heap_silent" not in await facts(store)
+    await live(store, maker, 3)
+    fact = (await facts(store))["heap_silent"]
+    assert (fact.subject, fact.detail) == ("Buyers", "nothing for 11.0 h, expected every 4.0 h")
+    await store.accept(page("again", add=["anna"], received_at_ms=maker.clock.ms))
+    assert "heap_silent" not in await facts(store)
+
+
+async def test_a_few_syncs_by_hand_are_no_rhythm(store, maker):
+    for number in range(5):
+        await store.accept(page(f"task-{number}", add=["anna"], received_at_ms=maker.clock.ms))
+        maker.clock.ms += 60_000
+    await live(store, maker, 48)
+    assert "heap_silent" not in await facts(store)
+
+
+async def test_the_hours_that_are_configured_go_before_what_was_learned(store, maker):
+    account = msgspec.structs.replace(ACCOUNT, expect_sync_hours=6)
+    await come_every_four_hours(store, maker, 1)
+    await live(store, maker, 2)
+    assert "heap_silent" not in await facts(store, account)
+    await live(store, maker, 2)
+    assert (await facts(store, account))["heap_silent"].detail == "nothing for 8.0 h, expected every 6.0 h"
+
+
+async def test_a_service_that_did_not_run_blames_nobody(maker):
+    store = await maker.open()
+    await come_every_four_hours(store, maker, 5)
+    await store.close()
+    maker.clock.ms += 100 * HOUR_MS
+    again = await maker.open()
+    try:
+        assert "heap_silent" not in await facts(again)
+    finally:
+        await again.close()
+
+
+async def test_a_list_that_no_count_has_followed_is_told_after_an_hour(store, maker):
+    await store.accept(page("first", add=["anna"]))
+    await fold_all(store)
+    await make_ready(store)
+    await send_all(store)
+    maker.clock.ms += HOUR_MS + 1
+    assert (await facts(store))["list_not_counted"].subject == "Buyers"
+    [segment] = await store.segments()
+    await store.set_list_count(segment.id, 2)
+    found = await facts(store)
+    assert "list_not_counted" not in found
+    assert (found["list_differs"].detail, found["list_differs"].people) == ("Cordial counts 2, 1 are confirmed", 1)
+
+
+async def test_pages_that_nobody_looks_at_and_changes_that_are_old_are_told(store, maker):
+    await store.accept(page("first", add=["anna"]))
+    assert "pages_stuck" not in await facts(store)
+    maker.clock.ms += 600_001
+    assert (await facts(store))["pages_stuck"].subject == "Buyers"
+    await fold_all(store)
+    maker.clock.ms += 4 * HOUR_MS
+    found = await facts(store)
+    assert "pages_stuck" not in found
+    assert found["changes_old"].account == "acme"
+    assert found["list_not_ready"].people == 1
+
+
+async def test_only_accounts_that_are_served_are_told_of(store):
+    await store.accept(page("first", add=["anna"], account="globex"))
+    await fold_all(store)
+    assert await facts(store) == {}
+
+
+async def test_what_lasts_is_kept_over_a_restart_and_what_is_over_is_history(store):
+    begun = RecordedCondition("people_failed", "acme", "Buyers", "", 3, 1, START_MS, None)
+    await store.conditions.record([begun], [])
+    await store.conditions.record([begun], [])
+    assert await store.conditions.lasting() == [begun]
+    await store.conditions.record([], [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)])
+    assert await store.conditions.lasting() == []
+    assert await store.conditions.history(10) == [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)]

@@ -1,0 +1,60 @@
+"""Conditions of a running service, from outside: what raises them, what ends them, and what they never do (R16)."""
+
+import pytest
+
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages
+from service.sandbox.sender import post_page
+from tests.api_fixtures import asking
+from tests.service_fixtures import ACCOUNT, users
+
+
+@pytest.fixture
+async def world(tmp_path, quick_retries):  # noqa: ARG001  failures are not waited for
+    async with asking(tmp_path, max_attempts=1) as running:
+        yield running
+
+
+def found(world) -> dict[str, str]:
+    return {fact.id: fact.account for fact in world.service.facts()}
+
+
+async def test_an_account_that_may_send_and_does_not_move_is_told(world):
+    world.cordial.faults.add(Fault(FaultKind.HANG, method="POST", endpoint="/v2/contacts", seconds=600, times=None))
+    await world.deliver("Readers", users(3))
+    await world.until(lambda: found(world).get("account_stuck") == ACCOUNT)
+    world.cordial.faults.clear()
+    await world.post("accounts/acme/pause")
+    assert found(world).get("account_paused") == ACCOUNT
+    assert "account_stuck" not in found(world)
+
+
+async def test_what_anybody_can_cause_is_a_condition_and_no_part_of_readyz(world):
+    for path in ("/webhooks/heap/nobody", "/webhooks/elsewhere", f"/webhooks/heap/{ACCOUNT}"):
+        [body] = build_pages(1, "Readers", ["jane@example.com"], [], task_id="task", page_size=10)
+        assert (await post_page(world._session, world.service.url + path, "no secret of ours", body)).status in {
+            403,
+            404,
+        }
+    refused = [each for each in world.service.conditions.current() if each.id == "deliveries_refused"]
+    assert {each.account for each in refused} == {"", ACCOUNT}
+    async with world._session.get(world.service.url + "/readyz") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ready", "degraded": []})
+
+
+async def test_people_who_could_not_be_added_are_told_until_they_are_retried(world):
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:user0@example.com", status=422, times=1))
+    await world.deliver("Readers", users(3))
+    await world.until(lambda: "people_failed" in world.conditions())
+    [condition] = [each for each in (await world.get("conditions"))["items"] if each["id"] == "people_failed"]
+    assert (condition["severity"], condition["account"], condition["subject"]) == ("warning", ACCOUNT, "Readers")
+    assert (condition["people"], condition["command"]) == (1, "heap-cordial failures")
+    assert condition["runbook"] == "docs/operations.md#people_failed"
+    await world.post("failures/retry", {"list": condition["list_id"]})
+    await world.until(lambda: "people_failed" not in world.conditions())
+
+    async def history() -> list[str]:
+        return [each["id"] for each in (await world.get("conditions"))["history"]]
+
+    while "people_failed" not in await history():
+        pass
