@@ -140,7 +140,7 @@ class Unnamed(msgspec.Struct, frozen=True):
     """A range of an import's contacts of whom `refused` were not put on its lists, and nobody knows which.
 
     `contacts` are those who travelled in the range. `searched`: the likely ones were called already. `tries`: files that
-    were sent to narrow it.
+    were sent to narrow it. `called_to`: all contacts up to this one were called; empty where none were.
     """
 
     id: int
@@ -152,6 +152,7 @@ class Unnamed(msgspec.Struct, frozen=True):
     refused: int
     searched: bool
     tries: int
+    called_to: str
 
 
 class ImportFile(msgspec.Struct, frozen=True):

@@ -219,8 +219,11 @@ class UnnamedRanges(Protocol):
     async def middle(self, account: str, found: Unnamed) -> str:
         """Return the contact at which a range is best halved; empty if it cannot be."""
 
-    async def send(self, account: str, found: Unnamed, contacts: Sequence[str], *, is_all: bool) -> None:
-        """Send these contacts of a range again by calls, which name who is refused; with `is_all`, the range is done."""
+    async def call_likely(self, account: str, found: Unnamed, contacts: Sequence[str], *, is_last: bool) -> None:
+        """Send likely contacts of a range again by calls, which name who is refused."""
+
+    async def call(self, account: str, found: Unnamed, contacts: Sequence[str]) -> None:
+        """Send the next contacts of a range again by calls; without any, the range is over."""
 
     async def drop(self, account: str, found: Unnamed) -> None:
         """Forget the ranges of these lists: by Cordial's count, everybody else is there."""

@@ -28,8 +28,12 @@ _FEW_CONTACTS = 16
 _DENSE = 8
 _MAX_TRIES = 3
 _STEP = 10_000
+# What about a second of calls takes is sent again at once, and more once that is done: a change that comes meanwhile waits for
+# no longer.
+_MIN_AT_ONCE, _AT_ONCE_WHERE_RATE_IS_FOUND = 20, 100
 _PREFIX = "email:"
 _WAIT_SECONDS = 1.0
+_SHORT_WAIT_SECONDS = 0.25
 
 
 class Searcher:
@@ -37,11 +41,15 @@ class Searcher:
 
     def __init__(self, settings: AccountSettings, store: UnnamedRanges, segments: Lists, lists: ListKeeper) -> None:
         self._name = settings.name
+        rate = settings.requests_per_second
+        self._at_once = _AT_ONCE_WHERE_RATE_IS_FOUND if rate == "auto" else max(_MIN_AT_ONCE, int(rate))
         self._store = store
         self._segments = segments
         self._lists = lists
         # Ranges whose lists were counted since their likely contacts were called.
         self._counted: set[int] = set()
+        # The likely contacts of the range that is searched, those that are still to be called.
+        self._suspects: tuple[int, list[str]] = (0, [])
 
     async def is_needed(self) -> bool:
         """Tell whether anybody is to be found."""
@@ -56,16 +64,10 @@ class Searcher:
 
         `waits_for_files`: no file can be sent now, but again later.
         """
-        found = next(
-            (
-                each
-                for each in await self._store.ranges(self._name)
-                if self._store.is_quiet(self._name, each.segment_ids)
-            ),
-            None,
-        )
+        ranges = await self._store.ranges(self._name)
+        found = next((each for each in ranges if self._store.is_quiet(self._name, each.segment_ids)), None)
         if found is None:
-            return _WAIT_SECONDS
+            return _SHORT_WAIT_SECONDS if ranges else _WAIT_SECONDS
         if found.id not in self._counted:
             self._counted.add(found.id)
             if await self._is_everybody_there(found.segment_ids):
@@ -73,12 +75,12 @@ class Searcher:
                 await self._store.drop(self._name, found)
                 return 0.0
         if not found.searched:
-            await self._call_suspects(found)
-            self._counted.discard(found.id)
+            if await self._call_suspects(found):
+                self._counted.discard(found.id)
             return 0.0
-        is_called = found.contacts <= _FEW_CONTACTS or found.refused * _DENSE >= found.contacts
+        is_called = bool(found.called_to) or found.contacts <= _FEW_CONTACTS or found.refused * _DENSE >= found.contacts
         if is_called or found.tries >= _MAX_TRIES or not (may_use_files or waits_for_files):
-            await self._call_all(found)
+            await self._call_some(found)
         elif not may_use_files:
             return _WAIT_SECONDS
         else:
@@ -86,7 +88,7 @@ class Searcher:
             if middle:
                 await self._store.begin_halving(self._name, found, middle)
             else:
-                await self._call_all(found)
+                await self._call_some(found)
         return 0.0
 
     async def halve(self, range_id: int, part: ImportPart, refused: int) -> bool:
@@ -97,25 +99,32 @@ class Searcher:
                 return True
         return False
 
-    async def _call_suspects(self, found: Unnamed) -> None:
-        limit = min(_MAX_SUSPECTS, max(_MIN_SUSPECTS, _SUSPECTS_FOR_EACH * found.refused))
-        suspects = Suspects(limit)
+    async def _call_suspects(self, found: Unnamed) -> bool:
+        """Send the next likely contacts of a range again; return whether these are the last."""
+        if self._suspects[0] != found.id:
+            self._suspects = (found.id, await self._find_suspects(found))
+        some, left = self._suspects[1][: self._at_once], self._suspects[1][self._at_once :]
+        await self._store.call_likely(self._name, found, some, is_last=not left)
+        self._suspects = (found.id, left)
+        return not left
+
+    async def _find_suspects(self, found: Unnamed) -> list[str]:
+        suspects = Suspects(min(_MAX_SUSPECTS, max(_MIN_SUSPECTS, _SUSPECTS_FOR_EACH * found.refused)))
         for take in (suspects.learn, suspects.show):
             after = ""
             while contacts := await self._store.members(self._name, found, after, _STEP):
                 take([contact.removeprefix(_PREFIX) for contact in contacts])
                 after = contacts[-1]
-        contacts = [f"{_PREFIX}{address}" for address in suspects.found]
+        likely = [f"{_PREFIX}{address}" for address in suspects.found]
         log.info(
-            "import.searching", account=self._name, refused=found.refused, contacts=found.contacts, calls=len(contacts)
+            "import.searching", account=self._name, refused=found.refused, contacts=found.contacts, calls=len(likely)
         )
-        await self._store.send(self._name, found, contacts, is_all=False)
+        return likely
 
-    async def _call_all(self, found: Unnamed) -> None:
-        """Have calls settle a range: all of it but the last step stays a range until it is sent."""
-        while len(contacts := await self._store.members(self._name, found, "", _STEP)) == _STEP:
-            await self._store.send(self._name, found, contacts, is_all=False)
-        await self._store.send(self._name, found, contacts, is_all=True)
+    async def _call_some(self, found: Unnamed) -> None:
+        """Send the next contacts of a range again; with none left, all of them have an answer of their own."""
+        contacts = await self._store.members(self._name, found, found.called_to, self._at_once)
+        await self._store.call(self._name, found, contacts)
 
     async def _is_everybody_there(self, segment_ids: Sequence[int]) -> bool:
         """Tell whether Cordial counts as many on each list as are settled, and so nobody is refused who has no name."""

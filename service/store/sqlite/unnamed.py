@@ -68,29 +68,10 @@ class UnnamedRanges:
     async def ranges(self, account: str) -> list[Unnamed]:
         """Return the account's ranges, the oldest first, without whoever got a name since."""
         account_id = self._account_ids[account]
-
-        def work(connection: sqlite3.Connection) -> list[Unnamed]:
-            rows = connection.execute(_SQL["groups"], {"account_id": account_id}).fetchall()
-            if named := {row[0]: row[9] for row in rows if row[9] > 0}:
-                for range_id, number in named.items():
-                    values = {"id": range_id, "named": number}
-                    if not connection.execute(_SQL["note_named"], values).rowcount:
-                        connection.execute(_SQL["drop"], values)
-                connection.execute(_SQL["count_segments"], {"account_id": account_id})
-                rows = connection.execute(_SQL["groups"], {"account_id": account_id}).fetchall()
-            fields = Unnamed.__struct_fields__
-            return [
-                msgspec.convert(
-                    dict(zip(fields, (*row[:2], json.loads(row[2]), *row[3:9]), strict=True)), Unnamed, strict=False
-                )
-                for row in rows
-            ]
-
-        if not await self._read(
-            lambda connection: connection.execute(_SQL["groups"], {"account_id": account_id}).fetchone()
-        ):
-            return []
-        return await self._writer.run(work)
+        rows = await self._read(lambda connection: _rows(connection, account_id))
+        if any(named > 0 for *_, named in rows):
+            rows = await self._writer.run(lambda connection: _note_named(connection, account_id))
+        return [_range(row) for row in rows]
 
     async def members(self, account: str, found: Unnamed, after: str, limit: int) -> list[str]:
         """Return the next contacts of a range after a contact that may be among the refused."""
@@ -105,15 +86,28 @@ class UnnamedRanges:
         row = await self._read(lambda connection: connection.execute(_SQL["middle"], values).fetchone())
         return row[0] if row else ""
 
-    async def send(self, account: str, found: Unnamed, contacts: Sequence[str], *, is_all: bool) -> None:
-        """Send these contacts of a range again by calls, which name who is refused; with `is_all`, the range is done."""
+    async def call_likely(self, account: str, found: Unnamed, contacts: Sequence[str], *, is_last: bool) -> None:
+        """Send likely contacts of a range again by calls, which name who is refused."""
         account_id = self._account_ids[account]
 
         def work(ledger: LedgerTransaction) -> None:
-            for segment_id in found.segment_ids:
-                ledger.repeat(account_id, segment_id, contacts)
-            ledger.connection.execute(_SQL["drop" if is_all else "note_searched"], {"id": found.id})
-            ledger.connection.execute(_SQL["count_segments"], {"account_id": account_id})
+            _repeat(ledger, account_id, found, contacts)
+            if is_last:
+                ledger.connection.execute(_SQL["note_searched"], {"id": found.id})
+
+        await self._ledger.change(work, alone=True)
+
+    async def call(self, account: str, found: Unnamed, contacts: Sequence[str]) -> None:
+        """Send the next contacts of a range again by calls; without any, the range is over."""
+        account_id = self._account_ids[account]
+
+        def work(ledger: LedgerTransaction) -> None:
+            _repeat(ledger, account_id, found, contacts)
+            if contacts:
+                ledger.connection.execute(_SQL["note_called"], {"id": found.id, "called_to": contacts[-1]})
+            else:
+                ledger.connection.execute(_SQL["drop"], {"id": found.id})
+                ledger.connection.execute(_SQL["count_segments"], {"account_id": account_id})
 
         await self._ledger.change(work, alone=True)
 
@@ -173,6 +167,31 @@ class UnnamedRanges:
             "last": found.last_contact,
             "segments": json.dumps(found.segment_ids),
         }
+
+
+def _rows(connection: sqlite3.Connection, account_id: int) -> list[tuple[Any, ...]]:
+    return connection.execute(_SQL["groups"], {"account_id": account_id}).fetchall()
+
+
+def _note_named(connection: sqlite3.Connection, account_id: int) -> list[tuple[Any, ...]]:
+    """Take whoever failed since out of the ranges; return their rows then."""
+    for range_id, *_, named in _rows(connection, account_id):
+        values = {"id": range_id, "named": named}
+        if named > 0 and not connection.execute(_SQL["note_named"], values).rowcount:
+            connection.execute(_SQL["drop"], values)
+    connection.execute(_SQL["count_segments"], {"account_id": account_id})
+    return _rows(connection, account_id)
+
+
+def _range(row: tuple[Any, ...]) -> Unnamed:
+    range_id, import_id, segments, *others, _ = row
+    values = dict(zip(Unnamed.__struct_fields__, (range_id, import_id, json.loads(segments), *others), strict=True))
+    return msgspec.convert(values, Unnamed, strict=False)
+
+
+def _repeat(ledger: LedgerTransaction, account_id: int, found: Unnamed, contacts: Sequence[str]) -> None:
+    for segment_id in found.segment_ids if contacts else ():
+        ledger.repeat(account_id, segment_id, contacts)
 
 
 def name(ledger: LedgerTransaction, import_id: int, addresses: Sequence[str]) -> int | None:

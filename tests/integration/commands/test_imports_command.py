@@ -77,3 +77,26 @@ async def test_a_person_says_what_became_of_a_job_in_doubt(by_file, cordial):
     )
     assert (told.status, told.output.strip()) == (0, "20 contacts are sent by single calls.")
     assert (again.status, again.errors) == (1, "there is no import with this id, or it is over\n")
+
+
+async def test_the_file_of_rejected_rows_from_cordials_pages_names_them(by_file, cordial, tmp_path):
+    users = tuple(f"person{number}@example.com" for number in range(200))
+    cordial.imports.refused_addresses.update(users[:3])
+    for user in users[:3]:
+        cordial.faults.add(Fault(FaultKind.HANG, contact=f"email:{user}", times=None, seconds=600))
+    file = tmp_path / "rejected.csv"
+    file.write_text(
+        f"Row,Email,Reason\n7,{users[0]},invalid\n9, {users[1].upper()} ,invalid\n11,{users[2]},x\n", "utf-8"
+    )
+    async with by_file.serving():
+        none = await by_file.run("imports", "rejected", str(file))
+        await by_file.deliver("Active Users", users, task="task-1")
+        await eventually(lambda: by_file.figures("unnamed"), [3])
+        shown = await by_file.run("lists")
+        told = await by_file.run("imports", "rejected", str(file))
+        unreadable = await by_file.run("imports", "rejected", str(tmp_path / "none.csv"))
+        await eventually(lambda: by_file.figures("unnamed", "dead"), [0, 3])
+    assert (none.status, none.errors) == (1, "no import has rows without a name\n")
+    assert "ActiveUsers: on the list; 3 of 200 refused and not named yet" in shown.output
+    assert told.output == "3 of 3 addresses are named; `heap-cordial failures` has them. No call was made.\n"
+    assert unreadable.status == 1

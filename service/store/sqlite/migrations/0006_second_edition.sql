@@ -217,7 +217,7 @@ ALTER TABLE piece ADD COLUMN spellings TEXT;
 -- Rows of an import's file that Cordial refused without naming them: of those contacts after after_contact up to last_contact
 -- whom the import put on its lists, `refused` are not there. contacts: how many travelled in that range. known_failures:
 -- contacts of the range that had failed before, and those found since. searched: the likely ones were called. tries: files
--- sent to narrow the range. segments: the import's list columns, as in bulk_import.
+-- sent to narrow the range. called_to: all contacts up to this one were called. segments: the import's list columns, as in bulk_import.
 CREATE TABLE unnamed (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     account_id INTEGER NOT NULL REFERENCES account (id),
@@ -229,7 +229,8 @@ CREATE TABLE unnamed (
     refused INTEGER NOT NULL CHECK (refused > 0),
     known_failures INTEGER NOT NULL,
     searched INTEGER NOT NULL DEFAULT 0 CHECK (searched IN (0, 1)),
-    tries INTEGER NOT NULL DEFAULT 0
+    tries INTEGER NOT NULL DEFAULT 0,
+    called_to TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 CREATE INDEX unnamed_account ON unnamed (account_id);

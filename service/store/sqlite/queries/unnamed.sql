@@ -32,7 +32,7 @@ UPDATE segment SET unnamed = (
 WHERE account_id = :account_id;
 
 -- name: groups
-SELECT id, import_id, segments, after_contact, last_contact, contacts, refused, searched, tries,
+SELECT id, import_id, segments, after_contact, last_contact, contacts, refused, searched, tries, called_to,
     (
         SELECT count(DISTINCT contact) FROM failure
         WHERE failure.account_id = unnamed.account_id
@@ -53,6 +53,9 @@ DELETE FROM unnamed WHERE account_id = :account_id AND segments = :segments;
 
 -- name: note_searched
 UPDATE unnamed SET searched = 1 WHERE id = :id;
+
+-- name: note_called
+UPDATE unnamed SET called_to = :called_to WHERE id = :id;
 
 -- name: members
 -- Whom the file may not have put on its lists: wanted there and taken for settled. Who has failed is named.
