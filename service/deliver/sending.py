@@ -44,6 +44,7 @@ class Sender:
         # The keeper's names change while a call is on its way; an answer speaks of the ones that were sent.
         names = self._lists.ready_names()
         sent = {change.segment_id: names[change.segment_id] for change in work.changes if change.segment_id in names}
+        lost = self._lists.names_lost(sent)
         with self._line.permit(work.contact, lambda: self._lists.are_current(sent)) as permit:
             for changes in changes_of_calls(work, sent):
                 memberships = {sent[change.segment_id]: change.wanted for change in changes}
@@ -51,7 +52,8 @@ class Sender:
                 request, answer = await self._call(work.contact, memberships, permit)
                 if answer.kind is AnswerKind.WITHHELD:
                     break
-                if any(self._lists.is_former(each.segment_id, sent[each.segment_id]) for each in changes):
+                now_lost = self._lists.names_lost(sent)
+                if any(now_lost[each.segment_id] != lost[each.segment_id] for each in changes):
                     # What was written by a name that has passed on says nothing of the segment's own list.
                     continue
                 if answer.kind is AnswerKind.DONE:

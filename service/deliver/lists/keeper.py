@@ -15,7 +15,7 @@ evidence: it was not there right before, it is exactly as it was asked for, nobo
 import asyncio
 import contextlib
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
@@ -109,7 +109,7 @@ class ListKeeper:
         # Lists whose names were given out since they were last seen: something may have been written by them.
         self._given_out: set[int] = set()
         # Names that lists have no more.
-        self._former: defaultdict[int, set[str]] = defaultdict(set)
+        self._names_lost: Counter[int] = Counter()
         self._follow_at = 0.0
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()
@@ -170,9 +170,9 @@ class ListKeeper:
         current = self.ready_names()
         return all(current.get(segment_id) == name for segment_id, name in names.items())
 
-    def is_former(self, segment_id: int, name: str) -> bool:
-        """Tell whether the segment's list had the name once, so that what was written by it may be on another list now."""
-        return name in self._former[segment_id]
+    def names_lost(self, segment_ids: Collection[int]) -> dict[int, int]:
+        """Return how often each segment's list has lost a name: what was written by it may be on another list then."""
+        return {segment_id: self._names_lost[segment_id] for segment_id in segment_ids}
 
     async def seen(self, segment_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of these segments' lists, each seen lately; without those that a person has to decide about.
@@ -398,8 +398,7 @@ class ListKeeper:
         for segment_id in seen:
             if names.get(segment_id) != self._segments[segment_id].list_name:
                 self._names.pop(segment_id, None)
-                self._former[segment_id].add(self._segments[segment_id].list_name)
-            self._former[segment_id].discard(names.get(segment_id, ""))
+                self._names_lost[segment_id] += 1
         conflicts = self._conflicts(names, directory)
         for segment_id, found in seen.items():
             if distrusted != self._distrusted:
