@@ -20,6 +20,12 @@ SELECT delivery.sync_id, count(*) FROM piece JOIN delivery ON delivery.id = piec
 WHERE piece.wanted IS NOT NULL AND piece.id > (SELECT piece_id FROM fold_position) GROUP BY 1
 """
 _SEGMENTS = "SELECT id, members, settled, pending, waiting, dead FROM segment"
+_UNNAMED = """
+SELECT segment.id, segment.unnamed, coalesce(sum(unnamed.refused), 0) FROM segment
+LEFT JOIN unnamed ON unnamed.account_id = segment.account_id
+    AND segment.id IN (SELECT value FROM json_each(unnamed.segments))
+GROUP BY segment.id
+"""
 _SYNCS = (
     "SELECT id, pending, dead, unfolded, changes - settled - superseded, drained_at_ms IS NOT NULL, settled FROM sync"
 )
@@ -66,6 +72,9 @@ def _compare(connection: sqlite3.Connection) -> list[str]:
         counted = [of_segment[segment_id][name] for name in ("members", "settled", "pending", "waiting", "dead")]
         if said != counted:
             wrong.append(f"segment {segment_id}: members, settled, pending, waiting, dead: {said}, counted {counted}")
+    for segment_id, said_unnamed, counted_unnamed in connection.execute(_UNNAMED):
+        if said_unnamed != counted_unnamed:
+            wrong.append(f"segment {segment_id}: unnamed: {said_unnamed}, counted {counted_unnamed}")
     for sync_id, *said, settled in connection.execute(_SYNCS):
         counts = of_sync[sync_id]
         pieces = unfolded.get(sync_id, 0)

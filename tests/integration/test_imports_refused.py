@@ -57,6 +57,7 @@ async def test_one_that_looks_like_all_others_is_found_by_halves(tmp_path):
         await all_named(world)
         assert dead(world) == everybody[777:778]
         assert world.members("ActiveUsers") == sorted({*everybody} - {everybody[777]})
+        assert world.rows("SELECT gathered_to, gather_end FROM bulk_import") == [("", "")], "no address stays"
         files = len(world.calls(POST_IMPORT)) + len(world.calls(GET_JOB))
         assert (len(world.contact_calls()) <= 40, files <= 60) == (True, True)
 
@@ -92,6 +93,20 @@ async def test_the_search_goes_on_after_a_restart_and_without_files(tmp_path):
         await world.restart(public_url="")
         await all_named(world)
         assert dead(world) == everybody[3:4]
+
+
+async def test_a_person_who_bounds_a_range_is_erased_once_the_search_is_over(tmp_path):
+    everybody = sorted(users(1_000))
+    async with importing(tmp_path, max_attempts=1) as world:
+        refuse(world, everybody[500:501])
+        add_contacts(world, everybody)
+        await world.deliver("Active Users", everybody)
+        await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
+        await world.forget(everybody[-1])
+        await all_named(world)
+        await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+        assert dead(world) == everybody[500:501]
+        assert everybody[-1] not in world.members("ActiveUsers")
 
 
 async def test_who_leaves_is_taken_off_though_others_were_refused(tmp_path):

@@ -42,10 +42,14 @@ JOIN segment ON segment.id = member.segment_id
 WHERE member.account_id = :account_id AND member.contact = :contact;
 
 -- name: is_in_use
--- By an import under way, or as the place that a drain or an import has come to.
+-- By an import under way or the search for whom Cordial refused in one, or as the place that a drain or an import has come to.
 SELECT EXISTS (SELECT 1 FROM import_change WHERE account_id = :account_id AND contact = :contact)
     OR EXISTS (SELECT 1 FROM import_part WHERE :contact IN (after_contact, last_contact))
-    OR EXISTS (SELECT 1 FROM bulk_import WHERE state <> 'ended' AND gathered_to = :contact)
+    OR EXISTS (SELECT 1 FROM bulk_import WHERE state <> 'ended' AND :contact IN (gathered_to, gather_end))
+    OR EXISTS (
+        SELECT 1 FROM unnamed
+        WHERE account_id = :account_id AND :contact IN (after_contact, last_contact, called_to)
+    )
     OR EXISTS (SELECT 1 FROM fold_position WHERE drained_to = :contact);
 
 -- name: is_in_doubt

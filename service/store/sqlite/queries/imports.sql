@@ -179,9 +179,10 @@ UPDATE bulk_import SET settled = settled + :settled, released = released + :rele
 WHERE id = :import_id AND unnamed_id IS NULL;
 
 -- name: end_import
+-- Nobody's address stays with what is over.
 UPDATE bulk_import SET
     state = 'ended', ended_at_ms = CASE WHEN unnamed_id IS NULL THEN :now_ms ELSE ended_at_ms END,
-    unnamed_id = NULL, gather_end = ''
+    unnamed_id = NULL, gathered_to = '', gather_end = ''
 WHERE id = :id;
 
 -- name: expected

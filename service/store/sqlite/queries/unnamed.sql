@@ -29,7 +29,13 @@ UPDATE segment SET unnamed = (
     WHERE unnamed.account_id = segment.account_id
         AND segment.id IN (SELECT value FROM json_each(unnamed.segments))
 )
-WHERE account_id = :account_id;
+WHERE account_id = :account_id AND (
+    unnamed > 0
+    OR id IN (
+        SELECT entry.value FROM unnamed AS range, json_each(range.segments) AS entry
+        WHERE range.account_id = :account_id
+    )
+);
 
 -- name: groups
 SELECT id, import_id, segments, after_contact, last_contact, contacts, refused, searched, tries, called_to,
