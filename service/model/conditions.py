@@ -111,8 +111,9 @@ CATALOGUE: dict[str, Kind] = {
     "account_awaits_trial": Kind(
         _INFO,
         "public_url is set, but no trial has shown that files subscribe nobody. Single calls do the work, which is slower.",
-        "Make a trial of the account, or set bulk_untested = true.",
+        "Make a trial of the account with test contacts of yours, see docs/trial.md.",
         "Imports give way to single calls",
+        command="heap-cordial trial --help",
     ),
     "list_held": Kind(
         _WARNING,
@@ -201,6 +202,13 @@ CATALOGUE: dict[str, Kind] = {
         "See the reason.",
         "Imports give way to single calls",
         command="heap-cordial imports",
+    ),
+    "rows_unnamed": Kind(
+        _INFO,
+        "Cordial refused some rows of a file and did not say which. Everybody else is on the list.",
+        "Nothing: the service looks for them. To name them at once, download the rejected rows from Cordial's own pages.",
+        "Imports give way to single calls",
+        command="heap-cordial imports rejected --help",
     ),
     "import_in_doubt": Kind(
         _WARNING,

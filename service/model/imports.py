@@ -50,7 +50,7 @@ class PartState(StrEnum):
     """Where a part of an import stands.
 
         ready ──▶ posting ──▶ running ──▶ settling ──▶ gone
-          ▲          │           │  ├───▶ ready, as smaller parts or for those Cordial does not know
+          ▲          │           │  ├───▶ ready, for those Cordial does not know
           └──────────┤           │  └───▶ releasing ──▶ gone
                      ▼           ▼
                      └▶ in_doubt ◀┘ ────▶ what running leads to

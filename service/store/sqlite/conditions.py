@@ -171,6 +171,9 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         # Changes that wait would explain a difference.
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
         facts.append(fact("list_differs", detail, abs(row["list_count"] - row["settled"])))
+    if row["unnamed"]:
+        settled = row["settled"] + row["unnamed"]
+        facts.append(fact("rows_unnamed", f"{row['unnamed']:,} of {settled:,}", row["unnamed"]))
     if row["dead"]:
         words = f"{row['dead']:,} {'person' if row['dead'] == 1 else 'people'}"
         facts.append(fact("people_failed", words, row["dead"]))
