@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from service.model.proof import ReadBackReason
 from service.sandbox.faults import Fault, FaultKind
 from tests.service_fixtures import ACCOUNT, CONTACT_WRITES, World, delivering, users
 
@@ -210,3 +211,14 @@ async def test_of_each_sync_a_few_are_read_back_on_and_off(tmp_path):
         assert len(read) == 7
         assert len(set(read[:4])) == 4
         assert sorted(read[4:]) == [f"email:{user}" for user in users(3)]
+
+
+async def test_many_in_doubt_are_read_with_one_look_at_the_lists(tmp_path):
+    async with delivering(tmp_path) as world:
+        await world.deliver("Readers", users(60))
+        await world.settled()
+        looks = len(world.calls("GET /v2/accountlists"))
+        await world.service.store.proofs.ask(ACCOUNT, [f"email:{user}" for user in users(60)], ReadBackReason.CRASH, 0)
+        await nobody_in_doubt(world)
+        assert len(world.calls(GET_CONTACT)) == 60
+        assert len(world.calls("GET /v2/accountlists")) - looks <= 3

@@ -114,9 +114,15 @@ class ReadBack:
         """Read what is due, those in doubt first, then the next contacts of the ledger if it is time for them."""
         await self._take_samples()
         for only_doubts in (True, False):
-            for due in await self._store.due(self._name, _AT_ONCE, only_doubts=only_doubts):
-                if self._may_read(due.reason):
-                    await self._read(due)
+            found = await self._store.due(self._name, _AT_ONCE, only_doubts=only_doubts)
+            readable = [due for due in found if self._may_read(due.reason)]
+            if not readable:
+                continue
+            # Known for all of them: a look at the lists for each would take seconds.
+            with self._lists.keeping([each.id for each in await self._own_segments()]):
+                for due in readable:
+                    if self._may_read(due.reason):
+                        await self._read(due)
         for _ in range(_AT_ONCE):
             if not self._is_walk_due() or not self._may_read(ReadBackReason.SAMPLE):
                 return
@@ -149,7 +155,7 @@ class ReadBack:
                 return
             segment_ids = [each.segment_id for each in before.memberships]
             if is_named:
-                segments = [each for each in await self._segments() if each.account == self._name and each.list_id]
+                segments = await self._own_segments()
                 segment_ids = [each.id for each in segments]
             with self._lists.keeping(segment_ids):
                 names = await self._names(segment_ids)
@@ -196,6 +202,10 @@ class ReadBack:
             lists=sorted(strange),
             message=answer.message,
         )
+
+    async def _own_segments(self) -> list[Segment]:
+        """Return the account's segments that have a list."""
+        return [each for each in await self._segments() if each.account == self._name and each.list_id]
 
     async def _names(self, segment_ids: Collection[int]) -> Mapping[int, str]:
         """Return the names of these segments' lists, as Cordial has them now; those that cannot be told are left out."""
