@@ -7,9 +7,12 @@ run on the session's loop.
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.service_fixtures import API_KEY, World
+
+# A busy machine makes a page late, never wrong.
+expect.set_options(timeout=20_000)
 
 # A name for this machine that browsers do not trust as they trust `localhost`: what is offered there over plain HTTP is
 # no secure context.

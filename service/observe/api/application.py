@@ -61,7 +61,7 @@ class Api:
         self._meter = Meter(sending.calls, results, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
-        self._overview = OverviewQuestion(reader, self._meter, self._questions.account_documents)
+        self._overview = OverviewQuestion(reader, self._meter, conditions.current, self._questions.account_documents)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
         self._comparing = ListComparing(reader, steering, sending, is_stopping)

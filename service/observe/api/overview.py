@@ -1,12 +1,14 @@
 """`GET /overview`: what one look should tell, in one answer."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
+from service.model.conditions import CATALOGUE, Condition, Severity
 from service.model.imports import ImportView
 from service.model.views import Count, ListStanding, SyncView
 from service.observe.api import documentation as described
@@ -18,12 +20,26 @@ from service.store.port import Reading
 
 _SYNCS = 8
 _IMPORTS = 5
+# The headline has so many troubles; the list below it has all.
+_SHOWN = 3
+# What can be counted; of the others the meaning is said.
+_COUNTED = {
+    "account_stopped": ("account stopped", "accounts stopped"),
+    "account_paused": ("account paused", "accounts paused"),
+    "list_held": ("list held", "lists held"),
+    "list_awaits_approval": ("segment to approve", "segments to approve"),
+    "list_not_ready": ("segment without a list", "segments without a list"),
+    "list_differs": ("list differs from Cordial", "lists differ from Cordial"),
+    "people_failed": ("person could not be added or removed", "people could not be added or removed"),
+    "sync_incomplete": ("sync incomplete", "syncs incomplete"),
+    "heap_silent": ("segment silent", "segments silent"),
+}
 
 
 class Overview(msgspec.Struct, frozen=True):
     """How everything is.
 
-    `headline` says it in one line; `is_well` is false where a person should do something. `to_send`: all that was accepted
+    `headline` says it in one line, by the conditions that last; `is_well` is false where a person should do something. `to_send`: all that was accepted
     and is not settled. `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
     `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
     """
@@ -47,10 +63,15 @@ class OverviewQuestion:
     """Answers how everything is."""
 
     def __init__(
-        self, reader: Reading, meter: Meter, account_documents: Callable[[], Awaitable[list[AccountDocument]]]
+        self,
+        reader: Reading,
+        meter: Meter,
+        conditions: Callable[[], Sequence[Condition]],
+        account_documents: Callable[[], Awaitable[list[AccountDocument]]],
     ) -> None:
         self._reader = reader
         self._meter = meter
+        self._conditions = conditions
         self._account_documents = account_documents
 
     def add_routes(self, app: web.Application) -> None:
@@ -74,7 +95,8 @@ class OverviewQuestion:
         standings = await self._reader.standings()
         running = [each for each in await self._reader.imports(limit=_IMPORTS) if each.ended_at is None]
         to_send = self._meter.backlog
-        trouble = _trouble(accounts, standings)
+        failed = sum(account.failed for account in accounts)
+        trouble = _trouble(self._conditions(), failed)
         return described.json_response(
             Overview(
                 at=datetime.now(UTC),
@@ -85,7 +107,7 @@ class OverviewQuestion:
                 settled_per_second=round(sum(account.settled_per_second for account in accounts), 1),
                 failed_per_second=round(sum(account.failed_per_second for account in accounts), 1),
                 seconds_left=_seconds_left(accounts),
-                failed=sum(account.failed for account in accounts),
+                failed=failed,
                 lists={standing.value: standings.get(standing, 0) for standing in ListStanding},
                 accounts=accounts,
                 syncs=await self._reader.syncs(limit=_SYNCS),
@@ -94,26 +116,28 @@ class OverviewQuestion:
         )
 
 
-def _trouble(accounts: list[AccountDocument], standings: Mapping[ListStanding, int]) -> list[str]:
-    """Return what a person should look at, in a few words each, the worst first."""
-    states = [account.state for account in accounts]
-    failed = sum(account.failed for account in accounts)
-    counted = [
-        (states.count(Sending.PAUSED), "account stopped", "accounts stopped"),
-        (states.count(Sending.PAUSED_BY_OPERATOR), "account paused", "accounts paused"),
-        (standings.get(ListStanding.HELD, 0), "list held", "lists held"),
-        (failed, "person could not be added or removed", "people could not be added or removed"),
-        (standings.get(ListStanding.DIFFERS, 0), "list differs from Cordial", "lists differ from Cordial"),
-        (standings.get(ListStanding.TO_APPROVE, 0), "segment to approve", "segments to approve"),
-    ]
-    return [f"{number:,} {one if number == 1 else many}" for number, one, many in counted if number]
+def _trouble(conditions: Sequence[Condition], failed: int) -> list[str]:
+    """Return what a person should do something about, in a few words each, the worst first."""
+    numbers = Counter(each.id for each in conditions if each.severity is not Severity.INFO)
+    if "people_failed" in numbers:
+        # Of people, and not of lists, each has failed.
+        numbers["people_failed"] = max(1, failed)
+    return [_in_words(condition_id, number) for condition_id, number in numbers.items()]
+
+
+def _in_words(condition_id: str, number: int) -> str:
+    one, many = _COUNTED.get(condition_id, ("", ""))
+    if not one:
+        return CATALOGUE[condition_id].meaning.partition(".")[0]
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _headline(
     trouble: list[str], accounts: list[AccountDocument], standings: Mapping[ListStanding, int], to_send: int
 ) -> str:
     if trouble:
-        return " · ".join(trouble)
+        more = f" · and {len(trouble) - _SHOWN} more" if len(trouble) > _SHOWN else ""
+        return " · ".join(trouble[:_SHOWN]) + more
     dry_runs = [account.name for account in accounts if account.state is Sending.DRY_RUN]
     if dry_runs and len(dry_runs) == len([each for each in accounts if each.state is not Sending.NOT_CONFIGURED]):
         return "Dry run: nothing is written to Cordial"
@@ -122,7 +146,9 @@ def _headline(
     if to_send:
         slowed = any(account.state is Sending.SLOWED for account in accounts)
         return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
-    return "All lists are up to date"
+    if standings.get(ListStanding.EXACT, 0) < sum(standings.values()):
+        return "All that has arrived is sent"
+    return "All lists are exact"
 
 
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:

@@ -12,7 +12,7 @@ const encode = encodeURIComponent;
 function placeOf(each) {
   if (each.id === "people_failed") return [`people?account=${encode(each.account)}`, "See who"];
   if (each.id === "users_unusable") return [`unusable?account=${encode(each.account)}`, "See which"];
-  if (/^(list|sync|heap|strangers)/.test(each.id) && each.subject) {
+  if (/^(list|sync|heap|strangers|removals)/.test(each.id) && each.subject) {
     return [`lists?account=${encode(each.account)}&search=${encode(each.subject)}`, "Open the list"];
   }
   if (each.id.startsWith("import")) return [`imports?account=${encode(each.account)}`, "Open the imports"];
