@@ -1,6 +1,7 @@
 """What Cordial may still do counts as in flight (R5), and an import goes on from whatever the store says of it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -110,12 +111,20 @@ async def test_a_person_ends_a_doubt_while_its_job_is_looked_at(tmp_path, monkey
 
 
 class Failing:
-    """Fails the nth step that is asked of the store's imports, before or after it is done."""
+    """Fails the nth of some steps that are asked of the store, before or after it is done."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        *,
+        after: bool,
+        of: type = Imports,
+        steps: Sequence[str] = STEPS,
+    ) -> None:
         self.left = number
-        for name in STEPS:
-            monkeypatch.setattr(Imports, name, self._wrap(getattr(Imports, name), after=after))
+        for name in steps:
+            monkeypatch.setattr(of, name, self._wrap(getattr(of, name), after=after))
 
     def _wrap(self, step: Any, *, after: bool) -> Any:
         async def failing(*arguments: Any, **named: Any) -> Any:

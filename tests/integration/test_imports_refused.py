@@ -7,13 +7,15 @@ import pytest
 
 from service.deliver.imports.suspects import Suspects, oddity
 from service.sandbox.faults import Fault, FaultKind
+from service.store.sqlite.unnamed import UnnamedRanges
 from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, ask, importing, imports_of, set_timings
+from tests.integration.test_imports_in_doubt import Failing, import_over
 from tests.service_fixtures import World, users
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    set_timings(monkeypatch, repeat=0.1, recount=(0.0, 0.1), first_look=0.05, max_look=0.2)
+    set_timings(monkeypatch, store_retry=0.05, repeat=0.1, recount=(0.0, 0.1), first_look=0.05, max_look=0.2)
 
 
 def refuse(world: World, addresses: list[str]) -> None:
@@ -24,6 +26,9 @@ def refuse(world: World, addresses: list[str]) -> None:
 
 
 async def all_named(world: World) -> None:
+    await world.until(
+        lambda: world.service.store.backlog.unfolded_users == 0 and world.rows("SELECT 1 FROM bulk_import")
+    )
     await world.until(lambda: not world.rows("SELECT 1 FROM unnamed") and world.service.store.backlog.total == 0)
 
 
@@ -157,6 +162,30 @@ async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
         await all_named(world)
         assert sorted(dead(world)) == sorted(everybody[5:9])
         await asyncio.sleep(0)
+
+
+SEARCH = ("keep", "ranges", "members", "middle", "call_likely", "call", "drop", "begin_halving", "halve")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["failed", "answer lost"])
+async def test_whichever_step_of_a_search_fails_it_goes_on_by_itself(tmp_path, monkeypatch, after):
+    everybody = [*users(199), "postmaster@gmial.com"]
+    number, is_reached = 1 + 2 * after, True
+    while is_reached:
+        with monkeypatch.context() as patch:
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            async with importing(directory, max_attempts=1) as world:
+                failing = Failing(patch, number, after=after, of=UnnamedRanges, steps=SEARCH)
+                refuse(world, [everybody[50], everybody[-1]])
+                add_contacts(world, everybody)
+                await world.deliver("Active Users", everybody)
+                await all_named(world)
+                await import_over(world)
+                assert sorted(dead(world)) == sorted([everybody[50], everybody[-1]])
+                assert world.members("ActiveUsers") == sorted({*everybody} - {*dead(world)})
+                is_reached = failing.left <= 0
+        number += 4
 
 
 def test_what_looks_odd():
