@@ -27,8 +27,8 @@ _DEFAULTS = {
     "identify_by": "email",
 }
 _QUESTIONS = {
-    "account": "Name of the account, as it will stand in addresses",
-    "url": "Address under which Heap reaches this service",
+    "account": "Name of the account; it becomes part of the webhook URL",
+    "url": "URL at which Heap reaches this service",
     "cordial_base_url": "Cordial's API (https://api.usw2.cordial.io if your pages are at usw2.admin.cordial.io)",
     "identify_by": 'What Heap\'s user ids are in Cordial: "email" or the name of a secondary key',
 }

@@ -12,6 +12,7 @@ _RETRY_AFTER = "`Retry-After` says when to send again."
 _SEGMENT = {"id": 15225086, "name": "Heap Test Segment"}
 _ENTERED_TASK = "ce011f7a-0000-4000-8000-000000000001"
 _LEFT_TASK = "ce011f7a-0000-4000-8000-000000000002"
+_FIRST_TASK = "ce011f7a-0000-4000-8000-000000000003"
 
 
 def _page(task_id: str, page_number: int, total_pages: int, **users: list[str]) -> dict[str, Any]:
@@ -29,6 +30,10 @@ def _page(task_id: str, page_number: int, total_pages: int, **users: list[str]) 
 
 # Ready to send as they are, one after the other; a new `sync_task_id` makes a new sync.
 _EXAMPLES = {
+    "one page": {
+        "summary": "A whole sync in one page: two users entered",
+        "value": _page(_FIRST_TASK, 1, 1, add=["jane@example.com", "john@example.com"]),
+    },
     "first page": {
         "summary": "Page 1 of 2: two users entered",
         "value": _page(_ENTERED_TASK, 1, 2, add=["jane@example.com", "john@example.com"]),
@@ -52,7 +57,9 @@ _DRY_RUN = {
     "name": "dry_run",
     "required": False,
     "schema": {"type": "boolean", "default": False},
-    "description": "`true`: say what would be done with the page, and do none of it",
+    # Swagger UI begins with this value: the first click of somebody who tries it changes nothing.
+    "example": True,
+    "description": "`true`: the answer says what would be done with the page, and none of it is done",
 }
 
 

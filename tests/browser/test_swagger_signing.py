@@ -57,10 +57,14 @@ async def authorize(page: Page, secret: str) -> None:
     await dialog.get_by_role("button", name="Close").last.click()
 
 
-async def open_webhook(page: Page) -> Locator:
+async def open_webhook(page: Page, *, dry_run: bool = False) -> Locator:
     operation = page.locator(".opblock", has_text="/webhooks/heap/{account}")
     await operation.locator(".opblock-summary-control").click()
     await operation.get_by_placeholder("account").fill(ACCOUNT)
+    choice = operation.locator("tr[data-param-name=dry_run] select")
+    await expect(choice).to_have_value("true")
+    if not dry_run:
+        await choice.select_option("false")
     return operation
 
 
@@ -100,6 +104,21 @@ async def test_the_examples_are_signed_and_taken_and_the_secret_stays_in_the_pag
         assert trace not in curl
         assert trace not in stored
     assert watched.errors == []
+
+
+async def test_the_first_click_is_a_dry_run_of_one_page(watched, world):
+    page = watched.page
+    await page.goto(f"{world.service.url}/docs")
+    await authorize(page, HEAP_SECRET)
+    operation = await open_webhook(page, dry_run=True)
+    status, request = await execute(operation, page)
+    assert status == 200
+    assert URL(request.url).query == {"dry_run": "true"}
+    sent = json.loads(request.post_data or "")["data"]
+    assert (sent["sync_info"]["total_pages"], len(sent["add"])) == (1, 2)
+    answers = operation.locator(".live-responses-table tbody .response-col_description").first
+    await expect(answers).to_contain_text('"dry_run"')
+    assert await world.service.store.segments() == []
 
 
 async def test_the_body_is_signed_exactly_as_typed(watched, world):

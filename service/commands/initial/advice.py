@@ -42,34 +42,36 @@ def advice(answers: Answers, files: InitialFiles, program: str, own_address: str
 
 def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
     config = f"--config {shlex.quote(str(files.config))}"
+    account = shlex.quote(answers.account)
     steps = [
         ("Check everything:", f"{program} check {config}"),
-        ("Start the service, and leave it running:", f"{program} serve {config}"),
+        ("Start the service. Go on in another terminal:", f"{program} serve {config}"),
         ("In Heap, switch a segment on and press Sync now. See it arrive:", f"{program} lists {config}"),
-        ("See what would be sent for it. SEGMENT is its name in Heap:", f"{program} preview SEGMENT {config}"),
-        ("Approve it if it is right. Never approve Heap's sample segment:", f"{program} approve SEGMENT {config}"),
+        ("See what would be sent. SEGMENT is the segment's name in Heap:", f"{program} preview SEGMENT {config}"),
     ]
     if answers.dry_run:
         path = shlex.quote(str(files.config))
-        steps += [
+        steps.append(
             (
-                "Go live: end the dry run, and let the service read its configuration again:",
+                "End the dry run. Nothing is sent yet: each new segment waits for your approval:",
                 f"sed -i 's/^dry_run = true/dry_run = false/' {path} && {program} reload {config}",
-            ),
-        ]
-    steps.append(("Compare the list with Cordial's own count:", f"{program} verify SEGMENT {config}"))
+            )
+        )
+    steps += [
+        (
+            "Make a trial with test contacts of yours; put their addresses in. Files are used only after one:",
+            f"{program} trial --account {account} --contact you+test@example.com --subscribed you@example.com {config}",
+        ),
+        (
+            "Approve the segment: now it is live. Never approve Heap's sample segment:",
+            f"{program} approve SEGMENT {config}",
+        ),
+        ("Compare the list with Cordial's own count:", f"{program} verify SEGMENT {config}"),
+    ]
     lines = ["", "Then, one after the other:"]
     for number, (words, command) in enumerate(steps, start=1):
         lines += [f"{number:>3}. {words}", f"     {command}"]
-    if answers.dry_run:
-        lines.append("Until the dry run ends, nothing is written to Cordial, whatever is approved.")
-    trial = f"{program} trial --account NAME --contact ADDRESS --subscribed ADDRESS {config}"
-    return [
-        *lines,
-        "",
-        "Once live, try what Cordial's documents leave open, with addresses of yours; files need it:",
-        f"  {trial}",
-    ]
+    return lines
 
 
 def _address(own: str | None) -> str:

@@ -181,7 +181,9 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
     port = free_port()
     config.write_text(config.read_text().replace("port = 8080", f"port = {port}"))
     commands = [line.strip() for line in re.findall(r"(?m)^     \S.*$", written.output)]
-    check, serve, lists, preview, approve, live, verify = [line.replace("SEGMENT", "ActiveUsers") for line in commands]
+    check, serve, lists, preview, end_dry_run, trial, approve, verify = [
+        line.replace("SEGMENT", "ActiveUsers") for line in commands
+    ]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
@@ -217,14 +219,14 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
 
         while "2 to add" not in await owed():
             assert service.returncode is None
-        approved = await typed(approve)
-        assert approved.status == 0
-        assert "nothing is sent until the dry run of acme ends" in approved.output
-        assert "heap-cordial reload" in approved.output
         assert (await typed(verify)).status == 1
-        assert cordial.state.contacts == {}
-        ended = await typed(live)
+        ended = await typed(end_dry_run)
         assert (ended.status, ended.output) == (0, "Took up: accounts.acme.dry_run.\n")
+        tried = await typed(f"{trial} --yes")
+        assert "call creates" in tried.output, tried.output
+        assert "ActiveUsers" not in cordial.state.lists_by_name
+        approved = await typed(approve)
+        assert (approved.status, approved.output) == (0, "ActiveUsers is approved and will be sent.\n")
 
         async def verified() -> int:
             return (await typed(verify)).status

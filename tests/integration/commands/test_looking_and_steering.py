@@ -77,6 +77,21 @@ async def test_without_the_service_they_say_so(installation):
     assert ended.errors.startswith(f"the service does not answer at {installation.url}/api/v1; is it running? (")
 
 
+async def test_an_approval_during_a_dry_run_says_that_nothing_is_sent_yet(installation, cordial):
+    installation.environment |= {
+        "HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_NEW_SEGMENTS": "true",
+        "HEAP_CORDIAL__ACCOUNTS__ACME__DRY_RUN": "true",
+    }
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(installation.list_states, ["held"])
+        approved = await installation.run("approve", "Active Users")
+    assert approved.status == 0
+    assert "Active Users is approved; nothing is sent until the dry run of acme ends" in approved.output
+    assert "heap-cordial reload" in approved.output
+    assert cordial.state.lists == {}
+
+
 async def test_a_new_segment_is_held_until_it_is_approved(installation, cordial):
     installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_NEW_SEGMENTS"] = "true"
     async with installation.serving():
