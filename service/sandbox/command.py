@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import Any
 
+from service.sandbox.deviations import Deviation
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import running_sandbox
 
@@ -25,6 +26,13 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--latency-ms", type=_not_negative, default=0, help="how long each call takes, at least")
     parser.add_argument("--error-rate", type=_share, default=0, help="share of calls that fail at random, 0 to 1")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same random failures")
+    parser.add_argument(
+        "--otherwise",
+        action="append",
+        default=[],
+        choices=[deviation.value for deviation in Deviation],
+        help="do this otherwise than Cordial's documents lead one to expect; repeatable",
+    )
     parser.add_argument("--journal", action="store_true", help="keep every call for GET /sandbox/calls?all=1")
     parser.set_defaults(run=_run)
 
@@ -51,6 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
         error_rate=arguments.error_rate,
         seed=arguments.seed,
         journal=arguments.journal,
+        deviations=frozenset(Deviation(each) for each in arguments.otherwise),
     )
     try:
         asyncio.run(_serve_until_told(options, arguments.host, arguments.port))
