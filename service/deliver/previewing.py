@@ -20,7 +20,7 @@ from service.model.changes import Change, ClaimCursor, ContactWork
 from service.model.contacts import contact_of
 from service.model.deliveries import Delivery
 from service.model.lists import HeldFor, ListState, Segment
-from service.model.trial import proves_files
+from service.model.trial import may_use_files
 from service.model.views import ListFate, PlannedCall, Preview
 from service.store.port import Store
 
@@ -109,10 +109,11 @@ class Previewer:
 
     async def _may_use_files(self) -> bool:
         """Tell whether large backlogs travel as files (R14); in a dry run, whether they would."""
-        if not self._settings.public_url or self._settings.bulk_untested:
-            return bool(self._settings.public_url)
-        results = await self._store.trials.results(self._settings.name, self._settings.cordial_base_url)
-        return proves_files(results, creates_contacts=self._settings.create_contacts)
+        settings = self._settings
+        results = await self._store.trials.results(settings.name, settings.cordial_base_url)
+        return bool(settings.public_url) and may_use_files(
+            results, creates_contacts=settings.create_contacts, untested=settings.bulk_untested
+        )
 
     def _calls(self, work: ContactWork, list_names: dict[int, str]) -> list[PlannedCall]:
         planned: list[PlannedCall] = []

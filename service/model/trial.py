@@ -135,7 +135,11 @@ class TrialProgress(msgspec.Struct, frozen=True):
     contacts_left: list[str]
 
 
-def proves_files(results: Mapping[TrialPoint, TrialResult], *, creates_contacts: bool) -> bool:
-    """Tell whether a trial has shown that files subscribe nobody (R14); contacts are created by a second file."""
+def may_use_files(results: Mapping[TrialPoint, TrialResult], *, creates_contacts: bool, untested: bool) -> bool:
+    """Tell whether files may be used (R14): a trial has shown that they subscribe nobody. `untested`: also without a trial.
+
+    Contacts are created by a file of its own. What a trial has shown to be otherwise keeps files off, whatever is allowed.
+    """
     needed = {TrialPoint.FILE_UPDATES, *({TrialPoint.FILE_CREATES} if creates_contacts else ())}
-    return all(point in results and results[point].outcome is TrialOutcome.AS_DOCUMENTED for point in needed)
+    shown = {results[point].outcome if point in results else TrialOutcome.NOT_TRIED for point in needed}
+    return TrialOutcome.OTHERWISE not in shown and (untested or shown == {TrialOutcome.AS_DOCUMENTED})

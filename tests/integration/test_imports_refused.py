@@ -94,7 +94,10 @@ async def test_the_search_goes_on_after_a_restart_and_without_files(tmp_path):
         add_contacts(world, everybody)
         await world.deliver("Active Users", everybody)
         await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
-        await world.restart()
+        await world.restart(dry_run=True)
+        await asyncio.sleep(1.5)
+        assert world.service.store.backlog.total == 0, "a dry run looks for nobody"
+        await world.restart(dry_run=False)
         await world.restart(public_url="")
         await all_named(world)
         assert dead(world) == everybody[3:4]

@@ -84,6 +84,15 @@ async def test_a_later_trial_that_shows_otherwise_ends_the_use_of_files(tmp_path
         assert world.calls(POST_IMPORT) == []
 
 
+async def test_what_a_trial_has_shown_to_subscribe_people_is_not_used_untested_either(tmp_path):
+    async with importing(tmp_path) as world:
+        await record(world, TrialPoint.FILE_UPDATES, outcome=TrialOutcome.OTHERWISE)
+        await world.until(lambda: world.service.deliverer.imports_statuses()[ACCOUNT].waits_for_trial)
+        await world.deliver("Active Users", users(100))
+        await world.settled()
+        assert world.calls(POST_IMPORT) == []
+
+
 async def test_a_preview_tells_of_a_file_only_where_one_would_be_used(tmp_path):
     async with importing(tmp_path, bulk_untested=False) as world:
         world.service.deliverer.pause(ACCOUNT)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from service.deliver import trial
-from service.model.trial import POINT_TEXTS, TrialPoint, proves_files
+from service.model.trial import POINT_TEXTS, TrialPoint, may_use_files
 from service.sandbox.deviations import Deviation
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
@@ -136,7 +136,7 @@ async def test_a_cordial_that_does_otherwise_is_told_with_what_to_do(tmp_path, p
         assert all(not each.members for each in world.cordial.state.lists.values()), "everybody is off the lists again"
         is_proven = point not in {TrialPoint.FILE_UPDATES, TrialPoint.FILE_CREATES}
         results = await world.service.store.trials.results(ACCOUNT, world.account.cordial_base_url)
-        assert proves_files(results, creates_contacts=True) == is_proven
+        assert may_use_files(results, creates_contacts=True, untested=False) == is_proven
         await world.until(lambda: world.service.deliverer.imports_statuses()[ACCOUNT].waits_for_trial != is_proven)
 
 

@@ -44,7 +44,7 @@ from service.model.imports import (
     Rest,
     Strategy,
 )
-from service.model.trial import proves_files
+from service.model.trial import may_use_files
 from service.store.port import BetweenClaims, Imports, Trials
 from service.supervision import Supervisor
 
@@ -139,7 +139,7 @@ class Importer:
         self._observer = observer
         self._jobs = Jobs(settings, store, line, throttle_patience_seconds=self._timings.throttle_patience)
         self._is_set_up = bool(settings.public_url) and not settings.dry_run
-        self._is_tested = settings.bulk_untested
+        self._is_tested = False
         self._rest: Rest | None = None
         self._resting_until = float("-inf")
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
@@ -191,7 +191,7 @@ class Importer:
     def status(self) -> ImportsStatus:
         """Return which segments' changes travel as files or wait to, and why the account uses no files, if so."""
         lists = dict.fromkeys(self._waiting, ListTravel.WAITING)
-        if self._current is not None:
+        if self._current is not None and self._current.unnamed_id is None:
             lists |= dict.fromkeys(self._current.segment_ids, ListTravel.SENDING)
         rest = self._rest if self._is_on and self._is_resting else None
         return ImportsStatus(lists, rest, waits_for_trial=self._is_set_up and not self._is_tested)
@@ -301,16 +301,19 @@ class Importer:
         self._hinted_jobs.clear()
 
     async def _read_trial(self) -> None:
-        if self._is_set_up and not self._settings.bulk_untested:
-            results = await self._trials.results(self._name, self._settings.cordial_base_url)
-            self._is_tested = proves_files(results, creates_contacts=self._settings.create_contacts)
+        if self._is_set_up:
+            settings = self._settings
+            results = await self._trials.results(self._name, settings.cordial_base_url)
+            self._is_tested = may_use_files(
+                results, creates_contacts=settings.create_contacts, untested=settings.bulk_untested
+            )
 
     async def _step(self, between_claims: BetweenClaims) -> float:
         """Take the next step, whichever it is; return how many seconds to wait for the one after it."""
         await self._read()
         current = self._current
         if current is None:
-            if self._line.status().state is AccountState.PAUSED:
+            if self._settings.dry_run or self._line.status().state is AccountState.PAUSED:
                 return self._timings.idle
             if not self._due or self._is_resting:
                 may_use_files = self._is_on and not self._is_resting

@@ -41,6 +41,8 @@ class Searcher:
 
     def __init__(self, settings: AccountSettings, store: UnnamedRanges, segments: Lists, lists: ListKeeper) -> None:
         self._name = settings.name
+        # Others may be on a list that was taken over.
+        self._is_count_a_proof = not settings.adopt_existing_lists
         rate = settings.requests_per_second
         self._at_once = _AT_ONCE_WHERE_RATE_IS_FOUND if rate == "auto" else max(_MIN_AT_ONCE, int(rate))
         self._store = store
@@ -68,7 +70,7 @@ class Searcher:
         found = next((each for each in ranges if self._store.is_quiet(self._name, each.segment_ids)), None)
         if found is None:
             return _SHORT_WAIT_SECONDS if ranges else _WAIT_SECONDS
-        if found.id not in self._counted:
+        if self._is_count_a_proof and found.id not in self._counted:
             self._counted.add(found.id)
             if await self._is_everybody_there(found.segment_ids):
                 log.info("import.all_named", account=self._name)

@@ -22,6 +22,8 @@ _MOST_ROWS = 200
 _ROWS = 50
 _MOST_FAILURES = 1_000
 _MOST_BODY_BYTES = 65_536
+# Fits into a body, however long the addresses are.
+_MOST_ADDRESSES = 150
 
 Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
 # Short enough that all filters together fit into an address, percent-encoded.
@@ -189,7 +191,7 @@ class RejectedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses of Cordial's file of rejected rows; several requests where they are more."""
 
     addresses: Annotated[
-        list[Annotated[str, Meta(min_length=3, max_length=320)]], Meta(min_length=1, max_length=_MOST_FAILURES)
+        list[Annotated[str, Meta(min_length=3, max_length=320)]], Meta(min_length=1, max_length=_MOST_ADDRESSES)
     ]
 
 
