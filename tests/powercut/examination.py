@@ -37,7 +37,7 @@ async def faults_after(
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(content)
         async with (
-            running_sandbox(SandboxOptions()) as cordial,
+            running_sandbox(SandboxOptions(), port=record.cordial_port) as cordial,
             aiohttp.ClientSession() as session,
         ):
             _replay(cordial.state, cordial_calls)

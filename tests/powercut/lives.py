@@ -73,7 +73,8 @@ class Record(NamedTuple):
     """A life that is over.
 
     `files` were on disk before it, `root` is the store's directory; `taken_before` are the pages they hold. `lists` are the members of each list at the end, if
-    all pages are taken. `cordial` are the calls the stand-in carried out, `seen_at_seconds` when each arrived in Unix time.
+    all pages are taken. `cordial` are the calls the stand-in carried out, `seen_at_seconds` when each arrived in Unix time,
+    `cordial_port` its port: a Cordial at another address is another one.
     """
 
     root: str
@@ -83,6 +84,7 @@ class Record(NamedTuple):
     taken_before: set[int]
     lists: dict[str, set[str]]
     cordial: list[tuple[float, CallRecord]]
+    cordial_port: int
 
 
 class Life:
@@ -188,7 +190,10 @@ class Life:
             for call in self._cordial.journal.calls
             if call.applied
         ]
-        return Record(str(self.store.parent), self._files, calls, self._pages, self._taken_before, self._lists, seen)
+        port = int(self._cordial.url.rpartition(":")[2])
+        return Record(
+            str(self.store.parent), self._files, calls, self._pages, self._taken_before, self._lists, seen, port
+        )
 
     def _traced(self, *command: str) -> TracedProcess:
         part = self.folder / f"record.{len(list(self.folder.glob('record.*')))}"
