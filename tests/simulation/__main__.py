@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import itertools
 import json
 import os
 import pickle
@@ -17,6 +18,7 @@ from typing import Any
 
 # Before the service: its parts keep the clocks they find.
 from tests.simulation.clocks import real_monotonic  # isort: skip
+from tests.simulation.injection import KINDS, scenario
 from tests.simulation.plans import Plan, draw_plan
 from tests.simulation.planted import PLANTED
 from tests.simulation.world import Result, simulate
@@ -101,28 +103,53 @@ def shrink(plan: Plan, found: list[str], workers: int, planted: str | None = Non
     return plan, found
 
 
+class _Failing:
+    """The plans in which call number n of one scenario fails, each kind of failure until n is not reached any more."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._unreached: set[str] = set()
+
+    def __iter__(self) -> Iterator[Plan]:
+        for first, kind in enumerate(KINDS):
+            for number in itertools.count(1 + first * self._every // len(KINDS), self._every):
+                if kind in self._unreached:
+                    break
+                yield scenario(number, kind)
+
+    def note(self, plan: Plan, result: Result) -> None:
+        """Take what came of a plan."""
+        if "inject" in plan and not result.failed and not result.found:
+            self._unreached.add(plan["inject"]["kind"])
+
+
 def _run(arguments: argparse.Namespace) -> int:
     began_at = real_monotonic()
-    if arguments.plan:
-        plans: Iterable[Plan] = [json.loads(Path(arguments.plan).read_text(encoding="utf-8"))]
+    failing = _Failing(arguments.every)
+    if arguments.inject:
+        plans: Iterable[Plan] = failing
+    elif arguments.plan:
+        plans = [json.loads(Path(arguments.plan).read_text(encoding="utf-8"))]
     else:
         plans = (draw_plan(seed) for seed in range(arguments.first, arguments.first + arguments.seeds))
     seeds = steps = calls = 0
     seconds = 0.0
     failures: list[tuple[Plan, Result]] = []
     for plan, result in run_each(plans, arguments.workers, arguments.planted, tells=arguments.tell):
+        failing.note(plan, result)
         seeds, steps, calls = seeds + 1, steps + result.steps, calls + result.calls
         seconds += result.virtual_seconds
         if arguments.verbose:
             _say(f"seed {result.seed}: {result.steps} steps, {result.calls} calls, trace {result.trace}")
         if result.found:
             failures.append((plan, result))
-            _say(f"seed {result.seed} found: {result.found[0]}")
+            which = f"{plan['inject']} {result.failed}" if "inject" in plan else f"seed {result.seed}"
+            _say(f"{which} found: {result.found[0]}")
             if len(failures) >= arguments.stop_after:
                 break
     took = real_monotonic() - began_at
     _say(
-        f"{seeds} seeds, {seconds / 86_400:.1f} days of virtual time, {calls} calls, {steps} steps in {took:.0f} s; "
+        f"{seeds} {'failing calls' if arguments.inject else 'seeds'}, {seconds / 86_400:.1f} days of virtual time, {calls} calls, {steps} steps in {took:.0f} s; "
         f"{len(failures)} failed"
     )
     for kind, number in Counter(result.found[0].split(":")[0] for _, result in failures).most_common():
@@ -160,6 +187,8 @@ def main() -> int:
     parser.add_argument("--plan", help="a file with one plan, to run it again")
     parser.add_argument("--planted", choices=sorted(PLANTED), help="break the service in this way first")
     parser.add_argument("--stop-after", type=int, default=10, help="failures")
+    parser.add_argument("--inject", action="store_true", help="let each call of one scenario fail in turn, in each way")
+    parser.add_argument("--every", type=int, default=1, help="of the calls to fail, only each so many")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="print a line for each seed")
     parser.add_argument("--tell", action="store_true", help="print every call and every line of the log")

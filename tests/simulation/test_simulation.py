@@ -52,6 +52,13 @@ async def test_a_planted_fault_is_found(fault, rule):
     assert re.search(rf"seed \d+ found: ({rule})", said), said
 
 
+async def test_whichever_call_fails_the_service_becomes_exact_by_itself():
+    status, said = await simulate("--inject", "--every", "20")
+    assert status == 0, said
+    [number] = re.findall(r"(\d+) failing calls", said)
+    assert int(number) > 60
+
+
 async def test_the_same_seed_is_the_same_life():
     first, second = [await simulate("--seeds", "12", "--verbose", "--workers", "1") for _ in range(2)]
     lines = [line for line in first[1].splitlines() if line.startswith("seed")]

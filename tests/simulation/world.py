@@ -30,6 +30,7 @@ from service.config.settings import (
     StoreSettings,
 )
 from service.model.deliveries import Delivery, Receipt
+from service.observe.swagger import openapi
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages, post_page
@@ -42,6 +43,7 @@ from service.supervision import Supervisor
 from tests.hostile_fixtures import drain_page
 from tests.simulation.checks import CallChecks, StoreChecks, owed, reading
 from tests.simulation.clocks import CLOCK
+from tests.simulation.injection import Injector
 from tests.simulation.loop import LIFE, InlineQueue, NoThread, SimulationLoop
 from tests.simulation.network import Call, Network, Weather
 from tests.simulation.plans import Event, Plan
@@ -69,7 +71,7 @@ _OUTAGES = {
 
 
 class Result(msgspec.Struct):
-    """What came of a simulation; `trace` is the same for the same plan."""
+    """What came of a simulation; `trace` is the same for the same plan. `failed`: what was made to fail, if it was reached."""
 
     seed: int
     found: list[str]
@@ -77,6 +79,7 @@ class Result(msgspec.Struct):
     virtual_seconds: float
     calls: int
     trace: str
+    failed: str = ""
 
 
 class World:
@@ -111,6 +114,9 @@ class World:
         self._accounts = self._account_settings()
         self._reload_asked = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
+        # Lets one call fail: then the process may end by itself, as long as it comes to rest after another start.
+        self._injector = Injector(**plan["inject"]) if "inject" in plan else None
+        self.calls.is_repeat_wrong = self._injector is None
 
     @property
     def database(self) -> Path:
@@ -134,6 +140,7 @@ class World:
             CLOCK.now - began_at,
             self.calls.calls,
             self._trace.hexdigest(),
+            self._injector.failed if self._injector else "",
         )
 
     # The parts.
@@ -189,7 +196,7 @@ class World:
             waits = [asyncio.ensure_future(self._stop_asked.wait()), asyncio.ensure_future(supervisor.failed.wait())]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             self._is_up.clear()
-            if supervisor.failed.is_set():
+            if supervisor.failed.is_set() and self._injector is None:
                 self.found.append(f"R15: {', '.join(supervisor.ended)} ended unasked")
             reloading.cancel()
             await asyncio.wait([reloading])
@@ -198,9 +205,13 @@ class World:
         self.service = None
         self._is_up.clear()
         self._is_down.set()
-        if not task.cancelled() and task.exception() is not None:
-            error = task.exception()
+        error = None if task.cancelled() else task.exception()
+        if self._stop_asked.is_set() and error is None:
+            return
+        if self._injector is None:
             self.found.append(f"R13: a life of the service ended by {error!r} at {_place_of(error)}")
+        # As whoever runs the service does: systemd, or a container's engine.
+        self.loop.call_later(1.0, self._start_life)
 
     def settings(self) -> Settings:
         """Return the configuration as it is now."""
@@ -349,7 +360,14 @@ class World:
     async def _stop(self) -> None:
         await self._is_up.wait()
         self._stop_asked.set()
-        await self._is_down.wait()
+        if not await self._is_down_within(120):
+            self.found.append("R13: the service did not stop within two minutes")
+
+    async def _is_down_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_down.wait()
+        return self._is_down.is_set()
 
     async def _do_reload(self, event: Event) -> None:
         name = event["account"]
@@ -405,8 +423,12 @@ class World:
         self._other(self._forget(user))
 
     async def _forget(self, user: str) -> None:
-        await self._ask("POST", "forget", {"user": user})
-        self.calls.forget_told(users=[user])
+        for _ in range(60):
+            status = await self._ask("POST", "forget", {"user": user})
+            self.calls.forget_told(users=[user])
+            if status in {200, 202}:
+                return
+            await asyncio.sleep(1)
 
     async def _do_disk(self, event: Event) -> None:
         self.loop.disk_factor = event["factor"]
@@ -472,6 +494,9 @@ class World:
 
     async def _come_to_rest(self) -> None:
         """End all trouble; then nothing may be owed any more, and every list be exact."""
+        if self._injector is not None:
+            await asyncio.sleep(5)
+            self._injector.is_on = False
         self.network.weather.clear()
         self.loop.disk_factor = 1.0
         for sandbox in self.cordial.values():
@@ -558,8 +583,11 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
     aiosqlite.core.SimpleQueue = InlineQueue  # type: ignore[attr-defined, assignment]
     aiosqlite.core.Thread = NoThread  # type: ignore[attr-defined, assignment]
     found: list[str] = []
-    structlog.configure(processors=[lambda _logger, _method, event: _watch_log(found, event, tells=tells)])
-    logging.getLogger().addHandler(_Handler(found))
+    # What a failure that was planted leaves in the log is as it should be.
+    logged = [] if "inject" in plan else found
+    structlog.configure(processors=[lambda _logger, _method, event: _watch_log(logged, event, tells=tells)])
+    logging.getLogger().addHandler(_Handler(logged))
+    openapi.setup_openapi = lambda *_arguments, **_options: None
     world: World | None = None
     real_accept = SqliteStore.accept
 
@@ -572,6 +600,8 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
     SqliteStore.accept = accept  # type: ignore[method-assign]
     world = World(plan, folder, tells=tells)
     world.found = found
+    if world._injector is not None:
+        world._injector.install()
     world.calls._found = world.store._found = found
     asyncio.set_event_loop(world.loop)
     with contextlib.suppress(FileExistsError):
