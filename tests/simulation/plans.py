@@ -76,6 +76,8 @@ class _Drawing:
             "forget": 1,
             "verify": 0.5,
             "disk": 0.5,
+            "foreign": 0.7,
+            "rename_list": 0.5,
         }
         if imports:
             self._kinds["import_fault"] = 3
@@ -205,3 +207,9 @@ class _Drawing:
 
     def _disk(self) -> Event:
         return {"factor": self._chance.choice((20, 200)), "seconds": self._chance.choice((1, 10))}
+
+    def _foreign(self) -> Event:
+        return self._place() | {"renamed": self._chance.random() < 0.3, "enhanced": self._chance.random() < 0.5}
+
+    def _rename_list(self) -> Event:
+        return self._place()

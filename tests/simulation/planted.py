@@ -3,7 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
+from service.config.settings import AccountSettings
 from service.deliver import line, settler
+from service.deliver.lists import keeper
 from service.store.sqlite import ledger, retention
 
 
@@ -55,9 +59,20 @@ def settle_without_comparing() -> None:
     ledger.LedgerTransaction.settle = settle_whatever  # type: ignore[method-assign]
 
 
+def own_by_name() -> None:
+    """Take the list that has a segment's name for the segment's own, whoever made it."""
+    begin = keeper.ListKeeper.__init__
+
+    def begin_taking_over(self: keeper.ListKeeper, settings: AccountSettings, *others: Any, **options: Any) -> None:
+        begin(self, msgspec.structs.replace(settings, adopt_existing_lists=True), *others, **options)
+
+    keeper.ListKeeper.__init__ = begin_taking_over  # type: ignore[method-assign]
+
+
 PLANTED: dict[str, Callable[[], None]] = {
     "permission-before-wait": check_before_the_wait,
     "release-at-end-of-call": release_when_the_call_ends,
+    "permission-by-name": own_by_name,
     "retention-by-clock": retain_by_the_clock,
     "settler-dies": let_the_settler_die,
     "no-compare-and-set": settle_without_comparing,

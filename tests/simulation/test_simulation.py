@@ -40,6 +40,7 @@ async def test_hundreds_of_lives_keep_every_rule():
     [
         ("permission-before-wait", "R5|R7"),
         ("release-at-end-of-call", "R6"),
+        ("permission-by-name", "R10"),
         ("retention-by-clock", "R1"),
         ("settler-dies", "log: task.ended"),
         ("no-compare-and-set", "R11"),

@@ -97,6 +97,9 @@ class World:
         self.calls = CallChecks({port: name for name, port in self._ports.items()}, self.found)
         self.store = StoreChecks(self.found)
         self.cordial: dict[str, Sandbox] = {}
+        # Lists of others in Cordial, with who is on them; and names that lists of ours had.
+        self._foreign: dict[tuple[str, int], set[str]] = {}
+        self._once_ours: dict[str, set[str]] = {name: set() for name in plan["accounts"]}
         self.lives = 0
         self._crashes = 0
         self._operators = {name: asyncio.Lock() for name in plan["accounts"]}
@@ -272,6 +275,9 @@ class World:
         self._crashed.set()
 
     def _look(self) -> None:
+        for (account, list_id), members in self._foreign.items():
+            if set(self.cordial[account].state.lists[list_id].members) != members:
+                self.found.append(f"R10: list {list_id} of {account} is somebody else's, and was written to")
         if self.database.exists():
             self.store.look(self.database)
 
@@ -434,6 +440,47 @@ class World:
         self.loop.disk_factor = event["factor"]
         self.loop.call_later(event["seconds"], setattr, self.loop, "disk_factor", 1.0)
 
+    async def _do_foreign(self, event: Event) -> None:
+        """Somebody makes a list in Cordial that is called like the segment's, before the segment has one."""
+        account = event["account"]
+        state, name = (
+            self.cordial[account].state,
+            f"Segment{event['segment']}" + ("renamed" if event["renamed"] else ""),
+        )
+        # Where it had been ours, calls by its name may be on their way.
+        if name in self._names_used(account):
+            return
+        account_list = state.create_list(name, enhanced=event["enhanced"])
+        for number in range(2):
+            address = f"keeper{account_list.id}-{number}@example.com"
+            account_list.members[state.create_contact(f"email:{address}", address).cid] = 1
+        self._foreign[account, account_list.id] = set(account_list.members)
+
+    def _names_used(self, account: str) -> set[str]:
+        """Return the names of all lists, and those that the service may be about to create."""
+        names = set(self.cordial[account].state.lists_by_name)
+        with reading(self.database) as connection:
+            rows = connection.execute(
+                "SELECT list_name FROM segment s JOIN account a ON a.id = s.account_id WHERE a.name = ?", (account,)
+            )
+            return names | {row[0] for row in rows} | self._once_ours[account]
+
+    async def _do_rename_list(self, event: Event) -> None:
+        """Somebody renames a list of ours in Cordial."""
+        account = event["account"]
+        state = self.cordial[account].state
+        name = f"Segment{event['segment']}"
+        account_list = state.lists_by_name.get(name)
+        if account_list is not None and (account, account_list.id) not in self._foreign:
+            self._once_ours[account].add(name)
+            state.rename_list(account_list, f"Other-{account_list.id}")
+            self.calls.forget_told(account)
+
+    def _move_foreign_lists_away(self) -> None:
+        for account, list_id in self._foreign:
+            state = self.cordial[account].state
+            state.rename_list(state.lists[list_id], f"Foreign-{list_id}")
+
     # Those who speak with the service.
 
     def _send(self, account: str, body: bytes, late_ms: int) -> None:
@@ -506,6 +553,7 @@ class World:
             self._accounts[account] = msgspec.structs.replace(self._accounts[account], dry_run=False)
             self._other(self._pause(account, 0.0))
         self._reload_asked.set()
+        self._move_foreign_lists_away()
         deadline = CLOCK.now + _PATIENCE_SECONDS
         quiet_since: float | None = None
         began_at = CLOCK.now
@@ -569,8 +617,9 @@ class World:
                 contact.subscribe_status != "none" for contact in sandbox.state.contacts.values()
             ):
                 self.found.append(f"R14: somebody of {account} was subscribed")
-            if len(sandbox.state.lists) > 3:
-                self.found.append(f"R10: {account} has {len(sandbox.state.lists)} lists")
+            ours = [list_id for list_id in sandbox.state.lists if (account, list_id) not in self._foreign]
+            if len(ours) > 3:
+                self.found.append(f"R10: {account} has {len(ours)} lists")
         return wrong
 
 
