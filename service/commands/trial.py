@@ -52,9 +52,12 @@ async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
     if not agreed("Go ahead?", assumed=arguments.yes):
         return 1
     document = await client.post(path, {"contacts": contacts, "subscribed": subscribed})
+    shown = ""
     while document["trial"]["state"] == "running":
-        if not arguments.json:
-            redraw(f"trying {(document['trial']['trying'] or 'lists').replace('_', ' ')} …")
+        trying = f"trying {(document['trial']['trying'] or 'lists').replace('_', ' ')} …"
+        if trying != shown and not arguments.json:
+            redraw(trying)
+        shown = trying
         await asyncio.sleep(_LOOK_SECONDS)
         document = await client.get(path)
     if not arguments.json:
