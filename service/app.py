@@ -13,6 +13,7 @@ from service import __version__, supervision
 from service.clock import SteadyClock
 from service.config.reloading import Reload
 from service.config.settings import AccountSettings, Settings
+from service.deliver import retry
 from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
@@ -239,6 +240,7 @@ async def running_service(
     supervisor: Supervisor | None = None,
     store_timings: Timings | None = None,
     proof_timings: read_back.Timings | None = None,
+    retry_timings: retry.Timings | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
 
@@ -280,6 +282,7 @@ async def running_service(
             supervisor=supervisor,
             observer=metrics.counting,
             proof_timings=proof_timings,
+            retry_timings=retry_timings,
         )
         service = Service(
             settings,

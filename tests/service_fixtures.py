@@ -21,6 +21,7 @@ from service.config.settings import (
     Settings,
     StoreSettings,
 )
+from service.deliver import retry
 from service.deliver.proof import read_back
 from service.model.conditions import Severity
 from service.model.lists import Segment
@@ -47,6 +48,9 @@ class DeadLetter(NamedTuple):
 
 class World:
     """A service, its store and the Cordial it writes to; the service can be stopped and started again."""
+
+    # Tests replace it where they need other times.
+    retry_timings = retry.Timings(absent=0.3)
 
     def __init__(
         self, directory: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, **account: Any
@@ -105,7 +109,11 @@ class World:
             accounts={ACCOUNT: self.account},
         )
         self._service = await self._stack.enter_async_context(
-            running_service(settings, proof_timings=read_back.Timings(look_seconds=0.05, again_seconds=0.1))
+            running_service(
+                settings,
+                proof_timings=read_back.Timings(look_seconds=0.05, again_seconds=0.1),
+                retry_timings=self.retry_timings,
+            )
         )
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from service import supervision
 from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
-from service.deliver import pool, settler
+from service.deliver import pool, retry, settler
 from service.deliver.cordial.answers import MAX_WAIT_SECONDS
 from service.deliver.cordial.client import CordialClient
 from service.deliver.imports.files import SmallFiles
@@ -51,6 +51,7 @@ class SendingAccount:
         observer: CallObserver,
         import_observer: ImportObserver,
         proof_timings: Timings,
+        retry_timings: retry.Timings,
         small_files: SmallFiles,
     ) -> None:
         limiter = make_limiter(settings.requests_per_second)
@@ -75,6 +76,7 @@ class SendingAccount:
             dry_run=settings.dry_run,
             observer=observer,
             on_lost_answer=self.doubts.lost,
+            timings=retry_timings,
         )
         self.lists = keeper.ListKeeper(
             settings,
@@ -106,6 +108,7 @@ class SendingAccount:
             sendable=self.importer.sendable,
             on_settled=self._settled,
             now_ms=clock.now_ms,
+            timings=retry_timings,
         )
         self.members = MemberReader(settings, store, self.line, self.lists)
         self.samples = Samples(settings.name, store.proofs, settings.proof_sample, store.is_drained, clock.now_ms)
@@ -124,9 +127,7 @@ class SendingAccount:
         self._small_files = small_files
         self._trial: Trial | None = None
         self._trial_task: asyncio.Task[None] | None = None
-        self.line.prove_with(
-            ProofCalls(settings, self.line, self.pool.settled_contact, lambda: list(self.lists.ready_names())).passes
-        )
+        self.line.prove_with(ProofCalls(settings, self.line, self.pool, lambda: list(self.lists.ready_names())))
         self._recorded: AccountStatus | None = None
         self._next_call_at_ms = 0
 

@@ -72,6 +72,10 @@ class Blame:
         seen = self._kinds.values() if kind is None else filter(None, (self._kinds.get(kind),))
         return any(each.passed > moment and each.passed_for != contact for each in seen)
 
+    def found_since(self, contact: str, moment: int) -> bool:
+        """Return whether Cordial found somebody else, to whom nothing is created, by a call that began after the moment."""
+        return any(self.passed_since(kind, contact, moment) for kind in self._kinds if kind.method == "PUT")
+
     def is_alone(self, kind: Kind, contact: str) -> bool:
         """Return whether no other contact failed since the kind's latest pass."""
         seen = self._kinds.get(kind)
@@ -83,9 +87,11 @@ class Blame:
         return [kind for _, kind in sorted(passed, reverse=True)]
 
     def latest_contact(self, kind: Kind) -> str:
-        """Return whom the kind's latest pass was for, "" where none passed."""
-        seen = self._kinds.get(kind)
-        return seen.passed_for if seen else ""
+        """Return whom the latest pass of the kind was for, or of its like by another method; "" where none passed."""
+        alike = [
+            (each == kind, seen.passed, seen.passed_for) for each, seen in self._kinds.items() if each[1:] == kind[1:]
+        ]
+        return max((each for each in alike if each[1]), default=(False, 0, ""))[2]
 
     def is_to_blame(self, contact: str) -> bool | None:
         """Note a call for the contact that was not served; return whether its previous one was its own fault.

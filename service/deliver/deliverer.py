@@ -9,7 +9,7 @@ import msgspec
 from service import supervision
 from service.clock import SteadyClock
 from service.config.settings import AccountSettings, StoreSettings
-from service.deliver import previewing, settler
+from service.deliver import previewing, retry, settler
 from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
 from service.deliver.imports.files import SmallFiles
@@ -58,12 +58,14 @@ class Deliverer:
         supervisor: Supervisor,
         observer: Observer = NOT_OBSERVED,
         proof_timings: read_back.Timings | None = None,
+        retry_timings: retry.Timings | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self._observer = observer
         self._proof_timings = proof_timings or read_back.Timings()
+        self._retry_timings = retry_timings or retry.Timings()
         self._session = client.make_session()
         self.small_files = SmallFiles()
         self._settler = settler.Settler(
@@ -161,6 +163,7 @@ class Deliverer:
             observer=self._observer.for_account(settings.name),
             import_observer=self._observer.for_imports(settings.name),
             proof_timings=self._proof_timings,
+            retry_timings=self._retry_timings,
             small_files=self.small_files,
         )
 

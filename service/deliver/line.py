@@ -23,7 +23,7 @@ from service.deliver.cordial.requests import Request, find_lists
 from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.rate.own_limits import OwnLimits
-from service.deliver.retry import Circuit
+from service.deliver.retry import Circuit, Timings
 from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus
 
 log = structlog.get_logger()
@@ -88,10 +88,13 @@ class _Call:
 
 
 class Proof(Protocol):
-    """Asks whether calls of a kind, or any, pass for others than a contact; None where that cannot be told."""
+    """Asks what happens to others than a contact, by calls that began after the moment `since`."""
 
-    async def __call__(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
-        """Return whether they do, by a pass that began after the moment `since`."""
+    async def passes(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
+        """Return whether calls of a kind, or any, pass for them; None where that cannot be told."""
+
+    async def finds(self, segment_id: int, apart_from: str, since: int) -> bool:
+        """Return whether Cordial finds those that it has confirmed, or there are none."""
 
 
 class AccountLine:
@@ -107,10 +110,11 @@ class AccountLine:
         dry_run: bool = False,
         observer: CallObserver = NOT_OBSERVED,
         on_lost_answer: Callable[[str], None] = lambda _contact: None,
+        timings: Timings | None = None,
     ) -> None:
         self.name = name
         self.client = client
-        self.circuit = Circuit(time.monotonic, random.random)
+        self.circuit = Circuit(time.monotonic, random.random, timings)
         self.blame = Blame(self.circuit)
         self._proof: Proof | None = None
         self._own_limits = OwnLimits()
@@ -198,7 +202,11 @@ class AccountLine:
 
     async def passes(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
         """Return whether calls pass for others than the contact `apart_from`; None where that cannot be told."""
-        return None if self._proof is None else await self._proof(kind, apart_from, since, is_probe=is_probe)
+        return None if self._proof is None else await self._proof.passes(kind, apart_from, since, is_probe=is_probe)
+
+    async def finds_others(self, segment_id: int, apart_from: str, since: int) -> bool:
+        """Return whether Cordial finds others than the contact `apart_from` that it has confirmed, or there are none."""
+        return self._proof is None or await self._proof.finds(segment_id, apart_from, since)
 
     async def prove(self, request: Request, permit: Permit, *, is_probe: bool) -> Answer | None:
         """Make a proof call; None if it was not permitted any more."""

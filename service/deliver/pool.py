@@ -19,6 +19,7 @@ from service.deliver.lists.keeper import ListKeeper
 from service.deliver.proof.doubts import Doubts
 from service.deliver.proving import Confirmed
 from service.deliver.queues import Rotation, SegmentQueue
+from service.deliver.retry import Timings
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler
 from service.errors import StoreFaultError, StoreUnavailableError
@@ -53,6 +54,7 @@ class AccountPool:
         sendable: Callable[[Sequence[int], Mapping[int, int]], Mapping[int, int]],
         on_settled: Callable[[int, str], None],
         now_ms: Callable[[], int],
+        timings: Timings,
     ) -> None:
         self._name = settings.name
         self._store = store
@@ -63,7 +65,7 @@ class AccountPool:
         # How many changes calls may send of each segment, of those ready and with their pending changes.
         self._sendable = sendable
         self._on_settled = on_settled
-        self._sender = Sender(settings, line, lists, now_ms)
+        self._sender = Sender(settings, line, lists, on_absent=doubts.absent, now_ms=now_ms, timings=timings)
         self._concurrency = settings.max_concurrency
         # About two seconds of work: enough to keep the workers busy, little enough to be fair and fresh.
         rate = _CALLS_PER_SECOND_TO_FIND if settings.requests_per_second == "auto" else settings.requests_per_second
@@ -144,11 +146,8 @@ class AccountPool:
         async with self._claiming:
             names = self._lists.ready_names()
             for kind in (kind for kind in kinds if kind.segment_id in names):
-                near = self._line.blame.latest_contact(kind) or apart_from
-                contacts = await self._store.settled_contacts(
-                    self._name, kind.segment_id, wanted=kind.wanted, near=near
-                )
-                free = [contact for contact in contacts if contact != apart_from and contact not in self._held]
+                contacts = await self._settled_near(kind, apart_from)
+                free = [contact for contact in contacts if contact not in self._held]
                 if free:
                     found = Confirmed(random.choice(free), kind, names[kind.segment_id])  # noqa: S311  no secret
                     self._held.add(found.contact)
@@ -166,6 +165,19 @@ class AccountPool:
             self._held.discard(found.contact)
             self._released.add(found.contact)
             self.wake()
+
+    async def has_settled(self, kinds: Sequence[Kind], apart_from: str) -> bool:
+        """Return whether there is a contact but `apart_from` whose state Cordial has confirmed in one of these ways."""
+        names = self._lists.ready_names()
+        for kind in (kind for kind in kinds if kind.segment_id in names):
+            if await self._settled_near(kind, apart_from):
+                return True
+        return False
+
+    async def _settled_near(self, kind: Kind, apart_from: str) -> list[str]:
+        near = self._line.blame.latest_contact(kind) or apart_from
+        contacts = await self._store.settled_contacts(self._name, kind.segment_id, wanted=kind.wanted, near=near)
+        return [contact for contact in contacts if contact != apart_from]
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls that are on their way finish within the grace, give up the rest (R13)."""

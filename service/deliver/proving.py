@@ -7,12 +7,12 @@ from an account that cannot be served.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from service.config.settings import AccountSettings
 from service.deliver.blame import Kind
 from service.deliver.cordial.answers import AnswerKind
-from service.deliver.cordial.requests import repeated_request
+from service.deliver.cordial.requests import repeated_request, update_contact
 from service.deliver.line import AccountLine
 from service.errors import StoreFaultError, StoreUnavailableError
 
@@ -28,18 +28,25 @@ class Confirmed(NamedTuple):
     list_name: str
 
 
-Holding = Callable[[Sequence[Kind], str], AbstractAsyncContextManager[Confirmed | None]]
+class Members(Protocol):
+    """What the account's ledger has confirmed."""
+
+    def settled_contact(self, kinds: Sequence[Kind], apart_from: str) -> AbstractAsyncContextManager[Confirmed | None]:
+        """Hold a contact but `apart_from`, until the block ends, whose state is confirmed in one of these ways."""
+
+    async def has_settled(self, kinds: Sequence[Kind], apart_from: str) -> bool:
+        """Return whether there is such a contact, held or not."""
 
 
 class ProofCalls:
     """Makes one account's proof calls, one at a time; whoever waits meanwhile shares what the one before showed."""
 
     def __init__(
-        self, settings: AccountSettings, line: AccountLine, hold: Holding, ready: Callable[[], Sequence[int]]
+        self, settings: AccountSettings, line: AccountLine, members: Members, ready: Callable[[], Sequence[int]]
     ) -> None:
         self._settings = settings
         self._line = line
-        self._hold = hold
+        self._members = members
         self._ready = ready
         self._turn = asyncio.Lock()
 
@@ -57,16 +64,40 @@ class ProofCalls:
                 return False
             kinds = [kind] if kind else blame.latest() or [Kind("", segment_id, True) for segment_id in self._ready()]
             try:
-                async with self._hold(kinds[:_MAX_KINDS], apart_from) as found:
+                async with self._members.settled_contact(kinds[:_MAX_KINDS], apart_from) as found:
                     return await self._repeat(found, is_probe=is_probe) if found else None
             except (StoreUnavailableError, StoreFaultError):
                 return None
 
-    async def _repeat(self, found: Confirmed, *, is_probe: bool) -> bool | None:
+    async def finds(self, segment_id: int, apart_from: str, since: int) -> bool:
+        """Return whether Cordial finds others than the contact `apart_from` that it has confirmed, or there are none.
+
+        A call that began after the moment `since` and found somebody answers this without another.
+        """
+        async with self._turn:
+            if self._line.blame.found_since(apart_from, since):
+                return True
+            if self._line.circuit.is_open:
+                return False
+            lists = [segment_id, *(each for each in self._ready() if each != segment_id)]
+            kinds = [Kind("PUT", each, True) for each in lists[:_MAX_KINDS]]
+            try:
+                async with self._members.settled_contact(kinds, apart_from) as found:
+                    if found is None:
+                        return not await self._members.has_settled(kinds, apart_from)
+                    return bool(await self._repeat(found, is_probe=False, creates=False))
+            except (StoreUnavailableError, StoreFaultError):
+                return False
+
+    async def _repeat(self, found: Confirmed, *, is_probe: bool, creates: bool = True) -> bool | None:
         began = self._line.blame.moment()
         kind = found.kind
         memberships = {found.list_name: kind.wanted}
-        request = repeated_request(self._settings, found.contact, memberships, kind.method)
+        request = (
+            repeated_request(self._settings, found.contact, memberships, kind.method)
+            if creates
+            else update_contact(self._settings, found.contact, memberships)
+        )
         with self._line.permit(found.contact) as permit:
             answer = await self._line.prove(request, permit, is_probe=is_probe)
         if answer is None or answer.kind in {AnswerKind.THROTTLED, AnswerKind.NOT_FOUND, AnswerKind.WITHHELD}:

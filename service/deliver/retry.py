@@ -2,13 +2,28 @@
 
 from collections.abc import Callable
 
-_PROBE_BASE_SECONDS = 1.0
-_PROBE_CAP_SECONDS = 60.0
-_RETRY_BASE_SECONDS = 1.0
-_RETRY_CAP_SECONDS = 300.0
+import msgspec
 
 # So many failures in a row, with no success between them, are the account's trouble and nobody's in particular.
 _FAILURES_TO_OPEN = 5
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """How long is waited, in seconds; a base doubles with each failure in a row, up to the cap.
+
+    `probe`: between two probes of a paused account. `retry`: before the next call for a change that failed. `absent`: at
+    least so long before Cordial is asked again about a contact that it says does not exist.
+    """
+
+    probe_base: float = 1.0
+    probe_cap: float = 60.0
+    retry_base: float = 1.0
+    retry_cap: float = 300.0
+    absent: float = 60.0
+
+    def retry_delay(self, failures: int, random: Callable[[], float]) -> float:
+        """Return how long a change that failed waits for its next call."""
+        return backoff_seconds(failures, self.retry_base, self.retry_cap, random)
 
 
 def backoff_seconds(failures: int, base_seconds: float, cap_seconds: float, random: Callable[[], float]) -> float:
@@ -19,11 +34,6 @@ def backoff_seconds(failures: int, base_seconds: float, cap_seconds: float, rand
     return random() * min(cap_seconds, base_seconds * 2.0 ** min(failures, 30))
 
 
-def retry_delay_seconds(failures: int, random: Callable[[], float]) -> float:
-    """Return how long a change that failed waits for its next call."""
-    return backoff_seconds(failures, _RETRY_BASE_SECONDS, _RETRY_CAP_SECONDS, random)
-
-
 class Circuit:
     """Whether an account can be served.
 
@@ -31,9 +41,10 @@ class Circuit:
     probe, at growing intervals. The first call that Cordial answers closes it.
     """
 
-    def __init__(self, clock: Callable[[], float], random: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], random: Callable[[], float], timings: Timings | None = None) -> None:
         self._clock = clock
         self._random = random
+        self._timings = timings or Timings()
         self._failures_in_a_row = 0
         self._subjects: set[str] = set()
         self._fails_to_write = False
@@ -101,5 +112,5 @@ class Circuit:
 
     def _plan_probe(self) -> None:
         # Half the interval is certain, half is chance: accounts that failed together do not return together.
-        interval = min(_PROBE_CAP_SECONDS, _PROBE_BASE_SECONDS * 2.0 ** min(self._probes, 30))
+        interval = min(self._timings.probe_cap, self._timings.probe_base * 2.0 ** min(self._probes, 30))
         self.next_probe_at = self._clock() + interval / 2 + self._random() * interval / 2

@@ -10,8 +10,8 @@ from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.cordial.requests import Request, contact_requests
 from service.deliver.line import KEY_FAULTS, AccountLine, Permit
 from service.deliver.lists.keeper import ListKeeper
-from service.deliver.retry import retry_delay_seconds
-from service.model.changes import Change, ContactWork, Failure, Outcome, OutcomeKind
+from service.deliver.retry import Timings
+from service.model.changes import CONTACT_NOT_FOUND, Change, ContactWork, Failure, Outcome, OutcomeKind
 
 
 class Verdict:
@@ -28,15 +28,24 @@ class Verdict:
 
 
 class Sender:
-    """Sends contacts of one account."""
+    """Sends contacts of one account; `on_absent` is told of each that Cordial does not have."""
 
     def __init__(
-        self, settings: AccountSettings, line: AccountLine, lists: ListKeeper, now_ms: Callable[[], int]
+        self,
+        settings: AccountSettings,
+        line: AccountLine,
+        lists: ListKeeper,
+        *,
+        on_absent: Callable[[str], None],
+        now_ms: Callable[[], int],
+        timings: Timings,
     ) -> None:
         self._settings = settings
         self._line = line
         self._lists = lists
+        self._on_absent = on_absent
         self._now_ms = now_ms
+        self._timings = timings
 
     async def send(self, work: ContactWork) -> Verdict:
         """Make the calls for a contact, as far as its lists may be written to."""
@@ -59,7 +68,7 @@ class Sender:
                 if answer.kind is AnswerKind.DONE:
                     for change in changes:
                         self._line.blame.passed(_kind(request, change), work.contact, began)
-                await self._judge(work.contact, changes, request, answer, sent, verdict=verdict)
+                await self._judge(work.contact, changes, request, answer, sent, began=began, verdict=verdict)
         return verdict
 
     async def _call(self, contact: str, memberships: dict[str, bool], permit: Permit) -> tuple[Request, Answer]:
@@ -79,6 +88,7 @@ class Sender:
         answer: Answer,
         lists: Mapping[int, str],
         *,
+        began: int,
         verdict: Verdict,
     ) -> None:
         if answer.kind is not AnswerKind.UNAVAILABLE:
@@ -88,7 +98,7 @@ class Sender:
         elif answer.kind is AnswerKind.THROTTLED:
             verdict.outcomes += [self._failed(contact, change, answer, blamed=False) for change in changes]
         elif answer.kind is AnswerKind.NOT_FOUND:
-            verdict.outcomes += [self._judge_not_found(contact, change, answer) for change in changes]
+            verdict.outcomes += [await self._judge_absent(contact, change, answer, began) for change in changes]
         elif answer.unknown_keys:
             names = {change.segment_id: lists[change.segment_id] for change in changes}
             lost = {segment_id: name for segment_id, name in names.items() if name in answer.unknown_keys}
@@ -128,12 +138,25 @@ class Sender:
         serves = await self._line.passes(None, contact, self._line.blame.moment())
         return serves is not False and await self._line.can_read(request)
 
-    def _judge_not_found(self, contact: str, change: Change, answer: Answer) -> Outcome:
+    async def _judge_absent(self, contact: str, change: Change, answer: Answer, began: int) -> Outcome:
+        """Believe that there is no such contact when two looks say so and Cordial found others after each of them (R7)."""
+        if not await self._line.finds_others(change.segment_id, contact, began):
+            words = "Cordial finds neither this contact nor others that it has confirmed; it is asked again"
+            failure = Failure("nobody_found", f"{words}: {answer.message}", answer.status)
+            delay_seconds = self._timings.retry_delay(change.failures, random.random)
+            return self._retry(contact, change, failure, attempts=change.attempts, delay_seconds=delay_seconds)
+        if not change.was_absent:
+            words = "Cordial says that there is no such contact; it is asked again before this is believed"
+            failure = Failure(CONTACT_NOT_FOUND, f"{words}: {answer.message}", answer.status)
+            delay_seconds = self._timings.absent
+            return self._retry(contact, change, failure, attempts=change.attempts, delay_seconds=delay_seconds)
+        # Its other lists miss it too.
+        self._on_absent(contact)
         if not change.wanted:
             # A contact that does not exist is on no list.
             return self._outcome(contact, change, OutcomeKind.SETTLED)
         words = "no such contact in Cordial, and this account does not create contacts (create_contacts = false)"
-        failure = Failure("contact_not_found", f"{words}: {answer.message}", answer.status)
+        failure = Failure(CONTACT_NOT_FOUND, f"{words}: {answer.message}", answer.status)
         return self._outcome(contact, change, OutcomeKind.DEAD, failure=failure, attempts=change.attempts + 1)
 
     def _failed(self, contact: str, change: Change, answer: Answer, *, blamed: bool) -> Outcome:
@@ -141,11 +164,13 @@ class Sender:
         failure = Failure(answer.reason, answer.message, answer.status)
         if attempts >= self._settings.max_attempts:
             return self._outcome(contact, change, OutcomeKind.DEAD, failure=failure, attempts=attempts)
-        delay_seconds = retry_delay_seconds(change.failures, random.random)
+        delay_seconds = self._timings.retry_delay(change.failures, random.random)
         if answer.is_own:
             delay_seconds = max(delay_seconds, answer.limits.wait_seconds)
-        delay_ms = int(1000 * delay_seconds)
-        retry_at_ms = self._now_ms() + delay_ms
+        return self._retry(contact, change, failure, attempts=attempts, delay_seconds=delay_seconds)
+
+    def _retry(self, contact: str, change: Change, failure: Failure, *, attempts: int, delay_seconds: float) -> Outcome:
+        retry_at_ms = self._now_ms() + int(1000 * delay_seconds)
         return self._outcome(
             contact, change, OutcomeKind.RETRY, failure=failure, attempts=attempts, retry_at_ms=retry_at_ms
         )

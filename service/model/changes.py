@@ -14,16 +14,22 @@ class MemberState(StrEnum):
     DEAD = "dead"
 
 
+# Why a change waits, or is dead, of whose contact Cordial said that it does not exist while it found others.
+CONTACT_NOT_FOUND = "contact_not_found"
+
+
 class Change(msgspec.Struct, frozen=True, gc=False):
     """One membership that Heap wants and Cordial has not confirmed: list of `segment_id` (the store's), wanted or not.
 
     `failures` counts the calls for it that failed so far; `attempts` counts those that were the change's own fault (R7).
+    `was_absent`: to the latest call for it Cordial said that there is no such contact, and found others after that.
     """
 
     segment_id: int
     wanted: bool
     attempts: int = 0
     failures: int = 0
+    was_absent: bool = False
 
 
 class ContactWork(msgspec.Struct, frozen=True, gc=False):

@@ -65,7 +65,8 @@ async def test_removing_a_contact_that_cordial_does_not_have_is_settled_and_crea
         assert world.dead_letters() == []
         assert world.members("Readers") == ["jane@example.com"]
         assert [contact.email for contact in world.cordial.state.contacts.values()] == ["jane@example.com"]
-        assert [call.status for call in world.calls(PUT_CONTACT)] == [404]
+        nobodys = [call for call in world.calls(PUT_CONTACT) if call.contact == "email:nobody@example.com"]
+        assert [call.status for call in nobodys] == [404, 404]
 
 
 async def test_by_a_secondary_key_existing_contacts_are_updated(tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from service.model.accounts import AccountState
@@ -74,8 +75,8 @@ async def test_a_paused_account_is_only_probed(tmp_path, status):
 
 
 async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.deliver.retry._PROBE_CAP_SECONDS", 3_600.0)
-    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 0.05)
+    timings = msgspec.structs.replace(World.retry_timings, probe_base=0.05, probe_cap=3_600.0)
+    monkeypatch.setattr(World, "retry_timings", timings)
     async with delivering(tmp_path, max_concurrency=32) as world:
         await world.deliver("Readers", EVERYONE[:1])
         await world.settled()
@@ -91,8 +92,8 @@ async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_
 
 
 async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.deliver.retry._PROBE_CAP_SECONDS", 3_600.0)
-    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 3_600.0)
+    timings = msgspec.structs.replace(World.retry_timings, probe_base=3_600.0, probe_cap=3_600.0)
+    monkeypatch.setattr(World, "retry_timings", timings)
     async with delivering(tmp_path, max_concurrency=16) as world:
         await world.deliver("Readers", EVERYONE[:1])
         await world.settled()

@@ -6,6 +6,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from service.deliver import retry
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
@@ -36,8 +37,8 @@ async def test_after_a_pause_no_call_is_made_that_waited_for_the_rate(tmp_path):
 
 
 async def test_after_a_refusal_the_key_is_used_by_probes_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.deliver.retry._PROBE_BASE_SECONDS", 3_600.0)
-    monkeypatch.setattr("service.deliver.retry._PROBE_CAP_SECONDS", 3_600.0)
+    timings = retry.Timings(probe_base=3_600.0, probe_cap=3_600.0)
+    monkeypatch.setattr(World, "retry_timings", timings)
     async with delivering(tmp_path, requests_per_second=10, max_concurrency=32) as world:
         await world.deliver("Readers", users(60))
         await world.until(lambda: len(world.calls(POST_CONTACT)) >= 2)

@@ -54,12 +54,12 @@ async def test_calls_results_and_dead_letters_are_those_that_cordial_saw(tmp_pat
         scraped = await scrape(world.service.url)
 
     put = {"account": ACCOUNT, "operation": "PUT contacts"}
-    assert scraped.value("heap_cordial_calls_total", **put, answer="done", status="200") == 1
-    assert scraped.value("heap_cordial_calls_total", **put, answer="not_found", status="404") == 2
-    assert scraped.value("heap_cordial_call_seconds_count", **put) == contact_calls == 3
+    assert scraped.value("heap_cordial_calls_total", **put, answer="done", status="200") >= 1
+    assert scraped.value("heap_cordial_calls_total", **put, answer="not_found", status="404") == 4
+    assert scraped.value("heap_cordial_call_seconds_count", **put) == contact_calls
     assert scraped.value("heap_cordial_limiter_wait_seconds_count", account=ACCOUNT) == calls
     results = "heap_cordial_results_total"
-    assert [scraped.value(results, account=ACCOUNT, result=kind) for kind in ("settled", "retry", "dead")] == [1, 0, 2]
+    assert [scraped.value(results, account=ACCOUNT, result=kind) for kind in ("settled", "retry", "dead")] == [1, 2, 2]
     assert scraped.value("heap_cordial_dead_letters", account=ACCOUNT) == 2
     assert scraped.value("heap_cordial_lists", account=ACCOUNT, state="ready") == 1
     assert scraped.value("heap_cordial_oldest_change_age_seconds", account=ACCOUNT) == 0

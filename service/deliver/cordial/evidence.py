@@ -122,7 +122,8 @@ def _is_done(seen: Seen) -> bool:
 
 
 def _is_absent(seen: Seen) -> bool:
-    if not seen.is_4xx:
+    # What creates a contact or a list cannot find that it does not exist.
+    if not seen.is_4xx or seen.request.method == "POST":
         return False
     keys = _ABSENT_KEYS.get(seen.request.endpoint, set())
     return seen.error_key in keys or (bool(keys) and seen.status == 404 and seen.document in _ABSENT_DOCUMENTS)  # noqa: PLR2004

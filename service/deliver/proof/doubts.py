@@ -20,7 +20,7 @@ _STORE_RETRY_SECONDS = 0.5
 
 
 class Doubts:
-    """The contacts of one account that are in doubt, or would be after a crash.
+    """The contacts of one account that are in doubt, or would be after a crash, and those that Cordial says do not exist.
 
     `seconds`: for how long after its end Cordial may still carry out a call.
     """
@@ -31,6 +31,7 @@ class Doubts:
         self._wait_ms = int(seconds * 1000)
         self._now_ms = now_ms
         self._lost: dict[str, int] = {}
+        self._absent: set[str] = set()
         self._note_of: dict[str, int] = {}
         self._open: Counter[int] = Counter()
         self._ended: list[int] = []
@@ -69,13 +70,20 @@ class Doubts:
         """Note that a call for the contact has ended and that Cordial may still carry it out; `write` makes it durable."""
         self._lost[contact] = self._now_ms() + self._wait_ms
 
+    def absent(self, contact: str) -> None:
+        """Have a contact read back that does not exist, as far as Cordial says: it may be needed on other lists."""
+        self._absent.add(contact)
+
     async def write(self) -> None:
-        """Make durable which contacts are in doubt, however long that takes."""
-        while self._lost:
-            lost = dict(self._lost)
+        """Make durable which contacts are in doubt or absent, however long that takes."""
+        while self._lost or self._absent:
+            lost, absent = dict(self._lost), set(self._absent)
             try:
-                # Those that were lost together are due together: at the last one's time.
-                await self._store.ask(self._account, list(lost), ReadBackReason.LOST_ANSWER, max(lost.values()))
+                if absent:
+                    await self._store.ask(self._account, absent, ReadBackReason.ABSENT, self._now_ms())
+                if lost:
+                    # Those that were lost together are due together: at the last one's time.
+                    await self._store.ask(self._account, lost, ReadBackReason.LOST_ANSWER, max(lost.values()))
             except StoreUnavailableError:
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
                 continue
@@ -83,7 +91,9 @@ class Doubts:
                 # What is wrong was told by the store; it must not keep the account from sending.
                 log.exception("doubts.not_kept", account=self._account, contacts=len(lost))
             else:
-                log.info("calls.in_doubt", account=self._account, contacts=len(lost))
+                if lost:
+                    log.info("calls.in_doubt", account=self._account, contacts=len(lost))
+            self._absent -= absent
             self._lost = {contact: due for contact, due in self._lost.items() if due != lost.get(contact)}
 
     async def tidy(self) -> None:

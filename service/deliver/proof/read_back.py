@@ -157,6 +157,7 @@ class ReadBack:
             if is_named:
                 segments = await self._own_segments()
                 segment_ids = [each.id for each in segments]
+            began = self._line.blame.moment()
             with self._lists.keeping(segment_ids):
                 names = await self._names(segment_ids)
                 answer = await self._line.ask(requests.get_contact(due.contact)) if names else None
@@ -164,6 +165,10 @@ class ReadBack:
                     # A list was renamed meanwhile.
                     answer = None
             finding = None if answer is None else self._judge(due, before, names, answer)
+            if answer is not None and finding is not None and finding.mend and answer.kind is AnswerKind.NOT_FOUND:
+                # Cordial may say so of everybody for a while, and then it must not look as if nobody had been confirmed.
+                finds = await self._line.finds_others(finding.differing[0], due.contact, began)
+                finding = msgspec.structs.replace(finding, mend=finds)
             if finding is None or not await self._store.conclude(self._name, finding, due.due_at_ms):
                 await self._put_off(due)
                 return
@@ -223,10 +228,13 @@ class ReadBack:
             for each in before.memberships
             if each.state is MemberState.SETTLED and each.segment_id in names
         }
-        if due.reason.is_doubt and answer.reason in _MAY_NOT_READ and not self._settings.dry_run:
-            # What was confirmed is sent again instead: the old call is over, so this one is the last.
+        is_absent = due.reason is ReadBackReason.ABSENT
+        if (due.reason.is_doubt or is_absent) and answer.reason in _MAY_NOT_READ and not self._settings.dry_run:
+            # What was confirmed is sent again instead: the old call is over, so this one is the last. Who is absent is on no
+            # list, so that needs no call.
             self._rest(answer.reason, answer.message)
-            return Finding(due.contact, due.reason, before, differing=tuple(settled), mend=True)
+            again = tuple(segment_id for segment_id, wanted in settled.items() if wanted or not is_absent)
+            return Finding(due.contact, due.reason, before, differing=again, mend=True)
         if due.reason is ReadBackReason.NAMED and answer.kind in {AnswerKind.REFUSED, AnswerKind.MISCONFIGURED}:
             # Nobody of that key can be in Cordial; people name what they like.
             return Finding(due.contact, due.reason, before)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from service.model.changes import Change, ClaimCursor, Claimed, ContactWork, Stretch
+from service.model.changes import CONTACT_NOT_FOUND, Change, ClaimCursor, Claimed, ContactWork, Stretch
 from service.store.sqlite import queries
 
 _SQL = queries.load("claim")
-_decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int]]).decode
+_decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int, int]]).decode
 
 # A crash can leave many pieces that turn out to be settled; no claim holds the reader up for all of them.
 _MOST_PIECES = 32
@@ -37,6 +37,7 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
             "prefix": f"{identity}:" if identity else "",
             "start": start,
             "stop": start + limit,
+            "absent": CONTACT_NOT_FOUND,
         }
         works, is_left = _read_works(connection, values)
         complete = start + limit >= length
@@ -54,7 +55,7 @@ def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int])
     contact = ""
     changes: list[Change] = []
     (rows,) = connection.execute(_SQL["claim"], values).fetchone()
-    for row_contact, segment_id, wanted, attempts, failures, is_sent in _decode_rows(rows):
+    for row_contact, segment_id, wanted, attempts, failures, was_absent, is_sent in _decode_rows(rows):
         if is_sent:
             is_left = True
             continue
@@ -62,7 +63,7 @@ def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int])
             if changes:
                 works.append(ContactWork(contact, tuple(changes)))
             contact, changes = row_contact, []
-        changes.append(Change(segment_id, bool(wanted), attempts, failures))
+        changes.append(Change(segment_id, bool(wanted), attempts, failures, bool(was_absent)))
     if changes:
         works.append(ContactWork(contact, tuple(changes)))
     return works, is_left

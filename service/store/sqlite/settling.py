@@ -5,7 +5,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from service.model.changes import Outcome, OutcomeKind
+from service.model.changes import CONTACT_NOT_FOUND, Outcome, OutcomeKind
 from service.store.sqlite import queries
 from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction
 
@@ -55,4 +55,5 @@ def put_off(connection: sqlite3.Connection, account_id: int, segment_id: int, co
 
 def hasten(connection: sqlite3.Connection, account_id: int, now_ms: int) -> None:
     """Plan now whatever waits through no fault of its own: the account can be served again (R7)."""
-    connection.execute(_SQL["hasten_blameless"], {"account_id": account_id, "now_ms": now_ms, "never_ms": NEVER_MS})
+    values = {"account_id": account_id, "now_ms": now_ms, "never_ms": NEVER_MS, "absent": CONTACT_NOT_FOUND}
+    connection.execute(_SQL["hasten_blameless"], values)

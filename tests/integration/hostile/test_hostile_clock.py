@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from service.clock import wall_ms
 from service.deliver import retry
 from service.sandbox.faults import Fault, FaultKind
 from tests.hostile_fixtures import hostile_world, log_lines, page
+from tests.service_fixtures import World
 
 HOUR_SECONDS = 3_600
 
@@ -93,8 +95,13 @@ async def test_within_the_tolerance_a_wrong_clock_costs_nothing(tmp_path, steppe
 async def test_a_step_neither_hastens_nor_delays_what_waits(tmp_path, stepped, monkeypatch, ahead_seconds):
     """A retry comes when it was planned: not with the step forward, nor an hour late after one back."""
     planned_seconds = 1.5
-    monkeypatch.setattr(retry, "retry_delay_seconds", lambda _failures, _random: planned_seconds)
-    monkeypatch.setattr("service.deliver.sending.retry_delay_seconds", retry.retry_delay_seconds)
+
+    class Planned(retry.Timings, frozen=True):
+        def retry_delay(self, failures: int, random: Callable[[], float]) -> float:
+            del failures, random
+            return planned_seconds
+
+    monkeypatch.setattr(World, "retry_timings", Planned())
     async with hostile_world(tmp_path) as world:
         world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:jane@example.com", status=500))
         await world.accepted(page(["jane@example.com"]))

@@ -35,6 +35,9 @@ BODIES = (
     '{"error": true, "errorKey": "GENERIC_ERROR_KEY", "message": "It cannot be done."}',
     '{"error": true, "messages": ["Search field is not correct"]}',
     '{"errorKey": ["X"]}',
+    '{"error": true, "errorKey": "RECORD_NOT_FOUND", "message": "record not found"}',
+    '{"error": true, "errorKey": "CONTACTS_CONTACT_NOT_FOUND", "message": "Contact not found"}',
+    '{"error": true, "errorKey": "ACCOUNT_LISTS_NOT_FOUND", "message": "List does not exist"}',
     "<html></html>",
 )
 BEFORE, JOINING, THIRD = users(6, "before"), users(6, "joining"), users(4, "third")

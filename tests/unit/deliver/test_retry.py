@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.deliver.retry import Circuit, backoff_seconds, retry_delay_seconds
+from service.deliver.retry import Circuit, Timings, backoff_seconds
 
 fractions = st.floats(0, 1, exclude_max=True)
 
@@ -43,7 +43,7 @@ def test_backoff_never_shrinks_with_more_failures(failures, chance):
 
 def test_backoff_doubles_and_jitters_fully():
     assert [backoff_seconds(failures, 1, 60, lambda: 1.0) for failures in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    drawn = [retry_delay_seconds(3, random.Random(seed).random) for seed in range(200)]  # noqa: S311  chance, no secret
+    drawn = [Timings().retry_delay(3, random.Random(seed).random) for seed in range(200)]  # noqa: S311  chance, no secret
     assert min(drawn) < 1
     assert max(drawn) > 7
 

@@ -11,6 +11,7 @@ LIMIT 1;
 SELECT json_group_array(
     json_array(
         member.contact, member.segment_id, member.wanted, coalesce(failure.attempts, 0), coalesce(failure.failures, 0),
+        coalesce(failure.reason = :absent, 0),
         EXISTS (SELECT 1 FROM import_change AS sent WHERE sent.account_id = :account_id AND sent.contact = due.contact)
     )
 )

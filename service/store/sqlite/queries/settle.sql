@@ -13,7 +13,9 @@ WHERE account_id = :account_id AND segment_id = :segment_id AND contact = :conta
 
 -- name: hasten_blameless
 UPDATE failure SET next_attempt_at_ms = :now_ms
-WHERE account_id = :account_id AND dead = 0 AND attempts = 0 AND next_attempt_at_ms < :never_ms;
+WHERE account_id = :account_id AND dead = 0 AND attempts = 0 AND next_attempt_at_ms < :never_ms
+    -- The second look at who is said to be absent must come some time after the first.
+    AND reason <> :absent;
 
 -- name: remove_pieces
 DELETE FROM piece WHERE id IN (SELECT value FROM json_each(:pieces));
