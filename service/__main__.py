@@ -38,6 +38,7 @@ _MODULE_OF = {
     "restore": "service.commands.backup",
     "trial": "service.commands.trial",
     "forget": "service.commands.forgetting",
+    "notices": "service.commands.notices",
     "completion": "service.commands.completion",
 }
 

@@ -1,7 +1,7 @@
 """The composition root: builds every stage, connects them, starts and stops them in order."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from service.deliver.proof import read_back
 from service.errors import ConfigurationError
 from service.log import configure as configure_log
 from service.log import lost_lines
+from service.model.conditions import Fact
 from service.observe import health
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
@@ -34,6 +35,7 @@ from service.observe.metrics import routes as metrics_routes
 from service.observe.metrics.files import store_files
 from service.observe.metrics.moment import Moment
 from service.observe.metrics.routes import Metrics
+from service.observe.notices.notices import Notices
 from service.observe.swagger import openapi
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
@@ -101,7 +103,10 @@ class Service:
             loop_lag=metrics.loop_lag,
             certificate_ends_at=lambda: tls.expires_at if tls else None,
         )
-        self.conditions = Conditions(store.conditions, self.facts, lambda: self.accounts, clock.now_ms)
+        self.conditions = Conditions(store.conditions, self._facts_now, lambda: self.accounts, clock.now_ms)
+        self.notices = Notices(
+            store.notices, self.conditions.known, self._dashboard_address, now_ms=clock.now_ms, supervisor=supervisor
+        )
         self.api = Api(
             self.accounts,
             self.keys,
@@ -146,6 +151,7 @@ class Service:
         self.keys.accept(settings.server.api_keys, settings.api_keys)
         self.webhook.serve(settings.accounts, max_body_bytes=settings.server.max_body_bytes)
         self.deliverer.set_batching(settings.store)
+        await self.notices.serve(settings.notices)
         await self.deliverer.apply(
             settings.accounts, paused=paused, grace_seconds=settings.server.shutdown_grace_seconds
         )
@@ -173,6 +179,15 @@ class Service:
             figures=await self.figures.read(),
             files=store_files(Path(self.settings.store.path)),
         )
+
+    def _facts_now(self) -> Iterator[Fact]:
+        yield from self.facts()
+        yield from self.notices.facts()
+
+    def _dashboard_address(self) -> str:
+        """Return where people outside reach the dashboard, as far as an account says so."""
+        addresses = [account.public_url for account in self.accounts.values() if account.public_url]
+        return f"{addresses[0]}/" if addresses else ""
 
     async def _reload(self) -> Reloaded:
         if self.reload is None:
@@ -322,6 +337,8 @@ async def running_service(
             backlog=runner.accepted_at_once,
         )
         await site.start()
+        await service.notices.serve(settings.notices)
+        stack.push_async_callback(service.notices.stop)
         if tls is not None:
             stack.push_async_callback(supervision.stop, supervisor.start("certificate", tls.watch()))
         # Listening comes first: Cordial fetches the files of imports here, and with many accounts this takes a while.

@@ -77,6 +77,8 @@ INSERT INTO unnamed (
 ) VALUES (2, 1, '[2]', 'email:', 'email:anna', 1, 1, 0);
 UPDATE segment SET unnamed = 1 WHERE id = 2;
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
+INSERT INTO notice_told (target, kind, account, subject, began_at_ms) VALUES ('ops', 'account_paused', 'acme', '', AT);
+INSERT INTO notice (target, message, created_at_ms, next_try_at_ms) VALUES ('ops', x'7b7d', AT, AT);
 INSERT INTO condition (kind, account, subject, detail, people, began_at_ms) VALUES ('account_paused', 'acme', '', '', 0, AT);
 INSERT INTO read_back (account_id, contact, reason, due_at_ms) VALUES (1, 'email:anna', 'lost_answer', AT);
 INSERT INTO claimed (account_id, contacts) VALUES (1, '["email:bert"]');

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from service.config.keys import ACCOUNTS, API_KEYS, SECTIONS, SecretKey, ValueKey, keys_of
+from service.config.keys import ACCOUNTS, API_KEYS, NOTICES, SECTIONS, SecretKey, ValueKey, keys_of
 from service.config.reading import ENVIRONMENT_PREFIX
 from service.config.reloading import takes_effect_by_reload
-from service.config.settings import AccountSettings, ApiKeySettings
+from service.config.settings import AccountSettings, ApiKeySettings, NoticeSettings
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs/configuration.md"
@@ -27,6 +27,7 @@ there. That file begins with what holds for all keys:
 _TABLES: dict[str, type[msgspec.Struct]] = {
     **SECTIONS,
     f"{API_KEYS}.marketing": ApiKeySettings,
+    f"{NOTICES}.ops": NoticeSettings,
     f"{ACCOUNTS}.acme": AccountSettings,
 }
 _HEADER = re.compile(r"#?\[([\w.]+)\]")
@@ -103,6 +104,8 @@ def _default(table: str, key: ValueKey | SecretKey) -> str:
     if isinstance(key, SecretKey):
         return f"`{key.name}`: " + ("required, this or the other" if key.required else "none by default")
     defaults = {field.name: field for field in msgspec.structs.fields(_TABLES[table])}[key.name]
+    if defaults.required:
+        return f"`{key.name}`: required"
     value = defaults.default_factory() if defaults.default is msgspec.NODEFAULT else defaults.default
     return f"`{key.name} = {_toml(value)}` by default"
 

@@ -1,13 +1,13 @@
-"""The rules of `[accounts]` and `[api_keys]` that no single value can keep by itself."""
+"""The rules of `[accounts]`, `[api_keys]` and `[notices]` that no single value can keep by itself."""
 
 import ipaddress
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.config.keys import ACCOUNTS, API_KEYS
+from service.config.keys import ACCOUNTS, API_KEYS, NOTICES
 from service.config.reading import Faults, KeyPath, read_fields
-from service.config.settings import RESERVED_LIST_NAMES, AccountSettings, ApiKeySettings
+from service.config.settings import RESERVED_LIST_NAMES, AccountSettings, ApiKeySettings, NoticeSettings
 
 # No double underscore, none at an end: with them, a variable HEAP_CORDIAL__ACCOUNTS__… could not be taken apart.
 _NAME = re.compile(r"(?!.*__)(?!_)[a-z0-9_-]{1,64}(?<!_)\Z")
@@ -46,6 +46,27 @@ def read_api_keys(tables: dict[str, Any], faults: Faults) -> dict[str, ApiKeySet
         if len(faults.lines) == before:
             keys[name] = ApiKeySettings(name=name, **fields)
     return keys
+
+
+def read_notices(tables: dict[str, Any], faults: Faults) -> dict[str, NoticeSettings]:
+    """Return the targets of notices without fault; the faults of all are noted."""
+    notices: dict[str, NoticeSettings] = {}
+    for name, table in tables.items():
+        path = (NOTICES, name)
+        before = len(faults.lines)
+        _check_name("a notice target's", path, faults)
+        fields = read_fields(NoticeSettings, table, path, faults)
+        if "kind" not in fields and len(faults.lines) == before:
+            faults.add((*path, "kind"), 'is missing; it must be "webhook" or "slack" or "email"')
+        if fields.get("kind") == "email":
+            for key in ("smtp_host", "sender", "recipients"):
+                if not fields.get(key):
+                    faults.add((*path, key), "is missing; e-mail needs it")
+        elif len(fields.get("urls", ())) != 1 and len(faults.lines) == before:
+            faults.add((*path, "url_file"), "must name one file that holds the URL, or set url_env")
+        if len(faults.lines) == before:
+            notices[name] = NoticeSettings(name=name, **fields)
+    return notices
 
 
 def _check_name(whose: str, path: KeyPath, faults: Faults) -> None:

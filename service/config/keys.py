@@ -10,6 +10,7 @@ from service.config.settings import (
     AccountSettings,
     ApiKeySettings,
     LogSettings,
+    NoticeSettings,
     SecretReference,
     ServerSettings,
     StoreSettings,
@@ -18,8 +19,13 @@ from service.config.settings import (
 SECTIONS: dict[str, type[msgspec.Struct]] = {"server": ServerSettings, "store": StoreSettings, "log": LogSettings}
 ACCOUNTS = "accounts"
 API_KEYS = "api_keys"
+NOTICES = "notices"
 # Sections that hold one table for each name, such as `[accounts.acme]`.
-NAMED: dict[str, type[msgspec.Struct]] = {API_KEYS: ApiKeySettings, ACCOUNTS: AccountSettings}
+NAMED: dict[str, type[msgspec.Struct]] = {
+    API_KEYS: ApiKeySettings,
+    NOTICES: NoticeSettings,
+    ACCOUNTS: AccountSettings,
+}
 
 # Not keys: the name of an account or an API key is the name of its table.
 _FIELDS_WITHOUT_KEY = {(settings, "name") for settings in NAMED.values()}

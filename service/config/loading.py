@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from service.config.accounts import read_accounts, read_api_keys
-from service.config.keys import ACCOUNTS, API_KEYS, NAMED, SECTIONS, SecretKey, keys_of
+from service.config.accounts import read_accounts, read_api_keys, read_notices
+from service.config.keys import ACCOUNTS, API_KEYS, NAMED, NOTICES, SECTIONS, SecretKey, keys_of
 from service.config.reading import ENVIRONMENT_PREFIX, UNECHOED_KEYS, Faults, read_document, read_fields
 from service.config.settings import (
     AccountSettings,
@@ -55,6 +55,12 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         api_keys = read_api_keys(key_tables, faults)
     else:
         faults.add((API_KEYS,), "must be tables, one [api_keys.NAME] for each key")
+    notice_tables = document.tables.get(NOTICES, {})
+    notices = {}
+    if isinstance(notice_tables, dict):
+        notices = read_notices(notice_tables, faults)
+    else:
+        faults.add((NOTICES,), "must be tables, one [notices.NAME] for each target")
     if not faults.lines:
         _check_retention(StoreSettings(**fields["store"]), accounts, faults)
     if faults.lines:
@@ -65,6 +71,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         log=LogSettings(**fields["log"]),
         accounts=accounts,
         api_keys=api_keys,
+        notices=notices,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from service.config.keys import ACCOUNTS, API_KEYS, NAMED, SECTIONS, SecretKey, ValueKey, keys_of
+from service.config.keys import ACCOUNTS, API_KEYS, NAMED, NOTICES, SECTIONS, SecretKey, ValueKey, keys_of
 from service.config.settings import Settings
 
 _TLS = {"tls_certificate_file", "tls_key_file"}
@@ -59,6 +59,8 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
     for name in running.accounts.keys() & wanted.accounts.keys():
         differing = _different_keys(running.accounts[name], wanted.accounts[name])
         changed += [f"{ACCOUNTS}.{name}.{key.name}" for key in differing]
+    targets = running.notices.keys() | wanted.notices.keys()
+    changed += [f"{NOTICES}.{name}" for name in targets if running.notices.get(name) != wanted.notices.get(name)]
     names = running.api_keys.keys() | wanted.api_keys.keys()
     changed += [f"{API_KEYS}.{name}" for name in names if running.api_keys.get(name) != wanted.api_keys.get(name)]
     return Reload(

@@ -15,6 +15,10 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]"
 
 Text = Annotated[str, Meta(pattern=_PRINTABLE + r"*\Z", description="text without control characters")]
 HostName = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f\x7f]+\Z", description="a host name or an IP address")]
+OptionalHostName = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f\x7f]*\Z", description="a host name or an IP address")]
+TimeOfDay = Annotated[
+    str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?\Z", description='empty or a time such as "07:00" (UTC)')
+]
 # Relative to the folder of the configuration file: see `service/config/reading.py`.
 LocalFile = Annotated[
     str,
@@ -179,6 +183,25 @@ class ApiKeySettings(msgspec.Struct, frozen=True):
     role: Literal["read", "operate", "admin"] = "read"
 
 
+class NoticeSettings(msgspec.Struct, frozen=True):
+    """`[notices.NAME]`: somebody who is told when a condition begins and when it is over."""
+
+    name: str
+    kind: Literal["webhook", "slack", "email"]
+    urls: tuple[SecretReference, ...] = ()
+    secrets: tuple[SecretReference, ...] = ()
+    severity: Literal["critical", "warning", "info"] = "warning"
+    patience_minutes: Annotated[float, Meta(ge=0, le=1_440)] = 5
+    summary_at: TimeOfDay = ""
+    smtp_host: OptionalHostName = ""
+    smtp_port: Annotated[int, Meta(ge=1, le=65_535)] = 587
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: Text = ""
+    smtp_passwords: tuple[SecretReference, ...] = ()
+    sender: Text = ""
+    recipients: Text = ""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The whole configuration."""
 
@@ -187,3 +210,4 @@ class Settings(msgspec.Struct, frozen=True):
     log: LogSettings
     accounts: dict[str, AccountSettings]
     api_keys: dict[str, ApiKeySettings] = {}
+    notices: dict[str, NoticeSettings] = {}

@@ -268,6 +268,14 @@ CATALOGUE: dict[str, Kind] = {
         "Look at what reads standard error, and at the disk.",
         "Other warnings",
     ),
+    "notices_fail": Kind(
+        _WARNING,
+        "A target does not take its notices. They wait and are tried again.",
+        "Try the target, and see the reason.",
+        "Notices do not arrive",
+        command="heap-cordial notices test",
+        patience_seconds=60.0,
+    ),
     "sqlite_affected": Kind(
         _INFO,
         "This SQLite has the WAL-reset bug. The service avoids it, but another program that checkpoints may lose pages.",

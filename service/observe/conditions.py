@@ -63,6 +63,10 @@ class Conditions:
         """Return what lasts at this moment, the worst first."""
         return worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._lasting()])
 
+    def known(self) -> list[Condition] | None:
+        """Return what lasts at this moment, None as long as the store has not been asked."""
+        return self.current() if self._is_read else None
+
     async def history(self) -> list[Condition]:
         """Return what is over, the latest first; raises `StoreUnavailableError`."""
         return [each.as_condition() for each in await self._store.history(_MAX_HISTORY) if each.id in CATALOGUE]

@@ -110,7 +110,7 @@ def test_every_variable_is_of_a_key(document):
     keys = {f"{section}__{key}".upper() for section, table in SECTIONS.items() for key in keys_of(table)}
     keys_of_named = {key.upper() for table in NAMED.values() for key in keys_of(table)}
     for name in re.findall(r"HEAP_CORDIAL__([A-Z0-9_]+[A-Z0-9])\b", text_of(document)):
-        named = re.match(r"(?:ACCOUNTS|API_KEYS)__[A-Z_]+?__([A-Z_]+?)(?:__\w+)?\Z", name)
+        named = re.match(r"(?:ACCOUNTS|API_KEYS|NOTICES)__[A-Z_]+?__([A-Z_]+?)(?:__\w+)?\Z", name)
         assert name in keys or name == "SECTION__KEY" or (named and named[1] in keys_of_named), name
 
 

@@ -27,6 +27,7 @@ from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset
 from service.store.sqlite.history import History
 from service.store.sqlite.imports import Imports
 from service.store.sqlite.ledger import Figures, LedgerWriter
+from service.store.sqlite.notices import Notices
 from service.store.sqlite.opening import Connection, Result
 from service.store.sqlite.proving import Proofs
 from service.store.sqlite.retention import Retention
@@ -100,6 +101,7 @@ class SqliteStore:
         self.unnamed = UnnamedRanges(self._writer, self._ledger, self._account_ids, self.backlog, self._read)
         self.trials = Trials(self._writer, self._account_ids, self._read)
         self.conditions = ConditionLog(self._writer, self._reader, clock.now_ms)
+        self.notices = Notices(self._writer, clock.now_ms, self._read)
         self.proofs = Proofs(self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger)
         self._retention: Retention | None = None
 

@@ -53,7 +53,7 @@ def test_all_faults_are_told_at_once(faults):
     [
         ("[server]\nprot = 1", "server.prot: there is no such key; did you mean port?"),
         ("sevrer = 1", "sevrer: there is no such key; did you mean server?"),
-        ("zzz = 1", "zzz: there is no such key; known here are server, store, log, api_keys, accounts"),
+        ("zzz = 1", "zzz: there is no such key; known here are server, store, log, api_keys, notices, accounts"),
         ("server = 1", "server: must be a table"),
         ("[server]\nport = 65536", "server.port: must be a whole number from 1 to 65535, not 65536"),
         ("[server]\nport = 80.0", "server.port: must be a whole number from 1 to 65535, not 80.0"),

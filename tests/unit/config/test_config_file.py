@@ -7,7 +7,14 @@ import pytest
 
 from service.config.keys import NAMED, SECTIONS, SecretKey, keys_of
 from service.config.loading import describe, load, secret_faults
-from service.config.settings import AccountSettings, ApiKeySettings, LogSettings, ServerSettings, StoreSettings
+from service.config.settings import (
+    AccountSettings,
+    ApiKeySettings,
+    LogSettings,
+    NoticeSettings,
+    ServerSettings,
+    StoreSettings,
+)
 from service.errors import ConfigurationError
 
 SHIPPED = Path(__file__).parents[3] / "config.toml"
@@ -23,6 +30,7 @@ def test_the_shipped_file_shows_exactly_the_defaults(read, tmp_path):
     assert settings.server == ServerSettings()
     assert settings.store == StoreSettings(path=str(tmp_path / StoreSettings().path))
     assert settings.log == LogSettings()
+    assert settings.notices["ops"] == NoticeSettings("ops", "slack", settings.notices["ops"].urls)
     assert acme == AccountSettings(acme.name, acme.heap_secrets, acme.cordial_api_key)
 
 
@@ -34,6 +42,7 @@ def test_the_shipped_file_has_every_key_and_a_comment_above_each():
         assert set(tables[section]) == set(keys_of(settings))
     assert set(tables["accounts"]["acme"]) == set(keys_of(AccountSettings))
     assert set(tables["api_keys"]["marketing"]) == set(keys_of(ApiKeySettings))
+    assert set(tables["notices"]["ops"]) == set(keys_of(NoticeSettings))
     for block in text.split("\n\n"):
         lines = [line for line in block.splitlines() if not line.startswith("[")]
         assert lines[0].startswith("# "), f"no comment above {lines[0]}"
@@ -59,7 +68,7 @@ def test_the_shipped_file_as_it_is_says_what_to_set():
 
 def test_the_shipped_file_with_the_sample_account_merely_uncommented_lacks_only_the_secrets(read):
     settings = read(uncommented(SHIPPED.read_text(encoding="utf-8")))
-    assert len(secret_faults(settings)) == 3
+    assert len(secret_faults(settings)) == 4
 
 
 def test_the_shipped_file_takes_an_account_from_the_environment(acme_variables):

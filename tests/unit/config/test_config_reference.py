@@ -6,12 +6,17 @@ import pytest
 
 from service.config.keys import SECTIONS, keys_of
 from service.config.reloading import plan_reload
-from service.config.settings import AccountSettings, ApiKeySettings
+from service.config.settings import AccountSettings, ApiKeySettings, NoticeSettings
 from tools.configuration_reference import ROOT, TARGET, reference
 
 SHIPPED = (ROOT / "config.toml").read_text(encoding="utf-8")
 WRITTEN = TARGET.read_text(encoding="utf-8")
-TABLES = {**SECTIONS, "api_keys.marketing": ApiKeySettings, "accounts.acme": AccountSettings}
+TABLES = {
+    **SECTIONS,
+    "api_keys.marketing": ApiKeySettings,
+    "notices.ops": NoticeSettings,
+    "accounts.acme": AccountSettings,
+}
 
 
 def test_the_document_is_current():

@@ -241,3 +241,24 @@ ALTER TABLE segment ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 0 CHECK (unnamed
 -- An import that is opened again looks for refused rows in half of a range: those up to gather_end.
 ALTER TABLE bulk_import ADD COLUMN unnamed_id INTEGER;
 ALTER TABLE bulk_import ADD COLUMN gather_end TEXT NOT NULL DEFAULT '';
+
+-- Notices: what each target was told of conditions that last, and the messages that it is still to get.
+CREATE TABLE notice_told (
+    target TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    account TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    began_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (target, kind, account, subject)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE notice (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    target TEXT NOT NULL,
+    message BLOB NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    next_try_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX notice_of_target ON notice (target, id);

@@ -1,0 +1,50 @@
+"""The command `notices test`: tries the targets of notices, whether the service runs or not."""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from service.commands.client import add_config_option
+from service.commands.terminal import say
+from service.config import loading
+from service.config.settings import NoticeSettings
+from service.errors import ConfigurationError
+from service.observe.notices.message import Message
+from service.observe.notices.notices import try_to_send
+from service.observe.notices.targets import make_target
+
+
+def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("notices", help="try the targets of notices")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    test = actions.add_parser("test", help="send a test to each target")
+    add_config_option(test)
+    test.add_argument("--target", help="only to this target")
+    test.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        targets = loading.load(arguments.config, os.environ).notices
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
+        return 2
+    chosen = {name: each for name, each in targets.items() if arguments.target in {None, name}}
+    if not chosen:
+        print("There is no such target in the configuration; see [notices.NAME].", file=sys.stderr)  # noqa: T201
+        return 1
+    return asyncio.run(_test(chosen))
+
+
+async def _test(targets: dict[str, NoticeSettings]) -> int:
+    message = Message("test", datetime.now(UTC), [], [])
+    key = f"heap-cordial-test-{time.time_ns()}"
+    faults = await asyncio.gather(*(try_to_send(make_target(each), key, message) for each in targets.values()))
+    for name, fault in zip(targets, faults, strict=True):
+        say(f"{name}: {fault or 'the test was sent'}")
+    return 1 if any(faults) else 0

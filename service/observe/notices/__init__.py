@@ -1,0 +1,1 @@
+"""Messages to people who do not look: when a condition begins and when it is over (R16)."""

@@ -1,0 +1,77 @@
+"""What a notice says. Pure, no I/O."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from service.model.conditions import Condition
+
+# More than that nobody reads; the dashboard has all.
+_MAX_SHOWN = 20
+_MAX_DETAIL = 300
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One notice: conditions that began, and that are over. In a `summary`, `begun` has all that last.
+
+    `dashboard`: the address of the dashboard, empty where none is configured.
+    """
+
+    type: Literal["conditions", "summary", "test"]
+    at: datetime
+    begun: list[Condition]
+    ended: list[Condition]
+    dashboard: str = ""
+
+    @property
+    def subject(self) -> str:
+        """One line that says the most important thing."""
+        if self.type == "test":
+            return "heap-cordial: a test of notices"
+        if self.type == "summary":
+            return f"heap-cordial: {_things(len(self.begun))} {'needs' if len(self.begun) == 1 else 'need'} attention"
+        shown = self.begun or self.ended
+        more = f" and {len(shown) - 1:,} more" if len(shown) > 1 else ""
+        over = "" if self.begun else "over: "
+        return f"heap-cordial: {over}{_title(shown[0])}{more}"
+
+    @property
+    def text(self) -> str:
+        """The whole message for people, in plain text."""
+        if self.type == "test":
+            parts = ["This is a test. If you can read it, notices reach you."]
+        elif self.type == "summary" and not self.begun:
+            parts = ["Nothing needs attention."]
+        else:
+            parts = [_lasting(each) for each in self.begun[:_MAX_SHOWN]]
+            parts += [f"OVER: {_title(each)}\nIt lasted from {_time(each.since)}." for each in self.ended[:_MAX_SHOWN]]
+            left = max(0, len(self.begun) - _MAX_SHOWN) + max(0, len(self.ended) - _MAX_SHOWN)
+            if left:
+                parts.append(f"And {left:,} more.")
+        if self.dashboard:
+            parts.append(f"Dashboard: {self.dashboard}")
+        return "\n\n".join(parts)
+
+
+def _lasting(condition: Condition) -> str:
+    lines = [f"{condition.severity.value.upper()}: {_title(condition)}", condition.meaning]
+    if condition.detail:
+        lines.append(f"Detail: {condition.detail[:_MAX_DETAIL]}")
+    people = f", people concerned: {condition.people:,}" if condition.people else ""
+    lines.append(f"Since {_time(condition.since)}{people}.")
+    lines.append(f"What to do: {condition.what_to_do}{f' {condition.command}' if condition.command else ''}")
+    return "\n".join(lines)
+
+
+def _title(condition: Condition) -> str:
+    # A segment may be called anything; a line break in it must not begin another header of an e-mail.
+    return " ".join(f"{condition.id} {condition.account} {condition.subject}".split())
+
+
+def _things(number: int) -> str:
+    return "nothing" if not number else "1 thing" if number == 1 else f"{number:,} things"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

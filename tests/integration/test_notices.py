@@ -1,0 +1,359 @@
+"""Notices to real receivers: each condition is told once, when it begins and when it is over, through every trouble (R16)."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from email import message_from_bytes
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+from service.clock import wall_ms
+from service.config.settings import NoticeSettings, SecretReference
+from service.model.conditions import Condition, Fact, to_condition
+from service.observe.notices.message import Message
+from service.observe.notices.notices import Notices, Timings, try_to_send
+from service.observe.notices.targets import make_target
+from service.supervision import Supervisor
+from tests.command_fixtures import free_port, run_command
+from tests.store_harness import SettableClock
+from tests.store_sqlite import SqliteStoreMaker
+
+# A mail server on this machine needs no TLS; the other warning is of aiosmtpd, about itself.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Session.login_data is deprecated:DeprecationWarning"),
+]
+
+QUICK = Timings(look=0.01, first_wait=0.02, longest_wait=0.1)
+SECRET = "whsec_" + base64.b64encode(b"a secret of ours that is long").decode()
+AT = "2026-03-02T09:14:05Z"
+
+
+class Taken(NamedTuple):
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Receiver:
+    """An HTTP receiver; `status` is what it answers, None lets it hang."""
+
+    def __init__(self) -> None:
+        self.taken: list[Taken] = []
+        self.tried = 0
+        self.status: int | None = 200
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.tried += 1
+        if self.status is None:
+            await asyncio.sleep(600)
+        assert self.status is not None
+        if self.status == 200:
+            self.taken.append(Taken({name.lower(): value for name, value in request.headers.items()}, body))
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", found.take)
+    async with TestServer(app) as server:
+        found.url = str(server.make_url("/hook"))
+        yield found
+
+
+class MovingClock(SettableClock):
+    """The machine's time."""
+
+    def now_ms(self) -> int:
+        return wall_ms()
+
+
+class World:
+    """A store, what lasts, and the notices of one service after the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.maker = SqliteStoreMaker(directory, MovingClock())
+        self.lasting: list[Condition] = []
+        self.directory = directory
+        self.store: Any = None
+        self.notices: Notices
+
+    async def start(self, *targets: NoticeSettings) -> None:
+        self.store = await self.maker.open()
+        self.notices = Notices(
+            self.store.notices, lambda: self.lasting, lambda: "https://sync.example.com/",
+            now_ms=wall_ms, supervisor=Supervisor(), timings=QUICK,
+        )  # fmt: skip
+        await self.notices.serve({target.name: target for target in targets})
+
+    async def stop(self) -> None:
+        await self.notices.stop()
+        await self.store.close()
+
+    def secret(self, name: str, text: str) -> SecretReference:
+        path = self.directory / name
+        path.write_text(text)
+        return SecretReference(file=str(path))
+
+    def webhook(self, url: str, name: str = "ops", **keys: Any) -> NoticeSettings:
+        return msgspec.structs.replace(
+            NoticeSettings(name, "webhook", patience_minutes=0),
+            urls=(self.secret(f"{name}-url", url),),
+            secrets=(self.secret(f"{name}-secret", SECRET),),
+            **keys,
+        )
+
+
+@pytest.fixture
+async def world(tmp_path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    if made.store is not None:
+        await made.stop()
+
+
+def condition(kind: str = "account_stopped", account: str = "acme", **more: Any) -> Condition:
+    return to_condition(Fact(kind, account, **more), wall_ms() - 60_000)
+
+
+async def until(look: Callable[[], Any]) -> None:
+    async with asyncio.timeout(30):
+        while not look():  # noqa: ASYNC110  a receiver is looked at from outside
+            await asyncio.sleep(0.01)
+
+
+async def told_nothing_more(receiver: Receiver) -> None:
+    """Wait until the service has looked many times."""
+    before = len(receiver.taken)
+    await asyncio.sleep(30 * QUICK.look)
+    assert len(receiver.taken) == before
+
+
+async def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over_over_restarts(world, receiver):
+    target = world.webhook(receiver.url)
+    await world.start(target)
+    world.lasting = [condition(detail="unauthorized", people=1_200)]
+    await until(lambda: receiver.taken)
+    await world.stop()
+    await world.start(target)
+    await told_nothing_more(receiver)
+    world.lasting = []
+    await until(lambda: len(receiver.taken) == 2)
+    await world.stop()
+    await world.start(target)
+    await told_nothing_more(receiver)
+    begun, ended = (taken.document for taken in receiver.taken)
+    assert (begun["type"], [each["id"] for each in begun["data"]["begun"]]) == (
+        "heap_cordial.conditions",
+        ["account_stopped"],
+    )
+    assert [each["id"] for each in ended["data"]["ended"]] == ["account_stopped"]
+    for words in (
+        "account_stopped acme", "unauthorized", "people concerned: 1,200", "heap-cordial check", "Since 20",
+        "https://sync.example.com/",
+    ):  # fmt: skip
+        assert words in begun["text"]
+    assert "over: account_stopped acme" in ended["text"]
+
+
+async def test_the_signature_is_that_of_standard_webhooks(world, receiver):
+    await world.start(world.webhook(receiver.url))
+    world.lasting = [condition()]
+    await until(lambda: receiver.taken)
+    [taken] = receiver.taken
+    signed = f"{taken.headers['webhook-id']}.{taken.headers['webhook-timestamp']}.".encode() + taken.body
+    expected = hmac.digest(b"a secret of ours that is long", signed, hashlib.sha256)
+    assert taken.headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
+    assert abs(int(taken.headers["webhook-timestamp"]) - time.time()) < 60
+
+
+async def test_a_target_that_hangs_or_refuses_delays_no_other_loses_nothing_and_is_a_condition(world, receiver):
+    app = web.Application()
+    other = Receiver()
+    other.status = None
+    app.router.add_post("/hook", other.take)
+    async with TestServer(app) as server:
+        bad = world.webhook(str(server.make_url("/hook")), "bad")
+        await world.start(world.webhook(receiver.url), bad)
+        world.lasting = [condition()]
+        await until(lambda: receiver.taken)
+        await until(lambda: other.tried)
+        await world.stop()
+        other.status = 503
+        await world.start(world.webhook(receiver.url), bad)
+        await until(lambda: other.tried >= 3)
+        [fact] = world.notices.facts()
+        assert (fact.id, fact.subject, fact.detail) == ("notices_fail", "bad", "it was answered 503")
+        world.lasting = []
+        await until(lambda: len(receiver.taken) == 2)
+        other.status = 200
+        await until(lambda: len(other.taken) == 2)
+        assert [bool(each.document["data"]["begun"]) for each in other.taken] == [True, False]
+        assert len({each.headers["webhook-id"] for each in other.taken}) == 2
+        await until(lambda: not list(world.notices.facts()))
+
+
+async def test_what_lasts_for_less_than_the_patience_is_not_told(world, receiver):
+    await world.start(world.webhook(receiver.url, patience_minutes=60), world.webhook(receiver.url, "quick"))
+    world.lasting = [condition()]
+    await until(lambda: receiver.taken)
+    await told_nothing_more(receiver)
+    assert len(receiver.taken) == 1
+
+
+async def test_only_what_is_severe_enough_is_told_and_all_at_once_in_one_message(world, receiver):
+    await world.start()
+    world.lasting = [
+        condition("account_dry_run"),
+        *(condition("list_held", subject=f"List{number}") for number in range(1_000)),
+    ]
+    await world.notices.serve({"ops": world.webhook(receiver.url)})
+    await until(lambda: receiver.taken)
+    await told_nothing_more(receiver)
+    [taken] = receiver.taken
+    assert {each["id"] for each in taken.document["data"]["begun"]} == {"list_held"}
+    assert "And 980 more." in taken.document["text"]
+
+
+async def test_a_summary_comes_once_a_day(world, receiver):
+    at = time.strftime("%H:%M", time.gmtime())
+    target = world.webhook(receiver.url, summary_at=at, severity="critical")
+    world.lasting = [condition("list_held", subject="Buyers")]
+    await world.start(target)
+    await until(lambda: receiver.taken)
+    await world.stop()
+    await world.start(target)
+    await told_nothing_more(receiver)
+    [taken] = receiver.taken
+    assert (taken.document["type"], "list_held acme Buyers" in taken.document["text"]) == ("heap_cordial.summary", True)
+
+
+async def test_slack_gets_text_that_mentions_nobody(world, receiver):
+    target = msgspec.structs.replace(
+        NoticeSettings("chat", "slack", patience_minutes=0), urls=(world.secret("url", receiver.url),)
+    )
+    await world.start(target)
+    world.lasting = [condition(detail="<!channel> & more")]
+    await until(lambda: receiver.taken)
+    [taken] = receiver.taken
+    assert taken.document.keys() == {"text"}
+    assert "&lt;!channel&gt; &amp; more" in taken.document["text"]
+
+
+class Mailbox:
+    """What an SMTP server took."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[list[str], bytes]] = []
+
+    async def handle_DATA(self, _server, _session, envelope) -> str:  # noqa: N802  aiosmtpd's name
+        self.mails.append((envelope.rcpt_tos, envelope.content))
+        return "250 taken"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    box = Mailbox()
+
+    def authenticate(_server, _session, _envelope, _mechanism, data) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == (b"heap", b"a password"), handled=False)
+
+    port = free_port()
+    controller = Controller(
+        box, hostname="127.0.0.1", port=port, authenticator=authenticate, auth_required=True, auth_require_tls=False
+    )
+    controller.start()
+    try:
+        yield box, port
+    finally:
+        controller.stop()
+
+
+def mail_settings(world: World, port: int, password: str = "a password") -> NoticeSettings:
+    return msgspec.structs.replace(
+        NoticeSettings("mail", "email", patience_minutes=0),
+        smtp_host="127.0.0.1",
+        smtp_port=port,
+        smtp_security="none",
+        smtp_user="heap",
+        smtp_passwords=(world.secret("password", password),),
+        sender="heap-cordial@example.com",
+        recipients="ops@example.com, night@example.com",
+    )
+
+
+async def test_e_mail_reaches_its_recipients(world, mailbox):
+    box, port = mailbox
+    await world.start(mail_settings(world, port))
+    world.lasting = [condition(subject="Käufer\r\nBcc: eve@example.com")]
+    await until(lambda: box.mails)
+    [(recipients, content)] = box.mails
+    mail = message_from_bytes(content)
+    assert recipients == ["ops@example.com", "night@example.com"]
+    assert (mail["Auto-Submitted"], mail["Bcc"]) == ("auto-generated", None)
+    assert "account_stopped" in str(mail["Subject"])
+
+
+async def test_a_mail_server_that_refuses_says_why(world, mailbox):
+    _, port = mailbox
+    wrong = make_target(mail_settings(world, port, "a wrong password"))
+    message = Message("test", condition().since, [], [])
+    assert "the mail server says 535" in await try_to_send(wrong, "key", message)
+    nobody = make_target(msgspec.structs.replace(mail_settings(world, port), smtp_port=free_port()))
+    assert "the mail server cannot be used" in await try_to_send(nobody, "key", message)
+    far = make_target(msgspec.structs.replace(mail_settings(world, port), smtp_host="mail.example.com"))
+    assert "not sent without TLS" in await try_to_send(far, "key", message)
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "words"),
+    [
+        ("http://hooks.example.com/secret", SECRET, "must begin with https://"),
+        ("ftp://127.0.0.1/secret", SECRET, "must begin with https://"),
+        ("http://127.0.0.1:1/secret", SECRET, "it cannot be reached: ClientConnectorError"),
+        ("http://127.0.0.1:1/secret", "no prefix", "must be whsec_ and Base64"),
+    ],
+)
+async def test_a_fault_of_the_settings_is_told_without_the_secret(world, url, secret, words):
+    settings = msgspec.structs.replace(
+        NoticeSettings("ops", "webhook"), urls=(world.secret("url", url),), secrets=(world.secret("key", secret),)
+    )
+    told = await try_to_send(make_target(settings), "key", Message("test", condition().since, [], []))
+    assert words in told
+    assert "/secret" not in told
+
+
+async def test_the_command_tries_each_target_and_says_what_came_of_it(tmp_path, receiver):
+    (tmp_path / "url").write_text(receiver.url)
+    (tmp_path / "nowhere").write_text("http://127.0.0.1:1/")
+    for name in ("heap", "cordial"):
+        (tmp_path / name).write_text("secret")
+    (tmp_path / "config.toml").write_text(
+        '[accounts.acme]\nheap_secret_file = "heap"\ncordial_api_key_file = "cordial"\n'
+        '[notices.ops]\nkind = "slack"\nurl_file = "url"\n[notices.gone]\nkind = "webhook"\nurl_file = "nowhere"\n'
+    )
+    ended = await run_command("notices", "test", "--config", str(tmp_path / "config.toml"))
+    assert (ended.status, ended.output.splitlines()) == (
+        1,
+        ["ops: the test was sent", "gone: it cannot be reached: ClientConnectorError"],
+    )
+    assert "a test of notices" in receiver.taken[0].document["text"]
+    one = await run_command("notices", "test", "--target", "ops", "--config", str(tmp_path / "config.toml"))
+    assert (one.status, one.output.splitlines()) == (0, ["ops: the test was sent"])
