@@ -16,7 +16,8 @@ import aiohttp
 
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY
-from service.store.sqlite.progress import read_overview
+from service.store.sqlite.loading import read_segments_of
+from service.store.sqlite.reading import Reader
 
 Result = TypeVar("Result")
 
@@ -110,16 +111,20 @@ class Installation:
 
     async def figures(self, *names: str) -> list[int]:
         """Return these figures of the only segment, as they stand in the store; none while there is no segment."""
-        segments = (await read_overview(self.database)).segments
+        segments = await read_segments_of(self.database)
         return [getattr(segment, name) for segment in segments for name in names]
 
     async def list_states(self) -> list[str]:
         """Return the state of each segment's list."""
-        return [segment.list_state.value for segment in (await read_overview(self.database)).segments]
+        return [segment.list_state.value for segment in await read_segments_of(self.database)]
 
     async def account_states(self) -> list[str]:
         """Return what each account's sending does."""
-        return [account.state for account in (await read_overview(self.database)).accounts]
+        reader = await Reader.open(self.database, connections=1)
+        try:
+            return [account.state for account in await reader.accounts()]
+        finally:
+            await reader.close()
 
 
 async def eventually(look: Callable[[], Awaitable[Result]], expected: Result) -> None:

@@ -20,7 +20,7 @@ from service.config.settings import Settings
 from service.errors import ConfigurationError
 from service.model.lists import Segment
 from service.store.sqlite.files import StoreOpenError
-from service.store.sqlite.progress import read_overview
+from service.store.sqlite.loading import read_segments_of
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -80,6 +80,6 @@ async def check(settings: Settings, url: str) -> Findings:
 
 async def _known_segments(store: Path) -> list[Segment]:
     try:
-        return (await read_overview(store)).segments
+        return await read_segments_of(store)
     except StoreOpenError:
         return []  # none yet, or one of the store's faults

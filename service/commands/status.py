@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,33 @@ from service.commands.same_store import doubt_about_store
 from service.commands.terminal import one_line, say
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ServiceError
 from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
+from service.model.imports import ImportView
 from service.model.lists import ListState
+from service.model.views import FailureGroupView, RecordedAccount, SegmentView, SyncView
 from service.store.sqlite.files import StoreOpenError
-from service.store.sqlite.progress import (
-    AccountProgress,
-    FailureGroup,
-    ImportProgress,
-    Overview,
-    SyncProgress,
-    read_overview,
-)
+from service.store.sqlite.reading import Reader
 
 _TIMEOUT_SECONDS = 3.0
 _BAR_CELLS = 20
 _WATCH_SECONDS = 1.0
 _MAX_CONDITIONS = 20
+_MAX_LISTS = 10_000
+_MAX_SYNCS = 20
+_MAX_IMPORTS = 20
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """Everything the status shows, under the names that the API has for it."""
+
+    accounts: list[RecordedAccount]
+    lists: list[SegmentView]
+    syncs: list[SyncView]
+    failures: list[FailureGroupView]
+    imports: list[ImportView]
+    unfolded_users: int
+    conditions: list[Condition]
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -60,15 +70,14 @@ def _run(arguments: argparse.Namespace) -> int:
         if doubt.is_other:
             return 1
     try:
-        overview = asyncio.run(read_overview(database))
-    except StoreOpenError as error:
+        overview = asyncio.run(_read(database))
+    except (StoreOpenError, ServiceError) as error:
         hint = "" if database.exists() else "\nThe store is made when the service first runs."
         print(f"{error}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
-        conditions = msgspec.to_builtins(_conditions(overview))
-        document = {"service": readiness, **msgspec.to_builtins(overview), "conditions": conditions}
+        document = {"service": readiness, **msgspec.to_builtins(overview)}
         say(*msgspec.json.format(msgspec.json.encode(document)).decode().split("\n"))
     elif arguments.watch:
         with contextlib.suppress(KeyboardInterrupt):
@@ -78,9 +87,27 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if _is_critical(readiness, overview) else 0
 
 
+async def _read(database: Path) -> Overview:
+    """Read the store; raises `StoreOpenError`, and `ServiceError` when that takes too long."""
+    reader = await Reader.open(database, connections=1)
+    try:
+        known = [each for each in await reader.conditions() if each.id in CATALOGUE]
+        return Overview(
+            accounts=await reader.accounts(),
+            lists=await reader.segments(limit=_MAX_LISTS),
+            syncs=await reader.syncs(limit=_MAX_SYNCS),
+            failures=await reader.failure_groups(),
+            imports=[each for each in await reader.imports(limit=_MAX_IMPORTS) if each.ended_at is None],
+            unfolded_users=await reader.unfolded_users(),
+            conditions=worst_first([each.as_condition() for each in known]),
+        )
+    finally:
+        await reader.close()
+
+
 async def _watch(settings: Settings) -> None:
     while True:
-        overview = await read_overview(Path(settings.store.path))
+        overview = await _read(Path(settings.store.path))
         lines = _lines(await _ask_readiness(settings.server), overview, settings.accounts)
         # One write, the cursor home first and the rest of the screen cleared after: no flicker.
         sys.stdout.write("\x1b[H" + "\x1b[K\n".join(map(one_line, lines)) + "\x1b[K\n\x1b[J")
@@ -104,42 +131,37 @@ async def _ask_readiness(server: ServerSettings) -> str:
     return ", ".join(["ready", *map(str, body.get("degraded", []))])
 
 
-def _conditions(overview: Overview) -> list[Condition]:
-    known = [each for each in overview.conditions if each.id in CATALOGUE]
-    return worst_first([each.as_condition() for each in known])
-
-
 def _is_critical(readiness: str, overview: Overview) -> bool:
     # A store that cannot be written has no record of that.
     named = [kind.severity for name, kind in CATALOGUE.items() if name in readiness]
-    return Severity.CRITICAL in {*named, *(condition.severity for condition in _conditions(overview))}
+    return Severity.CRITICAL in {*named, *(condition.severity for condition in overview.conditions)}
 
 
 def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> list[str]:
-    lines = [f"service    {readiness}", *_condition_lines(_conditions(overview))]
-    if overview.inbox_users:
-        lines.append(f"inbox      {overview.inbox_users:,} users not looked at yet")
+    lines = [f"service    {readiness}", *_condition_lines(overview.conditions)]
+    if overview.unfolded_users:
+        lines.append(f"inbox      {overview.unfolded_users:,} users not looked at yet")
     lines += [
         f"account    {account.name}: {_account_words(account) if account.name in configured else 'not in the configuration'}"
         for account in overview.accounts
     ]
     lines += [f"import     {_import_words(each)}" for each in overview.imports]
-    if not overview.segments:
+    if not overview.lists:
         return [
             *lines,
             "",
             "No delivery has come yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
         ]
     lines += ["", f"{'LIST':<32} {'WANTED':>10} {'ON LIST':>10} {'PENDING':>10} {'WAITING':>8} {'FAILED':>8}  STATE"]
-    for segment in overview.segments:
-        name = segment.list_name or f"({segment.name})"
+    for each in overview.lists:
+        name = each.list_name or f"({each.segment_name})"
         lines.append(
-            f"{name:<32} {segment.members:>10,} {segment.settled:>10,} {segment.pending:>10,} "
-            f"{segment.waiting:>8,} {segment.dead:>8,}  {segment.list_state.value}"
+            f"{name:<32} {each.wanted:>10,} {each.on_list:>10,} {each.pending:>10,} "
+            f"{each.waiting:>8,} {each.failed:>8,}  {each.state.value}"
         )
-        if segment.list_reason:
-            mark = "held: " if segment.list_state is ListState.HELD else ""
-            lines.append(f"    {mark}{segment.list_reason}")
+        if each.reason:
+            mark = "held: " if each.state is ListState.HELD else ""
+            lines.append(f"    {mark}{each.reason}")
     lines += ["", "RECENT SYNCS", *(_sync_line(sync) for sync in overview.syncs)]
     if overview.failures:
         lines += ["", "FAILURES", *(_failure_line(group) for group in overview.failures)]
@@ -153,46 +175,46 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
         about = " ".join(filter(None, (each.account, each.subject)))
         people = f", {each.people:,} people" if each.people else ""
         detail = f": {each.detail}" if each.detail else ""
-        lines.append(
-            f"{each.severity.value:<10} {each.id} {about}{detail}{people}, since {each.since:%Y-%m-%d %H:%M:%SZ}"
-        )
+        lines.append(f"{each.severity.value:<10} {each.id} {about}{detail}{people}, since {_time(each.since)}")
         lines.append(f"           {each.meaning} {each.what_to_do}{f' {each.command}' if each.command else ''}")
     if len(conditions) > _MAX_CONDITIONS:
         lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: GET /api/v1/conditions")
     return lines
 
 
-def _account_words(account: AccountProgress) -> str:
-    words = f"{account.state}, {account.reason}" if account.reason else account.state
+def _account_words(account: RecordedAccount) -> str:
+    words = f"{account.state}, {account.state_reason}" if account.state_reason else account.state
     return f"{words}; {account.in_doubt:,} contacts in doubt, to be read back" if account.in_doubt else words
 
 
-def _import_words(running: ImportProgress) -> str:
-    done = running.settled + running.released
-    job = f", Cordial's job {running.job_id}" if running.job_id else ""
+def _import_words(running: ImportView) -> str:
+    # Parts are sent in order, so the first one's job is the one that runs.
+    job = next((f", Cordial's job {part.job_id}" for part in running.parts if part.job_id), "")
+    names = ", ".join(each.list_name for each in running.lists)
     return (
-        f"{running.account}: {running.state} {running.contacts:,} contacts of {running.list_names}{job}, "
-        f"{done:,} done, since {_time(running.started_at_ms)}"
+        f"{running.account}: {running.state} {running.contacts:,} contacts of {names}{job}, "
+        f"{running.settled + running.released:,} done, since {_time(running.started_at)}"
     )
 
 
-def _sync_line(sync: SyncProgress) -> str:
-    done = sync.settled + sync.dead + sync.superseded
-    share = done / sync.changes if sync.changes else float(not sync.unfolded)
+def _sync_line(sync: SyncView) -> str:
+    done = sync.settled + sync.failed + sync.superseded
+    share = done / sync.changes if sync.changes else float(not sync.unfolded_pieces)
     cells = int(share * _BAR_CELLS)
-    failed = f", {sync.dead:,} failed" if sync.dead else ""
+    failed = f", {sync.failed:,} failed" if sync.failed else ""
     rejected = f", {sync.rejected:,} unusable" if sync.rejected else ""
     return (
-        f"{_time(sync.last_received_at_ms)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
-        f"{sync.list_name or sync.segment}: {sync.pages_received} of {sync.total_pages} pages, "
+        f"{_time(sync.last_received_at)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
+        f"{sync.list_name or sync.segment_name}: {sync.pages_received} of {sync.total_pages} pages, "
         f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}"
     )
 
 
-def _failure_line(group: FailureGroup) -> str:
-    state = "given up" if group.dead else "to be tried again"
-    return f"{group.changes:>8,}  {group.list_name}: {group.reason} since {_time(group.since_ms)}, {state}: {group.message}"
+def _failure_line(group: FailureGroupView) -> str:
+    state = "failed" if group.dead else "tried again soon"
+    since = _time(group.first_failed_at)
+    return f"{group.changes:>8,}  {group.list_name}: {group.reason} since {since}, {state}: {group.message}"
 
 
-def _time(unix_ms: int) -> str:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}"

@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from service.model.lists import Segment
-from service.store.sqlite import queries
+from service.store.sqlite import opening, queries
 
 _LISTS = queries.load("lists")
 
@@ -40,10 +41,19 @@ def last_delivery(connection: sqlite3.Connection) -> int:
 
 
 def read_segments(connection: sqlite3.Connection) -> list[Segment]:
-    """Return every segment; also for those who read the file without the service."""
+    """Return every segment."""
     fields = Segment.__struct_fields__
     rows = connection.execute(_LISTS["segments"])
     return [msgspec.convert(dict(zip(fields, row, strict=True)), Segment) for row in rows]
+
+
+async def read_segments_of(database: Path) -> list[Segment]:
+    """Return every segment of the store at `database`; raises `StoreOpenError` when there is none, or it is not ours."""
+    connection = await opening.open_reader(database)
+    try:
+        return await connection.run(read_segments)
+    finally:
+        await connection.close()
 
 
 def list_values(segment: Segment) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from service.errors import ErrorCode, ServiceError
 from service.model.changes import MemberState
+from service.model.conditions import RecordedCondition
 from service.model.imports import ImportState, ImportView, Journey
 from service.model.lists import ListState
 from service.model.views import (
@@ -45,6 +46,8 @@ from service.store.sqlite.rows import View, as_views, named_rows
 Result = TypeVar("Result")
 
 _SQL = queries.load("read")
+_LISTS = queries.load("lists")
+_CONDITIONS = queries.load("conditions")
 _TIME_LIMIT_SECONDS = 2.0
 _INSTRUCTIONS_BETWEEN_LOOKS = 20_000
 _MOST_WAITING = 64
@@ -263,6 +266,15 @@ class Reader:
     async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
         """Return what people did, the latest first."""
         return await self._run(lambda connection: _views(connection, "audit", AuditView, _newest(after, limit)))
+
+    async def unfolded_users(self) -> int:
+        """Return how many users of accepted pages were not looked at yet."""
+        return await self._run(lambda connection: int(connection.execute(_LISTS["unfolded_users"]).fetchone()[0]))
+
+    async def conditions(self) -> list[RecordedCondition]:
+        """Return the conditions that last, as the service last recorded them."""
+        rows = await self._run(lambda connection: named_rows(connection.execute(_CONDITIONS["lasting"])))
+        return msgspec.convert(rows, list[RecordedCondition])
 
     async def version(self) -> int:
         """Return a number that is another one whenever something was written since."""

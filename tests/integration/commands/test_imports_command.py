@@ -4,7 +4,7 @@ import pytest
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
-from service.store.sqlite.progress import read_overview
+from service.store.sqlite.reading import Reader
 from tests.command_fixtures import Installation, eventually
 
 USERS = tuple(f"user{number}@example.com" for number in range(20))
@@ -19,7 +19,11 @@ def by_file(installation: Installation) -> Installation:
 
 
 async def has_a_job(installation: Installation) -> bool:
-    return any(each.job_id for each in (await read_overview(installation.database)).imports)
+    reader = await Reader.open(installation.database, connections=1)
+    try:
+        return any(part.job_id for each in await reader.imports(limit=1) for part in each.parts)
+    finally:
+        await reader.close()
 
 
 async def is_in_doubt(installation: Installation) -> bool:

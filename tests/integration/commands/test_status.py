@@ -34,10 +34,10 @@ async def test_status_as_json_has_every_count(installation):
         await eventually(lambda: installation.figures("settled"), [3])
         ended = await installation.run("status", "--json")
     document = msgspec.json.decode(ended.output)
-    assert (document["service"], document["inbox_users"], document["failures"]) == ("ready", 0, [])
+    assert (document["service"], document["unfolded_users"], document["failures"]) == ("ready", 0, [])
     assert [(account["name"], account["state"]) for account in document["accounts"]] == [("acme", "sending")]
-    [segment], [sync] = document["segments"], document["syncs"]
-    assert (segment["list_name"], segment["members"], segment["settled"], segment["dead"]) == ("ActiveUsers", 3, 3, 0)
+    [shown], [sync] = document["lists"], document["syncs"]
+    assert (shown["list_name"], shown["wanted"], shown["on_list"], shown["failed"]) == ("ActiveUsers", 3, 3, 0)
     assert (sync["task_id"], sync["added"], sync["rejected"], sync["settled"]) == ("task-1", 3, 1, 3)
 
 

@@ -13,7 +13,7 @@ from service.clock import SteadyClock
 from service.deliver.lists import keeper
 from service.sandbox.faults import Fault, FaultKind
 from service.store.sqlite import opening
-from service.store.sqlite.progress import read_overview
+from service.store.sqlite.loading import read_segments_of
 from service.store.sqlite.writer import Timings
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, page
 from tests.service_fixtures import ACCOUNT, users
@@ -87,7 +87,7 @@ async def fill(world: HostileWorld, pages: range) -> list[int]:
     sizes = []
     for number in pages:
         await world.accepted(page(users(2_000, f"page{number}-{'x' * 100}-"), task=f"task-{number}"))
-        await read_overview(world.store_file)
+        await read_segments_of(world.store_file)
         await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
         sizes.append(wal_file.stat().st_size)
     return sizes
