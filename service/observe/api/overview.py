@@ -30,6 +30,7 @@ _COUNTED = {
     "list_awaits_approval": ("segment to approve", "segments to approve"),
     "list_not_ready": ("segment without a list", "segments without a list"),
     "list_differs": ("list differs from Cordial", "lists differ from Cordial"),
+    "list_strangers": ("list with strangers", "lists with strangers"),
     "people_failed": ("person could not be added or removed", "people could not be added or removed"),
     "sync_incomplete": ("sync incomplete", "syncs incomplete"),
     "heap_silent": ("segment silent", "segments silent"),

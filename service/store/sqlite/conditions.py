@@ -103,6 +103,14 @@ def _facts(connection: sqlite3.Connection, now_ms: int, expected_ms: Mapping[str
         for row in _rows(connection, "imports_in_doubt")
     ]
     facts += [
+        Fact("contacts_in_doubt", row["account"], people=row["contacts"])
+        for row in _rows(connection, "contacts_in_doubt")
+    ]
+    facts += [
+        Fact("members_differed", row["account"], _name(row), people=row["contacts"], list_id=row["list_id"])
+        for row in _rows(connection, "members_differed", limit=_MAX_ROWS)
+    ]
+    facts += [
         Fact("pages_stuck", row["account"], _name(row), list_id=row["list_id"])
         for row in _rows(connection, "unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
     ]
@@ -170,7 +178,8 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     elif row["list_count"] is not None and row["list_count"] != row["settled"] and not row["owed"]:
         # Changes that wait would explain a difference.
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
-        facts.append(fact("list_differs", detail, abs(row["list_count"] - row["settled"])))
+        kind = "list_strangers" if row["list_count"] > row["settled"] else "list_differs"
+        facts.append(fact(kind, detail, abs(row["list_count"] - row["settled"])))
     if row["unnamed"]:
         settled = row["settled"] + row["unnamed"]
         facts.append(fact("rows_unnamed", f"{row['unnamed']:,} of {settled:,}", row["unnamed"]))

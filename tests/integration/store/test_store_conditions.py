@@ -112,7 +112,30 @@ async def test_a_list_that_no_count_has_followed_is_told_after_an_hour(store, ma
     await store.set_list_count(segment.id, 2)
     found = await facts(store)
     assert "list_not_counted" not in found
-    assert (found["list_differs"].detail, found["list_differs"].people) == ("Cordial counts 2, 1 are confirmed", 1)
+    assert (found["list_strangers"].detail, found["list_strangers"].people) == ("Cordial counts 2, 1 are confirmed", 1)
+    await store.set_list_count(segment.id, 0)
+    assert "list_differs" in await facts(store)
+    await store.set_list_count(segment.id, 1)
+    assert not {"list_strangers", "list_differs"} & (await facts(store)).keys()
+
+
+async def test_contacts_in_doubt_and_what_reading_back_found_are_told(store, maker):
+    await store.accept(page("first", add=["anna"]))
+    await fold_all(store)
+    await send_all(store)
+    [segment] = await store.segments()
+    with maker.connection() as connection, connection:
+        connection.execute(
+            "INSERT INTO read_back (account_id, contact, reason, due_at_ms) VALUES (1, 'email:anna', 'crash', 0)"
+        )
+        connection.execute(
+            "INSERT INTO member_read (account_id, contact, segment_id, wanted, differed, at_ms) "
+            "VALUES (1, 'email:anna', ?, 1, 1, unixepoch() * 1000)",
+            (segment.id,),
+        )
+    found = await facts(store)
+    assert (found["contacts_in_doubt"].account, found["contacts_in_doubt"].people) == ("acme", 1)
+    assert (found["members_differed"].subject, found["members_differed"].people) == ("Buyers", 1)
 
 
 async def test_pages_that_nobody_looks_at_and_changes_that_are_old_are_told(store, maker):

@@ -91,6 +91,21 @@ JOIN account ON account.id = bulk_import.account_id
 WHERE import_part.state = 'in_doubt'
 GROUP BY account.id;
 
+-- name: contacts_in_doubt
+SELECT account.name AS account, count(*) AS contacts
+FROM read_back JOIN account ON account.id = read_back.account_id
+WHERE read_back.reason IN ('lost_answer', 'crash')
+GROUP BY account.id;
+
+-- name: members_differed
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name, count(*) AS contacts
+FROM day_read
+JOIN segment ON segment.id = day_read.segment_id
+JOIN account ON account.id = segment.account_id
+WHERE day_read.differed = 1
+GROUP BY segment.id
+LIMIT :limit;
+
 -- name: unfolded
 SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
