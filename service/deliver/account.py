@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
-import aiohttp
-
 from service import supervision
 from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, retry, settler
 from service.deliver.cordial.answers import MAX_WAIT_SECONDS
-from service.deliver.cordial.client import CordialClient
+from service.deliver.cordial.client import CordialClient, Sessions
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.imports.searching import Searcher
@@ -43,7 +41,7 @@ class SendingAccount:
         self,
         settings: AccountSettings,
         store: Store,
-        session: aiohttp.ClientSession,
+        sessions: Sessions,
         results: settler.Settler,
         clock: SteadyClock,
         *,
@@ -57,7 +55,7 @@ class SendingAccount:
         limiter = make_limiter(settings.requests_per_second)
         api_key = CachedSecret(settings.cordial_api_key)
         client = CordialClient(
-            session,
+            sessions,
             base_url=settings.cordial_base_url,
             api_key=api_key,
             timeout_seconds=settings.request_timeout_seconds,

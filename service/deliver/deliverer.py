@@ -66,7 +66,7 @@ class Deliverer:
         self._observer = observer
         self._proof_timings = proof_timings or read_back.Timings()
         self._retry_timings = retry_timings or retry.Timings()
-        self._session = client.make_session()
+        self._sessions = client.Sessions()
         self.small_files = SmallFiles()
         self._settler = settler.Settler(
             store.settle,
@@ -156,7 +156,7 @@ class Deliverer:
         return SendingAccount(
             settings,
             self._store,
-            self._session,
+            self._sessions,
             self._settler,
             self._clock,
             supervisor=self._supervisor,
@@ -309,7 +309,7 @@ class Deliverer:
         for account in accounts:
             await account.doubts.end()
             await account.record_limit()
-        await self._session.close()
+        await self._sessions.close()
 
     async def _release_when_due(self) -> None:
         while True:

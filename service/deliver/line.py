@@ -345,6 +345,15 @@ class AccountLine:
             await self._on_resume()
 
     async def _make(self, request: Request, permit: Permit, *, is_probe: bool) -> Answer | None:
+        """Make a call, once more where a kept connection was closed instead of an answer; None if it is not permitted."""
+        answer = await self._make_once(request, permit, is_probe=is_probe)
+        if answer is not None and answer.is_cut and request.is_repeatable:
+            answer = await self._make_once(request, permit, is_probe=is_probe, is_repeated=True)
+        return answer
+
+    async def _make_once(
+        self, request: Request, permit: Permit, *, is_probe: bool, is_repeated: bool = False
+    ) -> Answer | None:
         """Wait for the rate, then make the call if it is still permitted; return None if not."""
         asked_at = time.perf_counter()
         call = _Call(self, permit, await self._limiter.acquire(request.operation), is_probe=is_probe)
@@ -358,7 +367,7 @@ class AccountLine:
         self._calling.add(task)
         number = self._own_limits.begins(request.operation)
         try:
-            answer = await self.client.send(request, call)
+            answer = await self.client.send(request, call, is_repeated=is_repeated)
             self.calls += 1
         except NotPermittedError:
             answer = None

@@ -131,6 +131,7 @@ class Answer(msgspec.Struct, frozen=True):
     `reason` is a stable word for grouping, `message` Cordial's own words, `unknown_keys` the lists of the request that
     Cordial does not know. `body` is the document, which has the documented shape where the kind is `done`; `contact` is
     what was read of one. `is_own`: the answer is about what was asked for and nobody else; other calls of its kind pass.
+    `is_cut`: a connection that had been kept from an earlier call was closed before any of an answer came.
     """
 
     kind: AnswerKind
@@ -142,6 +143,7 @@ class Answer(msgspec.Struct, frozen=True):
     unknown_keys: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
     is_own: bool = False
+    is_cut: bool = False
 
     @property
     def may_still_act(self) -> bool:

@@ -5,6 +5,7 @@ import base64
 import zlib
 from contextvars import ContextVar
 from typing import Protocol
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -41,6 +42,9 @@ class Gate(Protocol):
 
 
 _gate: ContextVar[Gate] = ContextVar("gate")
+# Whether the request was written to a connection that had carried another before.
+_is_reused: ContextVar[bool] = ContextVar("is_reused", default=False)
+_used_transports: WeakSet[asyncio.BaseTransport] = WeakSet()
 
 
 class _CountedBody(aiohttp.BytesPayload):
@@ -61,6 +65,10 @@ class _GuardedRequest(aiohttp.ClientRequest):
         gate = _gate.get()
         if not gate.is_open():
             raise NotPermittedError
+        transport = conn.transport
+        _is_reused.set(transport in _used_transports)
+        if transport is not None:
+            _used_transports.add(transport)
         gate.begins()
         response = await super().send(conn)
         if not self.body:
@@ -68,10 +76,25 @@ class _GuardedRequest(aiohttp.ClientRequest):
         return response
 
 
-def make_session() -> aiohttp.ClientSession:
-    """Return the one HTTP session all accounts share; each account bounds its own concurrency."""
+class Sessions:
+    """The HTTP sessions that all accounts share; each account bounds its own concurrency.
+
+    `kept` keeps its connections for later requests, `fresh` opens one for each.
+    """
+
+    def __init__(self) -> None:
+        self.kept = _make_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
+        self.fresh = _make_session(aiohttp.TCPConnector(limit=0, force_close=True))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.kept.close()
+        await self.fresh.close()
+
+
+def _make_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+        connector=connector,
         request_class=_GuardedRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -85,10 +108,8 @@ def make_session() -> aiohttp.ClientSession:
 class CordialClient:
     """One account's way to Cordial. When a call may be made is decided by `AccountLine`."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, *, base_url: str, api_key: CachedSecret, timeout_seconds: float
-    ) -> None:
-        self._session = session
+    def __init__(self, sessions: Sessions, *, base_url: str, api_key: CachedSecret, timeout_seconds: float) -> None:
+        self._sessions = sessions
         self._root = f"{base_url}{VERSION_PATH}"
         self._api_key = api_key
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
@@ -98,8 +119,11 @@ class CordialClient:
         """Read the API key anew at the next call: Cordial has refused the one in use."""
         self._api_key.forget()
 
-    async def send(self, request: Request, gate: Gate) -> Answer:
+    async def send(self, request: Request, gate: Gate, *, is_repeated: bool = False) -> Answer:
         """Make a call and return what the answer means.
+
+        A server may close a connection that it promised to keep while the next request is on its way. So what must not
+        be sent twice, and what is repeated for that reason, gets a connection of its own.
 
         Raises `NotPermittedError` if the gate is closed when the request is about to be written.
         """
@@ -108,11 +132,14 @@ class CordialClient:
         except (OSError, LookupError) as error:
             return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
         _gate.set(gate)
+        _is_reused.set(False)
         data = None
         if request.body is not None:
             data = _CountedBody(_encode(request.body), content_type="application/json")
         try:
-            async with self._session.request(
+            is_fresh = is_repeated or not request.is_repeatable
+            session = self._sessions.fresh if is_fresh else self._sessions.kept
+            async with session.request(
                 request.method,
                 URL(self._root + request.path, encoded=True),
                 data=data,
@@ -125,7 +152,8 @@ class CordialClient:
         except TimeoutError:
             return no_answer("timeout", f"no answer within {self._timeout.total:g} seconds")
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return no_answer("unreachable", str(error) or type(error).__name__)
+            answer = no_answer("unreachable", str(error) or type(error).__name__)
+            return msgspec.structs.replace(answer, is_cut=_is_reused.get() and _nothing_came(error))
 
     def _authorization(self) -> str:
         key = self._api_key.get()
@@ -133,6 +161,14 @@ class CordialClient:
             token = base64.b64encode(f"{key}:".encode()).decode("ascii")
             self._authorization_of = (key, f"Basic {token}")
         return self._authorization_of[1]
+
+
+def _nothing_came(error: Exception) -> bool:
+    """Return whether a connection was closed before anything of an answer came."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        # Otherwise it holds the part that came.
+        return isinstance(error.message, str)
+    return isinstance(error, aiohttp.ClientOSError | ConnectionError)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -41,6 +41,11 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         return tuple(key for key, value in self.body.items() if isinstance(value, bool) and key != "suppressTriggers")
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether it makes no difference that Cordial carries the request out twice, right after each other."""
+        return self.method != "POST" or bool(self.contact)
+
+    @property
     def writes(self) -> bool:
         """Whether the request may change something in Cordial."""
         return self.method != "GET"
