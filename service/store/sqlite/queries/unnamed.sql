@@ -81,19 +81,15 @@ ORDER BY contact
 LIMIT 1 OFFSET :skipped;
 
 -- name: wanted_of
--- The settled members among some contacts that are in question for an import of these lists.
+-- The members among some contacts that are in question for an import of these lists, being called or not.
 SELECT member.contact, member.segment_id FROM member
 WHERE member.account_id = :account_id AND member.contact IN (SELECT value FROM json_each(:contacts)) AND member.wanted = 1
-    AND member.state = (SELECT number FROM member_state WHERE name = 'settled')
+    AND member.state IN (SELECT number FROM member_state WHERE name IN ('settled', 'pending'))
     AND EXISTS (
         SELECT 1 FROM unnamed
         WHERE unnamed.account_id = member.account_id AND unnamed.import_id = :import_id
             AND member.contact > unnamed.after_contact AND member.contact <= unnamed.last_contact
             AND member.segment_id IN (SELECT value FROM json_each(unnamed.segments))
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM import_change
-        WHERE import_change.account_id = member.account_id AND import_change.contact = member.contact
     );
 
 -- name: account_of
