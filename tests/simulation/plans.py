@@ -166,7 +166,7 @@ class _Drawing:
         chance = self._chance
         return {
             "account": chance.choice(self._accounts),
-            "how": chance.choice(("unreachable", "401", "403", "404", "html", "500", "503")),
+            "how": chance.choice(("unreachable", "401", "403", "404", "record not found", "html", "500", "503")),
             "seconds": chance.choices((5, 60, 600, 86_400), weights=(3, 4, 4, 1))[0],
         }
 

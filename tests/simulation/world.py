@@ -54,16 +54,18 @@ SERVICE_PORT = 8080
 SERVICE_URL = f"http://127.0.0.1:{SERVICE_PORT}"
 _FIRST_CORDIAL_PORT = 9001
 # Beyond this, whatever is still owed is never coming.
-_PATIENCE_SECONDS = 6 * 3_600.0
+_PATIENCE_SECONDS = 3 * 3_600.0
 _QUIET_SECONDS = 90.0
 # aiohttp counts on the order in which asyncio calls back, which we shuffle: a connection may be lost between a request's
 # arrival and the moment that its handler wakes.
 _OUT_OF_ORDER = "web_protocol.py:666"
-_MAX_STEPS = 3_000_000
+_MAX_STEPS = 1_500_000
 _OUTAGES = {
     "401": Fault(FaultKind.ANSWER, status=401, times=None),
     "403": Fault(FaultKind.ANSWER, status=403, times=None),
     "404": Fault(FaultKind.HTML, status=404, times=None),
+    # In Cordial's own words, for everybody.
+    "record not found": Fault(FaultKind.ANSWER, status=404, times=None),
     "html": Fault(FaultKind.HTML, status=200, times=None),
     "500": Fault(FaultKind.ANSWER, status=500, times=None),
     "503": Fault(FaultKind.ANSWER, status=503, times=None),
