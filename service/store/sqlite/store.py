@@ -375,6 +375,9 @@ class SqliteStore:
 
     async def _load(self, accounts: list[str], max_backlog: int) -> None:
         await self.add_accounts(accounts)
+        now_ms = self._clock.now_ms()
+        if planned := await self._writer.run(lambda connection: settling.bring_near(connection, now_ms)):
+            log.info("store.planned_anew", changes=planned, reason="the clock was ahead when they were planned")
         await self._writer.run(loading.read_backlog, on_commit=self._set_backlog)
         self.backlog.serve(dict.fromkeys(accounts, 0), max_backlog)
         self.last_received_ms = dict(await self._read(lambda each: each.execute(_LISTS["last_received"]).fetchall()))
