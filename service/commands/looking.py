@@ -331,7 +331,7 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 def _fate(row: dict[str, Any]) -> str:
-    return "given up" if row["dead"] else "tried again"
+    return "failed" if row["dead"] else "tried again"
 
 
 def _show(headings: tuple[str, ...], cells: list[Any], empty: str) -> None:

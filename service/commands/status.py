@@ -53,7 +53,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add_config_option(parser)
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="one JSON document instead of text")
-    shape.add_argument("--watch", action="store_true", help="show it anew every second, until Ctrl-C")
+    shape.add_argument("--watch", action="store_true", help="refresh every second, until Ctrl-C")
     parser.set_defaults(run=_run)
 
 

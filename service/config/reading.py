@@ -154,7 +154,7 @@ class Faults:
             return file
         if folder is None:
             # Not echoed: a secret may have been put where its place belongs.
-            self.add(path, "must be an absolute path: only a path that stands in a configuration file may be relative")
+            self.add(path, "must be an absolute path: only a path in a configuration file may be relative")
             return file
         return str(folder / file)
 
@@ -226,7 +226,7 @@ def _read_secret(
         faults.add((*path, f"{stem}_file"), f"is missing; set it to {keys[1].expectation}, or set {stem}_env")
         return {}
     if not many and len(references) > 1:
-        faults.add((*path, f"{stem}_file"), f"stands beside {stem}_env; keep one of them")
+        faults.add((*path, f"{stem}_file"), f"is set together with {stem}_env; keep one of them")
         return {}
     return {field: tuple(references) if many else references[0]} if references else {}
 

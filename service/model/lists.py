@@ -64,7 +64,7 @@ _WHAT_TO_DO = {
 _DECIDED_BY_APPROVAL = frozenset({HeldFor.AWAITING_APPROVAL, HeldFor.CREATION_IN_DOUBT, HeldFor.OTHER_CORDIAL})
 
 
-# Where a list stands: its state, or what it is held for. docs/states.md draws what leads from one to the other.
+# A list's state, or what it is held for. docs/states.md draws what leads from one to the other.
 Standing = ListState | HeldFor
 
 _WITHOUT_LIST: dict[Standing, tuple[Standing, ...]] = {
@@ -192,7 +192,7 @@ def creation_in_doubt(name: str, list_id: str) -> str:
 def deleted(name: str, *, made_again: bool = False) -> str:
     """Say that somebody deleted the list in Cordial; `made_again`: another one has its name now."""
     again = f", and another list {name} was made that this service did not create" if made_again else ""
-    return f"the list {name} was deleted in Cordial{again}; rebuild it to create it anew"
+    return f"the list {name} was deleted in Cordial{again}; rebuild it to create it again"
 
 
 def not_accepted(name: str) -> str:

@@ -29,7 +29,7 @@ class SyncView(msgspec.Struct, frozen=True):
     """One sync of a segment.
 
     `receiving`: pages are still to come. `sending`: all pages are here, changes are not all settled. `done`: all are.
-    `failed`: nothing more happens by itself, and some changes were given up. `changes` are the members that this sync
+    `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
     `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken.
     """
@@ -61,7 +61,7 @@ class SyncView(msgspec.Struct, frozen=True):
 
 
 class ListStanding(StrEnum):
-    """How a list stands, the worst first.
+    """The state of a list in one word, the worst first.
 
     `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
     removed. `differs`: Cordial counts other members than were confirmed. `to_approve`: a new segment waits for a person.
@@ -175,7 +175,7 @@ class OwedView(msgspec.Struct, frozen=True):
 class FailureView(msgspec.Struct, frozen=True):
     """A change that did not go through, with Cordial's own words.
 
-    `dead`: given up until someone retries it; otherwise it is tried again by itself, at `next_attempt_at` if that is
+    `dead`: not tried again until somebody retries it; otherwise it is tried again by itself, at `next_attempt_at` if that is
     known. `failures` counts the calls that failed, `attempts` those of them that were the change's own fault.
     """
 
@@ -346,7 +346,7 @@ class AccountFigures(msgspec.Struct, frozen=True):
     """What is kept of one account, in numbers.
 
     `oldest_open_ms`: when the first page came of the oldest sync that is not settled, as Unix time in milliseconds; None
-    when every sync is. `dead`: changes given up. `lists`: how many segments have a list in each state. `travelling`: the
+    when every sync is. `dead`: changes that failed and are not tried again by themselves. `lists`: how many segments have a list in each state. `travelling`: the
     contacts of an import under way whose changes are neither settled nor left to single calls yet. `in_doubt`: contacts for
     which Cordial may still carry out a call whose answer never came. `read_back` members were read back from Cordial in the
     last day, `read_back_differ` of them differed.

@@ -69,12 +69,12 @@ def parse_header(values: Sequence[str]) -> SignatureHeader:
 
     Lenient where Heap's spec is silent: the parts stand in any order, with spaces around them, and unknown parts are
     ignored. The MAC is base64 or, as Heap may come to send, 64 hexadecimal digits of either case. Raises `ServiceError`
-    (`HEADER_UNREADABLE`) when the header is missing, stands twice, lacks or repeats a part, or a part is malformed.
+    (`HEADER_UNREADABLE`) when the header is missing, appears twice, lacks or repeats a part, or a part is malformed.
     """
     if not values:
         raise _unreadable("is missing")
     if len(values) > 1:
-        raise _unreadable("stands twice")
+        raise _unreadable("appears twice")
     parts: dict[str, str] = {}
     for part in values[0].split(","):
         name, _, text = (piece.strip() for piece in part.partition(":"))

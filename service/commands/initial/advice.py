@@ -80,6 +80,6 @@ def _address(own: str | None) -> str:
     if ipaddress.ip_address(own).is_global:
         return f"{own}, the address of this host's own interface towards Cordial, unless a proxy or NAT changes it"
     return (
-        f"not {own}, which is private: the address that NAT gives this host; whoever runs the network or rents you the "
-        "host knows it"
+        f"not {own}, which is private: use the address that NAT gives this host; ask whoever runs the network or rents "
+        "you the host"
     )

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class Retried(msgspec.Struct, frozen=True):
-    """How many failures are tried anew; those already under way are not counted."""
+    """How many failures are tried again; those already under way are not counted."""
 
     retried: int
 
@@ -101,8 +101,8 @@ class Actions:
         **described.operation(
             "failures",
             "Retry failures",
-            "Gives each selected failure all of its attempts anew and sends it soon, whether it was given up or waits "
-            "for its next call. Selects what meets every condition given; without any, all.",
+            "Sends each selected failure again soon, with all of its attempts, whether it has failed for good or waits "
+            "for its next call. A failure is selected if it meets every condition; without conditions, all are.",
             answer=Retried,
             example={"retried": 3},
             body=RetryRequest,

@@ -258,7 +258,7 @@ MEMBER: dict[str, Any] = {
     "failure": FAILURE,
     "journey": None,
     "next": {"what": "Nothing, until someone retries the failure.", "at": None},
-    "explanation": "Heap wants the user on the list, but Cordial did not take it after 5 calls, and it was given up: "
+    "explanation": "Heap wants the user on the list, but Cordial did not take it after 5 calls, and it is not tried again by itself: "
     "Invalid email address. Nothing, until someone retries the failure.",
 }
 AUDIT: dict[str, Any] = {

@@ -97,7 +97,7 @@ def _what_happened(member: MemberView) -> str:
         case MemberState.DEAD if failure is not None:
             return (
                 f"Heap wants the user {wanted} the list, but Cordial did not take it after {failure.failures} "
-                f"{_calls(failure.failures)}, and it was given up: {failure.message.rstrip('.')}."
+                f"{_calls(failure.failures)}, and it is not tried again by itself: {failure.message.rstrip('.')}."
             )
         case _ if failure is not None:
             return (

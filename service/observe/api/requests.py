@@ -102,7 +102,10 @@ class FailureQuery(ExportQuery, frozen=True):
         Annotated[Filter, Meta(description="only with this reason, as `/api/v1/failures/groups` has it")] | UnsetType
     ) = UNSET
     dead: (
-        Annotated[bool, Meta(description="`true`: only those given up; `false`: only those tried again by themselves")]
+        Annotated[
+            bool,
+            Meta(description="`true`: only those that are not tried again by themselves; `false`: only those that are"),
+        ]
         | UnsetType
     ) = UNSET
 
@@ -221,7 +224,7 @@ def read_query(request: web.Request, query: type[Asked]) -> Asked:
 
 
 async def read_body(request: web.Request, document: type[Asked]) -> Asked:
-    """Return the JSON body of a request; an empty one stands for `{}`.
+    """Return the JSON body of a request; an empty one means `{}`.
 
     Raises `ServiceError`: `BODY_UNREADABLE` for what is not JSON, `INVALID_REQUEST` with the place for another shape,
     `BODY_TOO_LARGE`.

@@ -146,7 +146,7 @@ class Questions:
         **described.operation(
             "lists",
             "One list",
-            "As it stands in `/api/v1/lists`.",
+            "The same as in `/api/v1/lists`.",
             answer=ListDocument,
             example=examples.LIST,
             query=NoQuery,
@@ -241,7 +241,7 @@ class Questions:
         **described.operation(
             "syncs",
             "One sync",
-            "As it stands in `/api/v1/syncs`.",
+            "The same as in `/api/v1/syncs`.",
             answer=SyncView,
             example=examples.SYNC,
             query=NoQuery,
@@ -296,7 +296,7 @@ class Questions:
         **described.operation(
             "failures",
             "Failures",
-            "The changes that did not go through, the newest first: given up, or waiting for their next call.",
+            "The changes that Cordial did not take, the newest first. Some wait for their next call, others are not tried again by themselves.",
             answer=FailurePage,
             example={"items": [examples.FAILURE], "next": None},
             query=FailureQuery,

@@ -33,7 +33,7 @@ class Sessions:
         **described.operation(
             "session",
             "Sign in",
-            "Sets a cookie that stands for the API key that asks, for twelve hours, or until the key is replaced. Browsers "
+            "Sets a cookie in the place of the API key, for twelve hours, or until the key is replaced. Browsers "
             "send it by themselves, and no script can read it.",
             answer=KeyDocument,
             example=_EXAMPLE,

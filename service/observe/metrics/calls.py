@@ -50,7 +50,7 @@ class AccountCalls:
         self.waits = _Durations(_WAIT_BOUNDS_SECONDS)
 
     def waited(self, seconds: float) -> None:
-        """Note for how long a call waited for the rate limiter's leave."""
+        """Note for how long a call waited for the rate limiter's permit."""
         self.waits.observe(seconds)
 
     def called(self, operation: str, kind: str, status: int | None, seconds: float) -> None:
@@ -83,12 +83,12 @@ class Calls(Collector):
         )
         durations = HistogramMetricFamily(
             "heap_cordial_call_seconds",
-            "How long Cordial took to answer, or until the call was given up.",
+            "How long Cordial took to answer, or until the call was ended without an answer.",
             labels=["account", "operation"],
         )
         waits = HistogramMetricFamily(
             "heap_cordial_limiter_wait_seconds",
-            "How long a call waited for the rate limiter's leave.",
+            "How long a call waited for the rate limiter's permit.",
             labels=["account"],
         )
         for account, calls in self.of.items():

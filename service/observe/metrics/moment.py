@@ -117,7 +117,9 @@ def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:
         ages,
     )
     dead = {each.account: each.dead for each in figures}
-    yield _gauge("dead_letters", "Changes given up until someone retries them.", "account", dead)
+    yield _gauge(
+        "dead_letters", "Changes that failed and are not sent again until somebody retries them.", "account", dead
+    )
     in_doubt = {each.account: each.in_doubt for each in figures}
     yield _gauge(
         "contacts_in_doubt", "Contacts with a call whose end is unknown, not read back yet.", "account", in_doubt

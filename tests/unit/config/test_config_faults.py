@@ -91,7 +91,7 @@ def test_a_fault_says_what_would_be_right(faults, text, expected, acme):
         ("heap_secret_file = 5", "heap_secret_file: must be the path of a file that holds the secret, or a list"),
         ("heap_secret_file = ['a', '']", "heap_secret_file: must be the path of a file"),
         ("heap_secret_file = ['a', 5]", "heap_secret_file: must be the path of a file"),
-        ('cordial_api_key_env = "KEY"', "cordial_api_key_file: stands beside cordial_api_key_env; keep one"),
+        ('cordial_api_key_env = "KEY"', "cordial_api_key_file: is set together with cordial_api_key_env; keep one"),
     ],
 )
 def test_a_fault_of_an_account_says_what_would_be_right(faults, setting, expected, acme):
