@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from service.sandbox.faults import Fault, FaultKind
@@ -22,6 +22,8 @@ PHASES = {
     "every call": (None, None),
 }
 STATUSES = (200, 202, 400, 401, 402, 403, 404, 405, 408, 409, 422, 423, 500, 503)
+ABSENT = '{"error": true, "errorKey": "RECORD_NOT_FOUND", "message": "record not found"}'
+NO_LIST = '{"error": true, "errorKey": "ACCOUNT_LISTS_NOT_FOUND", "message": "List does not exist"}'
 BODIES = (
     "{}",
     "[]",
@@ -35,9 +37,9 @@ BODIES = (
     '{"error": true, "errorKey": "GENERIC_ERROR_KEY", "message": "It cannot be done."}',
     '{"error": true, "messages": ["Search field is not correct"]}',
     '{"errorKey": ["X"]}',
-    '{"error": true, "errorKey": "RECORD_NOT_FOUND", "message": "record not found"}',
+    ABSENT,
     '{"error": true, "errorKey": "CONTACTS_CONTACT_NOT_FOUND", "message": "Contact not found"}',
-    '{"error": true, "errorKey": "ACCOUNT_LISTS_NOT_FOUND", "message": "List does not exist"}',
+    NO_LIST,
     "<html></html>",
 )
 BEFORE, JOINING, THIRD = users(6, "before"), users(6, "joining"), users(4, "third")
@@ -71,6 +73,11 @@ async def run(phase: str, status: int, body: str, directory: Path) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(phase=st.sampled_from(sorted(PHASES)), status=st.sampled_from(STATUSES), body=st.sampled_from(BODIES))
+@example(phase="add", status=404, body=NO_LIST)
+@example(phase="remove", status=422, body=NO_LIST)
+@example(phase="add", status=404, body=ABSENT)
+@example(phase="remove", status=404, body=ABSENT)
+@example(phase="every call", status=404, body=ABSENT)
 def test_no_status_and_no_body_makes_a_list_wrong_in_any_phase(phase, status, body):
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(run(phase, status, body, Path(directory)))
