@@ -86,7 +86,7 @@ def _add_import_actions(imports: argparse.ArgumentParser) -> None:
     rejected = add_api_command(
         actions,
         "rejected",
-        "name rejected rows at once, by the file of them in Cordial's own pages",
+        "name rejected rows at once, with the file of them from Cordial's web interface",
         _rejected,
         is_action=True,
     )

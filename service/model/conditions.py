@@ -215,7 +215,7 @@ CATALOGUE: dict[str, Kind] = {
     "rows_unnamed": Kind(
         _INFO,
         "Cordial refused some rows of a file and did not say which. Everybody else is on the list.",
-        "Nothing: the service looks for them. To name them at once, download the rejected rows from Cordial's own pages.",
+        "Nothing: the service looks for them. To name them at once, download the rejected rows in Cordial's web interface.",
         "An import did not finish",
         command="heap-cordial imports rejected --help",
     ),
@@ -230,7 +230,7 @@ CATALOGUE: dict[str, Kind] = {
     "contacts_in_doubt": Kind(
         _WARNING,
         "Calls were cut off a quarter of an hour ago, and their contacts are not read back from Cordial yet.",
-        "See the log for contact.not_read. Their newest state was sent; what a late call changed is mended when they are read.",
+        "See the log for contact.not_read. Their newest state was sent; differences that a late call made are corrected when they are read.",
         "Other warnings",
         patience_seconds=900.0,
         explained_by=_NOT_SENDING,

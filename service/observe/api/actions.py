@@ -228,7 +228,7 @@ class Actions:
         **described.operation(
             "imports",
             "Name the rows of an import that Cordial rejected",
-            "Cordial counts the rows of a file that it rejects, and names none of them to programs; its own pages offer them as "
+            "Cordial counts the rows of a file that it rejects, and names none of them to programs; its web interface offers them as "
             "a file for seven days. Give the addresses of that file: each one becomes a failure at once, without a call. "
             "Addresses that are not in question are left alone.",
             answer=RejectedNamed,

@@ -185,7 +185,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EndDoubtRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What you saw in Cordial's own pages of the import's job: it is `over`, or it was `never_started`."""
+    """What you saw of the import's job in Cordial's web interface: it is `over`, or it was `never_started`."""
 
     job: DoubtEnd
 

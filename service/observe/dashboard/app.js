@@ -1,4 +1,4 @@
-// The dashboard: signing in, the address after # as the view, and what stands around every view.
+// The dashboard: signing in, the address after # as the view, and what is around every view.
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { get, post, signIn } from "./api.js";

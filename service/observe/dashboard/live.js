@@ -1,4 +1,4 @@
-// What is shown stays current: an event says that something changed, then what is on the page is read anew, one address a
+// What is shown stays current: an event says that something changed, then what is shown is read again, one address a
 // second at most. A hidden tab asks for nothing.
 
 import { useEffect, useRef, useState } from "./vendor/preact-htm.js";
@@ -70,7 +70,7 @@ function refreshAll() {
   }
 }
 
-// Reads what is on the page anew, now: after an action of the person who looks.
+// Reads what is shown again, now: after an action of the person who looks.
 export async function refresh() {
   queue = [];
   await Promise.all([...resources.keys()].map(load));
