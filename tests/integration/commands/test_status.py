@@ -56,7 +56,14 @@ async def test_status_says_why_an_account_is_paused(installation):
     async with installation.serving():
         await installation.deliver("Active Users", USERS[:1], task="task-1")
         await eventually(installation.account_states, ["paused"])
-        output = (await installation.run("status")).output
+        # The condition is recorded within a second.
+        shown = await installation.run("status")
+        while "critical   account_stopped acme" not in shown.output:
+            shown = await installation.run("status")
+        document = msgspec.json.decode((await installation.run("status", "--json")).output)
         status, readiness = await installation.get("/readyz")
     assert (status, readiness) == (200, '{"status":"ready","degraded":["account_stopped"]}')
-    assert "account    acme: paused, unauthorized: Access Denied: Authentication Failure" in output
+    assert shown.status == 1
+    assert "account    acme: paused, unauthorized: Access Denied: Authentication Failure" in shown.output
+    [told] = [each for each in document["conditions"] if each["id"] == "account_stopped"]
+    assert (told["severity"], told["account"]) == ("critical", "acme")
