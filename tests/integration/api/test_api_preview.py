@@ -24,6 +24,7 @@ def shown(preview: Any) -> list[tuple[str, Any]]:
 
 async def test_what_is_shown_is_what_goes_out_when_the_dry_run_ends(tmp_path):
     async with asking(tmp_path, dry_run=True, max_concurrency=1, list_prefix="heap-") as world:
+        world.cordial.state.create_contact("email:gone@example.com", "gone@example.com")
         await world.deliver("Readers", ["Jane@example.com", "joe+1@example.com"], ["gone@example.com"])
         await owed(world, 3)
         preview = await world.get("lists/1/preview")
