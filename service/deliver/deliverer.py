@@ -222,13 +222,13 @@ class Deliverer:
         self._account(account)
         await self._store.proofs.ask(account, contacts, ReadBackReason.NAMED, self._clock.now_ms())
 
-    async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
+    async def preview(self, account: str, segment_id: int, max_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` NOT_FOUND."""
-        return await self._previewer(account).of_segment(segment_id, most_calls)
+        return await self._previewer(account).of_segment(segment_id, max_calls)
 
-    async def preview_delivery(self, delivery: Delivery, most_calls: int) -> Preview:
+    async def preview_delivery(self, delivery: Delivery, max_calls: int) -> Preview:
         """Return what would be sent for a page that is kept nowhere."""
-        return await self._previewer(delivery.account).of_delivery(delivery, most_calls)
+        return await self._previewer(delivery.account).of_delivery(delivery, max_calls)
 
     def _previewer(self, name: str) -> previewing.Previewer:
         account = self._account(name)

@@ -10,13 +10,13 @@ class CallObserver(Protocol):
     """Watches one account's calls; its methods are called for every one, so they must be quick and never raise."""
 
     def waited(self, seconds: float) -> None:
-        """Note for how long a call waited for the rate limiter's leave."""
+        """Note for how long a call waited for the rate limiter's permit."""
 
     def called(self, operation: str, kind: str, status: int | None, seconds: float) -> None:
         """Note a call that is over.
 
         `operation` is a (method, endpoint) such as `PUT contacts`, `kind` an `AnswerKind`, `status` None without an
-        answer, `seconds` how long it took without the wait for leave.
+        answer, `seconds` how long it took without the wait for the permit.
         """
 
 

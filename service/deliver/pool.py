@@ -30,7 +30,7 @@ from service.supervision import Supervisor
 log = structlog.get_logger()
 
 _CLAIM_LIMIT = 250
-_MOST_READY = 1_000
+_MAX_READY = 1_000
 # Where the rate is yet to be found: as if it were among the highest that Cordial may allow.
 _CALLS_PER_SECOND_TO_FIND = 500
 _IDLE_SECONDS = 1.0
@@ -69,8 +69,8 @@ class AccountPool:
         self._concurrency = settings.max_concurrency
         # About two seconds of work: enough to keep the workers busy, little enough to be fair and fresh.
         rate = _CALLS_PER_SECOND_TO_FIND if settings.requests_per_second == "auto" else settings.requests_per_second
-        self._most_ready = int(min(_MOST_READY, max(4 * settings.max_concurrency, 2 * rate)))
-        self._share = self._most_ready
+        self._max_ready = int(min(_MAX_READY, max(4 * settings.max_concurrency, 2 * rate)))
+        self._share = self._max_ready
         self._rotation = Rotation()
         self._held: set[str] = set()
         self._released: set[str] = set()
@@ -180,7 +180,7 @@ class AccountPool:
         return [contact for contact in contacts if contact != apart_from]
 
     async def stop(self, grace_seconds: float) -> None:
-        """Let calls that are on their way finish within the grace, give up the rest (R13)."""
+        """Let calls that are on their way finish within the grace, cancel the others (R13)."""
         self._stopping = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
@@ -226,7 +226,7 @@ class AccountPool:
         lists = self._sendable(self._lists.ready(pending), pending)
         if not lists or self._moved_at is None:
             self._moved_at = asyncio.get_running_loop().time()
-        self._share = max(1, self._most_ready // (len(lists) or 1))
+        self._share = max(1, self._max_ready // (len(lists) or 1))
         found = False
         for segment_id, changes in lists.items():
             queue = self._rotation.queue(segment_id)

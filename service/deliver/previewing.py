@@ -24,7 +24,7 @@ from service.model.trial import may_use_files
 from service.model.views import ListFate, PlannedCall, Preview
 from service.store.port import Store
 
-_MOST_SECONDS = 5.0
+_MAX_SECONDS = 5.0
 _CLAIM_LIMIT = 100
 _UNSEEN = 0
 _IF_UNKNOWN = "Cordial knows no such contact"
@@ -46,17 +46,17 @@ class Previewer:
         self._cordial = CordialLists(line)
         self._namer = ListNamer(settings, store, self._cordial)
 
-    async def of_segment(self, segment_id: int, most_calls: int) -> Preview:
+    async def of_segment(self, segment_id: int, max_calls: int) -> Preview:
         """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""
         segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
         segment = segments.get(segment_id)
         if segment is None:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
         # One contact more than is shown tells whether that was all.
-        works = await self._owed(segment_id, most_calls + 1)
-        return await self._preview(segment, segments, works, most_calls)
+        works = await self._owed(segment_id, max_calls + 1)
+        return await self._preview(segment, segments, works, max_calls)
 
-    async def of_delivery(self, delivery: Delivery, most_calls: int) -> Preview:
+    async def of_delivery(self, delivery: Delivery, max_calls: int) -> Preview:
         """Return what would be done for a page that is kept nowhere; a drain is shown without its calls."""
         segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
         known = [each for each in segments.values() if each.heap_id == delivery.segment_id]
@@ -67,9 +67,9 @@ class Previewer:
             wanted_of.setdefault(contact_of(user, delivery.identity), False)
         works = [
             ContactWork(contact, (Change(segment.id, wanted),))
-            for contact, wanted in islice(wanted_of.items(), most_calls + 1)
+            for contact, wanted in islice(wanted_of.items(), max_calls + 1)
         ]
-        return await self._preview(segment, segments, works, most_calls)
+        return await self._preview(segment, segments, works, max_calls)
 
     async def _owed(self, segment_id: int, most: int) -> list[ContactWork]:
         works: dict[str, ContactWork] = {}
@@ -83,7 +83,7 @@ class Previewer:
         return list(works.values())[:most]
 
     async def _preview(
-        self, segment: Segment, segments: dict[int, Segment], works: list[ContactWork], most_calls: int
+        self, segment: Segment, segments: dict[int, Segment], works: list[ContactWork], max_calls: int
     ) -> Preview:
         others = {each.list_name.lower() for each in segments.values() if each.id != segment.id}
         forecast = await self._forecast(segment, others)
@@ -101,8 +101,8 @@ class Previewer:
             list_name=forecast.name,
             fate=forecast.fate,
             reason=forecast.reason,
-            calls=calls[:most_calls],
-            more_calls=len(calls) > most_calls,
+            calls=calls[:max_calls],
+            more_calls=len(calls) > max_calls,
             as_import=segment.pending > self._settings.bulk_threshold and await self._may_use_files(),
             dry_run=self._settings.dry_run,
         )
@@ -132,7 +132,7 @@ class Previewer:
         if status.state is AccountState.PAUSED:
             return self._unknown(segment, status.reason)
         try:
-            async with asyncio.timeout(_MOST_SECONDS):
+            async with asyncio.timeout(_MAX_SECONDS):
                 return await self._ask(segment, taken)
         except TimeoutError:
             return self._unknown(segment, "Cordial does not answer in time")

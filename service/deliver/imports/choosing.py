@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 # Cordial names no most; a file of so many list columns is still a plain table.
-_MOST_SEGMENTS = 16
+_MAX_SEGMENTS = 16
 
 # A sync whose pages never come to an end must not keep what has come from being sent.
 _LONGEST_WAIT_SECONDS = 300.0
 
 
 class Choice(NamedTuple):
-    """`left`: segments that single calls leave alone. `now`: those of them to begin an import with, at once."""
+    """`left`: segments that single calls do not send. `now`: those of them to begin an import with, at once."""
 
     left: frozenset[int]
     now: tuple[int, ...]
@@ -41,4 +41,4 @@ class Chooser:
         if not is_complete and now - min(self._since.values()) < _LONGEST_WAIT_SECONDS:
             return Choice(frozenset(left), ())
         due = [segment_id for segment_id in left if pending[segment_id] > self._threshold]
-        return Choice(frozenset(left), tuple(due[:_MOST_SEGMENTS]))
+        return Choice(frozenset(left), tuple(due[:_MAX_SEGMENTS]))

@@ -48,7 +48,7 @@ class NextStep(StrEnum):
     """What to do with a part whose job is over.
 
     `settle`: its changes took effect. `create`: send it again for those contacts that Cordial did not know. `search`: it
-    took effect but for some rows, which are to be looked for. `release`: leave it to single calls, which learn what is
+    took effect but for some rows, which are to be looked for. `release`: single calls send it, and learn what is
     wrong with whom.
     """
 

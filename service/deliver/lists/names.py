@@ -29,7 +29,7 @@ from service.store.port import Lists
 
 log = structlog.get_logger()
 
-_MOST_CHARACTERS = 128
+_MAX_CHARACTERS = 128
 _HASH_CHARACTERS = 8
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -57,7 +57,7 @@ def list_name(segment_name: str, heap_id: str, *, prefix: str = "", chosen: str 
     wanted, allowed = prefix + bare, prefix + kept
     if allowed != wanted:
         return ListName(_hashed(allowed, wanted), "characters that Cordial does not allow were replaced")
-    if len(allowed) > _MOST_CHARACTERS:
+    if len(allowed) > _MAX_CHARACTERS:
         return ListName(_hashed(allowed, wanted), "the name was longer than the 128 characters that Cordial allows")
     if is_reserved(allowed):
         return ListName(f"{allowed}-list", "the name is reserved in Cordial")
@@ -146,7 +146,7 @@ def _hashed(allowed: str, original: str) -> str:
 
 
 def _cut(name: str, suffix: str) -> str:
-    return name[: _MOST_CHARACTERS - len(suffix)] + suffix
+    return name[: _MAX_CHARACTERS - len(suffix)] + suffix
 
 
 def _without_accents(text: str) -> str:

@@ -19,8 +19,8 @@ from collections import deque
 from service.deliver.cordial.answers import Limits
 
 START_CALLS_PER_SECOND = 10.0
-MOST_CALLS_PER_SECOND = 10_000.0
-_LEAST_CALLS_PER_SECOND = 0.2
+MAX_CALLS_PER_SECOND = 10_000.0
+_MIN_CALLS_PER_SECOND = 0.2
 _DOUBLING_SECONDS = 3.0
 
 # After a 429: so far below the level it came at, and so long to rise to it, and for the next such time beyond to double.
@@ -95,7 +95,7 @@ class Pace:
     @property
     def calls_per_second(self) -> float:
         """How many calls a second are allowed now, evenly spaced."""
-        return max(_LEAST_CALLS_PER_SECOND, min(self._found(), self._promised, MOST_CALLS_PER_SECOND))
+        return max(_MIN_CALLS_PER_SECOND, min(self._found(), self._promised, MAX_CALLS_PER_SECOND))
 
     def slowed_seconds(self, now: float) -> float:
         """Return for how much longer Cordial's word keeps calls from being made; 0 if it does not."""
@@ -186,7 +186,7 @@ class Pace:
             level, cut = self._passed.count(now) / min(_LONG_PERIOD_SECONDS, now - self._began_at), _CUT_BELOW_MEASURED
         if self._limit is not None and self._period_seconds:
             level = min(level, self._limit / self._period_seconds)
-        self._level = max(_LEAST_CALLS_PER_SECOND, level)
+        self._level = max(_MIN_CALLS_PER_SECOND, level)
         begin = min(self._level * (1 - cut), reached * (1 - (_CUT_AGAIN if is_soon else cut)))
         self._cut = 1 - begin / self._level
         self._grown_seconds = 0.0

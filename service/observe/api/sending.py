@@ -44,7 +44,7 @@ class Sending(Protocol):
     async def read_back(self, account: str, contacts: Collection[str]) -> None:
         """Have contacts read back soon, and set right where Cordial has them otherwise. Raises `ServiceError` NOT_FOUND."""
 
-    async def preview(self, account: str, segment_id: int, most_calls: int) -> Preview:
+    async def preview(self, account: str, segment_id: int, max_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""
 
     async def end_doubt(self, import_id: int, said: DoubtEnd) -> int:
