@@ -43,7 +43,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     compare = add_api_command(
         subparsers,
         "compare",
-        "compare a list with a file exported in Cordial's pages; status 1 unless it is exact",
+        "compare a list with a file exported from Cordial's web interface; status 1 unless it is exact",
         _compare,
         examples=("compare ActiveUsers export.csv",),
     )

@@ -1,4 +1,4 @@
-"""Reading a file that somebody exported in Cordial's pages: who is on a list. Streamed, so it may be of any size."""
+"""Reading a file that somebody exported from Cordial's web interface: who is on a list. Streamed, so it may be of any size."""
 
 import csv
 from collections.abc import Iterator, Sequence

@@ -46,7 +46,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--directory", type=Path, default=Path(), help="where the files go (default: here)")
     parser.add_argument("--store", type=Path, metavar="FILE", help="the store (default: data/heap-cordial.db there)")
     parser.add_argument("--account", help=f"the account's name (default {_DEFAULTS['account']})")
-    parser.add_argument("--url", help="where the world reaches the service, e.g. https://sync.example.com")
+    parser.add_argument("--url", help="the URL at which Heap reaches the service, e.g. https://sync.example.com")
     parser.add_argument("--cordial-base-url", help=f"Cordial's API (default {_DEFAULTS['cordial_base_url']})")
     parser.add_argument("--identify-by", help="email (the default), or the name of a Cordial secondary key")
     parser.add_argument(
@@ -56,7 +56,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="write nothing to Cordial at first (default), or send at once",
     )
     parser.add_argument(
-        "--tls-certificate-file", metavar="FILE", help="speak HTTPS with this certificate, without proxy"
+        "--tls-certificate-file", metavar="FILE", help="serve HTTPS with this certificate, without a proxy"
     )
     parser.add_argument("--tls-key-file", metavar="FILE", help="the certificate's private key")
     for name, words in (("heap-secret", "Heap's webhook secret"), ("cordial-api-key", "the Cordial API key")):

@@ -26,17 +26,17 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     for name, text in (("pause", "send nothing more for an account"), ("resume", "send again for an account")):
         parser = add_api_command(subparsers, name, text, _pause if name == "pause" else _resume)
         parser.add_argument("account", help="the account's name in the configuration")
-    retry = add_api_command(subparsers, "retry", "try failures again: those that meet every condition given", _retry)
+    retry = add_api_command(subparsers, "retry", "try failures again that match all given conditions", _retry)
     retry.add_argument("--id", type=int, action="append", help="one failure, as `failures --each` has it; repeatable")
     retry.add_argument("--account", help="all of this account")
     retry.add_argument("--list", help="all of this list, by name or id")
     retry.add_argument("--reason", help="all with this reason")
-    approve = add_api_command(subparsers, "approve", "let a new segment through that is held until then", _approve)
+    approve = add_api_command(subparsers, "approve", "approve a new segment that is held", _approve)
     approve.add_argument("list", help="the list, by name or id, or its segment's name")
-    add_api_command(subparsers, "reload", "let the service read its configuration again, as SIGHUP does", _reload)
+    add_api_command(subparsers, "reload", "make the service read its configuration again, as SIGHUP does", _reload)
     rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
     rebuild.add_argument("list", help="the list, by name or id")
-    rebuild.add_argument("--include-removed", action="store_true", help="also take off again who has left")
+    rebuild.add_argument("--include-removed", action="store_true", help="also remove people who have left again")
     rebuild.add_argument("--wait", action="store_true", help="show the progress until all is sent")
 
 
@@ -50,7 +50,7 @@ async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def _resume(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/resume")
     words = (
-        f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by anybody."
+        f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by a person."
     )
     tell(arguments, done, words)
     return 0

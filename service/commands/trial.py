@@ -26,7 +26,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     trial = add_api_command(
         subparsers,
         "trial",
-        "try on the real account what Cordial's documents leave open, with test contacts of yours",
+        "find out on the real account what Cordial does not document, with test contacts of yours",
         _trial,
         examples=("trial --account acme --contact a@example.com --contact b@example.com --subscribed c@example.com",),
     )

@@ -53,7 +53,7 @@ class HeldFor(StrEnum):
 _WHAT_TO_DO = {
     HeldFor.AWAITING_APPROVAL: "Look at its preview, then approve it; or switch the segment off in Heap.",
     HeldFor.NOT_OURS: "Set adopt_existing_lists = true to use that list, or give the segment another name in list_names.",
-    HeldFor.NAME_REFUSED: "Give the segment a name of its own in list_names.",
+    HeldFor.NAME_REFUSED: "Give the segment another name in list_names.",
     HeldFor.CREATION_IN_DOUBT: "If nobody else made that list, approve it; otherwise delete or rename it in Cordial.",
     HeldFor.DELETED: "Rebuild the list to create it again with its members, or switch the segment off in Heap.",
     HeldFor.NOT_ACCEPTED: "The service tries again every minute; if it lasts, ask Cordial's support.",
@@ -160,7 +160,7 @@ class VerifyResult(msgspec.Struct, frozen=True):
 
 def awaits_approval() -> str:
     """Say that the segment is new, and the account holds new ones."""
-    return "a new segment, held until you approve it (hold_new_segments = true); nobody of it is sent before"
+    return "a new segment, held until you approve it (hold_new_segments = true); nothing of it is sent before"
 
 
 def not_ours(segment: Segment, existing_name: str, owner: str = "") -> str:
@@ -184,8 +184,8 @@ def name_refused(segment: Segment, name: str, words: str) -> str:
 def creation_in_doubt(name: str, list_id: str) -> str:
     """Say that nobody can tell whether a list is the one that this service asked for."""
     return (
-        f"Cordial's answer to the creation of the list {name} was lost, and whether its list {name} (id {list_id}) is that "
-        "one cannot be told; if nobody else made it, approve it; otherwise delete or rename it in Cordial"
+        f"Cordial's answer to the creation of the list {name} was lost; nobody knows whether the list {name} (id {list_id}) is "
+        "that one; if nobody else made it, approve it; otherwise delete or rename it in Cordial"
     )
 
 
@@ -202,7 +202,7 @@ def not_accepted(name: str) -> str:
 
 def name_conflict(name: str, other: str) -> str:
     """Say that two lists of the account have the same name, letter case aside."""
-    return f"the list {name} is called like another list of this account, {other}; rename one of them in Cordial"
+    return f"the list {name} has the name of another list of this account, {other}; rename one of them in Cordial"
 
 
 def other_cordial(name: str, old_url: str, new_url: str) -> str:
@@ -225,7 +225,7 @@ def waits_for_account(name: str) -> str:
 
 def is_looked_for() -> str:
     """Say that nothing is known of the list yet."""
-    return "its list is looked for in Cordial"
+    return "the service looks for its list in Cordial"
 
 
 def no_answer(words: str) -> str:
@@ -249,4 +249,4 @@ def would_adopt(existing_name: str) -> str:
 
 
 def _name_of_its_own(segment: Segment) -> str:
-    return f'give the segment a name of its own: [accounts.{segment.account}.list_names] "{segment.heap_id}" = "…"'
+    return f'give the segment another name: [accounts.{segment.account}.list_names] "{segment.heap_id}" = "…"'
