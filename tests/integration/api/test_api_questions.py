@@ -154,6 +154,8 @@ class TestMember:
 
     async def test_one_that_was_removed(self, world):
         await world.deliver("Heap Test", users(2))
+        # A removal of somebody whom Cordial never had waits for a second look.
+        await world.settled()
         await world.deliver("Heap Test", remove=users(1))
         await world.settled()
         found = await self.ask(world, "user0@example.com")
