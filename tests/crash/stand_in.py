@@ -57,8 +57,10 @@ class RecordingJournal(Journal):
         epoch.calls += 1
         if epoch.first_call_at_seconds is None:
             epoch.first_call_at_seconds = call.arrived_at_seconds
-        # Not found is an answer too: who does not exist is on no list.
-        if call.status is None or not (200 <= call.status < 300 or call.status == 404):
+        # Who is not found is looked for a second time, and a proof call repeats a membership: both are meant. Whoever is put on
+        # a list by PUT is so repeated, because these accounts create contacts, by POST.
+        is_proof = call.method == "PUT" and any(value is True for key, value in call.body.items() if key not in _FLAGS)
+        if call.status is None or not 200 <= call.status < 300 or is_proof:
             return
         memberships = [
             hash((call.contact, name, value))
