@@ -21,7 +21,7 @@ LARGEST_ID = 2**63 - 1
 _MOST_ROWS = 200
 _ROWS = 50
 _MOST_FAILURES = 1_000
-_MOST_BODY_BYTES = 65_536
+_MOST_BODY_BYTES = 524_288
 # Fits into a body, however long the addresses are.
 _MOST_ADDRESSES = 150
 
