@@ -125,16 +125,16 @@ class SendingAccount:
         self._small_files = small_files
         self._trial: Trial | None = None
         self._trial_task: asyncio.Task[None] | None = None
-        self.line.prove_with(ProofCalls(settings, self.line, self.pool, lambda: list(self.lists.ready_names())))
+        self.line.prove_with(ProofCalls(settings, self.line, self.pool, self.lists))
         self._recorded: AccountStatus | None = None
         self._next_call_at_ms = 0
 
-    async def start(self, hold_seconds: float = 0.0) -> None:
-        """Take up whatever is pending, with the first call after `hold_seconds`.
+    async def start(self, told_seconds: float = 0.0, own_seconds: float = 0.0) -> None:
+        """Take up whatever is pending, with the first call after what Cordial told and after what our own rate asks for.
 
         Raises `StoreUnavailableError` or `StoreFaultError` when lists or imports cannot be read; it can then be called again.
         """
-        self.line.wait_first(min(hold_seconds, MAX_WAIT_SECONDS))
+        self.line.wait_first(min(told_seconds, MAX_WAIT_SECONDS), own_seconds)
         await self.doubts.start()
         await self.lists.start(self._supervisor)
         try:

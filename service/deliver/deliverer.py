@@ -87,7 +87,7 @@ class Deliverer:
         for account in self._accounts.values():
             if account.name in paused:
                 account.line.pause()
-            await account.start(await self._recorded_hold_seconds(account.name))
+            await account.start(await self._told_seconds(account.name))
         self._tasks = [
             self._supervisor.start("releaser", self._release_when_due(), beats=True),
             self._supervisor.start("account states", self._record_states(), beats=True),
@@ -139,14 +139,15 @@ class Deliverer:
         self._leaving.remove(old)
         if new is not None:
             new.verifier.take_over(old.verifier)
-            await self._begin(new, max(old.line.slowed_seconds, _RATE_WINDOW_SECONDS))
+            await self._begin(new, old.line.slowed_seconds)
 
-    async def _begin(self, account: SendingAccount, hold_seconds: float | None = None) -> None:
+    async def _begin(self, account: SendingAccount, told_seconds: float | None = None) -> None:
         """Start an account beside the others that run: trouble of the store is waited out."""
         while True:
             try:
-                recorded = await self._recorded_hold_seconds(account.name) if hold_seconds is None else hold_seconds
-                await account.start(recorded)
+                told = await self._told_seconds(account.name) if told_seconds is None else told_seconds
+                # Also one that is new in the configuration: it may have been removed from it a moment ago.
+                await account.start(told, _RATE_WINDOW_SECONDS)
             except (StoreUnavailableError, StoreFaultError) as error:
                 await asyncio.sleep(_wait_after(error))
             else:
@@ -167,7 +168,7 @@ class Deliverer:
             small_files=self.small_files,
         )
 
-    async def _recorded_hold_seconds(self, name: str) -> float:
+    async def _told_seconds(self, name: str) -> float:
         return ((await self._store.next_calls()).get(name, 0) - self._clock.now_ms()) / 1000
 
     def set_batching(self, settings: StoreSettings) -> None:

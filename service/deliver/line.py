@@ -133,6 +133,9 @@ class AccountLine:
         self._allowed = asyncio.Event()
         self._allowed.set()
         self._last_message = ""
+        # Until then no call is made: by our own rate, which nothing shortens; and by Cordial's word, unless an operator
+        # wants otherwise.
+        self._begins_at = float("-inf")
         self._not_before = float("-inf")
         self._wait_ended = asyncio.Event()
         self._permits: defaultdict[str, set[Permit]] = defaultdict(set)
@@ -180,6 +183,9 @@ class AccountLine:
         permit = permit or Permit()
         while not permit.is_withdrawn:
             await self._allowed.wait()
+            if (wait := self._begins_at - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+                continue
             if (wait := self._not_before - time.monotonic()) > 0:
                 await _wait(self._wait_ended, wait)
                 continue
@@ -282,9 +288,14 @@ class AccountLine:
         """For how much longer Cordial's word keeps some or all calls from being made; 0 if none."""
         return max(0.0, self._limiter.slowed_seconds, self._not_before - time.monotonic())
 
-    def wait_first(self, seconds: float) -> None:
-        """Make no call for so long: the process before this one was told so (R8)."""
-        self._not_before = time.monotonic() + seconds
+    def wait_first(self, told_seconds: float, own_seconds: float = 0.0) -> None:
+        """Make no call for so long (R8): whoever called before was told so by Cordial, and made calls of our own rate.
+
+        An operator's `resume` ends what Cordial has told, and nothing else.
+        """
+        now = time.monotonic()
+        self._not_before = now + told_seconds
+        self._begins_at = now + own_seconds
         self._wait_ended.clear()
 
     def _may_write(self, permit: Permit, *, is_probe: bool) -> bool:
@@ -293,7 +304,7 @@ class AccountLine:
             self._allowed.is_set()
             and not permit.is_withdrawn
             and (is_probe or not self.circuit.is_open)
-            and self._not_before <= time.monotonic()
+            and max(self._begins_at, self._not_before) <= time.monotonic()
         )
 
     async def _is_probe_due(self) -> bool:

@@ -5,7 +5,7 @@ from an account that cannot be served.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -38,16 +38,24 @@ class Members(Protocol):
         """Return whether there is such a contact, held or not."""
 
 
+class Lists(Protocol):
+    """The account's lists."""
+
+    def ready_names(self) -> Mapping[int, str]:
+        """Return the list's name of each segment that can be written."""
+
+    def are_current(self, names: Mapping[int, str]) -> bool:
+        """Tell whether these segments' lists may still be written under these names."""
+
+
 class ProofCalls:
     """Makes one account's proof calls, one at a time; whoever waits meanwhile shares what the one before showed."""
 
-    def __init__(
-        self, settings: AccountSettings, line: AccountLine, members: Members, ready: Callable[[], Sequence[int]]
-    ) -> None:
+    def __init__(self, settings: AccountSettings, line: AccountLine, members: Members, lists: Lists) -> None:
         self._settings = settings
         self._line = line
         self._members = members
-        self._ready = ready
+        self._lists = lists
         self._turn = asyncio.Lock()
 
     async def passes(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
@@ -62,7 +70,11 @@ class ProofCalls:
                 return True
             if self._line.circuit.is_open and not is_probe:
                 return False
-            kinds = [kind] if kind else blame.latest() or [Kind("", segment_id, True) for segment_id in self._ready()]
+            kinds = (
+                [kind]
+                if kind
+                else blame.latest() or [Kind("", segment_id, True) for segment_id in self._lists.ready_names()]
+            )
             try:
                 async with self._members.settled_contact(kinds[:_MAX_KINDS], apart_from) as found:
                     return await self._repeat(found, is_probe=is_probe) if found else None
@@ -79,7 +91,7 @@ class ProofCalls:
                 return True
             if self._line.circuit.is_open:
                 return False
-            lists = [segment_id, *(each for each in self._ready() if each != segment_id)]
+            lists = [segment_id, *(each for each in self._lists.ready_names() if each != segment_id)]
             kinds = [Kind("PUT", each, True) for each in lists[:_MAX_KINDS]]
             try:
                 async with self._members.settled_contact(kinds, apart_from) as found:
@@ -98,7 +110,9 @@ class ProofCalls:
             if creates
             else update_contact(self._settings, found.contact, memberships)
         )
-        with self._line.permit(found.contact) as permit:
+        names = {kind.segment_id: found.list_name}
+        # The call may wait for long, and its list's name pass on to another list meanwhile (R10).
+        with self._line.permit(found.contact, lambda: self._lists.are_current(names)) as permit:
             answer = await self._line.prove(request, permit, is_probe=is_probe)
         if answer is None or answer.kind in {AnswerKind.THROTTLED, AnswerKind.NOT_FOUND, AnswerKind.WITHHELD}:
             return None

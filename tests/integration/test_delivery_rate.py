@@ -3,12 +3,13 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from service.deliver.rate.limiter import RateLimiter, Ticket
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
-from tests.service_fixtures import POST_CONTACT, PUT_CONTACT, delivering, users
+from tests.service_fixtures import ACCOUNT, POST_CONTACT, PUT_CONTACT, delivering, users
 
 
 def most_in_one_second(times: list[float]) -> int:
@@ -16,21 +17,43 @@ def most_in_one_second(times: list[float]) -> int:
     return max(sum(start <= time < start + 1.0 for time in times) for start in times)
 
 
-async def test_no_second_sees_more_calls_than_configured(tmp_path, monkeypatch):
-    # Arrivals would also show how a busy machine bunches what was written in time; what is kept is when it is written.
-    written: list[float] = []
+@pytest.fixture
+def written(monkeypatch) -> list[float]:
+    """When each call was written: arrivals would also show how a busy machine bunches what was written in time."""
+    times: list[float] = []
     note_written = RateLimiter.written
 
     def spy(limiter: RateLimiter, ticket: Ticket) -> None:
-        written.append(time.monotonic())
+        times.append(time.monotonic())
         note_written(limiter, ticket)
 
     monkeypatch.setattr(RateLimiter, "written", spy)
+    return times
+
+
+async def test_no_second_sees_more_calls_than_configured(tmp_path, written):
     async with delivering(tmp_path, requests_per_second=20) as world:
         await world.deliver("Readers", users(60))
         await world.settled()
         assert len(written) == len(world.calls()) > 60
         assert most_in_one_second(written) <= 20
+
+
+@pytest.mark.parametrize("account", ["changed", "back"])
+async def test_no_second_sees_the_calls_of_two_configurations_whatever_an_operator_says(tmp_path, written, account):
+    async with delivering(tmp_path, requests_per_second=20) as world:
+        await world.deliver("Readers", users(80))
+        await world.until(lambda: len(written) >= 20)
+        settings = world.service.settings
+        if account == "changed":
+            changed = msgspec.structs.replace(world.account, requests_per_second=21)
+            await world.service.apply(msgspec.structs.replace(settings, accounts={ACCOUNT: changed}))
+        else:
+            await world.service.apply(msgspec.structs.replace(settings, accounts={}))
+            await world.service.apply(settings)
+        world.service.deliverer.resume(ACCOUNT)
+        await world.settled()
+        assert most_in_one_second(written) <= 21
 
 
 async def test_cordials_limit_below_ours_is_found_and_kept_to(tmp_path):

@@ -64,6 +64,26 @@ async def test_a_list_that_got_our_lists_old_name_is_never_written_to(tmp_path, 
         assert not [call for call in world.contact_calls() if "Readers" in call.body and call.body["Readers"] is False]
 
 
+async def test_a_proof_call_is_not_made_by_a_name_that_has_passed_on(tmp_path):
+    async with asking(tmp_path, requests_per_second=1, max_attempts=2) as world:
+        await world.deliver("Readers", ["reader@example.com"])
+        await world.settled()
+        world.cordial.faults.add(
+            Fault(
+                FaultKind.ANSWER, status=422, contact="email:bad@example.com", body='{"error": true, "message": "No."}'
+            )
+        )
+        await world.deliver("Readers", ["bad@example.com"])
+        # The proof call that follows waits for its second.
+        await world.until(lambda: 422 in world.cordial.journal.by_status)
+        _, foreign = await pass_on(world, "Readers", "Book-Lovers")
+        await world.post(f"accounts/{ACCOUNT}/pause")
+        await world.post(f"accounts/{ACCOUNT}/resume")
+        await world.settled()
+        assert members_of(world, foreign) == []
+        assert world.dead_letters() == []
+
+
 async def test_a_name_that_passes_on_while_a_list_is_sent_loses_nobody(tmp_path, monkeypatch):
     quick = msgspec.structs.replace(keeper.TIMINGS, look_again=0.2, trust=0.4)
     monkeypatch.setattr(keeper, "TIMINGS", quick)

@@ -8,6 +8,7 @@ import logging
 import random
 import secrets
 import shutil
+import sys
 import traceback
 from collections.abc import Coroutine, MutableMapping
 from pathlib import Path
@@ -675,7 +676,8 @@ def _watch_log(found: list[str], event: MutableMapping[str, Any], *, tells: bool
         print(f"{CLOCK.now:.3f} {event['event']} {event}")  # noqa: T201
     error = event.get("exc_info")
     if error or event["event"] in {"task.ended", "store.fault", "store.failed", "fold.put_off"}:
-        found.append(f"log: {event['event']} {event.get('reason', '')} {error!r}")
+        thrown = sys.exception()
+        found.append(f"log: {event['event']} {event.get('reason', '')} {thrown!r} at {_place_of(thrown)}")
     raise structlog.DropEvent
 
 
