@@ -96,6 +96,17 @@ class BacklogFullError(ServiceError):
         )
 
 
+class ForgottenDeliveryError(ServiceError):
+    """A delivery signed no later than one that retention has forgotten: nobody can tell any more whether it is a repeat."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.FORBIDDEN,
+            "the signature is older than the history that this service keeps, so it cannot tell whether the page was taken "
+            "before; sign it again",
+        )
+
+
 class StoreUnavailableError(ServiceError):
     """The store could not make something durable (disk full, locked by another program, read-only)."""
 

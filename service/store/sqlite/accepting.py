@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from service.errors import ForgottenDeliveryError
 from service.model.deliveries import Action, Delivery, Receipt, ReceiptStatus
 from service.store.sqlite import precedence, queries
 
@@ -21,12 +22,14 @@ class _Known(NamedTuple):
     delivery_id: int | None
     has_page: bool
     has_newer: bool
+    is_forgotten: bool
 
 
 def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> Receipt:
     """Keep the whole of a delivery, unless it was kept before (R3).
 
-    By few statements: each hands the interpreter to the thread that answers, and waits to get it back.
+    By few statements: each hands the interpreter to the thread that answers, and waits to get it back. Raises
+    `ForgottenDeliveryError`.
     """
     identity = {
         "account_id": account_id,
@@ -35,12 +38,15 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
         "page_number": delivery.page_number,
         "digest": delivery.digest,
         "precedence_ms": delivery.precedence_ms,
+        "signed_at_ms": delivery.signed_at_ms,
     }
     row = connection.execute(_SQL["find"], identity).fetchone()
     known = _add_segment(connection, account_id, delivery) if row is None else _Known(*row)
     if known.delivery_id is not None:
         connection.execute(_SQL["count_duplicate"], {"sync_id": known.sync_id})
         return Receipt(ReceiptStatus.DUPLICATE, known.delivery_id, known.segment_id)
+    if known.is_forgotten:
+        raise ForgottenDeliveryError
     sync_id = known.sync_id or _add_sync(connection, known.segment_id, delivery)
     if known.segment_name != delivery.segment_name and not known.has_newer:
         connection.execute(_SQL["rename_segment"], {"segment_id": known.segment_id, "name": delivery.segment_name})
@@ -94,7 +100,7 @@ def _add_segment(connection: sqlite3.Connection, account_id: int, delivery: Deli
         "now_ms": delivery.received_at_ms,
     }
     segment_id = connection.execute(_SQL["add_segment"], values).lastrowid or 0
-    return _Known(segment_id, delivery.segment_name, sync_id=None, delivery_id=None, has_page=False, has_newer=False)
+    return _Known(segment_id, delivery.segment_name, None, None, has_page=False, has_newer=False, is_forgotten=False)
 
 
 def _add_sync(connection: sqlite3.Connection, segment_id: int, delivery: Delivery) -> int:

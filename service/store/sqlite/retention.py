@@ -1,7 +1,8 @@
 """Forgetting what is old: deliveries, syncs, imports and audit rows; never the ledger, never what is still worked on.
 
 Age is time that the service has run, not time on the clock: a start with a clock that is 400 days ahead must not empty the
-history, for what was said before would then count as new if it came again (R4).
+history, for what was said before would then count as new if it came again (R4). Whatever the clock and the settings say by
+then: a page signed no later than one that is forgotten is not taken any more.
 """
 
 import asyncio
@@ -82,11 +83,9 @@ class Retention:
             end = await self._writer.run(find_end)
             if end is None:
                 break
-            window = {"after": start, "end": end}
+            window = {"after": start, "end": end, "now_ms": self._clock.now_ms()}
             try:
-                changed += await self._writer.run(
-                    lambda connection: connection.execute(_SQL[statement], window).rowcount  # noqa: B023
-                )
+                changed += await self._writer.run(lambda connection: _forget(connection, statement, window))  # noqa: B023
             except StoreFaultError as error:
                 log.warning("retention.failed", reason=error.message)
             after = end
@@ -121,3 +120,14 @@ class Retention:
                 if forgotten:
                     log.info("retention.forgot", rows=forgotten)
             await asyncio.sleep(_INTERVAL_SECONDS)
+
+
+def _forget(connection: sqlite3.Connection, statement: str, window: dict[str, int]) -> int:
+    """Run a statement over some rows; return how many it changed."""
+    cursor = connection.execute(_SQL[statement], window)
+    if statement != "forget_deliveries":
+        return cursor.rowcount
+    signed = [row[0] for row in cursor]
+    if signed:
+        connection.execute(_SQL["note_forgotten"], {"signed_at_ms": max(signed)})
+    return len(signed)

@@ -205,7 +205,7 @@ class SqliteStore:
     async def accept(self, delivery: Delivery) -> Receipt:
         """Keep a delivery; it is durable when this returns (R1).
 
-        Raises `BacklogFullError` and `StoreUnavailableError`.
+        Raises `BacklogFullError`, `ForgottenDeliveryError` and `StoreUnavailableError`.
         """
         self.backlog.check_room(delivery.account)
         self._accepted_at = asyncio.get_running_loop().time()

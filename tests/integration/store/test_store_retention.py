@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from service.errors import ForgottenDeliveryError
 from service.model.deliveries import Rejected
 from tests.store_harness import START_MS, Store, accepted_by_cordial, claim_all, drain, fold_all, page, send_all
 from tests.store_sqlite import SqliteStoreMaker
@@ -104,3 +105,34 @@ async def test_an_older_drain_that_comes_again_lets_no_older_page_in(store, make
     await store.accept(page("between", add=["z"], number=2, of=2))
     await fold_all(store)
     assert maker.facts().wanted() == set()
+
+
+async def test_what_is_forgotten_is_not_taken_again_whatever_tolerance_and_clock_say_by_then(maker):
+    """A recorded page that removes Anna comes again, after a longer tolerance was set or the clock was put back."""
+    store = await maker.open()
+    await store.accept(page("out", remove=["anna"], signed_at_ms=START_MS))
+    await store.accept(page("in", add=["anna"], signed_at_ms=START_MS + 1_000))
+    await fold_all(store)
+    await send_all(store)
+    assert await live(store, maker, 91) == 4
+    await store.close()
+    maker.clock.ms = START_MS
+    store = await maker.open()
+    with pytest.raises(ForgottenDeliveryError):
+        await store.accept(page("out", remove=["anna"], signed_at_ms=START_MS))
+    await store.accept(page("new", add=["bert"], signed_at_ms=START_MS + 1_001))
+    await fold_all(store)
+    assert maker.facts().wanted() == {"anna", "bert"}
+    await store.close()
+
+
+async def test_a_page_signed_in_the_future_is_kept_and_refuses_nobody(maker):
+    """Ours and the sender's clock were a year ahead; what Heap signs from now on is earlier than that."""
+    store = await maker.open()
+    await store.accept(page("ahead", add=["anna"], signed_at_ms=START_MS + 365 * DAY_MS))
+    await fold_all(store)
+    await send_all(store)
+    assert await live(store, maker, 91) == 0
+    assert (await store.accept(page("ahead", add=["anna"], signed_at_ms=START_MS + 365 * DAY_MS))).is_duplicate
+    assert not (await store.accept(page("now", add=["bert"], signed_at_ms=START_MS + 91 * DAY_MS))).is_duplicate
+    await store.close()

@@ -81,6 +81,15 @@ FROM (
     FROM delivery GROUP BY received_at_ms / 86400000
 ) AS day;
 
+-- signed_at_ms: by the sender's clock. What came before is taken to be signed as late as any tolerance allows.
+ALTER TABLE delivery ADD COLUMN signed_at_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE delivery SET signed_at_ms = received_at_ms + 604800000;
+
+-- The latest signature among the deliveries that retention has forgotten: whether one signed up to then is a repeat, nobody
+-- knows any more.
+CREATE TABLE forgotten (signed_to_ms INTEGER NOT NULL) STRICT;
+INSERT INTO forgotten (signed_to_ms) VALUES (0);
+
 -- What a trial of an account showed, the last one of each point. It holds for the Cordial that it was made at: another
 -- cordial_base_url, and nothing is known.
 CREATE TABLE trial (

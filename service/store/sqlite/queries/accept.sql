@@ -1,13 +1,14 @@
 -- name: find
--- What is known of a delivery: its segment, its sync, the delivery itself, whether its page has come in any form, and
--- whether a newer sync has come. A sync not seen yet is the newest of those signed at one moment.
+-- What is known of a delivery: its segment, its sync, the delivery itself, whether its page has come in any form, whether
+-- a newer sync has come, and whether it is signed no later than what was forgotten. A sync not seen yet is the newest of those signed at one moment.
 SELECT segment.id, segment.name, sync.id, delivery.id,
     EXISTS (SELECT 1 FROM delivery AS any_form WHERE any_form.sync_id = sync.id AND any_form.page_number = :page_number),
     EXISTS (
         SELECT 1 FROM sync AS other
         WHERE other.segment_id = segment.id AND other.precedence_ms >= coalesce(sync.precedence_ms, :precedence_ms)
             AND (other.precedence_ms > coalesce(sync.precedence_ms, :precedence_ms) OR other.id > sync.id)
-    )
+    ),
+    :signed_at_ms <= (SELECT signed_to_ms FROM forgotten)
 FROM segment
 LEFT JOIN sync ON sync.segment_id = segment.id AND sync.task_id = :task_id
 LEFT JOIN delivery ON delivery.sync_id = sync.id AND delivery.page_number = :page_number AND delivery.digest = :digest
@@ -30,10 +31,11 @@ UPDATE sync SET duplicates = duplicates + 1 WHERE id = :sync_id;
 
 -- name: add_delivery
 INSERT INTO delivery (
-    sync_id, page_number, digest, added, removed, rejected, rejected_users, received_at_ms, superseded_at_ms
+    sync_id, page_number, digest, added, removed, rejected, rejected_users, received_at_ms, signed_at_ms,
+    superseded_at_ms
 )
 VALUES (
-    :sync_id, :page_number, :digest, :added, :removed, :rejected, :rejected_users, :now_ms,
+    :sync_id, :page_number, :digest, :added, :removed, :rejected, :rejected_users, :now_ms, :signed_at_ms,
     CASE WHEN :superseded THEN :now_ms END
 );
 

@@ -30,10 +30,15 @@ SELECT max(id) FROM (SELECT id FROM delivery WHERE id > :after AND id <= :last O
 UPDATE delivery SET rejected_users = '[]' WHERE id > :after AND id <= :end AND rejected_users <> '[]';
 
 -- name: forget_deliveries
--- Nothing that is still being worked on.
+-- Nothing that is still being worked on; nor what is signed in the future, or all that Heap signs until then would have to be
+-- refused as forgotten (R4).
 DELETE FROM delivery
-WHERE id > :after AND id <= :end
-    AND (SELECT unfolded = 0 AND pending = 0 FROM sync WHERE sync.id = delivery.sync_id);
+WHERE id > :after AND id <= :end AND signed_at_ms <= :now_ms
+    AND (SELECT unfolded = 0 AND pending = 0 FROM sync WHERE sync.id = delivery.sync_id)
+RETURNING signed_at_ms;
+
+-- name: note_forgotten
+UPDATE forgotten SET signed_to_ms = max(signed_to_ms, :signed_at_ms);
 
 -- name: next_syncs
 SELECT max(id) FROM (SELECT id FROM sync WHERE id > :after AND id <= :last ORDER BY id LIMIT :limit);
