@@ -35,6 +35,8 @@ def draw_plan(seed: int) -> Plan:
                 "on_segment_rename": chance.choice(("keep", "keep", "rename")),
                 "hold_new_segments": chance.random() < 0.15,
                 "imports": imports and chance.random() < 0.8,
+                # Who is read back is also set right, which would hide how he came to be wrong.
+                **({} if chance.random() < 0.5 else {"proof_sample": 0, "proof_reads_per_hour": 0}),
             }
             for name in accounts
         },
@@ -62,6 +64,7 @@ class _Drawing:
         self._tasks = 0
         self._kinds = {
             "page": 10,
+            "flip": 2,
             "repeat": 2,
             "drain": 1,
             "fault": 4,
@@ -76,7 +79,7 @@ class _Drawing:
             "forget": 1,
             "verify": 0.5,
             "disk": 0.5,
-            "foreign": 0.7,
+            "foreign": 1,
             "rename_list": 0.5,
         }
         if imports:
@@ -108,6 +111,18 @@ class _Drawing:
             "remove": [user for user in self._some_users(4) if user not in add],
             "renamed": chance.random() < 0.1,
             "late_ms": chance.choice((0, 0, 0, 50, 3_000, 40_000)),
+        }
+
+    def _flip(self) -> Event:
+        """A page, and soon after it another one that says the opposite of some."""
+        chance = self._chance
+        event = self._page()
+        add = [user for user in event["add"] if chance.random() < 0.5]
+        remove = [user for user in event["remove"] if chance.random() < 0.5]
+        self._tasks += 1
+        after_ms = chance.choice((1, 5, 20, 60, 300, 1_500))
+        return event | {
+            "then": {"task": self._tasks, "add": remove, "remove": add, "late_ms": event["late_ms"] + after_ms}
         }
 
     def _repeat(self) -> Event:
@@ -209,7 +224,9 @@ class _Drawing:
         return {"factor": self._chance.choice((20, 200)), "seconds": self._chance.choice((1, 10))}
 
     def _foreign(self) -> Event:
-        return self._place() | {"renamed": self._chance.random() < 0.3, "enhanced": self._chance.random() < 0.5}
+        # Its segment's list is asked for soon.
+        page = self._page() | {"renamed": self._chance.random() < 0.3}
+        return page | {"enhanced": self._chance.random() < 0.5}
 
     def _rename_list(self) -> Event:
         return self._place()

@@ -11,7 +11,6 @@ import pytest
 from tests.command_fixtures import ROOT
 
 SEEDS = 300
-PLANTED_SEEDS = 150
 _PATIENCE_SECONDS = 900
 
 
@@ -47,7 +46,7 @@ async def test_hundreds_of_lives_keep_every_rule():
     ],
 )
 async def test_a_planted_fault_is_found(fault, rule):
-    arguments = ("--seeds", str(PLANTED_SEEDS), "--planted", fault, "--stop-after", "1", "--no-shrink")
+    arguments = ("--seeds", str(SEEDS), "--planted", fault, "--stop-after", "1", "--no-shrink")
     status, said = await simulate(*arguments)
     assert status == 1, said
     assert re.search(rf"seed \d+ found: ({rule})", said), said

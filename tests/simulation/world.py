@@ -10,7 +10,7 @@ import secrets
 import shutil
 import sys
 import traceback
-from collections.abc import Coroutine, MutableMapping
+from collections.abc import Coroutine, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ class World:
         self.loop = SimulationLoop(self._chance, self.network, shuffles=plan["shuffles"])
         self._ports = {name: _FIRST_CORDIAL_PORT + number for number, name in enumerate(plan["accounts"])}
         self.calls = CallChecks({port: name for name, port in self._ports.items()}, self.found)
+        self.calls.is_so = self._is_so
         self.store = StoreChecks(self.found)
         self.cordial: dict[str, Sandbox] = {}
         # Lists of others in Cordial, with who is on them; and names that lists of ours had.
@@ -284,6 +285,12 @@ class World:
         if self.database.exists():
             self.store.look(self.database)
 
+    def _is_so(self, account: str, contact: str, memberships: Mapping[str, bool]) -> bool:
+        state = self.cordial[account].state
+        found = state.find("email", contact.split(":", 1)[1])
+        on_lists = {each.name for each in state.lists_of(found)} if found else set()
+        return all((name in on_lists) == wanted for name, wanted in memberships.items())
+
     def _call_began(self, call: Call) -> None:
         self._trace.update(f"{CLOCK.now:.5f} {call.port} {call.method} {call.path}\n".encode())
         self.calls.began(call)
@@ -309,6 +316,10 @@ class World:
         )
         body = body.replace(b'"page_number":1', b'"page_number":%d' % event["page"])
         self._send(event["account"], body, event["late_ms"])
+
+    async def _do_flip(self, event: Event) -> None:
+        await self._do_page(event)
+        await self._do_page(event | event["then"])
 
     async def _do_repeat(self, event: Event) -> None:
         if self._posts:
@@ -444,7 +455,11 @@ class World:
         self.loop.call_later(event["seconds"], setattr, self.loop, "disk_factor", 1.0)
 
     async def _do_foreign(self, event: Event) -> None:
-        """Somebody makes a list in Cordial that is called like the segment's, before the segment has one."""
+        """Somebody makes a list in Cordial that is called like a segment's; then the segment's page comes."""
+        self._make_foreign_list(event)
+        await self._do_page(event)
+
+    def _make_foreign_list(self, event: Event) -> None:
         account = event["account"]
         state, name = (
             self.cordial[account].state,
@@ -598,9 +613,9 @@ class World:
         with reading(self.database) as connection:
             dead = connection.execute("SELECT contact, reason, message FROM failure WHERE dead").fetchall()
             lists = {
-                (account, heap_id): (state, name, reason)
-                for account, heap_id, state, name, reason in connection.execute(
-                    "SELECT a.name, heap_id, list_state, list_name, list_reason FROM segment s JOIN account a ON a.id = s.account_id"
+                (account, heap_id): found
+                for account, heap_id, *found in connection.execute(
+                    "SELECT a.name, heap_id, list_state, list_id, list_reason FROM segment s JOIN account a ON a.id = s.account_id"
                 )
             }
         self.found += [
@@ -608,9 +623,11 @@ class World:
         ]
         for place, expected in self.store.expected(self.database).items():
             account = place[0]
-            state, name, reason = lists[place]
-            state_of = self.cordial[account].state
-            on_list = set(state_of.members(name)) if name in state_of.lists_by_name else set()
+            state, list_id, reason = lists[place]
+            # By its id, for that is what makes it ours: who renames it in Cordial need not be noticed while nothing is sent.
+            ours_there = self.cordial[account].state.lists.get(int(list_id)) if list_id else None
+            on_list = set(self.cordial[account].state.members(ours_there.name)) if ours_there else set()
+            name = ours_there.name if ours_there else "none"
             unsure = {user for forgotten_of, user in self.store.forgotten if forgotten_of == account}
             if on_list - unsure != expected - unsure:
                 wrong.append(
@@ -647,8 +664,8 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
 
     async def accept(self: SqliteStore, delivery: Delivery) -> Receipt:
         assert world is not None
-        key = (delivery.account, delivery.segment_id, delivery.task_id, delivery.page_number, delivery.digest)
-        world.store.deliveries.setdefault(key, delivery)
+        page = (delivery.account, delivery.segment_id, delivery.task_id, delivery.page_number, delivery.digest)
+        world.store.deliveries[(*page, delivery.received_at_ms)] = delivery
         return await real_accept(self, delivery)
 
     SqliteStore.accept = accept  # type: ignore[method-assign]
@@ -676,7 +693,7 @@ def _watch_log(found: list[str], event: MutableMapping[str, Any], *, tells: bool
         print(f"{CLOCK.now:.3f} {event['event']} {event}")  # noqa: T201
     error = event.get("exc_info")
     if error or event["event"] in {"task.ended", "store.fault", "store.failed", "fold.put_off"}:
-        thrown = sys.exception()
+        thrown = error if isinstance(error, BaseException) else sys.exception()
         found.append(f"log: {event['event']} {event.get('reason', '')} {thrown!r} at {_place_of(thrown)}")
     raise structlog.DropEvent
 
