@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import ssl
 import sys
 import time
@@ -18,6 +17,7 @@ from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY
 from service.store.sqlite.loading import read_segments_of
 from service.store.sqlite.reading import Reader
+from tests.ports import free_port
 
 Result = TypeVar("Result")
 
@@ -85,6 +85,10 @@ class Installation:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    async def has_started(self) -> bool:
+        """Tell whether the log says that the start is over."""
+        return '"event":"service.started"' in self.log.read_text()
 
     def connector(self) -> aiohttp.TCPConnector:
         """Return what connects to the service."""
@@ -160,13 +164,6 @@ async def run_command(*arguments: str, environment: dict[str, str] | None = None
             await process.wait()
     assert process.returncode is not None
     return Ended(process.returncode, output.decode(), errors.decode())
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _secret(path: Path, text: str) -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment, eventually, free_port
+from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment, eventually
+from tests.ports import free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TRY_BY_HAND = (ROOT / "docs/try-by-hand.md").read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """The whole service where the stand-in reaches its files; lists with more than 50 changes travel as imports."""
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from service.deliver.imports import importer
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
+from tests.ports import free_port
 from tests.service_fixtures import API_KEY, World, delivering
 
 POST_IMPORT = "POST /v2/contactimports"
@@ -21,8 +21,7 @@ GET_JOB = "GET /v2/jobs/{id}"
 
 @contextlib.asynccontextmanager
 async def importing(directory: Path, imports: ImportOptions | None = None, **account: Any) -> AsyncIterator[World]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with delivering(directory, SandboxOptions(imports=imports or ImportOptions())) as world:
         await world.stop()
         world.port = port

@@ -1,7 +1,8 @@
 """What a scrape of the service says, and what the files for Prometheus and Grafana ask of it."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 DOCS = Path(__file__).parents[1] / "docs"
+_PATIENCE_SECONDS = 30.0
 _METRIC = re.compile(r"\b(heap_cordial_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)(=|!=|=~|!~)"([^"]*)"')
 
@@ -35,6 +37,14 @@ async def scrape(url: str) -> Scrape:
         assert answer.status == 200
         assert answer.content_type == "text/plain"
         return Scrape(await answer.text())
+
+
+async def scraped_in_time(url: str, is_complete: Callable[[Scrape], bool]) -> Scrape:
+    """Return the first scrape that is complete; some figures follow what the store and Cordial know by a moment."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while not is_complete(found := await scrape(url)):  # noqa: ASYNC110  metrics are looked at from outside
+            await asyncio.sleep(0.05)
+        return found
 
 
 class Reference(NamedTuple):

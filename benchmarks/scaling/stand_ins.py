@@ -33,6 +33,7 @@ class Totals(msgspec.Struct, frozen=True):
 
     contacts: int
     calls: int
+    in_flight: int
     refused: int
     calls_by_operation: dict[str, int]
     subscription_changes: int
@@ -130,6 +131,7 @@ def _add_up(sandboxes: list[RunningSandbox]) -> Totals:
     return Totals(
         contacts=sum(len(sandbox.state.contacts) for sandbox in sandboxes),
         calls=sum(sandbox.journal.total for sandbox in sandboxes),
+        in_flight=sum(sandbox.journal.in_flight for sandbox in sandboxes),
         refused=sum(sandbox.journal.by_status.get(429, 0) for sandbox in sandboxes),
         calls_by_operation=by_operation,
         subscription_changes=sum(sandbox.state.subscription_changes for sandbox in sandboxes),

@@ -112,13 +112,13 @@ class _Conduct:
                 await self._service.kill()
             finally:
                 await watch.close()
-        calls_before = (await self._cordial.totals()).calls
+        calls_before = await self._calls_of_the_killed()
         restarted = time.perf_counter()
         owed = watch.owed
         first_call = asyncio.create_task(self._first_call(calls_before, restarted))
         try:
             async with self._service.running():
-                phase = await self._drained(started, posted, Totals(0, 0, 0, {}, 0), watch.small_seconds)
+                phase = await self._drained(started, posted, Totals(0, 0, 0, 0, {}, 0), watch.small_seconds)
             if not first_call.done():
                 raise RuntimeError("the service was killed too late: nothing was left to do")
             return phase, folded_seconds, Restart(owed, first_call.result())
@@ -131,6 +131,12 @@ class _Conduct:
         importing = {segment.account for segment in self._scale.segments if segment.members > threshold}
         begun = (await self._cordial.totals()).calls_by_operation.get("POST /v2/contactimports", 0)
         return bool(importing) and begun >= len(importing) / 2
+
+    async def _calls_of_the_killed(self) -> int:
+        """Return how many calls there were once all that the killed service made are over, and so are counted."""
+        while (totals := await self._cordial.totals()).in_flight:  # noqa: ASYNC110  another process calls
+            await asyncio.sleep(_FIRST_CALL_POLL_SECONDS)
+        return totals.calls
 
     async def _first_call(self, calls_before: int, restarted: float) -> float:
         while (await self._cordial.totals()).calls == calls_before:  # noqa: ASYNC110  another process calls
@@ -224,6 +230,7 @@ def _difference(after: Totals, before: Totals) -> Totals:
     return Totals(
         after.contacts,
         after.calls - before.calls,
+        after.in_flight,
         after.refused - before.refused,
         {
             operation: calls - before.calls_by_operation.get(operation, 0)

@@ -144,9 +144,9 @@ class Sandbox:
     async def _go_wrong(self, request: web.Request, operation: Operation, call: Call, fault: Fault) -> _Outcome:
         if fault.kind is FaultKind.APPLY_THEN_RESET:
             applied = (await self._carry_out(operation, call)).applied
-            await asyncio.sleep(fault.seconds)
+            await self.faults.hold(fault.seconds)
             return _Outcome(None, applied)
-        await asyncio.sleep(fault.seconds)
+        await self.faults.hold(fault.seconds)
         if fault.kind is FaultKind.LATE or (fault.kind is FaultKind.HANG and request.transport is not None):
             return await self._carry_out(operation, call)
         if fault.kind in (FaultKind.HANG, FaultKind.RESET):

@@ -1,5 +1,7 @@
 """What can go wrong with a call: scripted for tests, or drawn at random with a seed."""
 
+import asyncio
+import contextlib
 import random
 from enum import StrEnum
 from http.client import responses
@@ -86,6 +88,7 @@ class Faults:
         self._error_rate = error_rate
         self._random = random.Random(seed)  # noqa: S311  faults must be repeatable, not unguessable
         self._script: list[Fault] = []
+        self._let_go = asyncio.Event()
 
     @property
     def script(self) -> list[Fault]:
@@ -99,6 +102,17 @@ class Faults:
     def clear(self) -> None:
         """Drop the script; random faults go on."""
         self._script.clear()
+
+    async def hold(self, seconds: float) -> None:
+        """Return after so long, or when held calls are let go."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._let_go.wait()
+
+    def let_go(self) -> None:
+        """Let all calls go on that are held now."""
+        self._let_go.set()
+        self._let_go = asyncio.Event()
 
     def pick(self, method: str, endpoint: str, contact: str) -> Fault | None:
         """Return the fault for a call, if there is one, and count it as met."""

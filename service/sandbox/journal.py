@@ -27,12 +27,13 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
 class Journal:
     """Calls and counts since the start or the last reset; an operation reads `POST /v2/contacts`.
 
-    `max_in_flight_per_contact` is the most calls for one contact that were ever being served at the same time.
+    `in_flight` is how many calls are being served now, and `max_in_flight_per_contact` is the most calls for one contact that were ever being served at the same time.
     """
 
     def __init__(self, *, keep_all: bool) -> None:
         self._keep_all = keep_all
         self._in_flight: dict[str, int] = {}
+        self.in_flight = 0
         self.reset()
 
     def reset(self) -> None:
@@ -45,7 +46,8 @@ class Journal:
         self.max_in_flight_per_contact = 0
 
     def enter(self, contact: str) -> None:
-        """Note that a call for `contact` is being served; calls about nobody (empty) are not counted."""
+        """Note that a call is being served, for `contact` or about nobody (empty)."""
+        self.in_flight += 1
         if not contact:
             return
         count = self._in_flight.get(contact, 0) + 1
@@ -53,7 +55,8 @@ class Journal:
         self.max_in_flight_per_contact = max(self.max_in_flight_per_contact, count)
 
     def leave(self, contact: str) -> None:
-        """Note that a call for `contact` has been served."""
+        """Note that a call has been served."""
+        self.in_flight -= 1
         if not contact:
             return
         count = self._in_flight[contact] - 1

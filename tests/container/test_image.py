@@ -19,12 +19,13 @@ import pytest
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
-from tests.command_fixtures import PATIENCE_SECONDS, eventually, free_port
+from tests.command_fixtures import PATIENCE_SECONDS, eventually
 from tests.container.base_root import UnprovableError, base_root
 from tests.container.builder import Image, build
 from tests.container.confinement import refused_namespaces
 from tests.container.container import SECRETS, Container, running_container
 from tests.container.containerfile import read_containerfile
+from tests.ports import free_port
 
 HEAP_SECRET = "a made-up secret"
 USERS = [f"user{number}@example.com" for number in range(2_500)]

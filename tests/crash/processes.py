@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +13,7 @@ from typing import IO, NamedTuple
 import aiohttp
 
 from service.sandbox.options import DEFAULT_API_KEY
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "crash"
@@ -67,7 +66,7 @@ class ServiceProcess:
     """`python -m service serve`, to be started again on the same store as often as it ended."""
 
     def __init__(self, directory: Path, cordial_url: str, options: ServiceOptions) -> None:
-        port = _free_port()
+        port = free_port()
         self.options = options
         self.url = f"http://127.0.0.1:{port}"
         self.webhook_url = f"{self.url}/webhooks/heap/{ACCOUNT}"
@@ -179,15 +178,3 @@ async def _spawn(
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", *module_and_arguments, cwd=ROOT, env=environment, stdout=output, stderr=errors
     )
-
-
-def _free_port() -> int:
-    """Return a port nobody listens on, below those that outgoing connections are given.
-
-    A service that is killed must find its port free again, whoever connects to whatever in the meantime.
-    """
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port found")

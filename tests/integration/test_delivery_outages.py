@@ -94,18 +94,21 @@ async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_
 async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_path, monkeypatch):
     timings = msgspec.structs.replace(World.retry_timings, probe_base=3_600.0, probe_cap=3_600.0)
     monkeypatch.setattr(World, "retry_timings", timings)
-    async with delivering(tmp_path, max_concurrency=16) as world:
+    async with delivering(tmp_path, max_concurrency=16, request_timeout_seconds=60) as world:
         await world.deliver("Readers", EVERYONE[:1])
         await world.settled()
-        # Five and the proof call fail and begin a pause, while others are on their way and are answered well.
+        # Five and the proof call fail and begin a pause while all others are on their way; then those are answered well.
         adding: dict[str, Any] = {"method": "POST", "endpoint": "/v2/contacts"}
         world.cordial.faults.add(
-            Fault(FaultKind.ANSWER, contact=f"email:{EVERYONE[0]}", status=503),
+            Fault(FaultKind.ANSWER, contact=f"email:{EVERYONE[0]}", status=503, times=None),
+            Fault(FaultKind.HANG, seconds=600, times=5, **adding),
             Fault(FaultKind.ANSWER, status=503, times=5, **adding),
-            Fault(FaultKind.HANG, seconds=0.5, times=30, **adding),
+            Fault(FaultKind.HANG, seconds=600, times=None, **adding),
         )
         await world.deliver("Readers", EVERYONE)
         await world.until(lambda: is_paused(world))
+        world.cordial.faults.clear()
+        world.cordial.faults.let_go()
         await world.settled()
         await serve_normally_again(world)
 

@@ -24,7 +24,8 @@ from service.observe.notices.message import Message
 from service.observe.notices.notices import Notices, Timings, try_to_send
 from service.observe.notices.targets import make_target
 from service.supervision import Supervisor
-from tests.command_fixtures import free_port, run_command
+from tests.command_fixtures import run_command
+from tests.ports import free_port
 from tests.store_harness import SettableClock
 from tests.store_sqlite import SqliteStoreMaker
 

@@ -1,7 +1,6 @@
 """How the stand-in's import jobs are asked for, refused, followed, and made to go wrong."""
 
 import asyncio
-import socket
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
+from tests.ports import free_port
 from tests.sandbox_import_fixtures import ADDRESS, importing
 
 IMPORTS = "/v2/contactimports"
@@ -76,8 +76,7 @@ def refused(message: str) -> dict[str, Any]:
 
 
 async def test_a_server_that_cannot_be_reached_is_an_error_in_place_of_the_id(importer):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     for source, server in (
         ({"transport": "HTTP", "url": f"http://127.0.0.1:{port}/contacts.csv"}, "127.0.0.1"),
         ({"transport": "HTTP", "url": "http://no..host/contacts.csv"}, "no..host"),

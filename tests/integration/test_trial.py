@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
 from tests.import_fixtures import add_contacts, ask, statuses
+from tests.ports import free_port
 from tests.service_fixtures import ACCOUNT, API_KEY, World, delivering, users
 
 CONTACTS = ["ann@example.com", "ben@example.com"]
@@ -36,8 +36,7 @@ def _soon(monkeypatch):
 
 @contextlib.asynccontextmanager
 async def trying(directory: Path, options: SandboxOptions = TOLD, **account: Any) -> AsyncIterator[World]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with delivering(directory, options) as world:
         await world.stop()
         world.port = port

@@ -17,7 +17,8 @@ import pytest
 from service.config.settings import ServerSettings
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.server import RunningSandbox, running_sandbox
-from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, eventually, free_port
+from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, eventually
+from tests.ports import free_port
 
 CADDY = shutil.which("caddy")
 CADDYFILE = ROOT / "docs/setups/Caddyfile"

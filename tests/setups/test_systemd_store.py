@@ -19,9 +19,9 @@ from tests.command_fixtures import (
     WEBHOOK_SECRET,
     Ended,
     clean_environment,
-    free_port,
     wait_until_it_answers,
 )
+from tests.ports import free_port
 from tests.setups.test_files import PAGE, environment_of, read_unit
 
 SECRETS = {"HEAP": WEBHOOK_SECRET, "CORDIAL": "sandbox-key"}

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_fixtures import free_port
 from tests.container.base_root import UnprovableError, base_root
 from tests.container.confinement import run_in
 from tests.container.containerfile import ROOT
 from tests.container.package_access import package_access
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).with_name("first_try.sh")
 USER_ID = 1000

@@ -13,7 +13,8 @@ import pytest
 
 from service.config import loading
 from service.sandbox.options import DEFAULT_API_KEY
-from tests.command_fixtures import ROOT, Ended, clean_environment, eventually, free_port, run_command
+from tests.command_fixtures import ROOT, Ended, clean_environment, eventually, run_command
+from tests.ports import free_port
 from tests.tls_fixtures import make_pair
 
 CORDIAL = "https://127.0.0.1:9"

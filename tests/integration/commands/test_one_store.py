@@ -2,7 +2,8 @@
 
 import msgspec
 
-from tests.command_fixtures import Installation, eventually, free_port
+from tests.command_fixtures import Installation, eventually
+from tests.ports import free_port
 
 
 async def names_another_store(installation: Installation) -> str:

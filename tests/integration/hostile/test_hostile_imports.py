@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -34,6 +33,7 @@ from tests.integration.hostile.test_hostile_pipeline import (
     Trouble,
     carry_out,
 )
+from tests.ports import free_port
 
 THRESHOLD = 12
 USERS = [f"user{number}@example.com" for number in range(60)]
@@ -129,8 +129,7 @@ def calls_inside(spans: Sequence[Span], calls: Sequence[CallRecord]) -> list[Cal
 
 @contextlib.asynccontextmanager
 async def importing_world(directory: Path) -> AsyncIterator[HostileWorld]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with hostile_world(
         directory,
         SandboxOptions(imports=ImportOptions(delay_seconds=0.02, rows_per_second=200)),
