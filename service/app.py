@@ -125,8 +125,8 @@ class Service:
         )
         self.is_stopping = False
         self.url = ""
-        # How the configuration is read again; whoever runs the service from a configuration sets it.
-        self.reload: Callable[[], Awaitable[Reload]] | None = None
+        # How the configuration is read again for the actor named; whoever runs the service from a configuration sets it.
+        self.reload: Callable[[str], Awaitable[Reload]] | None = None
 
     async def apply(self, settings: Settings) -> None:
         """Go on with other settings; they must differ from the present ones in nothing that needs a restart.
@@ -189,10 +189,10 @@ class Service:
         addresses = [account.public_url for account in self.accounts.values() if account.public_url]
         return f"{addresses[0]}/" if addresses else ""
 
-    async def _reload(self) -> Reloaded:
+    async def _reload(self, actor: str) -> Reloaded:
         if self.reload is None:
             raise ConfigurationError(["this service was not started from a configuration"])
-        plan = await self.reload()
+        plan = await self.reload(actor)
         return Reloaded(plan.changed, plan.added, plan.removed, plan.needs_restart)
 
     def _answered(self, answered: Answered) -> None:

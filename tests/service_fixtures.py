@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,6 +187,11 @@ class World:
         with contextlib.closing(sqlite3.connect(f"file:{self._store_file}?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
 
+    def execute(self, statement: str) -> None:
+        """Write into the store's file past the service."""
+        with contextlib.closing(sqlite3.connect(self._store_file)) as connection, connection:
+            connection.execute(statement)
+
     def members(self, list_name: str) -> list[str]:
         return self.cordial.state.members(list_name)
 
@@ -224,3 +229,13 @@ async def delivering(directory: Path, cordial: SandboxOptions | None = None, **a
 
 def users(count: int, prefix: str = "user") -> list[str]:
     return [f"{prefix}{number}@example.com" for number in range(count)]
+
+
+@contextlib.contextmanager
+def audit_refused(world: World) -> Iterator[None]:
+    """Keep any line from being written into the audit, as a crash right before it would."""
+    world.execute("CREATE TRIGGER audit_refused BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'no audit'); END")
+    try:
+        yield
+    finally:
+        world.execute("DROP TRIGGER audit_refused")

@@ -16,6 +16,8 @@ from service.web import tls
 
 log = structlog.get_logger()
 
+_SIGNAL = "SIGHUP"
+
 
 def read_configuration(path: Path | None) -> Settings:
     """Return the settings of the file and the environment, once everything they name is found usable.
@@ -36,16 +38,16 @@ async def reload_when_asked(service: Service, read: Callable[[], Settings], aske
     """
     lock = asyncio.Lock()
 
-    async def reload() -> Reload:
+    async def reload(actor: str) -> Reload:
         async with lock:
-            return await _reload(service, read)
+            return await _reload(service, read, actor)
 
     service.reload = reload
     while True:
         await asked.wait()
         asked.clear()
         try:
-            await reload()
+            await reload(_SIGNAL)
         except ConfigurationError:
             pass  # its faults are in the log
         except Exception:
@@ -53,10 +55,13 @@ async def reload_when_asked(service: Service, read: Callable[[], Settings], aske
             log.exception("configuration.not_reloaded")
 
 
-async def _reload(service: Service, read: Callable[[], Settings]) -> Reload:
+async def _reload(service: Service, read: Callable[[], Settings], actor: str) -> Reload:
     """Take up what `read` returns; raises `ConfigurationError` with what keeps it from being taken up."""
     try:
         plan = plan_reload(service.settings, read())
+        changes = len(plan.changed) + len(plan.added) + len(plan.removed)
+        # Before it is done, for nothing may be done that is not in the audit.
+        await service.store.steering.record(actor, "configuration.reload", "", changes)
         await service.apply(plan.settings)
     except StoreUnavailableError as error:
         raise _refused([f"the store cannot take it up: {error.message}"]) from error

@@ -156,8 +156,22 @@ class SendingAccount:
         await self.read_back.stop()
         await self.pool.stop(grace_seconds)
 
-    async def begin_trial(self, subjects: Subjects) -> None:
+    async def begin_trial(self, subjects: Subjects, actor: str) -> None:
         """Begin a trial of the account; its end is told by `trial_progress`. Raises `ServiceError` CONFLICT."""
+        self._check_trial_may_begin()
+        contacts = [f"email:{address}" for address in subjects.addresses]
+        if await self._store.trials.begin(self.name, contacts, actor):
+            raise ServiceError(
+                ErrorCode.CONFLICT,
+                "one of these contacts is or was in a segment; name contacts that Heap does not send",
+            )
+        # Again after the wait: another may have begun one, or paused the account, meanwhile.
+        self._check_trial_may_begin()
+        self._trial = Trial(self.settings, subjects, self._store.trials, self.line, self._small_files)
+        # It ends by itself.
+        self._trial_task = self._supervisor.start(f"{self.name} trial", self._trial.run(), may_end=lambda: True)
+
+    def _check_trial_may_begin(self) -> None:
         if self.settings.dry_run:
             raise ServiceError(ErrorCode.CONFLICT, "the account is in a dry run, which writes nothing; a trial writes")
         status = self.line.status()
@@ -165,15 +179,6 @@ class SendingAccount:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {status.reason}")
         if self._trial is not None and self._trial.progress.state is TrialState.RUNNING:
             raise ServiceError(ErrorCode.CONFLICT, "a trial of this account is under way")
-        contacts = [f"email:{address}" for address in subjects.addresses]
-        if await self._store.trials.members_among(self.name, contacts):
-            raise ServiceError(
-                ErrorCode.CONFLICT,
-                "one of these contacts is or was in a segment; name contacts that Heap does not send",
-            )
-        self._trial = Trial(self.settings, subjects, self._store.trials, self.line, self._small_files)
-        # It ends by itself.
-        self._trial_task = self._supervisor.start(f"{self.name} trial", self._trial.run(), may_end=lambda: True)
 
     def trial_progress(self) -> TrialProgress | None:
         """Return how far the last trial of this run of the service is, None if there was none."""

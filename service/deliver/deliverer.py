@@ -22,7 +22,7 @@ from service.model.accounts import AccountState, AccountStatus
 from service.model.deliveries import Delivery
 from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
-from service.model.proof import AudiencePage, ReadBackReason
+from service.model.proof import AudiencePage
 from service.model.trial import TrialPoint, TrialProgress, TrialResult
 from service.model.views import Preview
 from service.store.port import Store
@@ -218,11 +218,6 @@ class Deliverer:
         """Return for each contact whether Cordial has it on a list; raises as `MemberReader.read` does."""
         return await self._account(account).members.read(segment_id, contacts)
 
-    async def read_back(self, account: str, contacts: Collection[str]) -> None:
-        """Have contacts read back soon, and set right where Cordial has them otherwise. Raises `ServiceError` NOT_FOUND."""
-        self._account(account)
-        await self._store.proofs.ask(account, contacts, ReadBackReason.NAMED, self._clock.now_ms())
-
     async def preview(self, account: str, segment_id: int, max_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` NOT_FOUND."""
         return await self._previewer(account).of_segment(segment_id, max_calls)
@@ -240,20 +235,20 @@ class Deliverer:
         found = self._accounts.get(account)
         return found.importer if found else None
 
-    async def end_doubt(self, import_id: int, said: DoubtEnd) -> int:
+    async def end_doubt(self, import_id: int, said: DoubtEnd, actor: str) -> int:
         """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
 
         Raises `ServiceError`: NOT_FOUND where no such import is under way.
         """
         for account in list(self._accounts.values()):
-            ended = await account.importer.end_doubt(import_id, said)
+            ended = await account.importer.end_doubt(import_id, said, actor)
             if ended is not None:
                 return ended
         raise ServiceError(ErrorCode.NOT_FOUND, "there is no import with this id, or it is over")
 
-    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str) -> None:
+    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str, actor: str) -> None:
         """Begin a trial of an account with these addresses. Raises `ServiceError`: NOT_FOUND, CONFLICT."""
-        await self._account(account).begin_trial(Subjects(contacts, subscribed))
+        await self._account(account).begin_trial(Subjects(contacts, subscribed), actor)
 
     async def trial(self, account: str) -> tuple[TrialProgress | None, Sequence[TrialResult]]:
         """Return how far the last trial of this run of the service is, and all that trials have shown so far.

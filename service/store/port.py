@@ -13,6 +13,7 @@ from service.model.accounts import AccountState
 from service.model.changes import ClaimCursor, Claimed, FailureSelection, MemberState, Outcome
 from service.model.deliveries import Delivery, Receipt
 from service.model.imports import (
+    DoubtEnd,
     EndedImport,
     Expected,
     ImportFile,
@@ -170,7 +171,7 @@ class Imports(Protocol):
     async def set_in_doubt(self, part: ImportPart, doubt: str, limit_seconds: float) -> None:
         """Note why it is not known whether Cordial carries the part out, which it can so long after the fetch."""
 
-    async def end_doubt(self, import_id: int, reason: str) -> int:
+    async def end_doubt(self, import_id: int, said: DoubtEnd, reason: str, actor: str) -> int:
         """Leave the parts in doubt to single calls, because of what a person says of their jobs; return how many contacts."""
 
     async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
@@ -241,8 +242,8 @@ class Trials(Protocol):
     async def results(self, account: str, cordial_base_url: str) -> Mapping[TrialPoint, TrialResult]:
         """Return what is known of the account at that Cordial, by point."""
 
-    async def members_among(self, account: str, contacts: Sequence[str]) -> int:
-        """Return how many of these contacts (`key:value`) the ledger of the account has."""
+    async def begin(self, account: str, contacts: Sequence[str], actor: str) -> int:
+        """Write into the audit that a trial begins, unless the ledger has any of these contacts (`key:value`); return how many."""
 
     async def record(self, account: str, cordial_base_url: str, results: Sequence[TrialResult]) -> None:
         """Keep what a trial showed, instead of what was known; what could not be tried leaves that as it is."""
@@ -334,6 +335,9 @@ class Steering(Protocol):
 
         None where no row of the import is without a name.
         """
+
+    async def ask_read_back(self, account: str, segment_id: int, contacts: Collection[str], *, actor: str) -> None:
+        """Have contacts (`key:value`) that a person names for a list read back soon."""
 
     async def record(self, actor: str, action: str, target: str, changes: int) -> None:
         """Write a line into the audit."""

@@ -14,7 +14,7 @@ from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.jobs import ImportJobs
 from service.store.sqlite.imports import Imports
 from tests.import_fixtures import POST_IMPORT, add_contacts, ask, importing, imports_of, set_timings
-from tests.service_fixtures import World, users
+from tests.service_fixtures import World, audit_refused, users
 
 STEPS = (
     "current", "outcome", "begin", "gather_some", "set_posting", "set_running", "send_again", "settle_some", "file",
@@ -66,6 +66,7 @@ async def test_a_job_that_stands_still_with_its_file_keeps_its_contacts(tmp_path
 
 async def test_what_is_in_doubt_survives_a_restart_and_an_operator_can_end_it(tmp_path):
     async with importing(tmp_path) as world:
+        world.expected_exceptions.add("store.fault")
         add_contacts(world, users(100))
         world.cordial.imports.faults.add(ImportFault(held_seconds=600))
         world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
@@ -74,6 +75,9 @@ async def test_what_is_in_doubt_survives_a_restart_and_an_operator_can_end_it(tm
         await world.restart()
         await asyncio.sleep(0.3)
         assert world.contact_calls() == []
+        with audit_refused(world), pytest.raises(AssertionError, match="fault of the service"):
+            await ask(world, "imports/1/end-doubt", {"job": "over"})
+        assert world.rows("SELECT state FROM import_part") == [("in_doubt",)]
         assert await ask(world, "imports/1/end-doubt", {"job": "over"}) == {"contacts": 100}
         await world.settled()
         assert world.members("ActiveUsers") == sorted(users(100))

@@ -210,14 +210,14 @@ class Importer:
                     self._hinted_jobs[name_digest] = job_id
         self._wake.set()
 
-    async def end_doubt(self, import_id: int, said: DoubtEnd) -> int | None:
+    async def end_doubt(self, import_id: int, said: DoubtEnd, actor: str) -> int | None:
         """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
 
         None where that import is not under way for this account.
         """
         if self._current is None or self._current.id != import_id:
             return None
-        ended = await self._store.end_doubt(import_id, _SAID[said])
+        ended = await self._store.end_doubt(import_id, said, _SAID[said], actor)
         if ended:
             log.warning("import.doubt_ended", account=self._name, contacts=ended, reason=_SAID[said])
         self._wake.set()

@@ -216,12 +216,9 @@ class Actions:
         """Answer `POST /imports/{id}/end-doubt`."""
         body = await self._read(request, EndDoubtRequest)
         import_id = path_id(request)
-        result = DoubtEnded(await self._sending.end_doubt(import_id, body.job))
+        result = DoubtEnded(await self._sending.end_doubt(import_id, body.job, request[ACTOR]))
         if not result.contacts:
             raise ServiceError(ErrorCode.CONFLICT, "no part of this import is in doubt")
-        await self._steering.record(
-            request[ACTOR], f"import.end_doubt.{body.job.value}", str(import_id), result.contacts
-        )
         return _answer(request, "import.end_doubt", result)
 
     @docs(

@@ -44,7 +44,7 @@ class Api:
         steering: Steering,
         sending: Sending,
         erasures: Erasures,
-        reload: Callable[[], Awaitable[Reloaded]],
+        reload: Callable[[str], Awaitable[Reloaded]],
         backlog: Callable[[], int],
         results: Callable[[], Mapping[str, Mapping[OutcomeKind, int]]],
         history: History,
@@ -57,7 +57,7 @@ class Api:
         self._supervisor = supervisor
         self._sessions = Sessions(keys)
         self._conditions = conditions
-        self._reloading = Reloading(reload, steering, is_stopping)
+        self._reloading = Reloading(reload, is_stopping)
         self._meter = Meter(sending.calls, results, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
@@ -65,7 +65,7 @@ class Api:
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
         self._comparing = ListComparing(reader, steering, sending, is_stopping)
-        self._trials = TrialActions(steering, sending, is_stopping)
+        self._trials = TrialActions(sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
         self.events = Events(
             keys, reader, sending, self._meter, history=history, account_documents=self._questions.account_documents

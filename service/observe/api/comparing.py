@@ -136,8 +136,9 @@ class ListComparing:
         """Answer `POST /lists/{id}/members/read-back`."""
         body = await self._read(request, ContactsRequest)
         segment = await find_list(self._reader, path_id(request))
-        await self._sending.read_back(segment.account, body.contacts)
-        await self._steering.record(request[ACTOR], "list.read_back", str(segment.id), len(body.contacts))
+        if segment.account not in self._sending.statuses():
+            raise ServiceError(ErrorCode.NOT_FOUND, "the configuration has no such account any more")
+        await self._steering.ask_read_back(segment.account, segment.id, body.contacts, actor=request[ACTOR])
         return described.json_response(AskedReadBack(len(body.contacts)))
 
     async def _read(self, request: web.Request, body_type: type[described.Document]) -> described.Document:

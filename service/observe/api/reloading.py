@@ -11,7 +11,6 @@ from service.errors import ConfigurationError, ErrorCode, ServiceError, Stopping
 from service.observe.api import documentation as described
 from service.observe.api.authentication import ACTOR
 from service.observe.api.requests import NoOptions, NoQuery, read_body, read_query
-from service.store.port import Steering
 
 log = structlog.get_logger()
 
@@ -28,11 +27,8 @@ class Reloaded(msgspec.Struct, frozen=True):
 class Reloading:
     """Reads the configuration again on behalf of the holder of an API key."""
 
-    def __init__(
-        self, reload: Callable[[], Awaitable[Reloaded]], steering: Steering, is_stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, reload: Callable[[str], Awaitable[Reloaded]], is_stopping: Callable[[], bool]) -> None:
         self._reload = reload
-        self._steering = steering
         self._is_stopping = is_stopping
 
     def add_routes(self, app: web.Application) -> None:
@@ -58,10 +54,8 @@ class Reloading:
         read_query(request, NoQuery)
         await read_body(request, NoOptions)
         try:
-            reloaded = await self._reload()
+            reloaded = await self._reload(request[ACTOR])
         except ConfigurationError as error:
             raise ServiceError(ErrorCode.CONFLICT, "nothing was changed: " + "; ".join(error.faults)) from error
-        changes = len(reloaded.changed) + len(reloaded.added) + len(reloaded.removed)
-        await self._steering.record(request[ACTOR], "configuration.reload", "", changes)
-        log.info("action.done", action="configuration.reload", actor=request[ACTOR], changes=changes)
+        log.info("action.done", action="configuration.reload", actor=request[ACTOR])
         return described.json_response(reloaded)

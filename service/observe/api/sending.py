@@ -41,20 +41,19 @@ class Sending(Protocol):
         Raises `ServiceError`: `NOT_FOUND` without such a list, `CONFLICT` while it cannot be read.
         """
 
-    async def read_back(self, account: str, contacts: Collection[str]) -> None:
-        """Have contacts read back soon, and set right where Cordial has them otherwise. Raises `ServiceError` NOT_FOUND."""
-
     async def preview(self, account: str, segment_id: int, max_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it; raises `ServiceError` (`NOT_FOUND`)."""
 
-    async def end_doubt(self, import_id: int, said: DoubtEnd) -> int:
+    async def end_doubt(self, import_id: int, said: DoubtEnd, actor: str) -> int:
         """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
+
+        That is in the audit, too.
 
         Raises `ServiceError` (`NOT_FOUND`) where no such import is under way.
         """
 
-    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str) -> None:
-        """Begin a trial of an account with these addresses. Raises `ServiceError` (`NOT_FOUND`, `CONFLICT`)."""
+    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str, actor: str) -> None:
+        """Begin a trial of an account with these addresses, after it is in the audit. Raises `ServiceError` (`NOT_FOUND`, `CONFLICT`)."""
 
     async def trial(self, account: str) -> tuple[TrialProgress | None, Sequence[TrialResult]]:
         """Return how far the last trial of this run of the service is, and all that trials have shown so far.

@@ -18,7 +18,6 @@ from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
 from service.observe.api.requests import NoQuery, read_body, read_query
 from service.observe.api.sending import Sending
-from service.store.port import Steering
 
 log = structlog.get_logger()
 
@@ -60,8 +59,7 @@ class TrialDocument(msgspec.Struct, frozen=True):
 class TrialActions:
     """Begins trials on behalf of the holder of an API key, and tells what they show."""
 
-    def __init__(self, steering: Steering, sending: Sending, is_stopping: Callable[[], bool]) -> None:
-        self._steering = steering
+    def __init__(self, sending: Sending, is_stopping: Callable[[], bool]) -> None:
         self._sending = sending
         self._is_stopping = is_stopping
 
@@ -114,8 +112,7 @@ class TrialActions:
         asked = await read_body(request, TrialRequest)
         name = request.match_info["name"]
         contacts = [address for address in dict.fromkeys(asked.contacts) if address != asked.subscribed]
-        await self._sending.begin_trial(name, contacts or asked.contacts, asked.subscribed or "")
-        await self._steering.record(request[ACTOR], "account.trial", name, 0)
+        await self._sending.begin_trial(name, contacts or asked.contacts, asked.subscribed or "", request[ACTOR])
         log.info("action.done", action="account.trial", actor=request[ACTOR], account=name)
         return described.json_response(await self._document(name))
 

@@ -16,7 +16,7 @@ from service.errors import StoreFaultError
 from service.log import mask
 from service.model.changes import MemberState
 from service.model.views import AskedErasure, ErasureView
-from service.store.sqlite import cleaning, queries
+from service.store.sqlite import auditing, cleaning, queries
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.cleaning import Named, Step
 from service.store.sqlite.ledger import Key, LedgerTransaction, LedgerWriter
@@ -25,7 +25,6 @@ from service.store.sqlite.writer import Writer
 log = structlog.get_logger()
 
 _SQL = queries.load("erase")
-_AUDIT = queries.load("steer")["audit"]
 
 
 class _Open(NamedTuple):
@@ -181,8 +180,8 @@ class Erasures:
         return is_over
 
     def _audit(self, connection: sqlite3.Connection, actor: str, action: str, target: str, changes: int) -> None:
-        line = {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target, "changes": changes}
-        connection.execute(_AUDIT, line).fetchall()
+        at_ms = self._clock.now_ms()
+        auditing.write(connection, at_ms=at_ms, actor=actor, action=action, target=target, changes=changes)
 
 
 class _Membership(NamedTuple):

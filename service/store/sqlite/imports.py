@@ -19,6 +19,7 @@ from service.model.changes import MemberState
 from service.model.imports import (
     DELIMITER,
     NULL_MARKER,
+    DoubtEnd,
     EndedImport,
     Expected,
     ImportFile,
@@ -34,7 +35,7 @@ from service.model.imports import (
     file_size_bytes,
     status_cell,
 )
-from service.store.sqlite import queries
+from service.store.sqlite import auditing, queries
 from service.store.sqlite.arrivals import Arrivals
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.ledger import LedgerTransaction, LedgerWriter
@@ -159,14 +160,19 @@ class Imports:
         limit_ms = int(limit_seconds * 1000)
         await self._write("set_in_doubt", id=part.id, doubt=doubt, limit_ms=limit_ms, now_ms=self._clock.now_ms())
 
-    async def end_doubt(self, import_id: int, reason: str) -> int:
+    async def end_doubt(self, import_id: int, said: DoubtEnd, reason: str, actor: str) -> int:
         """Leave the parts in doubt to single calls, because of what a person says of their jobs; return how many contacts."""
+        at_ms, action = self._clock.now_ms(), f"import.end_doubt.{said.value}"
 
         def work(connection: sqlite3.Connection) -> int:
             rows = connection.execute(_SQL["end_doubt"], {"import_id": import_id}).fetchall()
+            total: int = sum(contacts for (contacts,) in rows)
             if rows:
                 connection.execute(_SQL["note_reason"], {"import_id": import_id, "reason": reason})
-            return sum(contacts for (contacts,) in rows)
+                auditing.write(
+                    connection, at_ms=at_ms, actor=actor, action=action, target=str(import_id), changes=total
+                )
+            return total
 
         return await self._writer.run(work)
 

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,7 +11,8 @@ import msgspec
 from service.clock import SteadyClock
 from service.model.changes import FailureSelection
 from service.model.lists import Segment
-from service.store.sqlite import loading, queries, unnamed
+from service.model.proof import ReadBackReason
+from service.store.sqlite import auditing, loading, queries, unnamed
 from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
@@ -22,14 +23,18 @@ _ROWS_AT_ONCE = 1_000
 
 _SQL = queries.load("steer")
 _LISTS = queries.load("lists")
+_ASK_READ_BACK = queries.load("prove")["ask"]
 
 
 class Steering:
     """The operator's actions on one store."""
 
-    def __init__(self, writer: Writer, clock: SteadyClock, ledger: LedgerWriter) -> None:
+    def __init__(
+        self, writer: Writer, clock: SteadyClock, account_ids: Mapping[str, int], *, ledger: LedgerWriter
+    ) -> None:
         self._writer = writer
         self._clock = clock
+        self._account_ids = account_ids
         self._ledger = ledger
 
     async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
@@ -70,19 +75,19 @@ class Steering:
 
         def work(connection: sqlite3.Connection) -> bool:
             changed = connection.execute(_SQL["pause"], values).rowcount
-            connection.execute(_SQL["audit"], {**line, "changes": changed}).fetchall()
+            auditing.write(connection, **line, changes=changed)
             return bool(changed)
 
         return await self._writer.run(work)
 
     async def approve_lists(self, segment_id: int, approved: Sequence[Segment], actor: str) -> None:
         """Record what the lists are after a person approved one of them."""
-        line = {**self._line(actor, "list.approve", str(segment_id)), "changes": 1}
+        line = self._line(actor, "list.approve", str(segment_id))
 
         def work(connection: sqlite3.Connection) -> None:
             for segment in approved:
                 connection.execute(_LISTS["set_list"], loading.list_values(segment))
-            connection.execute(_SQL["audit"], line).fetchall()
+            auditing.write(connection, **line, changes=1)
 
         await self._writer.run(work)
 
@@ -101,15 +106,31 @@ class Steering:
         def work(ledger: LedgerTransaction) -> int | None:
             named = unnamed.name(ledger, import_id, addresses)
             if named is not None:
-                ledger.connection.execute(_SQL["audit"], {**line, "changes": named}).fetchall()
+                auditing.write(ledger.connection, **line, changes=named)
             return named
 
         return await self._ledger.change(work, alone=True)
 
+    async def ask_read_back(self, account: str, segment_id: int, contacts: Collection[str], *, actor: str) -> None:
+        """Have contacts (`key:value`) that a person names for a list read back soon."""
+        line = self._line(actor, "list.read_back", str(segment_id))
+        values = {
+            "account_id": self._account_ids[account],
+            "contacts": json.dumps(list(contacts)),
+            "reason": ReadBackReason.NAMED.value,
+            "due_at_ms": self._clock.now_ms(),
+        }
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_ASK_READ_BACK, values)
+            auditing.write(connection, **line, changes=len(contacts))
+
+        await self._writer.run(work)
+
     async def record(self, actor: str, action: str, target: str, changes: int) -> None:
         """Write into the audit: who did what to what, and how much it changed."""
-        line = {**self._line(actor, action, target), "changes": changes}
-        await self._writer.run(lambda connection: connection.execute(_SQL["audit"], line).fetchall())
+        line = self._line(actor, action, target)
+        await self._writer.run(lambda connection: auditing.write(connection, **line, changes=changes))
 
     def _line(self, actor: str, action: str, target: str) -> dict[str, Any]:
         return {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target}
@@ -128,10 +149,9 @@ class _Audit:
     def count(self, ledger: LedgerTransaction, done: tuple[Position, int]) -> tuple[Position, int]:
         """Return what was done, its changes counted."""
         if self._id is None:
-            values = {**self._line, "changes": done[1]}
-            self._id = ledger.connection.execute(_SQL["audit"], values).fetchone()[0]
+            self._id = auditing.write(ledger.connection, **self._line, changes=done[1])
         else:
-            ledger.connection.execute(_SQL["audit_more"], {"id": self._id, "changes": done[1]})
+            auditing.add_changes(ledger.connection, self._id, done[1])
         return done
 
 

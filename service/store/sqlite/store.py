@@ -92,14 +92,14 @@ class SqliteStore:
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
         self._ledger = LedgerWriter(self._writer, clock, self._apply, self.inbox_grew)
-        self.steering = Steering(self._writer, clock, self._ledger)
+        self.steering = Steering(self._writer, clock, self._account_ids, ledger=self._ledger)
         self.erasures = Erasures(self._writer, clock, self._ledger, self.backlog, self._read)
         self.imports = Imports(
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
         )
         self.history = History(self._writer)
         self.unnamed = UnnamedRanges(self._writer, self._ledger, self._account_ids, self.backlog, self._read)
-        self.trials = Trials(self._writer, self._account_ids, self._read)
+        self.trials = Trials(self._writer, clock, self._account_ids, read=self._read)
         self.conditions = ConditionLog(self._writer, self._reader, clock.now_ms)
         self.notices = Notices(self._writer, clock.now_ms, self._read)
         self.proofs = Proofs(self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger)

@@ -5,8 +5,9 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from service.clock import SteadyClock
 from service.model.trial import TrialPoint, TrialResult
-from service.store.sqlite import queries
+from service.store.sqlite import auditing, queries
 from service.store.sqlite.rows import as_views, named_rows
 from service.store.sqlite.writer import Writer
 
@@ -17,8 +18,11 @@ _POINTS = frozenset(point.value for point in TrialPoint)
 class Trials:
     """The trials of one store; `read` runs a function on a connection that only reads."""
 
-    def __init__(self, writer: Writer, account_ids: Mapping[str, int], read: Callable[..., Any]) -> None:
+    def __init__(
+        self, writer: Writer, clock: SteadyClock, account_ids: Mapping[str, int], *, read: Callable[..., Any]
+    ) -> None:
         self._writer = writer
+        self._clock = clock
         self._account_ids = account_ids
         self._read = read
 
@@ -34,13 +38,18 @@ class Trials:
         found: list[TrialResult] = await self._read(read)
         return {result.point: result for result in found}
 
-    async def members_among(self, account: str, contacts: Sequence[str]) -> int:
-        """Return how many of these contacts (`key:value`) the ledger of the account has."""
+    async def begin(self, account: str, contacts: Sequence[str], actor: str) -> int:
+        """Write into the audit that a trial begins, unless the ledger has any of these contacts (`key:value`); return how many."""
         values = {"account_id": self._account_ids[account], "contacts": json.dumps(contacts)}
-        found: int = await self._read(
-            lambda connection: connection.execute(_SQL["members_among"], values).fetchone()[0]
-        )
-        return found
+        at_ms = self._clock.now_ms()
+
+        def work(connection: sqlite3.Connection) -> int:
+            found: int = connection.execute(_SQL["members_among"], values).fetchone()[0]
+            if not found:
+                auditing.write(connection, at_ms=at_ms, actor=actor, action="account.trial", target=account, changes=0)
+            return found
+
+        return await self._writer.run(work)
 
     async def record(self, account: str, cordial_base_url: str, results: Sequence[TrialResult]) -> None:
         """Keep what a trial showed, instead of what was known; what could not be tried leaves that as it is."""

@@ -26,9 +26,3 @@ UPDATE account SET paused_by_operator = :paused WHERE name = :account AND paused
 
 -- name: paused_accounts
 SELECT name FROM account WHERE paused_by_operator = 1;
-
--- name: audit
-INSERT INTO audit (at_ms, actor, action, target, changes) VALUES (:at_ms, :actor, :action, :target, :changes) RETURNING id;
-
--- name: audit_more
-UPDATE audit SET changes = changes + :changes WHERE id = :id;
