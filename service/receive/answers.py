@@ -6,12 +6,14 @@ import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
+from service.flood import BoundedLog
 from service.model.deliveries import Delivery
 from service.model.views import Preview
 
 _log = structlog.get_logger()
 
 _OK = 200
+_NEW = {"accepted", "superseded"}
 _MAX_LOGGED_NAME = 100
 
 
@@ -36,7 +38,7 @@ class Answered(msgspec.Struct, frozen=True):
     """One request to the webhook and how it ended.
 
     `outcome` is `accepted`, `duplicate`, `superseded`, `dry_run`, an error code, or `client_gone` with status 499; `account` is
-    known once the signature held, or failed for an account that exists; `delivery` once the page was understood. `reason` explains a refusal beyond its code.
+    known once the signature held, or failed for an account that exists; `delivery` once the page was understood; `is_authentic` once the signature held, so that only Heap can have sent it. `reason` explains a refusal beyond its code.
     """
 
     status: int
@@ -44,6 +46,7 @@ class Answered(msgspec.Struct, frozen=True):
     reason: str | None
     account: str | None
     delivery: Delivery | None
+    is_authentic: bool
     body_bytes: int
     duration_seconds: float
 
@@ -65,7 +68,7 @@ def to_answer(
     )
 
 
-def log_answer(answered: Answered) -> None:
+def log_answer(answered: Answered, bounded_log: BoundedLog) -> None:
     """Write the one line that tells everything of a delivery; it holds no user ids."""
     fields: dict[str, object] = {"account": answered.account}
     delivery = answered.delivery
@@ -89,5 +92,11 @@ def log_answer(answered: Answered) -> None:
     }
     if answered.reason is not None:
         fields["reason"] = answered.reason
-    log = _log.info if answered.status == _OK else _log.warning
-    log("delivery.answered", **fields)
+    if answered.outcome in _NEW:
+        _log.info("delivery.answered", **fields)
+        return
+    # Whatever is not new can be sent again as often as anybody likes who has recorded it. Who has the secret is not hidden
+    # behind who has not.
+    kind = f"{answered.outcome} {answered.account if answered.is_authentic else ''}"
+    write = bounded_log.info if answered.status == _OK else bounded_log.warning
+    write("delivery.answered", kind, **fields)

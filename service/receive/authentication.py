@@ -6,7 +6,6 @@ import hmac
 import json
 import re
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
@@ -18,6 +17,7 @@ import structlog
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
+from service.flood import BoundedLog, Budget
 from service.receive.signature import SignatureHeader, Verdict, verify
 
 _Seen = TypeVar("_Seen")
@@ -72,31 +72,6 @@ def _stale(header: SignatureHeader, now_ms: int, account: str | None = None) -> 
     if unit := header.wrong_unit(now_ms):
         detail = f"the timestamp seems to be in {unit}; it must be in milliseconds"
     return AuthenticationError(Refusal.STALE, account, detail)
-
-
-class Budget:
-    """How often something costly may be done for senders who have not shown who they are.
-
-    Allows a few in a row and then one in each `seconds_each`; `clock` gives seconds that only ever advance.
-    """
-
-    def __init__(self, most: int, seconds_each: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
-        self._seconds_each = seconds_each
-        self._clock = clock
-        self._left = float(most)
-        self._counted_at = clock()
-
-    def is_left(self) -> bool:
-        """Whether there is one to spend."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._counted_at) / self._seconds_each)
-        self._counted_at = now
-        return self._left >= 1
-
-    def spend(self) -> None:
-        """Take one, after `is_left` has said that there is one."""
-        self._left -= 1
 
 
 class ClockSuspicion:
@@ -175,7 +150,10 @@ class Authenticator:
     All that changes here is used on the event loop alone; another thread gets only values that nobody changes.
     """
 
-    def __init__(self, accounts: Mapping[str, AccountSettings], clock_suspicion: ClockSuspicion) -> None:
+    def __init__(
+        self, accounts: Mapping[str, AccountSettings], clock_suspicion: ClockSuspicion, bounded_log: BoundedLog
+    ) -> None:
+        self._log = bounded_log
         self._accounts = accounts
         self._clock_suspicion = clock_suspicion
         self._account_by_id_token = {
@@ -264,8 +242,9 @@ class Authenticator:
                 readable.append(secret.get())
             except (OSError, LookupError, ValueError) as error:
                 # By its type: the message of a decoding error quotes what it could not decode.
-                _log.error(
+                self._log.error(
                     "webhook_secret.unreadable",
+                    kind=reference.place,
                     account=account.name,
                     place=reference.place,
                     fault=type(error).__name__,

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from service.clock import SteadyClock, wall_ms
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
+from service.flood import BoundedLog
 from service.model.deliveries import Delivery
 from service.model.views import Preview
 from service.receive.answers import Answered, WebhookAnswer, log_answer, to_answer
@@ -56,6 +57,7 @@ class _Progress:
         self.account: str | None = None
         self.delivery: Delivery | None = None
         self.body_bytes = 0
+        self.is_authentic = False
 
 
 class Webhook:
@@ -73,6 +75,7 @@ class Webhook:
         last_received_ms: Mapping[str, int] = MappingProxyType({}),
         page_timings: Timings | None = None,
     ) -> None:
+        self._bounded_log = BoundedLog()
         self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms, last_received_ms)
         self._body_reader = BodyReader(max_body_bytes)
         self._page_reader = PageReader(page_timings)
@@ -80,11 +83,11 @@ class Webhook:
         self._inbox = inbox
         self._is_stopping = is_stopping
         self._foretell = foretell
-        self._observers = [log_answer] if on_answer is None else [log_answer, on_answer]
+        self._on_answer = on_answer
 
     def serve(self, accounts: Mapping[str, AccountSettings], *, max_body_bytes: int) -> None:
         """Take deliveries for these accounts from now on, their secrets read anew."""
-        self._authenticator = Authenticator(accounts, self.clock_suspicion)
+        self._authenticator = Authenticator(accounts, self.clock_suspicion, self._bounded_log)
         self._body_reader.max_body_bytes = max_body_bytes
 
     @docs(
@@ -117,6 +120,7 @@ class Webhook:
                 reason=fault,
                 account=None,
                 delivery=None,
+                is_authentic=False,
                 body_bytes=0,
                 duration_seconds=0.0,
             )
@@ -124,8 +128,9 @@ class Webhook:
         return await handler(request)
 
     def _tell(self, answered: Answered) -> None:
-        for observe in self._observers:
-            observe(answered)
+        log_answer(answered, self._bounded_log)
+        if self._on_answer is not None:
+            self._on_answer(answered)
 
     async def _receive(self, request: web.Request, account_name: str | None) -> web.Response:
         started = time.perf_counter()
@@ -153,6 +158,7 @@ class Webhook:
                     reason=reason,
                     account=progress.account,
                     delivery=progress.delivery,
+                    is_authentic=progress.is_authentic,
                     body_bytes=progress.body_bytes,
                     duration_seconds=time.perf_counter() - started,
                 )
@@ -171,6 +177,7 @@ class Webhook:
             progress.body_bytes = len(body)
             account = await self._authenticator.authenticate(account_name, header, body, received_at_ms)
             progress.account = account.name
+            progress.is_authentic = True
             async with self._understood(account, header, body, received_at_ms) as delivery:
                 progress.delivery = delivery
                 if dry_run:
@@ -196,6 +203,7 @@ class Webhook:
 
     async def close(self, _app: web.Application) -> None:
         """End what the webhook has running."""
+        self._bounded_log.tell()
         await self._page_reader.close()
 
 

@@ -8,18 +8,16 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service import supervision
 from service.config.settings import ServerSettings
 from service.errors import ErrorCode, ServiceError
+from service.flood import BoundedLog
 from service.supervision import Supervisor
 from service.web.connections import ConnectionGuard
 from service.web.errors import error_response, from_http_exception
-
-_log = structlog.get_logger()
 
 # Names no version, of which strangers could look up the faults.
 _SERVER_NAME = "heap-cordial"
@@ -72,7 +70,7 @@ class GuardedRunner(web.AppRunner):
     `on_unreadable` is told of each request that is not readable HTTP, and so reaches no handler.
     """
 
-    __slots__ = ("_guard", "_on_unreadable", "_supervisor")
+    __slots__ = ("_bounded_log", "_guard", "_on_unreadable", "_supervisor")
 
     def __init__(
         self,
@@ -85,6 +83,7 @@ class GuardedRunner(web.AppRunner):
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout, access_log=None)
         self._on_unreadable = on_unreadable
+        self._bounded_log = BoundedLog()
         self._guard = ConnectionGuard(settings, self._tell_unreadable)
         app.on_response_prepare.append(_name_server)
         self._supervisor = supervisor
@@ -106,6 +105,7 @@ class GuardedRunner(web.AppRunner):
         yield
         await supervision.stop(task)
         self._guard.close()
+        self._bounded_log.tell()
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
@@ -136,7 +136,7 @@ class GuardedRunner(web.AppRunner):
             return response
 
     def _tell_unreadable(self, reason: str) -> None:
-        _log.warning("request.unreadable", reason=reason)
+        self._bounded_log.warning("request.unreadable", kind=reason, reason=reason)
         if self._on_unreadable is not None:
             self._on_unreadable()
 

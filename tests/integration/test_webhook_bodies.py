@@ -11,7 +11,8 @@ import pytest
 from aiohttp import ClientSession
 
 from service.config.secrets import CachedSecret
-from service.receive.authentication import Budget, ClockSuspicion
+from service.flood import Budget
+from service.receive.authentication import ClockSuspicion
 from service.receive.signature import sign
 from tests.webhook_fixtures import (
     JSON,

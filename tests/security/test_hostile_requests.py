@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.receive.authentication import Budget
+from service.flood import Budget
 from service.receive.signature import sign
 from tests.webhook_fixtures import JSON, MAX_BODY_BYTES, SECRET, Service, compact, page, running, two_accounts
 

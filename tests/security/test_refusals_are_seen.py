@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -146,3 +147,31 @@ async def test_a_badly_compressed_unsigned_body_makes_no_noise(service, caplog):
             assert error["code"] == "body_unreadable"
     assert caplog.records == []
     assert [line["log_level"] for line in lines] == ["warning"] * 3
+
+
+async def test_a_flood_of_what_anybody_can_send_does_not_fill_the_log(service):
+    """Each kind of line is bounded by itself, what is left out is counted, and what is new is always written."""
+    flood, body = 300, compact(page(["a@x.com"]))
+    with capture_logs() as lines:
+        for number in range(flood):
+            assert (await service.post(body, secret="wrong"))[0] == 403
+            assert (await service.post(page(["a@x.com"]), path="/webhooks/heap/acme/no"))[0] == 404
+            assert (await service.post(page(["a@x.com"], task=f"new-{number}")))[0] == 200
+            assert (await service.post(body))[0] == 200
+            await raw(service, b"nonsense\r\n\r\n")
+        await service.client.close()
+    written = Counter((line["event"], line.get("outcome")) for line in lines)
+    assert written["delivery.answered", "accepted"] == flood + 1
+    left_out = {line["left_out"]: line["lines"] for line in lines if line["event"] == "log.left_out"}
+    refused = [
+        ("delivery.answered", "forbidden"),
+        ("delivery.answered", "not_found"),
+        ("delivery.answered", "duplicate"),
+    ]
+    for kind in (*refused, ("request.unreadable", None)):
+        assert 100 <= written[kind] < flood
+    assert left_out == {
+        "delivery.answered": 3 * flood - 1 - sum(written[kind] for kind in refused),
+        "request.unreadable": flood - written["request.unreadable", None],
+    }
+    assert Counter(answered.outcome for answered in service.answered)["forbidden"] == flood

@@ -21,6 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 from service.config.secrets import CachedSecret
 from service.config.settings import ApiKeySettings, SecretReference
 from service.errors import ErrorCode, ServiceError
+from service.flood import BoundedLog
 from service.web.addresses import origin_of
 
 log = structlog.get_logger()
@@ -103,6 +104,7 @@ class ApiKeys:
         self.accept(references, named or {})
         self._delays = delays or Delays()
         self._delayed = 0
+        self._bounded_log = BoundedLog()
 
     def accept(self, references: Sequence[SecretReference], named: Mapping[str, ApiKeySettings]) -> None:
         """Let in who holds one of these keys, read anew, and nobody else; those without a name may do everything."""
@@ -162,12 +164,12 @@ class ApiKeys:
             try:
                 yield caller, place, secret.get()
             except (OSError, LookupError) as error:
-                log.warning("api_key.unreadable", place=place, fault=str(error))
+                self._bounded_log.warning("api_key.unreadable", kind=place, place=place, fault=str(error))
 
     async def _hold_back(self, request: web.Request) -> None:
         address = request.remote or ""
         delay = self._delays.next_seconds(address)
-        log.warning("api_key.wrong", address=address)
+        self._bounded_log.warning("api_key.wrong", address=address)
         if self._delayed >= _MOST_DELAYED:
             return
         self._delayed += 1
