@@ -103,7 +103,11 @@ def add_settled_members(database: Path, number: int) -> None:
     """Add so many confirmed members to the list of the account `globex`: about 600 bytes each."""
     contacts = json.dumps([f"email:{count:08}-{'x' * 600}" for count in range(number)])
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("INSERT INTO member SELECT 2, value, 2, 1, 0, 2, 3 FROM json_each(?)", [contacts])
+        connection.execute(
+            "INSERT INTO member (account_id, contact, segment_id, wanted, state, sync_id, delivery_id) "
+            "SELECT 2, value, 2, 1, 0, 2, 3 FROM json_each(?)",
+            [contacts],
+        )
         connection.execute(
             "UPDATE segment SET members = members + :n, settled = settled + :n WHERE id = 2", {"n": number}
         )

@@ -27,7 +27,10 @@ async def test_spaces_and_letter_case_of_an_address_make_no_other_contact(tmp_pa
         await world.deliver("Readers", ["Jane@Example.com", " jane@example.com ", "JANE@EXAMPLE.COM"])
         await world.settled()
         assert [call.contact for call in world.contact_calls()] == ["email:jane@example.com"]
-        await world.deliver("Readers", [], ["jANE@example.com"])
+        await world.deliver("Readers", [], ["jane@example.com", "JANE@EXAMPLE.COM"])
+        await world.settled()
+        assert world.members("Readers") == ["jane@example.com"]
+        await world.deliver("Readers", [], [" jane@example.com ", "Jane@Example.com"])
         await world.settled()
         assert world.members("Readers") == []
         assert len(world.cordial.state.contacts) == 1
