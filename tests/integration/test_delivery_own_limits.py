@@ -26,14 +26,15 @@ async def test_one_contacts_limit_slows_nobody_else(tmp_path):
     async with delivering(tmp_path, max_concurrency=16, requests_per_second=200) as world:
         await world.deliver("Readers", users(1, "first"))
         await world.settled()
-        # More than one second's calls, so that others still pass when it is answered.
         world.cordial.faults.add(
             Fault(
                 FaultKind.ANSWER, contact=SLOW, status=429, headers={"Retry-After": "3600"}, times=None, seconds=0.05
             ),
+            # Others take longer, so that some are on their way when it is answered.
+            Fault(FaultKind.HANG, method="POST", times=None, seconds=0.3),
         )
-        await world.deliver("Readers", ["slow@example.com", *users(400)])
-        await world.until(lambda: len(world.members("Readers")) == 401)
+        await world.deliver("Readers", ["slow@example.com", *users(60)])
+        await world.until(lambda: len(world.members("Readers")) == 61)
         await world.until(lambda: world.rows("SELECT 1 FROM failure"))
         assert state(world) is AccountState.SENDING
         assert world.dead_letters() == []
