@@ -43,6 +43,7 @@ from service.receive.answers import Answered
 from service.store.sqlite.eraser import Eraser
 from service.store.sqlite.figures import FiguresReader
 from service.store.sqlite.folder import Folder
+from service.store.sqlite.judge import Judge
 from service.store.sqlite.reading import Reader
 from service.store.sqlite.store import SqliteStore
 from service.store.sqlite.writer import Timings
@@ -82,6 +83,7 @@ class Service:
         self.deliverer = deliverer
         self.supervisor = supervisor
         self.folder = Folder(store, deliverer.wake)
+        self.judge = Judge(store.guard)
         self.keys = ApiKeys(settings.server.api_keys, settings.api_keys)
         self.webhook = receive_routes.Webhook(
             settings.accounts,
@@ -113,6 +115,7 @@ class Service:
             identity=Identity(__version__, datetime.now(UTC), Path(settings.store.path), self.accounts),
             reader=reader,
             steering=store.steering,
+            guard=store.guard,
             sending=deliverer,
             erasures=store.erasures,
             reload=self._reload,
@@ -167,6 +170,7 @@ class Service:
             version=__version__,
             backlog={
                 "inbox": backlog.unfolded_users,
+                "guarded": backlog.guarded_total,
                 "pending": backlog.pending_total,
                 "waiting": backlog.waiting_total,
             },
@@ -206,6 +210,9 @@ def _serve_backlog(store: SqliteStore, settings: Settings) -> None:
         {name: account.max_backlog for name, account in settings.accounts.items()},
         max_backlog=settings.store.max_backlog,
         retention_days=settings.store.retention_days,
+        guards={
+            name: account.hold_removals for name, account in settings.accounts.items() if account.hold_removals.is_on
+        },
     )
 
 
@@ -325,6 +332,8 @@ async def running_service(
         stack.push_async_callback(service.stop_delivering)
         stack.push_async_callback(service.folder.stop)
         service.folder.start(supervisor)
+        stack.push_async_callback(service.judge.stop)
+        service.judge.start(supervisor)
         stack.callback(_begin_stop, service)
         await runner.setup()
         ssl_context = tls.context if tls else None

@@ -68,8 +68,11 @@ class Installation:
         return await run_command(*arguments, environment=self.environment)
 
     @contextlib.asynccontextmanager
-    async def serving(self, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run `serve` until the block ends; its log goes to `log`. Afterwards it must have ended with status 0."""
+    async def serving(self, *options: str, killed: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run `serve` until the block ends; its log goes to `log`. Afterwards it must have ended with status 0.
+
+        `killed`: it is ended by SIGKILL.
+        """
         with self.log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "service", "serve", *options, env=self.environment, cwd=ROOT, stderr=log
@@ -79,8 +82,9 @@ class Installation:
             await wait_until_it_answers(f"{self.url}/livez", process, self.connector())
             yield process
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0, self.log.read_text()
+                process.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
+            status = -signal.SIGKILL if killed else 0
+            assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == status, self.log.read_text()
         finally:
             if process.returncode is None:
                 process.kill()

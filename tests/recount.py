@@ -16,8 +16,12 @@ SELECT segment_id, sync_id, wanted, member_state.name, count(*)
 FROM member JOIN member_state ON member_state.number = member.state GROUP BY 1, 2, 3, 4
 """
 _UNFOLDED = """
-SELECT delivery.sync_id, count(*) FROM piece JOIN delivery ON delivery.id = piece.delivery_id
-WHERE piece.wanted IS NOT NULL AND piece.id > (SELECT piece_id FROM fold_position) GROUP BY 1
+SELECT sync_id, sum(pieces) FROM (
+    SELECT delivery.sync_id, count(*) AS pieces FROM piece JOIN delivery ON delivery.id = piece.delivery_id
+    WHERE piece.wanted IS NOT NULL AND piece.id > (SELECT piece_id FROM fold_position) GROUP BY 1
+    UNION ALL
+    SELECT sync_id, count(*) FROM guarded_piece GROUP BY 1
+) GROUP BY 1
 """
 _SEGMENTS = "SELECT id, members, settled, pending, waiting, dead FROM segment"
 _UNNAMED = """

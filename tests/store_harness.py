@@ -68,6 +68,10 @@ class SyncFact(NamedTuple):
     superseded: int
     overtaken_users: int
     drained_at_ms: int | None
+    guard: str | None
+    guard_removals: int
+    guard_members: int | None
+    discarded_users: int
 
 
 class FailureFact(NamedTuple):
@@ -95,6 +99,8 @@ class Facts:
     unfolded_users: int
     unfolded_pieces: int
     to_send: set[tuple[int, str]]
+    guarded_users: int = 0
+    guarded_pieces: int = 0
 
     def wanted(self, heap_id: str = SEGMENT, account: str = "acme") -> set[str]:
         """Return the values of the contacts that are to be on a segment's list."""
@@ -203,6 +209,13 @@ async def fold_all(store: Store) -> None:
         pass
 
 
+async def judge_all(store: Store) -> None:
+    """Fold, judge, and fold what was passed, until nothing more happens by itself (R17)."""
+    await fold_all(store)
+    while await store.guard.advance():
+        await fold_all(store)
+
+
 Answer = Callable[[ContactWork, Change], Outcome]
 
 
@@ -292,6 +305,7 @@ def check_invariants(facts: Facts, store: Store) -> None:
         assert store.pending_segments(account) == owed
     assert store.backlog.unfolded_users == facts.unfolded_users
     assert store.waiting_changes == sum(segment.waiting for segment in facts.segments)
-    assert store.backlog.total == facts.unfolded_users + sum(
+    assert store.backlog.guarded_total == facts.guarded_users
+    assert store.backlog.total == facts.unfolded_users + facts.guarded_users + sum(
         segment.pending + segment.waiting for segment in facts.segments
     )

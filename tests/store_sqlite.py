@@ -23,6 +23,9 @@ from tests.store_harness import (
 # As the comment of table `member` in the migration numbers them.
 _STATES = [MemberState.SETTLED, MemberState.PENDING, MemberState.WAITING, MemberState.DEAD]
 
+# What a column would hold that an older schema does not have; elsewhere 0.
+_UNKNOWN = {"guard": "NULL", "guard_members": "NULL"}
+
 
 class SqliteStoreMaker:
     """A store in a directory of its own."""
@@ -65,7 +68,7 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
     ).fetchall()
     # A file of an older schema has no column for what it did not know.
     known = {row[0] for row in connection.execute("SELECT name FROM pragma_table_info('sync')")}
-    columns = ", ".join(name if name in known else "0" for name in SyncFact._fields)
+    columns = ", ".join(name if name in known else _UNKNOWN.get(name, "0") for name in SyncFact._fields)
     syncs = connection.execute(f"SELECT {columns} FROM sync").fetchall()  # noqa: S608  our own names
     failures = connection.execute(
         "SELECT name, contact, segment_id, dead, failures, attempts, reason, message, status"
@@ -74,6 +77,9 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
     (position,) = connection.execute("SELECT piece_id FROM fold_position").fetchone()
     pieces = connection.execute("SELECT id, segment_id, identity, wanted, users, contacts FROM piece").fetchall()
     (deliveries,) = connection.execute("SELECT count(*) FROM delivery").fetchone()
+    guarded = (0, 0)
+    if "guard" in known:
+        guarded = connection.execute("SELECT coalesce(sum(users), 0), count(*) FROM guarded_piece").fetchone()
     superseded = 0
     if "overtaken_users" in known:
         (superseded,) = connection.execute("SELECT count(superseded_at_ms) FROM delivery").fetchone()
@@ -94,4 +100,5 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
         sum(users for piece_id, _, _, _, users, _ in pieces if piece_id > position),
         sum(piece_id > position for piece_id, *_ in pieces),
         to_send,
+        *guarded,
     )

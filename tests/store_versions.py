@@ -76,6 +76,10 @@ INSERT INTO unnamed (
     account_id, import_id, segments, after_contact, last_contact, contacts, refused, known_failures
 ) VALUES (2, 1, '[2]', 'email:', 'email:anna', 1, 1, 0);
 UPDATE segment SET unnamed = 1 WHERE id = 2;
+INSERT INTO guarded_piece (sync_id, segment_id, delivery_id, identity, wanted, users, contacts) VALUES
+    (2, 2, 3, 'email', 0, 1, '["anna"]');
+UPDATE sync SET guard = 'held', guard_removals = 1, guard_members = 1, guard_at_ms = AT, unfolded = 1, drained_at_ms = NULL
+    WHERE id = 2;
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
 INSERT INTO notice_told (target, kind, account, subject, began_at_ms) VALUES ('ops', 'account_paused', 'acme', '', AT);
 INSERT INTO notice (target, message, created_at_ms, next_try_at_ms) VALUES ('ops', x'7b7d', AT, AT);

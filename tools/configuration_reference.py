@@ -112,6 +112,9 @@ def _default(table: str, key: ValueKey | SecretKey) -> str:
 
 def _toml(value: object) -> str:
     """Return a value as it stands in TOML; JSON writes text, numbers, truth and empty tables the same way."""
+    if isinstance(value, msgspec.Struct):
+        entries = ", ".join(f"{name} = {_toml(entry)}" for name, entry in msgspec.structs.asdict(value).items())
+        return f"{{ {entries} }}"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -56,6 +56,12 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="write nothing to Cordial at first (default), or send at once",
     )
     parser.add_argument(
+        "--hold-removals",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="hold a sync that removes more than 100 people and more than half of a list (default), or none",
+    )
+    parser.add_argument(
         "--tls-certificate-file", metavar="FILE", help="serve HTTPS with this certificate, without a proxy"
     )
     parser.add_argument("--tls-key-file", metavar="FILE", help="the certificate's private key")
@@ -97,7 +103,9 @@ def _certificate(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _gather(arguments: argparse.Namespace, certificate: dict[str, str], *, asks: bool) -> tuple[Answers, InitialFiles]:
-    answers = Answers(**_DEFAULTS, dry_run=arguments.dry_run, **certificate)
+    answers = Answers(
+        **_DEFAULTS, dry_run=arguments.dry_run, hold_removals=arguments.hold_removals is not False, **certificate
+    )
     for name, question in _QUESTIONS.items():
         flag = getattr(arguments, name)
         if flag is not None:
@@ -106,6 +114,8 @@ def _gather(arguments: argparse.Namespace, certificate: dict[str, str], *, asks:
                 raise ConfigurationError([f"--{name.replace('_', '-')}: {fault}{_suggestion(name, flag)}"])
         elif asks:
             answers = _ask(answers, name, question)
+    if asks and arguments.hold_removals is None:
+        answers = msgspec.structs.replace(answers, hold_removals=_ask_to_hold_removals())
     files = InitialFiles(arguments.directory, answers.account, arguments.store)
     if asks:
         say("", f"The webhook URL to paste into Heap is {answers.webhook_url}; Heap then shows its secret.")
@@ -128,6 +138,15 @@ def _ask(answers: Answers, name: str, question: str) -> Answers:
         if fault is None:
             return answered
         say(f"  {typed}: {fault}{_suggestion(name, typed)}")
+
+
+def _ask_to_hold_removals() -> bool:
+    question = "Hold a sync that removes more than 100 people and more than half of a list, until you approve it"
+    while True:
+        typed = input(f"{question} [yes]: ").strip().lower() or "yes"
+        if typed in {"y", "yes", "n", "no"}:
+            return typed.startswith("y")
+        say(f"  {typed}: answer yes or no")
 
 
 def _suggestion(name: str, typed: str) -> str:

@@ -32,7 +32,11 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     lists.add_argument("--search", help="a part of a name")
     syncs = _add(subparsers, "syncs", "show syncs and how far they have come", _syncs)
     syncs.add_argument("--list", help="only of this list, by name or id")
-    syncs.add_argument("--state", choices=("receiving", "sending", "done", "failed"), help="only in this state")
+    syncs.add_argument(
+        "--state",
+        choices=("receiving", "held", "queued", "sending", "done", "failed", "discarded"),
+        help="only in this state",
+    )
     imports = _add(
         subparsers, "imports", "show changes that travel to Cordial as files, and what came of them", _imports
     )

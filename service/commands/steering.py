@@ -1,4 +1,4 @@
-"""The commands `pause`, `resume`, `retry`, `approve` and `rebuild`: steering the running service."""
+"""The commands `pause`, `resume`, `retry`, `approve`, `discard` and `rebuild`: steering the running service."""
 
 import argparse
 import asyncio
@@ -31,8 +31,12 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     retry.add_argument("--account", help="all of this account")
     retry.add_argument("--list", help="all of this list, by name or id")
     retry.add_argument("--reason", help="all with this reason")
-    approve = add_api_command(subparsers, "approve", "approve a new segment that is held", _approve)
-    approve.add_argument("list", help="the list, by name or id, or its segment's name")
+    approve = add_api_command(subparsers, "approve", "approve a new segment, or a sync, that is held", _approve)
+    approved = approve.add_mutually_exclusive_group(required=True)
+    approved.add_argument("list", nargs="?", help="the list, by name or id, or its segment's name")
+    approved.add_argument("--sync", type=int, help="a sync that is held for its removals, by id as `syncs` shows it")
+    discard = add_api_command(subparsers, "discard", "drop a sync that is held for its removals", _discard)
+    discard.add_argument("--sync", type=int, required=True, help="the sync, by id as `syncs` shows it")
     add_api_command(subparsers, "reload", "make the service read its configuration again, as SIGHUP does", _reload)
     rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
     rebuild.add_argument("list", help="the list, by name or id")
@@ -69,6 +73,8 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
+    if arguments.sync is not None:
+        return await _decide(client, arguments, "approve", "is approved: it removes")
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/approve")
     name = found["list_name"] or found["segment_name"]
@@ -77,6 +83,20 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
         [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == found["account"]]
         follows = _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=account["name"])
         words = f"{name} is approved{follows}."
+    tell(arguments, done, words)
+    return 0
+
+
+async def _discard(client: ApiClient, arguments: argparse.Namespace) -> int:
+    return await _decide(client, arguments, "discard", "is discarded: it would have removed")
+
+
+async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str, outcome: str) -> int:
+    held = await client.get(f"syncs/{arguments.sync}/removals")
+    done = await client.post(f"syncs/{arguments.sync}/{action}")
+    words = f"Sync {arguments.sync} was not held."
+    if done["decided"]:
+        words = f"Sync {arguments.sync} {outcome} {held['removals']:,} of {held['removals_of']:,} people."
     tell(arguments, done, words)
     return 0
 

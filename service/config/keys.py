@@ -132,6 +132,9 @@ def _expectation(described: inspect.Type) -> str:
             words = " or ".join(map(_expectation, types))
         case inspect.DictType(value_type=value_type):
             words = f"a table whose values are each {_expectation(value_type)}"
+        case inspect.StructType(fields=fields):
+            entries = " and ".join(f"{field.encode_name} ({_expectation(field.type)})" for field in fields)
+            words = f"a table with {entries}"
         case _:
             raise TypeError(f"no words for a setting of type {described}")
     return str(words)

@@ -146,7 +146,7 @@ def _describe_table(table: msgspec.Struct) -> dict[str, Any]:
         elif key.name in UNECHOED_KEYS and getattr(table, key.name):
             described[key.name] = _HIDDEN
         else:
-            described[key.name] = getattr(table, key.name)
+            described[key.name] = msgspec.to_builtins(getattr(table, key.name))
     return described
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from service.model.guard import RemovalGuard
+
 _PRINTABLE = r"^[^\x00-\x1f\x7f]"
 
 Text = Annotated[str, Meta(pattern=_PRINTABLE + r"*\Z", description="text without control characters")]
@@ -157,6 +159,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
     allow_drain: bool = False
     dry_run: bool = False
     hold_new_segments: bool = False
+    hold_removals: RemovalGuard = RemovalGuard(share=1.0)
     public_url: Text = ""
     bulk_threshold: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000
     bulk_untested: bool = False

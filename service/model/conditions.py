@@ -129,6 +129,13 @@ CATALOGUE: dict[str, Kind] = {
         "A list is held",
         command="heap-cordial approve {subject}",
     ),
+    "removals_held": Kind(
+        _WARNING,
+        "A sync would remove an unusual share of the list. It is held, and later syncs of the segment wait behind it.",
+        "See whether the segment was meant to shrink. Approve the sync, or discard it.",
+        "A sync is held",
+        command="heap-cordial syncs --state held",
+    ),
     "list_not_ready": Kind(
         _WARNING,
         "The segment has changes, but still no list in Cordial.",

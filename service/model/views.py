@@ -20,15 +20,20 @@ class SyncState(StrEnum):
     """How far a sync has come."""
 
     RECEIVING = "receiving"
+    HELD = "held"
+    QUEUED = "queued"
     SENDING = "sending"
     DONE = "done"
     FAILED = "failed"
+    DISCARDED = "discarded"
 
 
 class SyncView(msgspec.Struct, frozen=True):
     """One sync of a segment.
 
-    `receiving`: pages are still to come. `sending`: all pages are here, changes are not all settled. `done`: all are.
+    `receiving`: pages are still to come. `held`: it would remove `removals` of the list's `removals_of` members, and a person
+    has to approve or discard it (`hold_removals`); nothing of it is sent. `queued`: it waits to be looked at, behind one that
+    is held. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `done`: all are.
     `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
     `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken.
@@ -55,9 +60,29 @@ class SyncView(msgspec.Struct, frozen=True):
     failed: Count
     superseded: int
     overtaken_users: Count
+    removals: Count
+    removals_of: Count | None
+    discarded_users: Count
     first_received_at: datetime
     last_received_at: datetime
     drained_at: datetime | None
+
+
+class HeldRemovals(msgspec.Struct, frozen=True):
+    """What a sync would remove, or has removed, by the count when it was judged.
+
+    `first`: some of these contacts, as long as the sync waits. `pages_missing`: pages that have not arrived; a decision is
+    for them too. `queued_syncs` of the segment wait behind it.
+    """
+
+    sync_id: int
+    state: SyncState
+    removals: Count
+    removals_of: Count | None
+    additions: Count
+    pages_missing: Count
+    queued_syncs: Count
+    first: list[str]
 
 
 class ListStanding(StrEnum):

@@ -36,6 +36,7 @@ from service.model.views import (
     ErasureView,
     FailureGroupView,
     FailureView,
+    HeldRemovals,
     ListSort,
     ListStanding,
     ListSum,
@@ -343,6 +344,16 @@ class Steering(Protocol):
         """Write a line into the audit."""
 
 
+class Guard(Protocol):
+    """Syncs that are held because they remove an unusual share of a list (R17). Each decision is in the audit."""
+
+    async def approve(self, sync_id: int, actor: str) -> bool:
+        """Let a held sync be sent, pages that come later too; return whether it was held."""
+
+    async def discard(self, sync_id: int, actor: str) -> bool:
+        """Drop what a held sync says, pages that come later too; return whether it was held."""
+
+
 class Erasures(Protocol):
     """The erasures of people's data."""
 
@@ -382,6 +393,9 @@ class Reading(Protocol):
 
     async def sync(self, sync_id: int) -> SyncView | None:
         """Return one sync."""
+
+    async def held_removals(self, sync_id: int) -> HeldRemovals | None:
+        """Return what a sync removes, as it was judged, with some of the contacts."""
 
     async def segments(
         self,

@@ -31,6 +31,7 @@ class Answers(msgspec.Struct, frozen=True):
     cordial_base_url: str
     identify_by: str
     dry_run: bool
+    hold_removals: bool
     heap_secret: str = ""
     cordial_api_key: str = ""
     tls_certificate_file: str = ""
@@ -137,6 +138,8 @@ identify_by = {_quoted(answers.identify_by)}
 dry_run = {"true" if answers.dry_run else "false"}
 # true: a segment that comes for the first time waits for `heap-cordial approve`, Heap's sample segment among them.
 hold_new_segments = true
+# A sync that removes more than 100 people and more than half of a list waits for a person. share = 1.0: none does.
+hold_removals = {{ share = {"0.5" if answers.hold_removals else "1.0"}, least = 100 }}
 """
 
 

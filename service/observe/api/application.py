@@ -20,12 +20,13 @@ from service.observe.api.meter import Meter
 from service.observe.api.overview import OverviewQuestion
 from service.observe.api.preview import Previews
 from service.observe.api.reloading import Reloaded, Reloading
+from service.observe.api.removals import HeldSyncs
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
 from service.observe.api.sessions import Sessions
 from service.observe.api.trials import TrialActions
 from service.observe.conditions import Conditions
-from service.store.port import Erasures, History, Reading, Steering
+from service.store.port import Erasures, Guard, History, Reading, Steering
 from service.supervision import Supervisor
 
 PREFIX = "/api/v1"
@@ -42,6 +43,7 @@ class Api:
         identity: Identity,
         reader: Reading,
         steering: Steering,
+        guard: Guard,
         sending: Sending,
         erasures: Erasures,
         reload: Callable[[str], Awaitable[Reloaded]],
@@ -64,6 +66,7 @@ class Api:
         self._overview = OverviewQuestion(reader, self._meter, conditions.current, self._questions.account_documents)
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
+        self._held_syncs = HeldSyncs(reader, guard, is_stopping)
         self._comparing = ListComparing(reader, steering, sending, is_stopping)
         self._trials = TrialActions(sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
@@ -83,6 +86,7 @@ class Api:
         ConditionQuestions(self._conditions).add_routes(api)
         self._previews.add_routes(api)
         self._actions.add_routes(api)
+        self._held_syncs.add_routes(api)
         self._comparing.add_routes(api)
         self._trials.add_routes(api)
         self._forgetting.add_routes(api)

@@ -152,9 +152,22 @@ SYNC: dict[str, Any] = {
     "failed": 1,
     "superseded": 0,
     "overtaken_users": 0,
+    "removals": 0,
+    "removals_of": None,
+    "discarded_users": 0,
     "first_received_at": "2026-03-02T09:14:01Z",
     "last_received_at": "2026-03-02T09:14:01Z",
     "drained_at": "2026-03-02T09:14:05Z",
+}
+HELD_REMOVALS: dict[str, Any] = {
+    "sync_id": 42,
+    "state": "held",
+    "removals": 1200,
+    "removals_of": 2000,
+    "additions": 3,
+    "pages_missing": 0,
+    "queued_syncs": 1,
+    "first": ["email:jane@example.com", "email:john@example.com"],
 }
 IMPORT: dict[str, Any] = {
     "id": 7,

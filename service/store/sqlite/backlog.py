@@ -12,7 +12,8 @@ class Backlog:
 
     Changed only after a commit, by the same figures that the commit wrote. The totals are of the accounts being served:
     what the store keeps for an account that is configured no more waits for its return, and must hold nobody else up.
-    Users not folded yet count whosever they are, for they are folded in any case.
+    Users not folded yet count whosever they are, for they are folded in any case. Those that are judged first (R17) are counted
+    apart, because they may wait for a person.
     """
 
     def __init__(self, max_total: int) -> None:
@@ -20,6 +21,7 @@ class Backlog:
         # The accounts being served, each with the bound of its own; 0: none.
         self._max_of_account: Mapping[str, int] = {}
         self._unfolded_of_account: Counter[str] = Counter()
+        self._guarded_of_account: Counter[str] = Counter()
         self._pending_of_account: Counter[str] = Counter()
         self._waiting_of_account: Counter[str] = Counter()
         self._pending: dict[int, int] = defaultdict(int)
@@ -35,12 +37,14 @@ class Backlog:
     def set(self, owed: Iterable[Owed]) -> None:
         """Start anew from what the store says."""
         self._unfolded_of_account.clear()
+        self._guarded_of_account.clear()
         for figures in (self._pending_of_account, self._waiting_of_account, self._pending, self._waiting):
             figures.clear()
         self._segments_of.clear()
         for each in owed:
             self.change(each.account, each.segment_id, each.pending, each.waiting)
             self.add_unfolded(each.account, each.unfolded)
+            self.add_guarded(each.account, each.guarded)
 
     def check_room(self, account: str) -> None:
         """Refuse more for an account that holds its own bound, or more than its share while all hold theirs together.
@@ -67,7 +71,10 @@ class Backlog:
     def total_of(self, account: str) -> int:
         """Everything of the account that was accepted and is not settled."""
         return (
-            self._unfolded_of_account[account] + self._pending_of_account[account] + self._waiting_of_account[account]
+            self._unfolded_of_account[account]
+            + self._guarded_of_account[account]
+            + self._pending_of_account[account]
+            + self._waiting_of_account[account]
         )
 
     @property
@@ -78,6 +85,20 @@ class Backlog:
     def add_unfolded(self, account: str, users: int) -> None:
         """Add to an account's users that are not folded yet; a negative number takes away."""
         self._unfolded_of_account[account] += users
+
+    @property
+    def guarded_total(self) -> int:
+        """Users that are set aside until their sync is judged, or until a person decides."""
+        return sum(self._guarded_of_account[account] for account in self._max_of_account)
+
+    @property
+    def has_guarded(self) -> bool:
+        """Whether anything is set aside to be judged, whosever it is."""
+        return self._guarded_of_account.total() > 0
+
+    def add_guarded(self, account: str, users: int) -> None:
+        """Add to an account's users that are set aside; a negative number takes away."""
+        self._guarded_of_account[account] += users
 
     @property
     def pending_total(self) -> int:
@@ -92,7 +113,7 @@ class Backlog:
     @property
     def total(self) -> int:
         """Everything accepted and not settled."""
-        return self.unfolded_users + self.pending_total + self.waiting_total
+        return self.unfolded_users + self.guarded_total + self.pending_total + self.waiting_total
 
     def change(self, account: str, segment_id: int, pending: int, waiting: int) -> None:
         """Add to a segment's figures; negative numbers take away."""

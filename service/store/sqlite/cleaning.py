@@ -32,10 +32,11 @@ class Named(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The last row that a step looked at, 0 at the end; and how many users it took out of the inbox."""
+    """The last row that a step looked at, 0 at the end; how many users it took out of the inbox, and of what is set aside."""
 
     last: int
     taken_out: int = 0
+    taken_from_guarded: int = 0
 
 
 def clean_unfolded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
@@ -47,6 +48,22 @@ def clean_unfolded(connection: sqlite3.Connection, named: Named, after: int) -> 
             values = {"id": piece.id, "contact": named.contact}
             taken_out += piece.users - connection.execute(_SQL["take_out_of_piece"], values).fetchone()[0]
     return Step(last, taken_out)
+
+
+def clean_guarded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
+    """Take the contact out of the next pieces that are set aside until their sync is judged (R17)."""
+    naming, last = _pieces(connection, named, after, "guarded")
+    taken_out = 0
+    for piece in naming:
+        values = {"id": piece.id, "contact": named.contact}
+        taken_out += piece.users - connection.execute(_SQL["take_out_of_guarded"], values).fetchone()[0]
+    return Step(last, taken_from_guarded=taken_out)
+
+
+def has_moved(connection: sqlite3.Connection, named: Named, last_piece: int, last_guarded: int) -> bool:
+    """Tell whether pieces of the account were set aside or given back since an erasure looked up to these."""
+    values = {**named._asdict(), "last_piece": last_piece, "last_guarded": last_guarded}
+    return bool(connection.execute(_SQL["has_moved"], values).fetchone()[0])
 
 
 def clean_folded(connection: sqlite3.Connection, named: Named, after: int) -> Step:
@@ -112,10 +129,12 @@ class _Naming(NamedTuple):
     names_contact: int
 
 
-def _pieces(connection: sqlite3.Connection, named: Named, after: int) -> tuple[list[_Naming], int]:
+def _pieces(
+    connection: sqlite3.Connection, named: Named, after: int, statement: str = "pieces"
+) -> tuple[list[_Naming], int]:
     """Return those of the next pieces that name the contact, and the last piece looked at."""
     values = {**named._asdict(), "after": after, "limit": _PIECES_AT_ONCE}
-    rows = [_Naming(*row) for row in connection.execute(_SQL["pieces"], values).fetchall()]
+    rows = [_Naming(*row) for row in connection.execute(_SQL[statement], values).fetchall()]
     return [row for row in rows if row.names_contact], rows[-1].id if len(rows) == _PIECES_AT_ONCE else 0
 
 

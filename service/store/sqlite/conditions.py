@@ -111,6 +111,17 @@ def _facts(connection: sqlite3.Connection, now_ms: int, expected_ms: Mapping[str
         for row in _rows(connection, "members_differed", limit=_MAX_ROWS)
     ]
     facts += [
+        Fact(
+            "removals_held",
+            row["account"],
+            _name(row),
+            f"sync {row['sync_id']} would remove {row['removals']:,} of {row['members']:,} people",
+            row["removals"],
+            row["list_id"],
+        )
+        for row in _rows(connection, "removals_held", limit=_MAX_ROWS)
+    ]
+    facts += [
         Fact("pages_stuck", row["account"], _name(row), list_id=row["list_id"])
         for row in _rows(connection, "unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
     ]

@@ -30,7 +30,8 @@ _SQL = queries.load("erase")
 class _Open(NamedTuple):
     """A row of `open`; `left` counts the memberships that Cordial has not confirmed to be over.
 
-    `wanted`: those that Heap has named since, or whose list does not exist yet. `last_piece` is the newest of the inbox.
+    `wanted`: those that Heap has named since, or whose list does not exist yet. `last_piece` is the newest of the inbox,
+    `last_guarded` of what is set aside.
     """
 
     id: int
@@ -42,6 +43,7 @@ class _Open(NamedTuple):
     left: int
     wanted: int
     last_piece: int
+    last_guarded: int
 
     @property
     def named(self) -> Named:
@@ -60,8 +62,9 @@ class Erasures:
     ) -> None:
         self._writer = writer
         self._read = read
-        # The last piece of the inbox in which each open erasure has looked, since the start: none changes afterwards.
-        self._looked_to: dict[int, int] = {}
+        # The last pieces of the inbox, and of what is set aside, in which each open erasure has looked since the start: none
+        # changes afterwards.
+        self._looked_to: dict[int, tuple[int, int]] = {}
         # Those whose fault was told.
         self._told: set[int] = set()
         self._clock = clock
@@ -115,7 +118,7 @@ class Erasures:
         """Do what can be done now for each open erasure; return how many came to their end."""
         finished = 0
         erasures = await self._open()
-        self._looked_to = {each.id: self._looked_to.get(each.id, 0) for each in erasures}
+        self._looked_to = {each.id: self._looked_to.get(each.id, (0, 0)) for each in erasures}
         for erasure in erasures:
             try:
                 finished += await self._advance_one(erasure)
@@ -128,9 +131,12 @@ class Erasures:
 
     async def _advance_one(self, erasure: _Open) -> bool:
         """Do what can be done now for one erasure; return whether it came to its end."""
-        if self._looked_to[erasure.id] < erasure.last_piece:
-            await self._in_steps(cleaning.clean_unfolded, erasure, after=self._looked_to[erasure.id])
-            self._looked_to[erasure.id] = erasure.last_piece
+        last_piece, last_guarded = self._looked_to[erasure.id]
+        if last_guarded < erasure.last_guarded:
+            await self._in_steps(cleaning.clean_guarded, erasure, after=last_guarded)
+        if last_piece < erasure.last_piece:
+            await self._in_steps(cleaning.clean_unfolded, erasure, after=last_piece)
+        self._looked_to[erasure.id] = erasure.last_piece, erasure.last_guarded
         if erasure.wanted and not erasure.keep_on_lists:
             await self._take_back(erasure.named)
         if not await self._read(lambda connection: _may_finish(connection, erasure)):
@@ -154,18 +160,23 @@ class Erasures:
             start = after
             step = await self._writer.run(
                 lambda connection: clean(connection, erasure.named, start),  # noqa: B023
-                on_commit=lambda step: self._backlog.add_unfolded(erasure.account, -step.taken_out),
+                on_commit=lambda step: self._note_taken_out(erasure.account, step),
             )
             after = step.last
             if not after:
                 return
+
+    def _note_taken_out(self, account: str, step: Step) -> None:
+        self._backlog.add_unfolded(account, -step.taken_out)
+        self._backlog.add_guarded(account, -step.taken_from_guarded)
 
     async def _finish(self, erasure: _Open) -> bool:
         """Remove the last rows, unless the contact has come into use again meanwhile; return whether it is over."""
 
         def work(ledger: LedgerTransaction) -> bool:
             connection = ledger.connection
-            if not _may_finish(connection, erasure):
+            looked_to = self._looked_to[erasure.id]
+            if not _may_finish(connection, erasure) or cleaning.has_moved(connection, erasure.named, *looked_to):
                 return False
             for membership in _memberships(connection, erasure.named):
                 ledger.forget(_key(erasure.named, membership))

@@ -7,21 +7,25 @@ that costs a fifth of doing it in Python and leaves the interpreter to those who
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from service.model.deliveries import USERS_PER_PIECE, FoldProgress
-from service.store.sqlite import precedence, queries, spellings
+from service.store.sqlite import guarding, precedence, queries, spellings
 from service.store.sqlite.ledger import LedgerTransaction
 
 _SQL = queries.load("fold")
 
 
 class Folded(NamedTuple):
-    """What one fold transaction did; so many users of each segment left the inbox."""
+    """What one fold transaction did.
+
+    So many users of each segment went from the inbox into the ledger, and so many were set aside to be judged (R17).
+    """
 
     progress: FoldProgress
     taken_users: Counter[int]
+    guarded_users: Counter[int]
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -31,18 +35,29 @@ def prepare(connection: sqlite3.Connection) -> None:
     spellings.prepare(connection)
 
 
-def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
-    """Fold the oldest pieces of the inbox, up to about `max_users` of them in this transaction."""
+def fold_next(ledger: LedgerTransaction, max_users: int, guarded_accounts: Collection[int]) -> Folded:
+    """Fold the oldest pieces of the inbox, up to about `max_users` of them in this transaction.
+
+    What syncs of these accounts say is set aside to be judged first (R17).
+    """
     connection = ledger.connection
     position, drained_to = connection.execute(_SQL["fold_position"]).fetchone()
     users = 0
     taken_users: Counter[int] = Counter()
+    guarded_users: Counter[int] = Counter()
     more = True
     while users < max_users:
         pieces = _next_alike(connection, position, max_users - users)
         if not pieces:
             more = False
             break
+        if pieces[0].is_to_judge(guarded_accounts):
+            guarding.set_aside(connection, [(piece.id, piece.sync_id) for piece in pieces])
+            looked_at = sum(piece.users for piece in pieces)
+            guarded_users[pieces[0].segment_id] += looked_at
+            position = pieces[-1].id
+            users += max(1, looked_at)
+            continue
         if pieces[0].is_plain:
             looked_at = _fold_alike(ledger, pieces)
         else:
@@ -52,7 +67,7 @@ def fold_next(ledger: LedgerTransaction, max_users: int) -> Folded:
             position = pieces[-1].id
             taken_users[pieces[0].segment_id] += sum(piece.users for piece in pieces)
     connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": drained_to})
-    return Folded(FoldProgress(users=users, more=more), taken_users)
+    return Folded(FoldProgress(users=users, more=more), taken_users, guarded_users)
 
 
 def put_off_first(connection: sqlite3.Connection) -> tuple[int, bool] | None:
@@ -87,6 +102,14 @@ class _Piece(NamedTuple):
     sync_id: int
     account_id: int
     drained_by: int
+    is_judged: int
+    is_behind: int
+
+    def is_to_judge(self, guarded_accounts: Collection[int]) -> bool:
+        """Whether it must be judged before it is folded; behind what waits for that, it waits too."""
+        if self.is_judged or self.wanted is None:
+            return False
+        return bool(self.is_behind) or self.account_id in guarded_accounts
 
     @property
     def is_plain(self) -> bool:
@@ -95,8 +118,12 @@ class _Piece(NamedTuple):
 
     def is_like(self, other: "_Piece") -> bool:
         """Whether folding both at once comes to the same as one after the other: they say the same of their contacts."""
-        mine = (self.sync_id, self.identity, self.wanted, self.is_plain, self.spellings is None)
-        return mine == (other.sync_id, other.identity, other.wanted, other.is_plain, other.spellings is None)
+        return self.kind == other.kind
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        is_spelled = self.spellings is not None
+        return self.sync_id, self.identity, self.wanted, self.is_plain, is_spelled, self.is_judged, self.is_behind
 
 
 def _next_alike(connection: sqlite3.Connection, after: int, max_users: int) -> list[_Piece]:

@@ -14,13 +14,14 @@ _LISTS = queries.load("lists")
 
 
 class Owed(NamedTuple):
-    """What one segment owes: changes that may be sent, changes that wait for a retry, and users not folded yet."""
+    """What one segment owes: changes that may be sent, or wait for a retry, and users not folded yet, or set aside first."""
 
     segment_id: int
     account: str
     pending: int
     waiting: int
     unfolded: int
+    guarded: int
 
 
 def add_accounts(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:

@@ -15,6 +15,7 @@ import msgspec
 from service.errors import ErrorCode, ServiceError
 from service.model.changes import MemberState
 from service.model.conditions import RecordedCondition
+from service.model.deliveries import Action
 from service.model.imports import ImportState, ImportView, Journey
 from service.model.lists import ListState
 from service.model.views import (
@@ -22,6 +23,7 @@ from service.model.views import (
     DeliveryView,
     FailureGroupView,
     FailureView,
+    HeldRemovals,
     ListSort,
     ListStanding,
     ListSum,
@@ -56,6 +58,8 @@ _LARGEST_ID = 2**63 - 1
 _MOST_GROUPS = 200
 # Rows of the ledger, of whichever list, that one slice of members looks at.
 _SLICE_ROWS = 20_000
+# Of whom a held sync would remove.
+_FIRST_REMOVALS = 10
 
 
 class Reader:
@@ -111,6 +115,23 @@ class Reader:
         """Return one sync."""
         values = {**_only(sync_id), "account": None, "list_id": None, "state": None}
         return await self._run(lambda connection: _one(_views(connection, "syncs", SyncView, values)))
+
+    async def held_removals(self, sync_id: int) -> HeldRemovals | None:
+        """Return what a sync removes, as it was judged."""
+        sync = await self.sync(sync_id)
+        if sync is None:
+            return None
+        values = {"sync_id": sync_id, "list_id": sync.list_id, "rows": _SLICE_ROWS, "limit": _FIRST_REMOVALS}
+        statement = "first_members" if sync.action == Action.DRAIN else "first_removals"
+
+        def read(connection: sqlite3.Connection) -> HeldRemovals:
+            [row] = named_rows(connection.execute(_SQL["held_removals"], values))
+            first = []
+            if sync.state in {SyncState.HELD, SyncState.QUEUED, SyncState.RECEIVING}:
+                first = [contact for (contact,) in connection.execute(_SQL[statement], values)]
+            return HeldRemovals(sync_id, sync.state, sync.removals, sync.removals_of, **row, first=first)
+
+        return await self._run(read)
 
     async def segments(
         self,

@@ -18,12 +18,14 @@ from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.changes import ClaimCursor, Claimed, Outcome
 from service.model.deliveries import Delivery, FoldProgress, Receipt
+from service.model.guard import RemovalGuard
 from service.model.lists import Segment
 from service.store.sqlite import accepting, claiming, folding, loading, opening, queries, settling
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.conditions import ConditionLog
 from service.store.sqlite.erasure import Erasures
 from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault
+from service.store.sqlite.guarding import Guard
 from service.store.sqlite.history import History
 from service.store.sqlite.imports import Imports
 from service.store.sqlite.ledger import Figures, LedgerWriter
@@ -68,6 +70,7 @@ class SqliteStore:
         reader: Connection,
         files: StoreFiles,
         *,
+        path: Path,
         max_backlog: int,
         clock: SteadyClock,
         timings: Timings,
@@ -96,6 +99,15 @@ class SqliteStore:
         self.erasures = Erasures(self._writer, clock, self._ledger, self.backlog, self._read)
         self.imports = Imports(
             self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger, backlog=self.backlog
+        )
+        self.guard = Guard(
+            path,
+            self._ledger,
+            clock,
+            backlog=self.backlog,
+            trouble=self._writer.trouble,
+            read=self._read,
+            inbox_grew=self.inbox_grew,
         )
         self.history = History(self._writer)
         self.unnamed = UnnamedRanges(self._writer, self._ledger, self._account_ids, self.backlog, self._read)
@@ -140,7 +152,14 @@ class SqliteStore:
             opened.pop_all()
         clock = clock or SteadyClock()
         store = cls(
-            connection, checkpoints, reader, files, max_backlog=max_backlog, clock=clock, timings=timings or Timings()
+            connection,
+            checkpoints,
+            reader,
+            files,
+            path=path,
+            max_backlog=max_backlog,
+            clock=clock,
+            timings=timings or Timings(),
         )
         supervisor = supervisor or Supervisor()
         store._writer.start(supervisor)
@@ -173,12 +192,20 @@ class SqliteStore:
         if not self._account_ids.keys() >= set(accounts):
             self._account_ids |= await self._writer.run(lambda connection: loading.add_accounts(connection, accounts))
 
-    def serve(self, accounts: Mapping[str, int], *, max_backlog: int, retention_days: int) -> None:
+    def serve(
+        self,
+        accounts: Mapping[str, int],
+        *,
+        max_backlog: int,
+        retention_days: int,
+        guards: Mapping[str, RemovalGuard] | None = None,
+    ) -> None:
         """Count the backlog of these accounts from now on, each known already, and keep to these bounds.
 
-        Each account has the bound of its own, 0 for none.
+        Each account has the bound of its own, 0 for none. `guards`: whose syncs are judged before they are folded (R17).
         """
         self.backlog.serve(accounts, max_backlog)
+        self.guard.serve(guards or {})
         if self._retention is not None:
             self._retention.retention_days = retention_days
 
@@ -241,12 +268,17 @@ class SqliteStore:
         def on_commit(folded: folding.Folded) -> None:
             for segment_id, users in folded.taken_users.items():
                 self.backlog.add_unfolded(self._account_of_segment[segment_id], -users)
+            for segment_id, users in folded.guarded_users.items():
+                self.backlog.add_unfolded(self._account_of_segment[segment_id], -users)
+                self.backlog.add_guarded(self._account_of_segment[segment_id], users)
+            self.guard.woken.set()
             if not self.backlog.unfolded_users:
                 self.imports.arrivals.forget_folded()
 
         max_users = 1 if small else _USERS_PER_FOLD
+        guarded = {self._account_ids[account] for account in self.guard.accounts}
         folded = await self._ledger.change(
-            lambda ledger: folding.fold_next(ledger, max_users), alone=True, on_commit=on_commit
+            lambda ledger: folding.fold_next(ledger, max_users, guarded), alone=True, on_commit=on_commit
         )
         return folded.progress
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.config import loading
+from service.model.guard import RemovalGuard
 from service.sandbox.options import DEFAULT_API_KEY
 from tests.command_fixtures import ROOT, Ended, clean_environment, eventually, run_command
 from tests.ports import free_port
@@ -48,6 +49,15 @@ async def test_it_writes_what_the_service_starts_with(tmp_path, cordial):
     assert settings.store.path == str(folder / "data" / "heap-cordial.db")
     checked = await run_command("check", "--config", str(folder / "config.toml"))
     assert (checked.status, checked.errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("flag", "is_on"), [((), True), (("--hold-removals",), True), (("--no-hold-removals",), False)]
+)
+async def test_unusual_removals_are_held_unless_it_is_told_otherwise(tmp_path, flag, is_on):
+    assert (await init(tmp_path, *FROM_VARIABLES, *flag, **SECRETS)).status == 0
+    guard = loading.load(tmp_path / "config.toml", {}).accounts["acme"].hold_removals
+    assert guard == RemovalGuard(share=0.5 if is_on else 1.0, least=100)
 
 
 async def test_it_says_what_is_left_to_do_and_shows_no_secret(tmp_path):
@@ -131,6 +141,8 @@ async def test_the_dialogue_on_a_terminal(tmp_path):
                 ("its API is at https://api.usw2.cordial.io", f"{CORDIAL}/v2"),
                 ("user ids are in Cordial", "customer number"),
                 ("must be ", "custID"),
+                ("more than half of a list", "perhaps"),
+                ("answer yes or no", "n"),
                 ("Heap's webhook secret", f"{HEAP_SECRET} "),
                 ("Cordial API key", ""),
             ):

@@ -105,3 +105,36 @@ async def test_a_new_segment_is_held_until_it_is_approved(installation, cordial)
     assert (approved.status, approved.output) == (0, "Active Users is approved and will be sent.\n")
     assert again.output == "ActiveUsers did not wait for approval.\n"
     assert cordial.state.members("ActiveUsers") == sorted(USERS)
+
+
+@pytest.mark.parametrize("decision", ["approve", "discard"])
+async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(installation, cordial, decision):
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_REMOVALS"] = "{ share = 0.5, least = 1 }"
+    async with installation.serving(killed=True):
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled"), [3])
+        await installation.deliver("Active Users", (), USERS[:2], task="task-2")
+
+        async def held() -> int:
+            shown = await installation.run("syncs", "--state", "held")
+            return int(shown.output.count("ActiveUsers"))
+
+        await eventually(held, 1)
+    async with installation.serving():
+        await installation.deliver("Active Users", ("new@example.com",), task="task-3")
+        await eventually(held, 1)
+        status = await installation.run("status")
+        assert await installation.figures("settled", "pending") == [3, 0]
+        decided = await installation.run(decision, "--sync", "2")
+        again = await installation.run(decision, "--sync", "2")
+        wanted = [*USERS[2:], "new@example.com"] if decision == "approve" else [*USERS, "new@example.com"]
+        await eventually(lambda: installation.figures("settled", "pending"), [len(wanted), 0])
+        repeated = await installation.deliver("Active Users", (), USERS[:2], task="task-2")
+        unknown = await installation.run(decision, "--sync", "9")
+    assert "sync 2 would remove 2 of 3 people" in status.output
+    words = "approved: it removes" if decision == "approve" else "discarded: it would have removed"
+    assert (decided.status, decided.output) == (0, f"Sync 2 is {words} 2 of 3 people.\n")
+    assert again.output == "Sync 2 was not held.\n"
+    assert (unknown.status, unknown.errors) == (1, "there is no sync with this id\n")
+    assert repeated.status == 200
+    assert cordial.state.members("ActiveUsers") == sorted(wanted)

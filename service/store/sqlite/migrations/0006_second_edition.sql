@@ -271,3 +271,33 @@ CREATE TABLE notice (
 ) STRICT;
 
 CREATE INDEX notice_of_target ON notice (target, id);
+
+-- Guarded removals (R17). What the guard found of a sync. guard: null as long as it is not judged; passed: it may be folded,
+-- up to judged_to; held: a person has to decide; approved, discarded: a person has decided, for pages that come later too.
+-- guard_removals: how many of guard_members contacts it takes off the list. judged_to: the last guarded piece that was counted.
+-- discarded_users: users of its pages that were discarded.
+ALTER TABLE sync ADD COLUMN guard TEXT CHECK (guard IN ('passed', 'held', 'approved', 'discarded'));
+ALTER TABLE sync ADD COLUMN guard_removals INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync ADD COLUMN guard_members INTEGER;
+ALTER TABLE sync ADD COLUMN guard_at_ms INTEGER;
+ALTER TABLE sync ADD COLUMN judged_to INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync ADD COLUMN discarded_users INTEGER NOT NULL DEFAULT 0 CHECK (discarded_users >= 0);
+CREATE INDEX sync_held ON sync (segment_id) WHERE guard = 'held';
+
+-- Pieces of the inbox that are not folded before their sync is judged, in their order. They go back into the inbox with
+-- is_judged, or are discarded.
+ALTER TABLE piece ADD COLUMN is_judged INTEGER NOT NULL DEFAULT 0 CHECK (is_judged IN (0, 1));
+CREATE TABLE guarded_piece (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync_id INTEGER NOT NULL REFERENCES sync (id),
+    segment_id INTEGER NOT NULL REFERENCES segment (id),
+    delivery_id INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    wanted INTEGER NOT NULL CHECK (wanted IN (0, 1)),
+    users INTEGER NOT NULL,
+    contacts TEXT,
+    spellings TEXT
+) STRICT;
+
+CREATE INDEX guarded_piece_of_segment ON guarded_piece (segment_id, id);
+CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, wanted, id, users);

@@ -77,10 +77,11 @@ JOIN account ON account.id = segment.account_id
 WHERE latest.rejected > 0;
 
 -- name: oldest
--- What a held list owes is told by that.
+-- What a held list, or a held sync, owes is told by that.
 SELECT account.name AS account, min(sync.first_received_at_ms) AS since_ms
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
 WHERE sync.drained_at_ms IS NULL AND segment.list_state <> 'held'
+    AND NOT EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.sync_id = sync.id)
 GROUP BY account.id HAVING min(sync.first_received_at_ms) < :before_ms;
 
 -- name: imports_in_doubt
@@ -106,9 +107,17 @@ WHERE day_read.differed = 1
 GROUP BY segment.id
 LIMIT :limit;
 
+-- name: removals_held
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name, sync.id AS sync_id,
+    sync.guard_removals AS removals, sync.guard_members AS members
+FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
+WHERE sync.guard = 'held'
+LIMIT :limit;
+
 -- name: unfolded
 SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
 WHERE sync.drained_at_ms IS NULL AND sync.unfolded > 0 AND sync.last_received_at_ms < :before_ms
+    AND NOT EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.sync_id = sync.id)
 GROUP BY segment.id
 LIMIT :limit;

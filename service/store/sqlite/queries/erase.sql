@@ -14,7 +14,10 @@ WITH RECURSIVE
 SELECT key FROM found WHERE key IS NOT NULL
 UNION
 SELECT piece.identity FROM piece JOIN segment ON segment.id = piece.segment_id
-WHERE segment.account_id = (SELECT id FROM of_account) AND piece.identity <> '';
+WHERE segment.account_id = (SELECT id FROM of_account) AND piece.identity <> ''
+UNION
+SELECT guarded_piece.identity FROM guarded_piece JOIN segment ON segment.id = guarded_piece.segment_id
+WHERE segment.account_id = (SELECT id FROM of_account) AND guarded_piece.identity <> '';
 
 -- name: request
 INSERT INTO erasure (account_id, contact, keep_on_lists, actor, requested_at_ms)
@@ -30,7 +33,8 @@ SELECT erasure.id, erasure.account_id, account.name, contact, keep_on_lists, era
     (SELECT count(*) FROM member JOIN segment ON segment.id = member.segment_id
         WHERE member.account_id = erasure.account_id AND member.contact = erasure.contact
             AND (member.wanted = 1 OR segment.list_id = '')),
-    (SELECT coalesce(max(id), 0) FROM piece)
+    (SELECT coalesce(max(id), 0) FROM piece),
+    (SELECT coalesce(max(id), 0) FROM guarded_piece)
 FROM erasure JOIN account ON account.id = erasure.account_id
 ORDER BY erasure.id;
 
@@ -103,6 +107,49 @@ UPDATE piece SET
     ) END
 WHERE id = :id
 RETURNING users;
+
+-- name: take_out_of_guarded
+UPDATE guarded_piece SET
+    users = CASE
+        WHEN spellings IS NULL THEN users - 1
+        ELSE (
+            SELECT count(*) FROM json_each(guarded_piece.spellings) AS pair
+            WHERE guarded_piece.identity || ':' || (pair.value ->> 0) <> :contact
+        )
+    END,
+    contacts = (
+        SELECT json_group_array(entry.value) FROM json_each(guarded_piece.contacts) AS entry
+        WHERE guarded_piece.identity || ':' || entry.value <> :contact
+    ),
+    spellings = CASE WHEN spellings IS NOT NULL THEN (
+        SELECT json_group_array(json(pair.value)) FROM json_each(guarded_piece.spellings) AS pair
+        WHERE guarded_piece.identity || ':' || (pair.value ->> 0) <> :contact
+    ) END
+WHERE id = :id
+RETURNING users;
+
+-- name: guarded
+-- The next pieces of the account that are set aside, and whether they name the contact.
+SELECT guarded_piece.id, guarded_piece.users, 0,
+    EXISTS (
+        SELECT 1 FROM json_each(guarded_piece.contacts) AS entry
+        WHERE guarded_piece.identity || ':' || entry.value = :contact
+    )
+FROM guarded_piece
+JOIN segment ON segment.id = guarded_piece.segment_id AND segment.account_id = :account_id
+WHERE guarded_piece.id > :after
+ORDER BY guarded_piece.id
+LIMIT :limit;
+
+-- name: has_moved
+-- Whether anything was set aside since the last look, or given back to the inbox: it may name the contact.
+SELECT EXISTS (
+    SELECT 1 FROM guarded_piece JOIN segment ON segment.id = guarded_piece.segment_id
+    WHERE guarded_piece.id > :last_guarded AND segment.account_id = :account_id
+) OR EXISTS (
+    SELECT 1 FROM piece JOIN segment ON segment.id = piece.segment_id
+    WHERE piece.id > :last_piece AND piece.is_judged AND segment.account_id = :account_id
+);
 
 -- name: deliveries
 SELECT delivery.id, rejected_users FROM delivery

@@ -26,7 +26,8 @@ UPDATE piece SET id = id + (SELECT max(id) FROM piece) - :after WHERE segment_id
 -- name: next_pieces
 SELECT piece.id, piece.segment_id, piece.delivery_id, piece.identity, piece.wanted, piece.users, piece.contacts,
     piece.spellings,
-    delivery.sync_id, segment.account_id, segment.drained_by
+    delivery.sync_id, segment.account_id, segment.drained_by, piece.is_judged,
+    EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.segment_id = piece.segment_id) AS is_behind
 FROM piece
 JOIN segment ON segment.id = piece.segment_id
 LEFT JOIN delivery ON delivery.id = piece.delivery_id

@@ -49,7 +49,8 @@ LIMIT 1;
 UPDATE segment SET list_count = :count, list_counted_at_ms = :now_ms WHERE id = :segment_id;
 
 -- name: owed_by_segment
-SELECT segment.id, account.name, segment.pending, segment.waiting, coalesce(unfolded.users, 0)
+SELECT segment.id, account.name, segment.pending, segment.waiting, coalesce(unfolded.users, 0),
+    (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE guarded_piece.segment_id = segment.id)
 FROM segment
 JOIN account ON account.id = segment.account_id
 LEFT JOIN (

@@ -17,7 +17,10 @@ WHERE own.id = :sync_id
 RETURNING id;
 
 -- name: newer_drain
-SELECT 1 FROM newer CROSS JOIN sync ON sync.id = newer.id WHERE sync.action = 'segment.users.drain' LIMIT 1;
+SELECT 1 FROM newer CROSS JOIN sync ON sync.id = newer.id -- One that waits to be judged, or was discarded, may never come into effect (R17).
+WHERE sync.action = 'segment.users.drain' AND sync.guard IS NOT 'discarded'
+    AND NOT EXISTS (SELECT 1 FROM guarded_piece WHERE sync_id = sync.id)
+LIMIT 1;
 
 -- name: count_overtaken
 -- CROSS JOIN keeps the order: the other way about, each piece would read the account's whole ledger.

@@ -6,14 +6,19 @@ WITH shown AS (
     SELECT sync.id, account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name,
         sync.task_id, sync.action,
         CASE
+            WHEN sync.guard = 'held' THEN 'held'
+            WHEN sync.guard = 'discarded' AND sync.pending = 0 THEN 'discarded'
             WHEN sync.pages_received < sync.total_pages THEN 'receiving'
+            WHEN sync.unfolded > 0 AND EXISTS (SELECT 1 FROM guarded_piece WHERE sync_id = sync.id) THEN 'queued'
             WHEN sync.unfolded + sync.pending > 0 THEN 'sending'
             WHEN sync.dead > 0 THEN 'failed'
             ELSE 'done'
         END AS state,
         sync.pages_received, sync.total_pages, sync.added, sync.removed, sync.rejected, sync.duplicates,
         sync.unfolded AS unfolded_pieces, sync.changes, sync.pending, sync.settled, sync.dead AS failed,
-        sync.superseded, sync.overtaken_users, sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
+        sync.superseded, sync.overtaken_users,
+        sync.guard_removals AS removals, sync.guard_members AS removals_of, sync.discarded_users,
+        sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
         sync.drained_at_ms AS drained_at
     FROM sync
     JOIN segment ON segment.id = sync.segment_id
@@ -25,6 +30,35 @@ WHERE id BETWEEN :first AND :last
     AND (:list_id IS NULL OR list_id = :list_id)
     AND (:state IS NULL OR state = :state)
 ORDER BY id DESC
+LIMIT :limit;
+
+-- name: held_removals
+SELECT
+    (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE sync_id = :sync_id AND wanted = 1) AS additions,
+    sync.total_pages - min(sync.total_pages, sync.pages_received) AS pages_missing,
+    (SELECT count(DISTINCT other.sync_id) FROM guarded_piece AS other
+        WHERE other.segment_id = sync.segment_id AND other.sync_id <> sync.id) AS queued_syncs
+FROM sync WHERE sync.id = :sync_id;
+
+-- name: first_removals
+-- Some of the members that a guarded sync takes off. A drain names nobody.
+SELECT member.contact FROM guarded_piece
+CROSS JOIN segment ON segment.id = guarded_piece.segment_id
+CROSS JOIN json_each(guarded_piece.contacts) AS entry
+CROSS JOIN member ON member.account_id = segment.account_id
+    AND member.contact = guarded_piece.identity || ':' || entry.value
+    AND member.segment_id = segment.id AND member.wanted = 1
+WHERE guarded_piece.sync_id = :sync_id AND guarded_piece.wanted = 0
+ORDER BY guarded_piece.id
+LIMIT :limit;
+
+-- name: first_members
+SELECT contact FROM (
+    SELECT contact, segment_id, wanted FROM member
+    WHERE account_id = (SELECT account_id FROM segment WHERE id = :list_id)
+    ORDER BY contact LIMIT :rows
+)
+WHERE segment_id = :list_id AND wanted = 1
 LIMIT :limit;
 
 -- name: lists

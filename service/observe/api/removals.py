@@ -1,0 +1,108 @@
+"""Syncs that are held because they remove an unusual share of a list (R17): look at one, approve it, discard it."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp_apispec import docs
+
+from service.errors import ErrorCode, ServiceError, StoppingError
+from service.model.views import HeldRemovals
+from service.observe.api import documentation as described
+from service.observe.api import examples
+from service.observe.api.authentication import ACTOR
+from service.observe.api.requests import NoOptions, NoQuery, path_id, read_body, read_query
+from service.store.port import Guard, Reading
+
+log = structlog.get_logger()
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """Whether the sync was held until this decision; one that was not goes on as before."""
+
+    decided: bool
+
+
+class HeldSyncs:
+    """Shows what a sync would remove, and takes a person's decision."""
+
+    def __init__(self, reader: Reading, guard: Guard, is_stopping: Callable[[], bool]) -> None:
+        self._reader = reader
+        self._guard = guard
+        self._is_stopping = is_stopping
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the question and the actions."""
+        app.router.add_get("/syncs/{id}/removals", self.removals)
+        app.router.add_post("/syncs/{id}/approve", self.approve)
+        app.router.add_post("/syncs/{id}/discard", self.discard)
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "What a sync would remove",
+            "For a sync that is held (`hold_removals`): how many of the list's members it would remove, and some of them by "
+            "name. Zero where nobody had to count: it is certain then that the sync removes no unusual share.",
+            answer=HeldRemovals,
+            example=examples.HELD_REMOVALS,
+            query=NoQuery,
+            path=[described.SYNC_ID],
+        )
+    )
+    async def removals(self, request: web.Request) -> web.Response:
+        """Answer `GET /syncs/{id}/removals`."""
+        read_query(request, NoQuery)
+        return described.json_response(await self._find(path_id(request)))
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "Approve a held sync",
+            "The sync is sent: its removals, its additions, and its pages that have not arrived yet. The next sync is judged "
+            "anew. A sync that is not held goes on as before.",
+            answer=Decided,
+            example={"decided": True},
+            body=NoOptions,
+            path=[described.SYNC_ID],
+        )
+    )
+    async def approve(self, request: web.Request) -> web.Response:
+        """Answer `POST /syncs/{id}/approve`."""
+        return await self._decide(request, "sync.approve", self._guard.approve)
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "Discard a held sync",
+            "Nothing of the sync is sent, neither its removals nor its additions, nor its pages that have not arrived yet. It "
+            "stays discarded if Heap sends it again. Later syncs of the segment go on. This cannot be undone: press Sync now "
+            "in Heap to get the segment again. A sync that is not held goes on as before.",
+            answer=Decided,
+            example={"decided": True},
+            body=NoOptions,
+            path=[described.SYNC_ID],
+        )
+    )
+    async def discard(self, request: web.Request) -> web.Response:
+        """Answer `POST /syncs/{id}/discard`."""
+        return await self._decide(request, "sync.discard", self._guard.discard)
+
+    async def _decide(
+        self, request: web.Request, action: str, decide: Callable[[int, str], Awaitable[bool]]
+    ) -> web.Response:
+        if self._is_stopping():
+            raise StoppingError
+        read_query(request, NoQuery)
+        await read_body(request, NoOptions)
+        sync_id = path_id(request)
+        await self._find(sync_id)
+        result = Decided(await decide(sync_id, request[ACTOR]))
+        log.info("action.done", action=action, actor=request[ACTOR], sync=sync_id, decided=result.decided)
+        return described.json_response(result)
+
+    async def _find(self, sync_id: int) -> HeldRemovals:
+        found = await self._reader.held_removals(sync_id)
+        if found is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, "there is no sync with this id")
+        return found
