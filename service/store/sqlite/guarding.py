@@ -16,7 +16,7 @@ import structlog
 from service.clock import SteadyClock
 from service.errors import StoreUnavailableError
 from service.model.guard import RemovalGuard
-from service.store.sqlite import opening, queries
+from service.store.sqlite import auditing, opening, queries
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.ledger import LedgerTransaction, LedgerWriter
@@ -25,7 +25,6 @@ from service.store.sqlite.writer import Trouble
 log = structlog.get_logger()
 
 _SQL = queries.load("guard")
-_AUDIT = queries.load("steer")["audit"]
 
 # Nobody knows whether a page that has not come by then still comes. Heap sends the pages of a sync within minutes.
 _PATIENCE_MS = 3_600_000
@@ -258,20 +257,21 @@ class Guard:
         return int(step["users"])
 
     async def _decide(self, sync_id: int, guard: str, action: str, actor: str) -> bool:
-        values = {"sync_id": sync_id, "guard": guard, "now_ms": self._clock.now_ms()}
+        now_ms = self._clock.now_ms()
 
         def work(ledger: LedgerTransaction) -> bool:
+            values = {"sync_id": sync_id, "guard": guard, "now_ms": now_ms}
             row = ledger.connection.execute(_SQL["decide"], values).fetchone()
             if row is None:
                 return False
-            line = {
-                "at_ms": values["now_ms"],
-                "actor": actor,
-                "action": action,
-                "target": str(sync_id),
-                "changes": row[0],
-            }
-            ledger.connection.execute(_AUDIT, line).fetchall()
+            auditing.write(
+                ledger.connection,
+                at_ms=now_ms,
+                actor=actor,
+                action=action,
+                target=str(sync_id),
+                changes=row[0],
+            )
             return True
 
         return await self._ledger.change(work, on_commit=lambda _: self.woken.set())
