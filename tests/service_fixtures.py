@@ -192,6 +192,17 @@ class World:
         with contextlib.closing(sqlite3.connect(self._store_file)) as connection, connection:
             connection.execute(statement)
 
+    def copy_store(self) -> dict[str, bytes]:
+        """Return the store's files as a crash at this moment would leave them."""
+        return {each.name: each.read_bytes() for each in self._store_file.parent.iterdir() if each.suffix != ".lock"}
+
+    def replace_store(self, files: dict[str, bytes]) -> None:
+        """Put such files in the place of those of a service that is stopped."""
+        for each in self._store_file.parent.iterdir():
+            each.unlink()
+        for name, content in files.items():
+            (self._store_file.parent / name).write_bytes(content)
+
     def members(self, list_name: str) -> list[str]:
         return self.cordial.state.members(list_name)
 

@@ -13,7 +13,8 @@ from tests.store_harness import START_MS
 VERSIONS = [number for number, _ in queries.migrations()]
 
 # A segment half way: one user on the list, one to send, one waiting for its next call, one given up, one taken off; a
-# page that is not in the ledger yet; and another account whose list is complete. AT stands for a time.
+# page that is not in the ledger yet; and another account whose list is complete. Lists that are held, for each reason, and
+# one that Cordial may have created or not. AT stands for a time.
 _ROWS_OF_VERSION = {
     1: """
 INSERT INTO account (id, name, state, state_reason, state_since_ms, next_call_at_ms, paused_by_operator) VALUES
@@ -25,6 +26,15 @@ INSERT INTO segment (
 ) VALUES
     (1, 1, '7', 'Buyers', 'ready', 'Buyers', '101', '', 'Buyers', 1, AT, 4, 1, 1, 1, 1, 0, AT),
     (2, 2, '7', 'Readers', 'ready', 'Readers', '102', '', 'Readers', 1, AT, 1, 1, 0, 0, 0, 0, AT);
+INSERT INTO segment (
+    id, account_id, heap_id, name, list_state, list_name, list_id, list_reason, list_named_after, created_at_ms
+) VALUES
+    (3, 2, '13', 'New', 'held', '', '', 'the segment is new', '', AT),
+    (4, 2, '14', 'Gone', 'held', 'Gone', '104', 'the list was deleted in Cordial', 'Gone', AT),
+    (5, 2, '15', 'Odd', 'held', 'Odd', '105', 'Cordial does not take the list', 'Odd', AT),
+    (6, 2, '16', 'Bad', 'held', 'Bad', '', 'Cordial refuses the name: too long', 'Bad', AT),
+    (7, 2, '17', 'Theirs', 'held', 'Theirs', '', 'there is a list of this name', 'Theirs', AT),
+    (8, 2, '18', 'Asked', 'creating', 'Asked', '', '', 'Asked', AT);
 INSERT INTO sync (
     id, segment_id, task_id, action, total_pages, pages_received, added, removed, rejected, duplicates, unfolded, changes,
     pending, settled, dead, superseded, first_received_at_ms, last_received_at_ms, drained_at_ms
@@ -80,6 +90,7 @@ INSERT INTO guarded_piece (sync_id, segment_id, delivery_id, identity, wanted, u
     (2, 2, 3, 'email', 0, 1, '["anna"]');
 UPDATE sync SET guard = 'held', guard_removals = 1, guard_members = 1, guard_at_ms = AT, unfolded = 1, drained_at_ms = NULL
     WHERE id = 2;
+INSERT INTO call_wait (account_id, operation, until_ms, wait_ms) VALUES (1, 'POST contacts', AT + 5000, 5000);
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
 INSERT INTO notice_told (target, kind, account, subject, began_at_ms) VALUES ('ops', 'account_paused', 'acme', '', AT);
 INSERT INTO notice (target, message, created_at_ms, next_try_at_ms) VALUES ('ops', x'7b7d', AT, AT);

@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from service import supervision
 from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, retry, settler
-from service.deliver.cordial.answers import MAX_WAIT_SECONDS
 from service.deliver.cordial.client import CordialClient, Sessions
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.imports.searching import Searcher
-from service.deliver.line import SLOWED_BY_LIMIT, AccountLine
+from service.deliver.line import AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.proof.doubts import Doubts
@@ -26,7 +25,7 @@ from service.deliver.proving import ProofCalls
 from service.deliver.rate.limiter import make_limiter
 from service.deliver.trial import Subjects, Trial
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
-from service.model.accounts import AccountState, AccountStatus
+from service.model.accounts import AccountState, AccountStatus, CallsBefore
 from service.model.trial import TrialProgress, TrialState
 from service.store.port import Store
 from service.supervision import Supervisor
@@ -51,6 +50,7 @@ class SendingAccount:
         proof_timings: Timings,
         retry_timings: retry.Timings,
         small_files: SmallFiles,
+        on_throttled: Callable[[], None],
     ) -> None:
         limiter = make_limiter(settings.requests_per_second)
         api_key = CachedSecret(settings.cordial_api_key)
@@ -74,6 +74,7 @@ class SendingAccount:
             dry_run=settings.dry_run,
             observer=observer,
             on_lost_answer=self.doubts.lost,
+            on_throttled=on_throttled,
             timings=retry_timings,
         )
         self.lists = keeper.ListKeeper(
@@ -127,14 +128,14 @@ class SendingAccount:
         self._trial_task: asyncio.Task[None] | None = None
         self.line.prove_with(ProofCalls(settings, self.line, self.pool, self.lists))
         self._recorded: AccountStatus | None = None
-        self._next_call_at_ms = 0
+        self._recorded_waits: dict[str, int] = {}
 
-    async def start(self, told_seconds: float = 0.0, own_seconds: float = 0.0) -> None:
-        """Take up whatever is pending, with the first call after what Cordial told and after what our own rate asks for.
+    async def start(self, before: CallsBefore) -> None:
+        """Take up whatever is pending, after the calls of whoever called before.
 
         Raises `StoreUnavailableError` or `StoreFaultError` when lists or imports cannot be read; it can then be called again.
         """
-        self.line.wait_first(min(told_seconds, MAX_WAIT_SECONDS), own_seconds)
+        self.line.wait_first(before)
         await self.doubts.start()
         await self.lists.start(self._supervisor)
         try:
@@ -187,25 +188,28 @@ class SendingAccount:
     async def record_state(self) -> None:
         """Write into the store what the sending does, if that is news."""
         status = self.line.status()
-        next_call_at_ms = self._clock.now_ms() + int(status.seconds * 1000)
+        now_ms, left = self._clock.now_ms(), self.line.left
+        next_call_at_ms = now_ms + int(status.seconds * 1000)
+        # What the state is awaited for counts as well: the next probe of a paused account.
+        waits = {operation: now_ms + int(seconds * 1000) for operation, seconds in left.waits.items()}
+        awaited = {**waits, "": next_call_at_ms} if status.seconds > 0 else waits
         known = self._recorded
         is_known = known is not None and (known.state, known.reason) == (status.state, status.reason)
-        is_later = status.seconds > 0 and next_call_at_ms > self._next_call_at_ms + _NOTEWORTHY_MS
+        is_later = any(at > self._recorded_waits.get(each, 0) + _NOTEWORTHY_MS for each, at in awaited.items())
         if is_known and not is_later:
             return
         with contextlib.suppress(StoreUnavailableError):
             # What is refused once is refused again.
             with contextlib.suppress(StoreFaultError):
-                await self._store.set_account_state(self.name, status.state.recorded, status.reason, next_call_at_ms)
-            self._recorded, self._next_call_at_ms = status, next_call_at_ms
+                await self._store.set_account_state(
+                    self.name, status.state.recorded, status.reason, next_call_at_ms, left.waits
+                )
+            self._recorded, self._recorded_waits = status, awaited
 
-    async def record_limit(self) -> None:
-        """Leave to whoever sends next for the account what Cordial has said: not before then (R8)."""
-        seconds = self.line.slowed_seconds
-        if seconds > 0 and self.line.status().state is not AccountState.PAUSED:
-            next_call_at_ms = self._clock.now_ms() + int(seconds * 1000) + 1
-            with contextlib.suppress(StoreUnavailableError, StoreFaultError):
-                await self._store.set_account_state(self.name, AccountState.SLOWED, SLOWED_BY_LIMIT, next_call_at_ms)
+    async def record_end(self) -> None:
+        """Tell whoever sends next for the account of the last call, and of what Cordial has said (R8)."""
+        with contextlib.suppress(StoreUnavailableError, StoreFaultError):
+            await self._store.end_calls(self.name, self.line.left)
 
     def _settled(self, segment_id: int, contact: str) -> None:
         self.verifier.touched(segment_id)

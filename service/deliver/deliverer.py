@@ -1,6 +1,7 @@
 """The stage that delivers: a pool for each account, and what all of them share."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
@@ -18,7 +19,7 @@ from service.deliver.observing import NOT_OBSERVED, Observer
 from service.deliver.proof import read_back
 from service.deliver.trial import Subjects
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
-from service.model.accounts import AccountState, AccountStatus
+from service.model.accounts import AccountState, AccountStatus, CallsBefore
 from service.model.deliveries import Delivery
 from service.model.imports import DoubtEnd, ImportsStatus
 from service.model.lists import VerifyResult
@@ -31,8 +32,6 @@ from service.supervision import Supervisor
 _TICK_SECONDS = 0.5
 _FAULT_SECONDS = 5.0
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
-# So long after the last call with the old settings, no window of a second holds calls of both.
-_RATE_WINDOW_SECONDS = 1.05
 
 # What only the receiving side reads of an account.
 _NOT_ABOUT_SENDING = (
@@ -68,6 +67,7 @@ class Deliverer:
         self._retry_timings = retry_timings or retry.Timings()
         self._sessions = client.Sessions()
         self.small_files = SmallFiles()
+        self._states_changed = asyncio.Event()
         self._settler = settler.Settler(
             store.settle,
             batch_results=store_settings.settle_batch_results,
@@ -87,7 +87,7 @@ class Deliverer:
         for account in self._accounts.values():
             if account.name in paused:
                 account.line.pause()
-            await account.start(await self._told_seconds(account.name))
+            await account.start(await self._store.take_over_calls(account.name))
         self._tasks = [
             self._supervisor.start("releaser", self._release_when_due(), beats=True),
             self._supervisor.start("account states", self._record_states(), beats=True),
@@ -135,19 +135,18 @@ class Deliverer:
         await self._settler.flush()
         await old.doubts.end()
         if new is None:
-            await old.record_limit()
+            await old.record_end()
         self._leaving.remove(old)
         if new is not None:
             new.verifier.take_over(old.verifier)
-            await self._begin(new, old.line.slowed_seconds)
+            await self._begin(new, old.line.left)
 
-    async def _begin(self, account: SendingAccount, told_seconds: float | None = None) -> None:
+    async def _begin(self, account: SendingAccount, before: CallsBefore | None = None) -> None:
         """Start an account beside the others that run: trouble of the store is waited out."""
         while True:
             try:
-                told = await self._told_seconds(account.name) if told_seconds is None else told_seconds
-                # Also one that is new in the configuration: it may have been removed from it a moment ago.
-                await account.start(told, _RATE_WINDOW_SECONDS)
+                before = before or await self._store.take_over_calls(account.name)
+                await account.start(before)
             except (StoreUnavailableError, StoreFaultError) as error:
                 await asyncio.sleep(_wait_after(error))
             else:
@@ -166,10 +165,8 @@ class Deliverer:
             proof_timings=self._proof_timings,
             retry_timings=self._retry_timings,
             small_files=self.small_files,
+            on_throttled=self._states_changed.set,
         )
-
-    async def _told_seconds(self, name: str) -> float:
-        return ((await self._store.next_calls()).get(name, 0) - self._clock.now_ms()) / 1000
 
     def set_batching(self, settings: StoreSettings) -> None:
         """Gather results into commits as `settings` has it, from the next batch on."""
@@ -304,7 +301,7 @@ class Deliverer:
         await self._settler.stop()
         for account in accounts:
             await account.doubts.end()
-            await account.record_limit()
+            await account.record_end()
         await self._sessions.close()
 
     async def _release_when_due(self) -> None:
@@ -326,7 +323,10 @@ class Deliverer:
             self._supervisor.beat()
             for account in list(self._accounts.values()):
                 await account.record_state()
-            await asyncio.sleep(_TICK_SECONDS)
+            self._states_changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._states_changed.wait()
 
 
 def _wait_after(error: StoreUnavailableError | StoreFaultError) -> float:

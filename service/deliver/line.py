@@ -24,7 +24,7 @@ from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.rate.own_limits import OwnLimits
 from service.deliver.retry import Circuit, Timings
-from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus
+from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus, CallsBefore
 
 log = structlog.get_logger()
 
@@ -110,6 +110,7 @@ class AccountLine:
         dry_run: bool = False,
         observer: CallObserver = NOT_OBSERVED,
         on_lost_answer: Callable[[str], None] = lambda _contact: None,
+        on_throttled: Callable[[], None] = lambda: None,
         timings: Timings | None = None,
     ) -> None:
         self.name = name
@@ -125,6 +126,8 @@ class AccountLine:
         self._observer = observer
         # Told of a contact when a call that writes it ended without a word on whether it was carried out.
         self._on_lost_answer = on_lost_answer
+        # Told when Cordial has asked to wait.
+        self._on_throttled = on_throttled
         self._probe_turn = asyncio.Lock()
         self._probe_asked = asyncio.Event()
         self._is_paused = False
@@ -133,11 +136,9 @@ class AccountLine:
         self._allowed = asyncio.Event()
         self._allowed.set()
         self._last_message = ""
-        # Until then no call is made: by our own rate, which nothing shortens; and by Cordial's word, unless an operator
-        # wants otherwise.
+        # Until then no call is made: those of whoever called before still count in our own rate.
         self._begins_at = float("-inf")
-        self._not_before = float("-inf")
-        self._wait_ended = asyncio.Event()
+        self._called_at = float("-inf")
         self._permits: defaultdict[str, set[Permit]] = defaultdict(set)
         self._calling: set[asyncio.Task[Any] | None] = set()
         self.calls = 0
@@ -186,9 +187,6 @@ class AccountLine:
             if (wait := self._begins_at - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
                 continue
-            if (wait := self._not_before - time.monotonic()) > 0:
-                await _wait(self._wait_ended, wait)
-                continue
             if self.circuit.is_open:
                 async with self._probe_turn:
                     if not await self._is_probe_due() or await self._has_probed():
@@ -229,9 +227,9 @@ class AccountLine:
         Nothing is concluded from it about the account: what the key may not ask, or Cordial cannot answer, keeps no
         other call waiting.
         """
-        answer = (
-            await self._make(request, Permit(), is_probe=False) if self._may_write(Permit(), is_probe=False) else None
-        )
+        # It has an end: what Cordial has told to wait for is not waited for here.
+        may_ask = self._may_write(Permit(), is_probe=False) and not self.is_slowed(request.operation)
+        answer = await self._make(request, Permit(), is_probe=False) if may_ask else None
         return answer or no_answer("paused", "no call may be made at the moment")
 
     def pause(self) -> None:
@@ -242,12 +240,10 @@ class AccountLine:
     def resume(self) -> None:
         """Go on calling, try at once where the account could not be served, and wait no longer where Cordial asked to."""
         self._is_paused = False
-        self._not_before = float("-inf")
         self._has_told_cut = False
         self._limiter.forget_waits()
         if not self._is_closed:
             self._allowed.set()
-        self._wait_ended.set()
         self._probe_asked.set()
 
     def close(self) -> None:
@@ -286,17 +282,25 @@ class AccountLine:
     @property
     def slowed_seconds(self) -> float:
         """For how much longer Cordial's word keeps some or all calls from being made; 0 if none."""
-        return max(0.0, self._limiter.slowed_seconds, self._not_before - time.monotonic())
+        return max(self._limiter.waits.values(), default=0.0)
 
-    def wait_first(self, told_seconds: float, own_seconds: float = 0.0) -> None:
-        """Make no call for so long (R8): whoever called before was told so by Cordial, and made calls of our own rate.
+    def is_slowed(self, operation: str) -> bool:
+        """Return whether Cordial's word keeps this operation from being called now."""
+        return operation in self._limiter.waits
+
+    @property
+    def left(self) -> CallsBefore:
+        """What is left to whoever calls next; a call on its way is made now."""
+        return CallsBefore(self._limiter.waits, 0.0 if self._calling else time.monotonic() - self._called_at)
+
+    def wait_first(self, before: CallsBefore) -> None:
+        """Keep to what Cordial told whoever called before, and let our own rate's window pass since their last call (R8).
 
         An operator's `resume` ends what Cordial has told, and nothing else.
         """
-        now = time.monotonic()
-        self._not_before = now + told_seconds
-        self._begins_at = now + own_seconds
-        self._wait_ended.clear()
+        for operation, seconds in before.waits.items():
+            self._limiter.wait(operation, min(seconds, MAX_WAIT_SECONDS))
+        self._begins_at = time.monotonic() + self._limiter.window_seconds - before.since_seconds
 
     def _may_write(self, permit: Permit, *, is_probe: bool) -> bool:
         """Return whether a call may be written to the network at this moment."""
@@ -304,7 +308,7 @@ class AccountLine:
             self._allowed.is_set()
             and not permit.is_withdrawn
             and (is_probe or not self.circuit.is_open)
-            and max(self._begins_at, self._not_before) <= time.monotonic()
+            and self._begins_at <= time.monotonic()
         )
 
     async def _is_probe_due(self) -> bool:
@@ -384,6 +388,7 @@ class AccountLine:
             answer = None
         finally:
             self._calling.discard(task)
+            self._called_at = time.monotonic()
             if answer is None:
                 self._own_limits.ended(request.operation, number, passed=False, throttled=False)
                 self._limiter.returned(call.ticket)
@@ -404,6 +409,8 @@ class AccountLine:
         passed = answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND, AnswerKind.REFUSED}
         self._own_limits.ended(request.operation, number, passed=passed, throttled=throttled)
         self._limiter.answered(ticket, NO_LIMITS if answer.is_own else answer.limits, throttled=throttled)
+        if throttled:
+            self._on_throttled()
         if answer.limits.is_cut and not self._has_told_cut:
             self._has_told_cut = True
             log.warning(

@@ -1,5 +1,6 @@
 """What an account's sending is doing. Pure, no I/O."""
 
+import math
 from enum import StrEnum
 
 import msgspec
@@ -20,6 +21,17 @@ class AccountState(StrEnum):
     def recorded(self) -> "AccountState":
         """The state under which the store keeps it: to those who look there, a dry run is a pause with its reason."""
         return AccountState.PAUSED if self is AccountState.DRY_RUN else self
+
+
+class CallsBefore(msgspec.Struct, frozen=True):
+    """What whoever called for the account before leaves to the next (R8).
+
+    `waits`: for how many seconds more Cordial's word keeps each (method, endpoint) from being called. `since_seconds`: how
+    long ago the last call was made, infinite if there was none.
+    """
+
+    waits: dict[str, float] = {}
+    since_seconds: float = math.inf
 
 
 class AccountStatus(msgspec.Struct, frozen=True):

@@ -7,9 +7,10 @@ Every method that is awaited may raise `StoreUnavailableError` (the disk, the fi
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
-from service.model.accounts import AccountState
+from service.model.accounts import AccountState, CallsBefore
 from service.model.changes import ClaimCursor, Claimed, FailureSelection, MemberState, Outcome
 from service.model.deliveries import Delivery, Receipt
 from service.model.imports import (
@@ -312,11 +313,21 @@ class Store(Inbox, Ledger, Lists, Protocol):
     def trials(self) -> Trials:
         """The trials of the store's accounts."""
 
-    async def next_calls(self) -> dict[str, int]:
-        """Return when each slowed account may be called again (Unix ms), as last recorded (R8)."""
+    async def take_over_calls(self, account: str) -> CallsBefore:
+        """Return what whoever called before for the account leaves, and note that calls may be made from now on (R8)."""
 
-    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
-        """Record what the account's sending is doing, for those who look from outside."""
+    async def end_calls(self, account: str, left: CallsBefore) -> None:
+        """Note that no call is made for the account any more, and what that leaves to whoever calls next (R8)."""
+
+    async def set_account_state(
+        self,
+        account: str,
+        state: AccountState,
+        reason: str,
+        next_call_at_ms: int = 0,
+        waits: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Record what the account's sending is doing, for those who look from outside, and for how long Cordial lets it wait."""
 
 
 class Steering(Protocol):

@@ -56,6 +56,49 @@ async def test_no_second_sees_the_calls_of_two_configurations_whatever_an_operat
         assert most_in_one_second(written) <= 21
 
 
+@pytest.mark.parametrize("ending", ["stop", "crash"])
+@pytest.mark.parametrize("rate", [20, 0.5])
+async def test_no_second_sees_the_calls_of_two_lives(tmp_path, written, ending, rate):
+    """A rate below one call a second has a window that is longer."""
+    async with delivering(tmp_path, requests_per_second=rate) as world:
+        await world.deliver("Readers", users(60))
+        await world.until(lambda: len(written) >= min(20, 60 * rate) // 20 + 1)
+        await world.until(lambda: world.rows("SELECT called_at_ms FROM account") == [(None,)])
+        crashed = world.copy_store()
+        await world.stop()
+        if ending == "crash":
+            world.replace_store(crashed)
+        before = len(written)
+        await world.start()
+        await world.until(lambda: len(written) > before)
+        window = max(1.0, 1 / rate)
+        within = [time for time in written if time > written[before] - window]
+        assert len(within) <= max(1, rate)
+
+
+async def test_after_a_restart_an_endpoint_waits_as_cordial_told_and_others_go_on(tmp_path):
+    async with delivering(tmp_path) as world:
+        await world.deliver("Readers", ["leaves@example.com"])
+        await world.settled()
+        world.cordial.faults.add(
+            Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=429, headers={"Retry-After": "4"})
+        )
+        await world.deliver("Readers", ["joins@example.com"])
+        await world.until(lambda: world.rows("SELECT 1 FROM call_wait WHERE operation LIKE 'POST %'"))
+        crashed = world.copy_store()
+        await world.stop()
+        world.replace_store(crashed)
+        await world.start()
+        await world.deliver("Readers", [], ["leaves@example.com"])
+        await world.settled()
+        refused, added = world.calls(POST_CONTACT)[-2:]
+        removed = world.calls(PUT_CONTACT)[-1]
+        assert (refused.status, removed.status, added.status) == (429, 200, 201)
+        assert removed.arrived_at_seconds < added.arrived_at_seconds
+        assert added.arrived_at_seconds >= refused.finished_at_seconds + 4
+        assert world.members("Readers") == ["joins@example.com"]
+
+
 async def test_cordials_limit_below_ours_is_found_and_kept_to(tmp_path):
     options = SandboxOptions(rate=25)
     async with delivering(tmp_path, options, requests_per_second=200) as world:

@@ -32,7 +32,7 @@ class CallChecks:
         self._ports = ports
         self._found = found
         self._in_flight: dict[tuple[str, str, str], Call] = {}
-        self._written: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._written: dict[str, deque[float]] = defaultdict(deque)
         self._not_before: dict[tuple[str, str], float] = {}
         self._refused_at: dict[tuple[str, str], float] = {}
         self._written_after: dict[tuple[str, str], int] = defaultdict(int)
@@ -131,7 +131,7 @@ class CallChecks:
 
     def _check_rate(self, call: Call, place: tuple[str, str]) -> None:
         rate = max(1, int(self.rates[place[1]]))
-        written = self._written[place]
+        written = self._written[place[1]]
         written.append(CLOCK.now)
         while written[0] <= CLOCK.now - 1.0:
             written.popleft()

@@ -124,7 +124,7 @@ class Jobs:
             slowed_seconds = 0.0
             while not call.done():
                 await asyncio.wait({call}, timeout=_LOOK_SECONDS)
-                is_slowed = self._line.slowed_seconds > 0 and not self._line.is_calling(call)
+                is_slowed = self._line.is_slowed(request.operation) and not self._line.is_calling(call)
                 slowed_seconds = slowed_seconds + _LOOK_SECONDS if is_slowed else 0.0
                 if slowed_seconds >= self._throttle_patience_seconds:
                     return None

@@ -35,8 +35,15 @@ class Limiter(Protocol):
     """Hands out tickets to call, first come, first served."""
 
     @property
-    def slowed_seconds(self) -> float:
-        """For how much longer Cordial's word keeps some endpoint from being called; 0 if none."""
+    def window_seconds(self) -> float:
+        """So long after the last call, no window of the own rate holds it any more."""
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """For how many seconds more Cordial's word keeps each operation from being called; those that may be are left out."""
+
+    def wait(self, operation: str, seconds: float) -> None:
+        """Make no call of an operation for so long: Cordial has told so whoever called before."""
 
     @property
     def found_rates(self) -> dict[str, float]:
@@ -103,10 +110,21 @@ class RateLimiter:
         self._turn = asyncio.Lock()
 
     @property
-    def slowed_seconds(self) -> float:
-        """For how much longer Cordial's word keeps some endpoint from being called; 0 if none."""
+    def window_seconds(self) -> float:
+        """So long after the last call, no window of the own rate holds it any more."""
+        return self._window_seconds + _TRANSIT_SECONDS
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """For how many seconds more Cordial's word keeps each operation from being called; those that may be are left out."""
         now = self._clock()
-        return max((endpoint.free_at(now) - now for endpoint in self._endpoints.values()), default=0.0)
+        waits = {operation: endpoint.free_at(now) - now for operation, endpoint in self._endpoints.items()}
+        return {operation: seconds for operation, seconds in waits.items() if seconds > 0}
+
+    def wait(self, operation: str, seconds: float) -> None:
+        """Make no call of an operation for so long: Cordial has told so whoever called before."""
+        endpoint = self._endpoints.setdefault(operation, _Endpoint())
+        endpoint.blocked_until = max(endpoint.blocked_until, self._clock() + seconds)
 
     @property
     def found_rates(self) -> dict[str, float]:
@@ -115,9 +133,7 @@ class RateLimiter:
 
     async def acquire(self, operation: str) -> Ticket:
         """Wait until one call of `operation` may be made, a (method, endpoint) such as `PUT contacts`."""
-        endpoint = self._endpoints.get(operation)
-        if endpoint is None:
-            endpoint = self._endpoints[operation] = _Endpoint()
+        endpoint = self._endpoints.setdefault(operation, _Endpoint())
         while True:
             await self._wait_until(endpoint)
             async with self._turn:
@@ -214,10 +230,20 @@ class AdaptiveLimiter:
         self._pacings: dict[str, _Pacing] = {}
 
     @property
-    def slowed_seconds(self) -> float:
-        """For how much longer Cordial's word keeps some endpoint from being called; 0 if none."""
+    def window_seconds(self) -> float:
+        """So long after the last call, no window of the own rate holds it any more."""
+        return _WINDOW_SECONDS + _TRANSIT_SECONDS
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """For how many seconds more Cordial's word keeps each operation from being called; those that may be are left out."""
         now = self._clock()
-        return max((pacing.pace.slowed_seconds(now) for pacing in self._pacings.values()), default=0.0)
+        waits = {operation: pacing.pace.slowed_seconds(now) for operation, pacing in self._pacings.items()}
+        return {operation: seconds for operation, seconds in waits.items() if seconds > 0}
+
+    def wait(self, operation: str, seconds: float) -> None:
+        """Make no call of an operation for so long: Cordial has told so whoever called before."""
+        self._pacing(operation).pace.wait(self._clock(), seconds)
 
     @property
     def found_rates(self) -> dict[str, float]:
@@ -226,9 +252,7 @@ class AdaptiveLimiter:
 
     async def acquire(self, operation: str) -> Ticket:
         """Wait until one call of `operation` may be made, a (method, endpoint) such as `PUT contacts`."""
-        pacing = self._pacings.get(operation)
-        if pacing is None:
-            pacing = self._pacings[operation] = _Pacing(self._clock())
+        pacing = self._pacing(operation)
         async with pacing.turn:
             while (wait := pacing.pace.wait_seconds(self._clock())) > 0:
                 pacing.changed.clear()
@@ -266,3 +290,8 @@ class AdaptiveLimiter:
         """Call again at once, whatever Cordial has asked for: an operator wants it so."""
         for operation in self._pacings:
             self.forget_wait(operation)
+
+    def _pacing(self, operation: str) -> _Pacing:
+        if operation not in self._pacings:
+            self._pacings[operation] = _Pacing(self._clock())
+        return self._pacings[operation]

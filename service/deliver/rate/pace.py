@@ -142,6 +142,10 @@ class Pace:
         if self._remaining is not None:
             self._remaining += 1
 
+    def wait(self, now: float, seconds: float) -> None:
+        """Make no call for so long."""
+        self._blocked_until = max(self._blocked_until, now + seconds)
+
     def forget_waits(self, now: float) -> None:
         """Forget until when Cordial has asked to wait."""
         self._blocked_until = now

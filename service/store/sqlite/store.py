@@ -9,18 +9,19 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 
 from service.clock import SteadyClock
 from service.errors import StoreFaultError, StoreUnavailableError
-from service.model.accounts import AccountState
+from service.model.accounts import AccountState, CallsBefore
 from service.model.changes import ClaimCursor, Claimed, Outcome
 from service.model.deliveries import Delivery, FoldProgress, Receipt
 from service.model.guard import RemovalGuard
 from service.model.lists import Segment
-from service.store.sqlite import accepting, claiming, folding, loading, opening, queries, settling
+from service.store.sqlite import accepting, calls, claiming, folding, loading, opening, queries, settling
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.conditions import ConditionLog
 from service.store.sqlite.erasure import Erasures
@@ -381,20 +382,39 @@ class SqliteStore:
         """Send every membership of the segment again, those of people who have left too; return how many."""
         return await self.steering.rebuild(segment_id, include_removed=True, actor=_SERVICE)
 
-    async def next_calls(self) -> dict[str, int]:
-        """Return when each slowed account may be called again (Unix ms), as last recorded."""
-        return dict(await self._read(lambda connection: connection.execute(_LISTS["next_calls"]).fetchall()))
+    async def take_over_calls(self, account: str) -> CallsBefore:
+        """Return what whoever called before for the account leaves, and note that calls may be made from now on."""
+        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
+        return await self._writer.run(lambda connection: calls.take_over(connection, account_id, now_ms))
 
-    async def set_account_state(self, account: str, state: AccountState, reason: str, next_call_at_ms: int = 0) -> None:
-        """Record what the account's sending is doing, for those who look from outside."""
+    async def end_calls(self, account: str, left: CallsBefore) -> None:
+        """Note that no call is made for the account any more, and what that leaves to whoever calls next."""
+        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
+        await self._writer.run(lambda connection: calls.end(connection, account_id, left, now_ms))
+
+    async def set_account_state(
+        self,
+        account: str,
+        state: AccountState,
+        reason: str,
+        next_call_at_ms: int = 0,
+        waits: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Record what the account's sending is doing, for those who look from outside, and for how long Cordial lets it wait."""
+        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
         values = {
             "account": account,
             "state": state.value,
             "reason": reason,
             "next_call_at_ms": next_call_at_ms,
-            "now_ms": self._clock.now_ms(),
+            "now_ms": now_ms,
         }
-        await self._execute(_LISTS["set_account_state"], values)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_LISTS["set_account_state"], values)
+            calls.set_waits(connection, account_id, waits, now_ms)
+
+        await self._writer.run(work)
 
     async def _execute(self, statement: str, values: Mapping[str, Any]) -> None:
         await self._writer.run(lambda connection: connection.execute(statement, values).rowcount)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.model.deliveries import ReceiptStatus
+from service.model.lists import HeldFor, ListState
 from service.store.sqlite import copying, migrating, queries
 from service.store.sqlite.copying import partial_copy
 from service.store.sqlite.files import StoreOpenError
@@ -86,6 +87,29 @@ async def test_a_file_of_any_schema_is_brought_up_to_date_with_all_it_holds(make
     assert schema_of(maker.database) == schema_of(fresh.database)
     assert version_of(maker.database) == NEWEST
     assert faults_of(maker.database) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_list_that_was_held_says_why_and_one_that_was_asked_for_is_doubted(maker, version):
+    make_store_file(maker.database, version)
+    async with opened(maker) as store:
+        lists = {each.name: each for each in await store.segments()}
+    assert {name: each.list_held_for for name, each in lists.items() if each.list_held_for} == {
+        "New": HeldFor.AWAITING_APPROVAL,
+        "Gone": HeldFor.DELETED,
+        "Odd": HeldFor.NOT_ACCEPTED,
+        "Bad": HeldFor.NAME_REFUSED,
+        "Theirs": HeldFor.NOT_OURS,
+    }
+    assert (lists["Asked"].list_state, lists["Asked"].list_asked_at_ms) == (ListState.CREATING, 1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_an_older_program_was_told_and_called_is_waited_for(maker, version):
+    """It did not say when its last call was."""
+    make_store_file(maker.database, version)
+    async with opened(maker) as store:
+        assert (await store.take_over_calls("acme")).since_seconds == 0
 
 
 @pytest.mark.parametrize("version", VERSIONS)

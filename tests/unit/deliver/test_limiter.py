@@ -140,7 +140,7 @@ def test_a_shorter_retry_after_does_not_shorten_a_longer_one():
         first, second = await limiter.acquire(PUT), await limiter.acquire(PUT)
         limiter.answered(first, Limits(retry_after_seconds=60), throttled=True)
         limiter.answered(second, Limits(retry_after_seconds=1), throttled=True)
-        assert limiter.slowed_seconds == pytest.approx(60)
+        assert max(limiter.waits.values()) == pytest.approx(60)
         started = now()
         await limiter.acquire(PUT)
         return now() - started

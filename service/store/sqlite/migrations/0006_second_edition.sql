@@ -90,6 +90,19 @@ UPDATE delivery SET signed_at_ms = received_at_ms + 604800000;
 CREATE TABLE forgotten (signed_to_ms INTEGER NOT NULL) STRICT;
 INSERT INTO forgotten (signed_to_ms) VALUES (0);
 
+-- What whoever calls for an account leaves to the next. call_wait: until when Cordial has told not to call a (method, endpoint),
+-- and how long that was when it was written, for the clock may be another by then. called_at_ms: the last call before an
+-- orderly end; 0 before the first call, NULL while there may be calls, and so after a crash.
+ALTER TABLE account ADD COLUMN called_at_ms INTEGER DEFAULT 0;
+CREATE TABLE call_wait (
+    account_id INTEGER NOT NULL REFERENCES account (id),
+    operation TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    wait_ms INTEGER NOT NULL,
+    PRIMARY KEY (account_id, operation)
+) STRICT, WITHOUT ROWID;
+UPDATE account SET called_at_ms = NULL;
+
 -- What a trial of an account showed, the last one of each point. It holds for the Cordial that it was made at: another
 -- cordial_base_url, and nothing is known.
 CREATE TABLE trial (

@@ -8,8 +8,20 @@ SELECT id, name, CASE WHEN paused_by_operator THEN 'paused' ELSE state END,
     (SELECT count(*) FROM read_back WHERE account_id = account.id AND reason IN ('lost_answer', 'crash')) AS in_doubt
 FROM account ORDER BY name;
 
--- name: next_calls
-SELECT name, next_call_at_ms FROM account WHERE state = 'slowed';
+-- name: called_at
+SELECT called_at_ms FROM account WHERE id = :account_id;
+
+-- name: set_called_at
+UPDATE account SET called_at_ms = :called_at_ms WHERE id = :account_id;
+
+-- name: call_waits
+SELECT operation, until_ms, wait_ms FROM call_wait WHERE account_id = :account_id;
+
+-- name: forget_call_waits
+DELETE FROM call_wait WHERE account_id = :account_id;
+
+-- name: set_call_wait
+INSERT INTO call_wait (account_id, operation, until_ms, wait_ms) VALUES (:account_id, :operation, :until_ms, :wait_ms);
 
 -- name: set_account_state
 UPDATE account SET
