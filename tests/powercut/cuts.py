@@ -53,15 +53,19 @@ def cuts(record: Record, number: int, chance: random.Random) -> Iterator[Cut]:
                 yield Cut(at, at_seconds, loss, files)
 
 
-async def examine(record: Record, number: int, seed: int) -> Findings:
-    """Look at up to so many disks that a power cut during a life may leave."""
+async def examine(record: Record, number: int, seed: int, *, max_faulty: int) -> Findings:
+    """Look at up to so many disks that a power cut during a life may leave; end after so many with a fault."""
     by_loss: Counter[Loss] = Counter()
     faults: list[str] = []
+    faulty = 0
     for cut in cuts(record, number, random.Random(seed)):  # noqa: S311  repeatable, not unguessable
         by_loss[cut.loss] += 1
         told = [call for at_seconds, call in record.cordial if at_seconds <= cut.at_seconds]
         found = await faults_after(cut.files, record, record.taken_before | _acknowledged(record, cut.at), told)
         faults += [f"{cut}: {fault}" for fault in found]
+        faulty += bool(found)
+        if faulty == max_faulty:
+            break
     return Findings(sum(by_loss.values()), dict(by_loss), faults)
 
 

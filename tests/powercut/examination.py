@@ -16,7 +16,7 @@ from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
 from service.sandbox.state import SandboxState
 from service.store.sqlite.files import StoreOpenError
-from tests.powercut.lives import ACCOUNT, STORE_NAME, Page, Record
+from tests.powercut.lives import ACCOUNT, STORE_NAME, Page, Record, add_list
 from tests.recount import wrong_counters
 from tests.service_fixtures import HEAP_SECRET, World
 
@@ -40,6 +40,8 @@ async def faults_after(
             running_sandbox(SandboxOptions(), port=record.cordial_port) as cordial,
             aiohttp.ClientSession() as session,
         ):
+            for name, members in record.lists_before.items():
+                add_list(cordial.state, name, members)
             _replay(cordial.state, cordial_calls)
             world = World(place, cordial, session)
             try:
@@ -92,6 +94,8 @@ async def _go_on(world: World, session: aiohttp.ClientSession, record: Record, a
             found = set(world.members(name)) if name in world.cordial.state.lists_by_name else set()
             if found != members:
                 faults.append(f"list {name}: {len(members - found)} missing, {len(found - members)} too many")
+        if world.service.store.backlog.total:
+            faults.append(f"{world.service.store.backlog.total} changes are not settled")
         return faults
 
     with contextlib.suppress(TimeoutError):

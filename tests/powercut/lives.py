@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import shutil
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,10 +19,12 @@ from typing import NamedTuple
 import aiohttp
 
 from service.receive.signature import HEADER_NAME, sign
+from service.sandbox import contacts, lists
 from service.sandbox.heap_pages import build_pages
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
+from service.sandbox.state import SandboxState
 from tests.powercut.trace import SystemCall, TracedProcess, read_record
 from tests.store_versions import make_store_file
 
@@ -72,9 +75,10 @@ class Page(NamedTuple):
 class Record(NamedTuple):
     """A life that is over.
 
-    `files` were on disk before it, `root` is the store's directory; `taken_before` are the pages they hold. `lists` are the members of each list at the end, if
-    all pages are taken. `cordial` are the calls the stand-in carried out, `seen_at_seconds` when each arrived in Unix time,
-    `cordial_port` its port: a Cordial at another address is another one.
+    `files` were on disk before it, `root` is the store's directory; `taken_before` are the pages they hold. `lists` are the
+    members of each list at the end, if all pages are taken. `lists_before` were in Cordial before, with these members. `cordial` are the calls
+    that the stand-in carried out, each with its arrival in Unix time in seconds, `cordial_port` its port: a Cordial at
+    another address is another one.
     """
 
     root: str
@@ -83,6 +87,7 @@ class Record(NamedTuple):
     pages: list[Page]
     taken_before: set[int]
     lists: dict[str, set[str]]
+    lists_before: dict[str, set[str]]
     cordial: list[tuple[float, CallRecord]]
     cordial_port: int
 
@@ -105,6 +110,7 @@ class Life:
         self._clock_offset_seconds = time.time() - time.monotonic()
         self._files: dict[str, bytes] = {}
         self._taken_before: set[int] = set()
+        self._lists_before: dict[str, set[str]] = {}
         self.store.parent.mkdir()
         for name, text in {"heap-secret": HEAP_SECRET, "cordial-api-key": DEFAULT_API_KEY, "api-key": API_KEY}.items():
             (folder / name).write_text(text)
@@ -136,6 +142,12 @@ class Life:
         """Run a command whose writes are not to be lost."""
         process = await asyncio.create_subprocess_exec(*self._command(*command), cwd=_ROOT)
         assert await process.wait() == 0
+
+    def expect_list(self, name: str, *, before: set[str], after: set[str]) -> None:
+        """Have a list in Cordial from before the life, with members, and say who is to be on it in the end."""
+        add_list(self._cordial.state, name, before)
+        self._lists_before[name] = before
+        self._lists[name] = after
 
     def begin_record(self) -> None:
         """Take what is on disk as safe, and forget the record so far."""
@@ -192,7 +204,15 @@ class Life:
         ]
         port = int(self._cordial.url.rpartition(":")[2])
         return Record(
-            str(self.store.parent), self._files, calls, self._pages, self._taken_before, self._lists, seen, port
+            root=str(self.store.parent),
+            files=self._files,
+            calls=calls,
+            pages=self._pages,
+            taken_before=self._taken_before,
+            lists=self._lists,
+            lists_before=self._lists_before,
+            cordial=seen,
+            cordial_port=port,
         )
 
     def _traced(self, *command: str) -> TracedProcess:
@@ -252,6 +272,13 @@ def acknowledgements(calls: Sequence[SystemCall]) -> list[tuple[int, int]]:
     return found
 
 
+def add_list(state: SandboxState, name: str, members: set[str]) -> None:
+    """Put a list with these members into a stand-in."""
+    lists.create_list(state, {"name": name, "enhanced": True})
+    for member in sorted(members):
+        contacts.post_contact(state, {"channels": {"email": {"address": member}}, name: True})
+
+
 async def live(folder: Path, program: Sequence[str]) -> Record:
     """Take pages, fold, settle, erase, checkpoint, stop; start again and go on."""
     async with _a_life(folder, program) as life:
@@ -281,10 +308,28 @@ async def upgrade(folder: Path, program: Sequence[str]) -> Record:
     """Open the store of the oldest version: it is copied, then brought up to date."""
     async with _a_life(folder, program) as life:
         make_store_file(life.store, 1)
+        _make_contacts_real(life.store)
+        # On its list is one of them; others are to be sent, to be tried again, or still to be folded.
+        life.expect_list("Buyers", before=_people("anna"), after=_people("anna", "bert", "cleo", "fritz", "gina"))
         life.begin_record()
         async with life.serving():
             await life.sync("After the upgrade", ["late@example.com"], task="u1", page_size=5)
+            await life.settled()
         return life.record()
+
+
+def _people(*names: str) -> set[str]:
+    return {f"{name}@example.com" for name in names}
+
+
+def _make_contacts_real(store: Path) -> None:
+    """Give the people of an old store addresses that Cordial accepts: it refuses the others, and then the account pauses."""
+    with contextlib.closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute("UPDATE member SET contact = contact || '@example.com'")
+        connection.execute("UPDATE failure SET contact = contact || '@example.com'")
+        connection.execute(
+            "UPDATE piece SET contacts = replace(replace(contacts, '\",', '@example.com\",'), '\"]', '@example.com\"]')"
+        )
 
 
 async def restore(folder: Path, program: Sequence[str]) -> Record:

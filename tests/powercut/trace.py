@@ -17,7 +17,7 @@ _CALLS = (
 _MAX_STRING_BYTES = 300_000
 _STOP_SECONDS = 60.0
 
-_LINE = re.compile(r"(\d+) (\d+\.\d+) (?:(\w+)\(|<\.\.\. (\w+) resumed>)(.*)", re.DOTALL)
+_LINE = re.compile(r"(\d+) +(\d+\.\d+) (?:(\w+)\(|<\.\.\. (\w+) resumed>)(.*)", re.DOTALL)
 _RESULT = re.compile(r"\)\s*= (-?\d+)(?:<[^>]*>)?[^=]*\Z")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _UNFINISHED = " <unfinished ...>"
