@@ -120,6 +120,7 @@ class Service:
             erasures=store.erasures,
             reload=self._reload,
             backlog=lambda: store.backlog.total,
+            guarded=lambda: store.backlog.guarded_total,
             results=lambda: metrics.counting.results,
             history=store.history,
             is_stopping=lambda: self.is_stopping,

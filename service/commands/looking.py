@@ -184,9 +184,10 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
         return 0
     cells = [
         (
+            row["id"],
             row["last_received_at"],
             row["list_name"] or row["segment_name"],
-            row["state"],
+            f"held: removes {row['removals']:,} of {row['removals_of']:,}" if row["state"] == "held" else row["state"],
             f"{row['pages_received']} of {row['total_pages']}",
             row["added"],
             row["removed"],
@@ -196,7 +197,7 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
         )
         for row in rows
     ]
-    headings = ("RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
+    headings = ("ID", "RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
     _show(headings, cells, "No sync yet: no delivery has come.")
     return 0
 

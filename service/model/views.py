@@ -89,7 +89,7 @@ class ListStanding(StrEnum):
     """The state of a list in one word, the worst first.
 
     `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
-    removed. `differs`: Cordial counts other members than were confirmed. `to_approve`: a new segment waits for a person.
+    removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members than were confirmed. `to_approve`: a new segment waits for a person.
     `not_created`: it has changes and no list in Cordial yet. `sending`: changes are on their way. `receiving`: pages of a sync have not arrived. `not_counted`: all is
     confirmed, and not yet compared with Cordial's count. `exact`: all is confirmed, and Cordial counts the same.
     """
@@ -97,6 +97,7 @@ class ListStanding(StrEnum):
     HELD = "held"
     INCOMPLETE = "incomplete"
     DIFFERS = "differs"
+    SYNC_HELD = "sync_held"
     TO_APPROVE = "to_approve"
     NOT_CREATED = "not_created"
     SENDING = "sending"
@@ -129,7 +130,8 @@ class ListSum(msgspec.Struct, frozen=True):
     """Where the users are that Heap named for a list: the sum that tells 9 from 10.
 
     `wanted` = `on_list` + `to_add` + `failed`. Besides, Heap named `unusable` users, whose ids cannot be used, in the pages
-    that are still kept. `overtaken` changes of older syncs were replaced by newer ones before they were sent. What is in
+    that are still kept. `overtaken` changes of older syncs were replaced by newer ones before they were sent. `held` users are in
+    syncs that wait for a person (`hold_removals`), and `discarded` ones in syncs that a person discarded. What is in
     `missing_pages` is not known here. `to_remove` and `remove_failed` are people who left the segment and are still on the
     list.
     """
@@ -142,6 +144,8 @@ class ListSum(msgspec.Struct, frozen=True):
     overtaken: Count
     to_remove: int
     remove_failed: Count
+    held: Count
+    discarded: Count
     unread_pages: bool
     missing_pages: list[MissingPages]
 

@@ -10,6 +10,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, Response, expect
 
+from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
 from tests.browser.conftest import Watched, sign_in
 from tests.service_fixtures import World, delivering, users
@@ -193,6 +194,42 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     await expect(page.locator("#toast")).to_contain_text("Active Users is approved.")
     await expect(page.locator(".title .badge")).to_contain_text("Not created yet")
     assert {call.method for call in world.calls()} <= {"GET"}
+    assert live.errors == []
+
+
+@pytest.mark.parametrize("decision", ["Approve", "Discard"])
+async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched, world: World, decision: str) -> None:
+    page = live.page
+    await page.goto("about:blank")
+    await world.restart(hold_removals=RemovalGuard(share=0.5, least=2))
+    await page.goto(world.service.url)
+    await world.deliver("Active Users", users(10))
+    await world.settled()
+    await world.deliver("Active Users", ["new@example.com"], users(8))
+    await expect(page.locator("#headline")).to_contain_text("1 sync held")
+    await expect(page.locator("#attention-rows")).to_contain_text("sync 2 would remove 8 of 10 people")
+    await expect(page.locator("#sync-rows")).to_contain_text("would remove 8 people of 10")
+    await page.get_by_role("link", name="See the sync").click()
+    await expect(page.locator("#sync-rows li")).to_have_count(1)
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("Sync held")
+    await go(page, "syncs/2")
+    await expect(page.locator("main")).not_to_contain_text("NaN")
+    await expect(page.get_by_role("region", name="Held until you decide")).to_contain_text("8 people of 10 on the list")
+    assert await faults_of_access(page) == []
+    await page.get_by_role("button", name=f"{decision}… sync of Active Users").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("8 people of 10 on the list would be removed, and 1 person named to be added.")
+    await expect(dialog).to_contain_text("user0@example.com")
+    assert await faults_of_access(page) == []
+    assert world.members("ActiveUsers") == sorted(users(10))
+    await dialog.get_by_role("button", name="Remove 8 people" if decision == "Approve" else "Discard the sync").click()
+    await expect(page.locator("#toast")).to_contain_text("d." if decision == "Approve" else "is discarded.")
+    await expect(page.locator("#sync-rows, .row .badge").first).to_contain_text(
+        "Done" if decision == "Approve" else "Discarded"
+    )
+    wanted = sorted([*users(10)[8:], "new@example.com"] if decision == "Approve" else users(10))
+    await world.until(lambda: world.members("ActiveUsers") == wanted)
     assert live.errors == []
 
 

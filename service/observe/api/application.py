@@ -48,6 +48,7 @@ class Api:
         erasures: Erasures,
         reload: Callable[[str], Awaitable[Reloaded]],
         backlog: Callable[[], int],
+        guarded: Callable[[], int],
         results: Callable[[], Mapping[str, Mapping[OutcomeKind, int]]],
         history: History,
         is_stopping: Callable[[], bool],
@@ -63,7 +64,9 @@ class Api:
         self._meter = Meter(sending.calls, results, backlog)
         self._questions = Questions(accounts, reader, sending, self._meter)
         self._imports = ImportQuestions(reader)
-        self._overview = OverviewQuestion(reader, self._meter, conditions.current, self._questions.account_documents)
+        self._overview = OverviewQuestion(
+            reader, self._meter, conditions.current, self._questions.account_documents, guarded
+        )
         self._previews = Previews(reader, sending)
         self._actions = Actions(reader, steering, sending, is_stopping)
         self._held_syncs = HeldSyncs(reader, guard, is_stopping)

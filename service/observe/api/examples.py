@@ -302,6 +302,8 @@ LIST_SUM: dict[str, Any] = {
     "overtaken": 0,
     "to_remove": 0,
     "remove_failed": 0,
+    "held": 0,
+    "discarded": 0,
     "unread_pages": False,
     "missing_pages": [
         {
@@ -317,6 +319,7 @@ OVERVIEW: dict[str, Any] = {
     "headline": "1 person could not be added or removed",
     "is_well": False,
     "to_send": 12,
+    "guarded": 0,
     "calls_per_second": 24.7,
     "settled_per_second": 24.3,
     "failed_per_second": 0.0,
@@ -326,6 +329,7 @@ OVERVIEW: dict[str, Any] = {
         "held": 0,
         "incomplete": 1,
         "differs": 0,
+        "sync_held": 0,
         "to_approve": 0,
         "not_created": 0,
         "sending": 0,

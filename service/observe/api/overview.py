@@ -28,6 +28,7 @@ _COUNTED = {
     "account_paused": ("account paused", "accounts paused"),
     "list_held": ("list held", "lists held"),
     "list_awaits_approval": ("segment to approve", "segments to approve"),
+    "removals_held": ("sync held", "syncs held"),
     "list_not_ready": ("segment without a list", "segments without a list"),
     "list_differs": ("list differs from Cordial", "lists differ from Cordial"),
     "list_strangers": ("list with strangers", "lists with strangers"),
@@ -41,7 +42,7 @@ class Overview(msgspec.Struct, frozen=True):
     """How everything is.
 
     `headline` says it in one line, by the conditions that last; `is_well` is false where a person should do something. `to_send`: all that was accepted
-    and is not settled. `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
+    and is not settled; `guarded` users of it are in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
     `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
     """
 
@@ -49,6 +50,7 @@ class Overview(msgspec.Struct, frozen=True):
     headline: str
     is_well: bool
     to_send: Count
+    guarded: Count
     calls_per_second: float
     settled_per_second: float
     failed_per_second: float
@@ -69,8 +71,10 @@ class OverviewQuestion:
         meter: Meter,
         conditions: Callable[[], Sequence[Condition]],
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
+        guarded: Callable[[], int],
     ) -> None:
         self._reader = reader
+        self._guarded = guarded
         self._meter = meter
         self._conditions = conditions
         self._account_documents = account_documents
@@ -95,15 +99,16 @@ class OverviewQuestion:
         accounts = await self._account_documents()
         standings = await self._reader.standings()
         running = [each for each in await self._reader.imports(limit=_IMPORTS) if each.ended_at is None]
-        to_send = self._meter.backlog
+        to_send, guarded = self._meter.backlog, self._guarded()
         failed = sum(account.failed for account in accounts)
         trouble = _trouble(self._conditions(), failed)
         return described.json_response(
             Overview(
                 at=datetime.now(UTC),
-                headline=_headline(trouble, accounts, standings, to_send),
+                headline=_headline(trouble, accounts, standings, to_send - guarded, guarded),
                 is_well=not trouble,
                 to_send=to_send,
+                guarded=guarded,
                 calls_per_second=round(sum(account.calls_per_second for account in accounts), 1),
                 settled_per_second=round(sum(account.settled_per_second for account in accounts), 1),
                 failed_per_second=round(sum(account.failed_per_second for account in accounts), 1),
@@ -134,7 +139,11 @@ def _in_words(condition_id: str, number: int) -> str:
 
 
 def _headline(
-    trouble: list[str], accounts: list[AccountDocument], standings: Mapping[ListStanding, int], to_send: int
+    trouble: list[str],
+    accounts: list[AccountDocument],
+    standings: Mapping[ListStanding, int],
+    to_send: int,
+    guarded: int,
 ) -> str:
     if trouble:
         more = f" · and {len(trouble) - _SHOWN} more" if len(trouble) > _SHOWN else ""
@@ -147,9 +156,10 @@ def _headline(
     if to_send:
         slowed = any(account.state is Sending.SLOWED for account in accounts)
         return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
-    if standings.get(ListStanding.EXACT, 0) < sum(standings.values()):
-        return "All that has arrived is sent"
-    return "All lists are exact"
+    if guarded:
+        return "Waiting for the other pages of a sync"
+    is_exact = standings.get(ListStanding.EXACT, 0) == sum(standings.values())
+    return "All lists are exact" if is_exact else "All that has arrived is sent"
 
 
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:

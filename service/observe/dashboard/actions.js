@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { get, post } from "./api.js";
 import { act, Button, confirm } from "./ui.js";
-import { count, people, plural } from "./words.js";
+import { count, people, person, plural } from "./words.js";
 
 const name = (list) => list.list_name || list.segment_name;
 
@@ -28,6 +28,40 @@ export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" 
       work: () => post(`lists/${list.id}/approve`),
       words: `${list.segment_name} is approved.`,
     })} />`;
+
+// What a held sync would do, before a person decides.
+export const Removals = ({ found }) => html`
+  <p><strong>${people(found.removals)} of ${count(found.removals_of)}</strong> on the list would be removed${
+    found.additions ? `, and ${people(found.additions)} named to be added` : ""
+  }.${found.pages_missing ? ` ${plural(found.pages_missing, "page")} of the sync ${found.pages_missing === 1 ? "has" : "have"} not arrived; the decision is for ${found.pages_missing === 1 ? "it" : "them"} too.` : ""}${
+    found.queued_syncs ? ` ${plural(found.queued_syncs, "later sync")} of the segment ${found.queued_syncs === 1 ? "waits" : "wait"} behind it.` : ""
+  }</p>
+  ${found.first.length > 0 &&
+  html`<p class="hint">Some of those who would be removed:</p>
+    <ul class="calls">${found.first.map((contact) => html`<li>${person(contact)}</li>`)}</ul>`}
+`;
+
+export const ApproveSync = ({ sync, primary }) => html`<${Button} text="Approve…" primary=${primary}
+  label=${`Approve… sync of ${sync.segment_name}`} onClick=${() =>
+    confirm({
+      title: `Approve the sync of ${sync.segment_name}?`,
+      button: `Remove ${people(sync.removals)}`,
+      read: () => get(`syncs/${sync.id}/removals`),
+      body: (found) => html`<${Removals} found=${found} />`,
+      work: () => post(`syncs/${sync.id}/approve`),
+      words: (done) => (done.decided ? `The sync of ${sync.segment_name} is approved.` : "The sync is not held any more."),
+    })} />`;
+
+export const DiscardSync = ({ sync }) => html`<${Button} text="Discard…" label=${`Discard… sync of ${sync.segment_name}`} onClick=${() =>
+  confirm({
+    title: `Discard the sync of ${sync.segment_name}?`,
+    button: "Discard the sync",
+    read: () => get(`syncs/${sync.id}/removals`),
+    body: (found) => html`<${Removals} found=${found} />
+      <p>Nothing of the sync is sent, and that cannot be undone. Press “Sync now” in Heap to get the segment again.</p>`,
+    work: () => post(`syncs/${sync.id}/discard`),
+    words: (done) => (done.decided ? `The sync of ${sync.segment_name} is discarded.` : "The sync is not held any more."),
+  })} />`;
 
 export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verify ${name(list)}`} onClick=${() =>
   act(

@@ -11,6 +11,7 @@ const encode = encodeURIComponent;
 // Where the thing is that a condition is about.
 function placeOf(each) {
   if (each.id === "people_failed") return [`people?account=${encode(each.account)}`, "See who"];
+  if (each.id === "removals_held") return [`syncs?list=${each.list_id}&state=held`, "See the sync"];
   if (each.id === "users_unusable") return [`unusable?account=${encode(each.account)}`, "See which"];
   if (/^(list|sync|heap|strangers|removals)/.test(each.id) && each.subject) {
     return [`lists?account=${encode(each.account)}&search=${encode(each.subject)}`, "Open the list"];

@@ -30,11 +30,14 @@ function Sum({ list, sum }) {
           <span class="hint"> (${each.pages_received} of ${each.total_pages} pages are here)</span></th><td class="number">?</td></tr>`,
       )}
     </tbody></table>
-    ${sum.unread_pages && html`<p class="hint">More pages have come that are not counted yet.</p>`}
+    ${sum.unread_pages && !sum.held && html`<p class="hint">More pages have come that are not counted yet.</p>`}
     ${(sum.to_remove > 0 || sum.remove_failed > 0) &&
     html`<p>${people(sum.to_remove + sum.remove_failed)} left the segment and may still be on the list${
       sum.remove_failed ? `; ${count(sum.remove_failed)} could not be removed` : ""
     }.</p>`}
+    ${sum.held > 0 &&
+    html`<p data-tone="warn">${people(sum.held)} are named in <${Link} to=${`syncs?list=${list.id}&state=held`}>a sync that is held<//>.</p>`}
+    ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} were named in syncs that a person discarded.</p>`}
     ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of older syncs were overtaken by newer ones.</p>`}
   <//>`;
 }

@@ -58,7 +58,9 @@ export function Overview({ service }) {
     <//>`}
     <${Figures} label="Now">
       <${Figure} name="Changes to send" value=${count(data.to_send)} hint=${
-        data.to_send ? (data.seconds_left === null ? "no time can be told" : `about ${duration(data.seconds_left)} left`) : "nothing waits"
+        data.guarded
+          ? `${count(data.guarded)} in syncs that are held or incomplete`
+          : data.to_send ? (data.seconds_left === null ? "no time can be told" : `about ${duration(data.seconds_left)} left`) : "nothing waits"
       } />
       <${Figure} name="Confirmed a second" value=${rate(data.settled_per_second)} hint=${`${rate(data.calls_per_second)} calls a second`} />
       <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} />

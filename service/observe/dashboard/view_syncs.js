@@ -2,14 +2,18 @@
 
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
+import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Choice, Link, More, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
+import { Badge, Bar, Choice, Link, More, Section, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
 import { count, people, plural, syncState } from "./words.js";
 
 function words(sync) {
   const parts = [`${count(sync.added)} to add, ${count(sync.removed)} to remove`];
   if (sync.pages_received < sync.total_pages) parts.push(`${sync.pages_received} of ${sync.total_pages} pages have arrived`);
-  if (sync.unfolded_pieces) parts.push("being read");
+  if (sync.state === "held") parts.push(`would remove ${people(sync.removals)} of ${count(sync.removals_of)}`);
+  else if (sync.state === "queued") parts.push("waits for an earlier sync of the segment");
+  else if (sync.unfolded_pieces) parts.push("being read");
+  if (sync.discarded_users) parts.push(`${count(sync.discarded_users)} discarded`);
   if (sync.pending) parts.push(`${count(sync.pending)} to send`);
   if (sync.failed) parts.push(`${people(sync.failed)} could not be added or removed`);
   if (sync.rejected) parts.push(plural(sync.rejected, "unusable id"));
@@ -25,6 +29,7 @@ export const SyncRow = ({ sync, account }) => html`<li class="row">
     <${Badge} of=${syncState(sync, account)} />
   </div>
   <p class="hint">${words(sync)}</p>
+  ${sync.state === "held" && html`<p class="buttons"><${ApproveSync} sync=${sync} /><${DiscardSync} sync=${sync} /></p>`}
   ${sync.state === "receiving" &&
   html`<${Bar} done=${sync.pages_received} total=${sync.total_pages} label=${`Pages of ${sync.segment_name} that have arrived`} />`}
   ${sync.changes > 0 && sync.state !== "receiving" &&
@@ -34,9 +39,12 @@ export const SyncRow = ({ sync, account }) => html`<li class="row">
 const STATES = [
   ["", "All"],
   ["receiving", "Receiving"],
+  ["held", "Held"],
+  ["queued", "Queued"],
   ["sending", "Sending"],
   ["done", "Done"],
   ["failed", "Done, with failures"],
+  ["discarded", "Discarded"],
 ];
 
 export function Syncs({ query, go }) {
@@ -57,6 +65,13 @@ export function Syncs({ query, go }) {
       : html`<${Waiting} />`}`;
 }
 
+function Held({ id }) {
+  const { data, error } = useResource(`syncs/${id}/removals`);
+  return html`<${Section} title="Held until you decide" id="held-heading"><${Trouble} error=${error} />${
+    data ? html`<${Removals} found=${data} />` : html`<${Waiting} />`
+  }<//>`;
+}
+
 export function Sync({ id }) {
   const { data, error } = useResource(`syncs/${id}`);
   const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
@@ -72,9 +87,10 @@ export function Sync({ id }) {
         ["First page", html`<${Time} at=${data.first_received_at} />`],
         ["Last page", html`<${Time} at=${data.last_received_at} />`],
         ["All sent", data.drained_at && html`<${Time} at=${data.drained_at} />`],
-        ["Unusable ids", data.rejected > 0 && html`<${Link} to=${`unusable?sync=${data.id}`}>${count(data.rejected)}<//>`],
+        ["Unusable ids", data.rejected > 0 ? html`<${Link} to=${`unusable?sync=${data.id}`}>${count(data.rejected)}<//>` : null],
       ]} />
     </section>
+    ${data.state === "held" && html`<${Held} id=${id} />`}
     <section class="card" aria-labelledby="pages-heading"><h2 id="pages-heading">Pages that arrived</h2>
       <${Table} caption="Pages of this sync" rows=${deliveries} keyOf=${(each) => each.id} empty="The pages are forgotten by now."
         columns=${[
@@ -83,7 +99,7 @@ export function Sync({ id }) {
           ["To add", (each) => count(each.added), { number: true }],
           ["To remove", (each) => count(each.removed), { number: true }],
           ["Unusable", (each) => count(each.rejected), { number: true }],
-          ["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : count(each.overtaken_users)), { number: true }],
+          ["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : "–")],
         ]} />
     </section>`;
 }

@@ -38,6 +38,7 @@ export const LIST_STANDING = {
   held: ["Held", "bad"],
   incomplete: ["Incomplete", "bad"],
   differs: ["Differs from Cordial", "bad"],
+  sync_held: ["Sync held", "warn"],
   to_approve: ["To approve", "warn"],
   not_created: ["Not created yet", "warn"],
   sending: ["Sending", "busy"],
@@ -67,6 +68,9 @@ export const SEVERITY = { critical: ["Critical", "bad"], warning: ["Warning", "w
 
 // What an account's changes do now, said of a sync or list of it.
 export function syncState(sync, account) {
+  if (sync.state === "held") return ["Held", "warn"];
+  if (sync.state === "discarded") return ["Discarded", "warn"];
+  if (sync.state === "queued") return ["Queued", "busy"];
   if (sync.state === "receiving") return [`Receiving (${sync.pages_received} of ${sync.total_pages} pages)`, "busy"];
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];

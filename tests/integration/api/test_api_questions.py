@@ -290,6 +290,8 @@ async def test_the_sum_tells_nine_from_ten(world):
         "overtaken": 0,
         "to_remove": 0,
         "remove_failed": 0,
+        "held": 0,
+        "discarded": 0,
         "unread_pages": False,
         "missing_pages": [],
     }

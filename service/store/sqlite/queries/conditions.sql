@@ -44,7 +44,7 @@ SELECT sync.id, segment.id AS list_id, account.name AS account, segment.name AS 
 FROM sync
 JOIN segment ON segment.id = sync.segment_id
 JOIN account ON account.id = segment.account_id
-WHERE sync.pages_received < sync.total_pages
+WHERE sync.pages_received < sync.total_pages AND sync.guard IS NOT 'discarded'
     AND sync.last_received_at_ms < :before_ms AND sync.last_received_at_ms > :after_ms
     AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
 LIMIT :limit;

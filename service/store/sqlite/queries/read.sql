@@ -69,6 +69,7 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
+            WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
             WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
@@ -76,6 +77,7 @@ WITH shown AS (
                 SELECT 1 FROM sync
                 WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
                     AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
+                    AND sync.guard IS NOT 'discarded'
             ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
             WHEN segment.list_count <> segment.settled THEN 'differs'
@@ -107,12 +109,13 @@ ORDER BY
             WHEN 'held' THEN 0
             WHEN 'incomplete' THEN 1
             WHEN 'differs' THEN 2
-            WHEN 'to_approve' THEN 3
-            WHEN 'not_created' THEN 4
-            WHEN 'sending' THEN 5
-            WHEN 'receiving' THEN 6
-            WHEN 'not_counted' THEN 7
-            ELSE 8
+            WHEN 'sync_held' THEN 3
+            WHEN 'to_approve' THEN 4
+            WHEN 'not_created' THEN 5
+            WHEN 'sending' THEN 6
+            WHEN 'receiving' THEN 7
+            WHEN 'not_counted' THEN 8
+            ELSE 9
         END
     END,
     CASE :sort
@@ -133,6 +136,7 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
+            WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
             WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
@@ -140,6 +144,7 @@ WITH shown AS (
                 SELECT 1 FROM sync
                 WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
                     AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
+                    AND sync.guard IS NOT 'discarded'
             ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
             WHEN segment.list_count <> segment.settled THEN 'differs'
@@ -170,6 +175,7 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
+            WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
             WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
             WHEN segment.pending + segment.waiting > 0 THEN 'sending'
@@ -177,6 +183,7 @@ WITH shown AS (
                 SELECT 1 FROM sync
                 WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
                     AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
+                    AND sync.guard IS NOT 'discarded'
             ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
             WHEN segment.list_count <> segment.settled THEN 'differs'
@@ -200,6 +207,11 @@ SELECT segment.members AS wanted, segment.settled AS on_list,
     (SELECT coalesce(sum(superseded + overtaken_users), 0) FROM sync WHERE segment_id = segment.id) AS overtaken,
     segment.pending + segment.waiting - (segment.members - segment.settled - dead.additions) AS to_remove,
     segment.dead - dead.additions AS remove_failed,
+    (
+        SELECT coalesce(sum(users), 0) FROM guarded_piece
+        WHERE sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id AND guard = 'held')
+    ) AS held,
+    (SELECT coalesce(sum(discarded_users), 0) FROM sync WHERE segment_id = segment.id) AS discarded,
     EXISTS (SELECT 1 FROM sync WHERE segment_id = segment.id AND unfolded > 0) AS unread_pages
 FROM segment
 JOIN (
@@ -212,7 +224,7 @@ WHERE segment.id = :list_id;
 
 -- name: missing_pages
 SELECT id AS sync_id, task_id, pages_received, total_pages FROM sync
-WHERE segment_id = :list_id AND pages_received < total_pages
+WHERE segment_id = :list_id AND pages_received < total_pages AND guard IS NOT 'discarded'
 ORDER BY id DESC LIMIT 20;
 
 -- name: minutes
