@@ -96,6 +96,7 @@ class SendingAccount:
             searcher=Searcher(settings, store.unnamed, store, self.lists),
             on_ended=self._imported,
             observer=import_observer,
+            now_ms=clock.now_ms,
         )
         self.pool = pool.AccountPool(
             settings,

@@ -8,7 +8,7 @@ import msgspec
 from service.config.settings import AccountSettings
 from service.deliver import line, settler
 from service.deliver.lists import keeper
-from service.store.sqlite import ledger, retention
+from service.store.sqlite import ledger, rescheduling
 
 
 def check_before_the_wait() -> None:
@@ -29,7 +29,7 @@ def release_when_the_call_ends() -> None:
 
 def retain_by_the_clock() -> None:
     """Tell what is old by the wall clock, wherever it may have been set."""
-    retention._LONGEST_GAP_MS = 10**15
+    rescheduling._MAX_GAP_MS = 10**15
 
 
 def let_the_settler_die() -> None:

@@ -125,6 +125,7 @@ class Importer:
         searcher: Searcher,
         on_ended: Callable[[Collection[int]], None],
         observer: ImportObserver,
+        now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._name = settings.name
@@ -137,6 +138,7 @@ class Importer:
         self._counter = ListCounter(settings.name, store, lists)
         self._on_ended = on_ended
         self._observer = observer
+        self._now_ms = now_ms
         self._jobs = Jobs(settings, store, line, throttle_patience_seconds=self._timings.throttle_patience)
         self._is_set_up = bool(settings.public_url) and not settings.dry_run
         self._is_tested = False
@@ -447,7 +449,7 @@ class Importer:
         self._rest_from_imports(reason)
 
     async def _still_in_doubt(self, part: ImportPart) -> None:
-        if part.doubt_ends_at_ms is not None and time.time() * 1000 >= part.doubt_ends_at_ms:
+        if part.doubt_ends_at_ms is not None and self._now_ms() >= part.doubt_ends_at_ms:
             await self._store.note_reason(part, f"{part.doubt}; Cordial cannot carry it out any more")
             await self._release_some(part)
         else:

@@ -24,8 +24,6 @@ _SQL = queries.load("retain")
 _ROWS_AT_ONCE = 500
 _DAY_MS = 86_400_000
 _INTERVAL_SECONDS = 3_600.0
-# Between a stop and a start only the clock tells how long it was. It is believed up to this.
-_LONGEST_GAP_MS = 3_600_000
 
 
 class Retention:
@@ -38,6 +36,11 @@ class Retention:
         # The lived time as last noted, and when that was by the steady clock; None before the first note.
         self._noted: tuple[int, int] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Note the time at a start, after `rescheduling` and before anything is planned by this life's clock."""
+        with contextlib.suppress(StoreUnavailableError, StoreFaultError):
+            await self._note_lived()
 
     def start(self, supervisor: Supervisor) -> None:
         """Begin to forget."""
@@ -100,7 +103,7 @@ class Retention:
                 lived_ms = self._noted[0] + max(0, now_ms - self._noted[1])
             else:
                 before, at_ms = connection.execute(_SQL["last_lived"]).fetchone() or (0, now_ms)
-                lived_ms = before + min(max(0, now_ms - at_ms), _LONGEST_GAP_MS)
+                lived_ms = before + max(0, now_ms - at_ms)
             values = {"lived_ms": lived_ms, "now_ms": now_ms, "old_ms": lived_ms - self.retention_days * _DAY_MS}
             connection.execute(_SQL["note_lived"], values)
             connection.execute(_SQL["thin_lived"], values)

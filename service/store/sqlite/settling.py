@@ -12,9 +12,6 @@ from service.store.sqlite.ledger import NEVER_MS, LedgerTransaction
 _SQL = queries.load("settle")
 _MAX_DUE = 1_000
 _PUT_OFF_MS = 3_600_000
-# Nothing is planned further ahead than that, unless the clock was ahead when it was planned.
-_FURTHEST_MS = 86_400_000
-_SOON_MS = 600_000
 
 
 def settle(ledger: LedgerTransaction, outcomes: Iterable[tuple[int, Outcome]], spent_pieces: Sequence[int]) -> None:
@@ -60,10 +57,3 @@ def hasten(connection: sqlite3.Connection, account_id: int, now_ms: int) -> None
     """Plan now whatever waits through no fault of its own: the account can be served again (R7)."""
     values = {"account_id": account_id, "now_ms": now_ms, "never_ms": NEVER_MS, "absent": CONTACT_NOT_FOUND}
     connection.execute(_SQL["hasten_blameless"], values)
-
-
-def bring_near(connection: sqlite3.Connection, now_ms: int) -> int:
-    """Plan anew what a clock that was ahead had put off by more than a day; return how much. To be done at a start."""
-    values = {"soon_ms": now_ms + _SOON_MS, "furthest_ms": now_ms + _FURTHEST_MS, "never_ms": NEVER_MS}
-    statements = ("bring_near_changes", "bring_near_read_backs")
-    return sum(connection.execute(_SQL[statement], values).rowcount for statement in statements)

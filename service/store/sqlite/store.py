@@ -21,7 +21,7 @@ from service.model.changes import ClaimCursor, Claimed, Outcome
 from service.model.deliveries import Delivery, FoldProgress, Receipt
 from service.model.guard import RemovalGuard
 from service.model.lists import Segment
-from service.store.sqlite import accepting, calls, claiming, folding, loading, opening, queries, settling
+from service.store.sqlite import accepting, calls, claiming, folding, loading, opening, queries, rescheduling, settling
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.conditions import ConditionLog
 from service.store.sqlite.erasure import Erasures
@@ -172,6 +172,7 @@ class SqliteStore:
                 raise StoreOpenError(f"{path} cannot be used: {error.message}") from error
             raise
         store._retention = Retention(store._writer, clock, retention_days)
+        await store._retention.begin()
         store._retention.start(supervisor)
         return store
 
@@ -428,8 +429,8 @@ class SqliteStore:
     async def _load(self, accounts: list[str], max_backlog: int) -> None:
         await self.add_accounts(accounts)
         now_ms = self._clock.now_ms()
-        if planned := await self._writer.run(lambda connection: settling.bring_near(connection, now_ms)):
-            log.info("store.planned_anew", changes=planned, reason="the clock was ahead when they were planned")
+        if moved_ms := await self._writer.run(lambda connection: rescheduling.reschedule(connection, now_ms)):
+            log.info("store.rescheduled", moved_seconds=moved_ms / 1000)
         await self._writer.run(loading.read_backlog, on_commit=self._set_backlog)
         self.backlog.serve(dict.fromkeys(accounts, 0), max_backlog)
         self.last_received_ms = dict(await self._read(lambda each: each.execute(_LISTS["last_received"]).fetchall()))

@@ -100,21 +100,3 @@ async def test_what_was_in_flight_is_claimed_again(maker):
     store = await maker.open()
     assert (await claim_all(store))[0] == in_flight
     await store.close()
-
-
-async def test_what_a_clock_that_was_ahead_put_off_is_planned_anew_at_a_start(maker):
-    now_ms = maker.clock.ms
-    maker.clock.ms += 400 * 86_400_000
-    store = await maker.open()
-    await store.accept(page("t1", add=USERS))
-    await fold_all(store)
-    await send_all(store, lambda work, change: failed(work, change, retry_at_ms=maker.clock.ms + 1_000))
-    await store.close()
-    maker.clock.ms = now_ms
-    store = await maker.open()
-    maker.clock.ms += 3_600_000
-    await store.release_due()
-    await fold_all(store)
-    await send_all(store)
-    assert store.backlog.total == 0
-    await store.close()

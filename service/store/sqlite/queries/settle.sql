@@ -17,12 +17,5 @@ WHERE account_id = :account_id AND dead = 0 AND attempts = 0 AND next_attempt_at
     -- The second look at who is said to be absent must come some time after the first.
     AND reason <> :absent;
 
--- name: bring_near_changes
-UPDATE failure SET next_attempt_at_ms = :soon_ms
-WHERE dead = 0 AND next_attempt_at_ms > :furthest_ms AND next_attempt_at_ms < :never_ms;
-
--- name: bring_near_read_backs
-UPDATE read_back SET due_at_ms = :soon_ms WHERE due_at_ms > :furthest_ms;
-
 -- name: remove_pieces
 DELETE FROM piece WHERE id IN (SELECT value FROM json_each(:pieces));
