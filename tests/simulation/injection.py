@@ -1,4 +1,7 @@
-"""Call number n of the store's port or of Cordial's client fails: with an error, a cancellation, or its answer lost."""
+"""Call number n of the store's port or of Cordial's client fails: with an error, a cancellation, or its answer lost.
+
+Or number n of the transactions beneath the port does, because too many wait to be written: there, each commit is a step.
+"""
 
 import asyncio
 import functools
@@ -12,8 +15,10 @@ from service.errors import StoreUnavailableError
 from service.store.sqlite.store import SqliteStore
 
 # `error`: it is not carried out. `lost`: it is carried out, and told as if it were not. `cancel`: whoever waits for it is
-# cancelled, before it is carried out; `cancel_late`: after.
-KINDS = ("error", "lost", "cancel", "cancel_late")
+# cancelled, before it is carried out; `cancel_late`: after. `full`: transaction number n finds the writer's queue full;
+# `full_long`: so do those that follow it.
+KINDS = ("error", "lost", "cancel", "cancel_late", "full", "full_long")
+_FULL_TRANSACTIONS = 8
 _NO_CALLS = {"close"}
 # Beneath the port, or no part of it.
 _NO_PARTS = {"Connection", "Retention", "Writer"}
@@ -40,6 +45,7 @@ class Injector:
             for part in list(vars(store).values()):
                 if type(part).__module__.startswith("service.store.sqlite."):
                     self._wrap(part)
+            self._wrap_writer(store._writer)
             return store
 
         SqliteStore.open = classmethod(open_and_wrap)  # type: ignore[method-assign, assignment]
@@ -59,6 +65,20 @@ class Injector:
             if not name.startswith("_") and name not in _NO_CALLS and type(part).__name__ not in _NO_PARTS:
                 setattr(part, name, self._wrapped(f"{type(part).__name__}.{name}", method))
 
+    def _wrap_writer(self, writer: Any) -> None:
+        run = writer.run
+
+        async def run_or_refuse(work: Callable[..., Any], **options: Any) -> Any:
+            if self.is_on and self._kind.startswith("full"):
+                self.calls += 1
+                last = self._number + (_FULL_TRANSACTIONS if self._kind == "full_long" else 1)
+                if self._number <= self.calls < last:
+                    self.failed = self.failed or _name_of(work)
+                    raise StoreUnavailableError("too much waits to be written")
+            return await run(work, **options)
+
+        writer.run = run_or_refuse
+
     def _wrapped(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any, **options: Any) -> Any:
             return await self._call(name, functools.partial(method, *arguments, **options), _refuse)
@@ -66,7 +86,7 @@ class Injector:
         return call
 
     async def _call(self, name: str, method: Callable[[], Awaitable[Any]], refuse: Callable[[], Any]) -> Any:
-        if not self.is_on:
+        if not self.is_on or self._kind.startswith("full"):
             return await method()
         self.calls += 1
         if self.calls != self._number:
@@ -77,6 +97,10 @@ class Injector:
         if self._kind.startswith("cancel"):
             raise asyncio.CancelledError
         return refuse()
+
+
+def _name_of(work: Callable[..., Any]) -> str:
+    return f"{work.__module__}.{work.__qualname__}"
 
 
 def _refuse() -> Any:
