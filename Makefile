@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash powercut simulate inject lock audit clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash powercut simulate inject mutate lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -111,6 +111,9 @@ simulate: install-dev ## 10,000 lives of the service in virtual time; fewer with
 
 inject: install-dev ## each call to the store and to Cordial in one scenario fails once, in each way
 	$(BIN)/python -m tests.simulation --inject $(ARGS)
+
+mutate: install-dev ## change the code that decides, one small thing at a time: a fast test must fail each time, about half an hour
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 lock: install-dev ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/runtime.lock

@@ -73,6 +73,14 @@ def test_user_ids_are_parted_by_whether_they_are_written_as_their_contact_is(val
     assert [(canonical(value, key), value) for value in values if canonical(value, key) != value] == spelled
 
 
+@pytest.mark.parametrize("other", ["Jane@x.com", " jane@x.com", "jane@x.com\f", "\tJane@x.com"])
+def test_one_user_id_that_is_written_otherwise_is_found_among_plain_ones(other: str):
+    plain = ["john@x.com", "j\u00fcrg@x.com"]
+    for others in (plain[:1], plain):
+        assert by_spelling([*others, other], EMAIL) == (others, [("jane@x.com", other)])
+        assert by_spelling([*others, other], "customerId") == ([*others, other], [])
+
+
 @given(st.integers() | st.decimals(allow_nan=False, allow_infinity=False, places=3))
 def test_a_number_is_the_contact_that_its_text_is(number: int | Decimal):
     text = number_text(number)
@@ -81,3 +89,20 @@ def test_a_number_is_the_contact_that_its_text_is(number: int | Decimal):
         read_user_ids([number], "customerId", "$").usable == read_user_ids([text], "customerId", "$").usable == [text]
     )
     assert contact_of(text, "customerId") == f"customerId:{text}"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (Decimal("1" * 1_000), "1" * 1_000),
+        (Decimal("1" * 1_001), None),
+        (Decimal("0." + "1" * 1_000), "0." + "1" * 1_000),
+        (Decimal("0." + "1" * 1_001), None),
+        (Decimal("1e1000"), "1" + "0" * 1_000),
+        (Decimal("1e1001"), None),
+        (Decimal("1e-1000"), "0." + "0" * 999 + "1"),
+        (Decimal("1e-1001"), None),
+    ],
+)
+def test_a_number_takes_a_thousand_digits_at_most(number: Decimal, text: str | None):
+    assert number_text(number) == text

@@ -363,3 +363,56 @@ def test_every_question_has_an_answer_that_is_an_answer():
     asked = {f"GET {endpoint}" for endpoint in re.findall(r'Request\("GET", .*, "([^"]+)"', source)}
     assert len(asked) >= 6
     assert asked == {operation for operation in evidence._SHAPES if operation.startswith("GET ")}
+
+
+@pytest.mark.parametrize("status", [199, 300, 301, 399])
+def test_only_200_to_299_is_success(status):
+    for request, body in ((WRITE, {"success": True}), (COUNT, {"id": 1, "name": "x", "count": 5}), (LISTS, [])):
+        assert answer(status, body, request).kind is UNAVAILABLE
+
+
+@pytest.mark.parametrize("status", [399, 408, 500])
+def test_a_refusal_has_a_status_that_refuses(status):
+    found = answer(status, refusal(message="no"))
+    assert (found.kind, found.reason) == (UNAVAILABLE, f"http_{status}")
+    assert answer(400, refusal(message="no")).kind is REFUSED
+    assert answer(405, refusal(message="no")).kind is REFUSED
+    assert answer(499, refusal(message="no")).kind is REFUSED
+
+
+def test_what_creates_a_contact_cannot_find_that_it_does_not_exist():
+    post = Request("POST", "/contacts", "contacts", {"Readers": True}, "email:a@x.com")
+    body = {"error": True, "errorKey": "RECORD_NOT_FOUND", "message": "record not found"}
+    assert answer(404, body, post).kind is UNAVAILABLE
+    assert answer(422, body, post).kind is REFUSED
+    assert answer(200, {"errorKey": "RECORD_NOT_FOUND"}).kind is REFUSED
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "body"),
+    [
+        (WRITE, 400, refusal(message="Search field is not correct")),
+        (LISTS, 422, refusal(message="Search field is not correct")),
+        (WRITE, 422, {"message": "Search field is not correct"}),
+    ],
+)
+def test_only_a_contacts_refusal_in_cordials_form_speaks_of_its_secondary_key(request_, status, body):
+    assert answer(status, body, request_).kind is not MISCONFIGURED
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "message"),
+    [
+        (200, HTML, "not_json", "HTTP 200 without JSON"),
+        (200, {}, "unexpected_answer", "HTTP 200"),
+        (201, [], "unexpected_answer", "HTTP 201"),
+        (403, HTML, "forbidden", "HTTP 403 without JSON"),
+        (401, HTML, "http_401", "HTTP 401 without JSON"),
+        (404, HTML, "http_404", "HTTP 404 without JSON"),
+        (404, {}, "http_404", "HTTP 404"),
+        (404, refusal(message="no"), "http_404", "no"),
+    ],
+)
+def test_an_answer_that_is_not_cordials_is_told_by_what_is_wrong_with_it(status, body, reason, message):
+    found = answer(status, body)
+    assert (found.kind, found.reason, found.message) == (UNAVAILABLE, reason, message)

@@ -125,8 +125,9 @@ def test_one_is_alone_until_another_fails_too(clock):
     blame = Blame(Circuit(clock, lambda: 0.5))
     blame.failed(ADD, "email:a@x.com")
     assert blame.is_alone(ADD, "email:a@x.com")
-    blame.failed(ADD, "email:b@x.com")
-    assert not blame.is_alone(ADD, "email:a@x.com")
+    for contact in ("email:b@x.com", "email:c@x.com", "email:d@x.com"):
+        blame.failed(ADD, contact)
+        assert not blame.is_alone(ADD, "email:a@x.com")
     blame.passed(ADD, "email:c@x.com", blame.moment())
     assert blame.is_alone(ADD, "email:a@x.com")
 
@@ -139,3 +140,70 @@ def test_a_mark_counts_once_and_marks_are_bounded(clock):
     for number in range(10_001):
         blame.mark(f"email:{number}@x.com", ADD)
     assert not blame.take_mark("email:0@x.com", ADD)
+    assert blame.take_mark("email:1@x.com", ADD)
+
+
+@pytest.mark.parametrize(
+    ("passes", "failures_of_others", "is_to_blame"),
+    [(9, 0, None), (9, 2, None), (10, 0, True), (10, 1, True), (10, 2, False), (17, 2, False), (18, 2, True)],
+)
+def test_ten_passes_and_nine_of_ten_others_make_a_second_failure_its_own(
+    clock, passes, failures_of_others, is_to_blame
+):
+    circuit = Circuit(clock, lambda: 0.5)
+    blame = Blame(circuit)
+    fail(circuit)
+    assert blame.is_to_blame("email:a@x.com") is False
+    for _ in range(failures_of_others):
+        fail(circuit)
+    for _ in range(passes):
+        circuit.passed()
+    fail(circuit)
+    assert blame.is_to_blame("email:a@x.com") is is_to_blame
+
+
+def test_the_latest_kind_that_passed_is_asked_first(clock):
+    blame = Blame(Circuit(clock, lambda: 0.5))
+    kinds = [ADD, Kind("PUT", 1, wanted=False), Kind("PUT", 2, wanted=True)]
+    assert blame.latest() == []
+    for kind in kinds:
+        blame.passed(kind, "email:a@x.com", blame.moment())
+    blame.failed(Kind("PUT", 3, wanted=True), "email:b@x.com")
+    assert blame.latest() == kinds[::-1]
+    blame.passed(ADD, "email:a@x.com", blame.moment())
+    assert blame.latest() == [ADD, *kinds[:0:-1]]
+
+
+def test_an_earlier_call_that_passes_late_is_not_the_latest(clock):
+    blame = Blame(Circuit(clock, lambda: 0.5))
+    earlier, later = blame.moment(), blame.moment()
+    blame.passed(ADD, "email:later@x.com", later)
+    blame.passed(ADD, "email:earlier@x.com", earlier)
+    assert blame.latest_contact(ADD) == "email:later@x.com"
+
+
+def test_whom_the_latest_pass_was_for_is_of_the_same_list_and_direction_and_best_of_the_same_method(clock):
+    blame = Blame(Circuit(clock, lambda: 0.5))
+    by_key = Kind("PUT", 1, wanted=True)
+    assert blame.latest_contact(ADD) == ""
+    blame.passed(Kind("POST", 2, wanted=True), "email:other-list@x.com", blame.moment())
+    blame.passed(Kind("POST", 1, wanted=False), "email:other-direction@x.com", blame.moment())
+    blame.failed(ADD, "email:failed@x.com")
+    assert blame.latest_contact(ADD) == ""
+    blame.passed(by_key, "email:found@x.com", blame.moment())
+    assert blame.latest_contact(ADD) == "email:found@x.com"
+    blame.passed(ADD, "email:added@x.com", blame.moment())
+    blame.passed(by_key, "email:found-later@x.com", blame.moment())
+    assert blame.latest_contact(ADD) == "email:added@x.com"
+    assert blame.latest_contact(by_key) == "email:found-later@x.com"
+
+
+def test_only_a_call_that_creates_nobody_shows_that_cordial_finds_contacts(clock):
+    blame = Blame(Circuit(clock, lambda: 0.5))
+    before = blame.moment()
+    blame.passed(ADD, "email:added@x.com", blame.moment())
+    assert not blame.found_since("email:a@x.com", before)
+    blame.passed(Kind("PUT", 1, wanted=False), "email:found@x.com", blame.moment())
+    assert blame.found_since("email:a@x.com", before)
+    assert not blame.found_since("email:found@x.com", before)
+    assert not blame.found_since("email:a@x.com", blame.moment())

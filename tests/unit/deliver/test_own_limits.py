@@ -58,3 +58,31 @@ def test_with_nothing_on_its_way_it_is_the_accounts_until_others_pass_in_between
     limits.ended(PUT, limits.begins(PUT), passed=True, throttled=False)
     assert limits.is_known(PUT, "email:a@x.com")
     assert not limits.is_known(PUT, "email:b@x.com")
+
+
+def test_only_calls_that_passed_since_the_first_refusal_tell_that_a_limit_is_the_contacts_own():
+    limits = OwnLimits()
+    for _ in range(2):
+        assert not limits.is_known(PUT, "email:a@x.com")
+        limits.ended(PUT, limits.begins(PUT), passed=False, throttled=True)
+    limits.ended(PUT, limits.begins(PUT), passed=True, throttled=False)
+    assert limits.is_known(PUT, "email:a@x.com")
+    assert not limits.is_known(PUT, "email:a@x.com")
+
+
+def test_the_first_call_of_an_endpoint_that_passes_tells_it_too():
+    limits = OwnLimits()
+    assert not limits.is_known(PUT, "email:a@x.com")
+    limits.ended(PUT, limits.begins(PUT), passed=True, throttled=False)
+    assert limits.is_known(PUT, "email:a@x.com")
+
+
+def test_ten_thousand_refused_contacts_are_remembered_and_the_one_before_them_is_not():
+    limits = OwnLimits()
+    contacts = [f"email:{number}@x.com" for number in range(10_001)]
+    for contact in contacts:
+        assert not limits.is_known(PUT, contact)
+    limits.ended(PUT, limits.begins(PUT), passed=True, throttled=False)
+    assert limits.is_known(PUT, contacts[1])
+    assert limits.is_known(PUT, contacts[-1])
+    assert not limits.is_known(PUT, contacts[0])

@@ -128,3 +128,56 @@ def test_it_is_known_whether_one_alone_fails(clock):
     )
     circuit.passed()
     assert not circuit.is_near
+
+
+def test_all_calls_that_pass_or_fail_are_counted_and_probes_since_the_pause_began(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    assert (circuit.passes, circuit.failures, circuit.openings, circuit.probes) == (0, 0, 0, 0)
+    assert circuit.reason == ""
+    circuit.passed()
+    circuit.passed(writes=False)
+    for _ in range(7):
+        circuit.failed("timeout", decisive=False, probe=circuit.is_open)
+    assert (circuit.passes, circuit.failures, circuit.openings, circuit.probes) == (2, 7, 1, 2)
+    circuit.passed()
+    circuit.failed("unauthorized", decisive=True, probe=False)
+    assert (circuit.passes, circuit.failures, circuit.openings, circuit.probes) == (3, 8, 2, 0)
+
+
+def test_the_next_failure_is_near_to_a_pause_after_four(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    near = []
+    for _ in range(5):
+        circuit.failed("timeout", decisive=False, probe=False)
+        near.append(circuit.is_near)
+    # With the fifth the pause has begun.
+    assert near == [False, False, False, True, False]
+
+
+def test_a_pass_forgets_whom_failures_were_about(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    circuit.failed("refused", decisive=False, probe=False, subject="email:b@x.com")
+    assert not circuit.is_alone("email:a@x.com")
+    circuit.passed()
+    circuit.failed("refused", decisive=False, probe=False, subject="email:a@x.com")
+    assert circuit.is_alone("email:a@x.com")
+
+
+def test_a_read_ends_a_pause_that_a_refused_key_or_failed_reads_began(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    circuit.failed("unauthorized", decisive=True, probe=False)
+    assert circuit.passed(writes=False)
+    for _ in range(5):
+        circuit.failed("timeout", decisive=False, probe=False, writes=False)
+    assert circuit.passed(writes=False)
+    # What failed to be written before is over with a write that passed.
+    circuit.failed("refused", decisive=False, probe=False)
+    circuit.passed()
+    circuit.failed("unauthorized", decisive=True, probe=False)
+    assert circuit.passed(writes=False)
+
+
+def test_who_fails_during_a_pause_begins_none(clock):
+    circuit = open_circuit(clock)
+    assert circuit.failed("timeout", decisive=False, probe=False) is False
+    assert circuit.failed("timeout", decisive=True, probe=True) is False

@@ -1,10 +1,11 @@
 """How results are gathered into commits, and what becomes of them when the store cannot write."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 from service.deliver.settler import Settler
-from service.errors import StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.changes import Outcome, OutcomeKind
 from service.supervision import Supervisor
 from tests.unit.deliver import virtual_time
@@ -137,3 +138,96 @@ def test_at_a_stop_a_piece_whose_results_were_not_committed_is_not_dropped():
 
     ledger = run(scenario)
     assert (ledger.batches, ledger.dropped) == ([], [])
+
+
+def test_a_flush_waits_for_what_was_taken_before_it_and_not_for_the_interval():
+    async def scenario(ledger: Ledger, settler: Settler) -> None:
+        committed: list[int] = []
+        await settler.add([outcome(1)], lambda: committed.append(1))
+        await asyncio.wait_for(settler.flush(), 1)
+        assert committed == [1]
+        assert [len(batch) for batch in ledger.batches] == [1]
+        await asyncio.wait_for(settler.flush(), 1)
+
+    assert [len(batch) for batch in run(scenario, interval_seconds=60).batches] == [1]
+
+
+class FaultyLedger(Ledger):
+    """Refuses, with all that came with it, whatever is about a contact in `refused`; if it is told, dead letters too."""
+
+    def __init__(self, refused: set[int], *, refuses_dead_letters: bool = False) -> None:
+        super().__init__()
+        self.tries = 0
+        self._contacts = {outcome(number).contact for number in refused}
+        self._refuses_dead_letters = refuses_dead_letters
+
+    async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
+        self.tries += 1
+        for each in outcomes:
+            if each.contact in self._contacts and (each.kind is not OutcomeKind.DEAD or self._refuses_dead_letters):
+                raise StoreFaultError("a rule is broken")
+        await super().settle(outcomes, spent_pieces)
+
+
+def settle_with(ledger: FaultyLedger, results: Sequence[Sequence[int]]) -> list[int]:
+    """Settle results of contacts, each of these outcomes, at once; return which of them were told that it is durable."""
+    committed: list[int] = []
+
+    async def main() -> None:
+        told: list[Sequence[Outcome]] = []
+        settler = Settler(ledger.settle, batch_results=300, interval_seconds=0.1, on_settled=told.append)
+        settler.start(Supervisor())
+        settler.drop_piece(7)
+        for place, numbers in enumerate(results):
+            await settler.add([outcome(number) for number in numbers], functools.partial(committed.append, place))
+        await settler.stop()
+        assert [list(each) for each in told] == ledger.batches
+
+    virtual_time.run(main())
+    return committed
+
+
+def test_a_result_that_the_store_refuses_becomes_a_dead_letter_alone():
+    ledger = FaultyLedger({5})
+    assert settle_with(ledger, [[number] for number in range(16)]) == list(range(16))
+    settled = [each for batch in ledger.batches for each in batch]
+    assert sorted(each.contact for each in settled) == sorted(outcome(number).contact for number in range(16))
+    [dead] = [each for each in settled if each.kind is OutcomeKind.DEAD]
+    assert dead.contact == outcome(5).contact
+    assert dead.failure is not None
+    assert dead.failure.reason == "store_fault"
+    assert "a rule is broken" in dead.failure.message
+    assert ledger.dropped == [7]
+    # Halved until it is found: the whole batch, its piece, two halves four times, and the dead letter.
+    assert ledger.tries == 1 + 1 + 2 * 4 + 1
+
+
+def test_of_one_contact_only_the_outcome_that_is_refused_becomes_a_dead_letter():
+    ledger = FaultyLedger({2})
+    assert settle_with(ledger, [[1, 2, 3]]) == [0]
+    kinds = {each.contact: each.kind for batch in ledger.batches for each in batch}
+    assert kinds == {
+        outcome(1).contact: OutcomeKind.SETTLED,
+        outcome(2).contact: OutcomeKind.DEAD,
+        outcome(3).contact: OutcomeKind.SETTLED,
+    }
+
+
+def test_a_contact_whose_dead_letter_is_refused_too_is_kept_back_and_nobody_else():
+    ledger = FaultyLedger({2}, refuses_dead_letters=True)
+    assert settle_with(ledger, [[1], [2], [3]]) == [0, 2]
+
+
+def test_batches_can_be_made_smaller_and_quicker_while_it_runs():
+    async def scenario(ledger: Ledger, settler: Settler) -> None:
+        settler.set_batching(3, 60)
+        for number in range(2):
+            await settler.add([outcome(number)], lambda: None)
+            await asyncio.sleep(0.05)
+        assert [len(batch) for batch in ledger.batches] == [1, 1]
+        settler.set_batching(2, 60)
+        await settler.add([outcome(2)], lambda: None)
+        await asyncio.sleep(0.05)
+        assert [len(batch) for batch in ledger.batches] == [1, 1, 1]
+
+    run(scenario, batch_results=300)
