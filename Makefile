@@ -62,8 +62,9 @@ container-proof: install-dev container-system ## as root: build the image's step
 	HOST_TOOLS=required $(BIN)/python -m pytest --numprocesses 0 tests/container $(PYTEST_ARGS)
 
 # Two workers: the suite waits more than it computes. A file's tests stay together, since some share a browser or ports.
+# Files begin in the order of tests/conftest.py, the longest first, and not in that of how many tests they have.
 test: install-dev test-system ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: install-dev ## ruff, mypy strict, import directions
 	$(BIN)/ruff check .

@@ -4,7 +4,29 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.command_fixtures import ROOT
 from tests.recount import stores_below, wrong_counters
+
+# Those that take longest. With several workers they begin first: the last to begin decides when all are done.
+LONGEST = (
+    "tests/simulation/test_simulation.py",
+    "tests/powercut/test_powercut.py",
+    "tests/container/test_image.py",
+    "tests/integration/commands/test_comparing.py",
+    "tests/integration/hostile/test_hostile_imports.py",
+    "tests/integration/test_imports_in_doubt.py",
+    "tests/browser/test_dashboard.py",
+    "tests/integration/test_bench_peers.py",
+    "tests/container/newcomer/test_first_try.py",
+    "tests/crash/test_stop.py",
+    "tests/integration/commands/test_terminal.py",
+    "tests/mutation/test_mutation.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {ROOT / path: place for place, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """When the account cannot be served: it pauses, says so, resumes by itself, and no change is given up (R7)."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import msgspec
@@ -67,10 +68,13 @@ async def test_a_paused_account_is_only_probed(tmp_path, status):
         world.cordial.journal.reset()
         world.cordial.faults.add(Fault(FaultKind.ANSWER, status=status, times=None))
         await world.deliver("Readers", EVERYONE)
-        await world.until(lambda: is_paused(world))
-        await asyncio.sleep(1)
-        # At most as many as were on their way when the pause began, then a probe each 0.2 to 0.4 seconds at most.
-        assert 1 <= len(world.calls()) <= 16 + 20
+        await world.until(lambda: is_paused(world) and not world.cordial.journal.in_flight)
+        world.cordial.journal.reset()
+        await world.until(lambda: len(world.calls()) >= 5)
+        probes = world.calls()[:5]
+        for earlier, later in itertools.pairwise(probes):
+            # One at a time; half of the interval is certain.
+            assert later.arrived_at_seconds >= earlier.finished_at_seconds + World.retry_timings.probe_base / 2
         await serve_normally_again(world)
 
 

@@ -6,7 +6,17 @@ _DELIVER = "tests/unit/deliver"
 _STORE = "tests/integration/store"
 _LEDGER_TESTS = tuple(
     f"{_STORE}/test_store_{name}.py"
-    for name in ("ordering", "spellings", "drain", "outcomes", "inbox", "retention", "erasure", "against_model")
+    for name in (
+        "ordering",
+        "spellings",
+        "drain",
+        "outcomes",
+        "inbox",
+        "guard",
+        "retention",
+        "erasure",
+        "against_model",
+    )
 )
 
 

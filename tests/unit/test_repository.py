@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tests import conftest
+
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -117,6 +119,10 @@ def test_what_documents_tell_to_run_is_found():
 def test_every_make_target_in_the_documents_exists(document):
     targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", text_of(ROOT / "Makefile")))
     assert make_targets_in(text_of(document)) <= targets
+
+
+def test_the_files_that_are_to_begin_first_exist():
+    assert [path for path in conftest.LONGEST if not (ROOT / path).exists()] == []
 
 
 def test_every_command_in_the_documents_exists():

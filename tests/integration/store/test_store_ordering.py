@@ -97,6 +97,15 @@ async def test_a_page_found_to_be_overtaken_when_it_is_folded_is_shown_so(store,
     assert maker.facts().superseded == 1
 
 
+@pytest.mark.parametrize(("newer", "superseded"), [(["a", "b"], 1), (["a"], 0), (["b"], 0)])
+async def test_a_page_is_overtaken_once_both_whom_it_adds_and_whom_it_removes_are(store, maker, newer, superseded):
+    await store.accept(page("new", add=newer))
+    await store.accept(page("old", add=["a"], remove=["b"], signed_at_ms=START_MS - 1_000))
+    await fold_all(store)
+    assert maker.facts().sync("old").overtaken_users == len(newer)
+    assert maker.facts().superseded == superseded
+
+
 @pytest.mark.parametrize("folded_between", [False, True])
 async def test_what_a_drain_has_overtaken_is_answered_so_before_it_is_folded(store, maker, folded_between):
     await accept_and_fold(store, page("t", add=["a"], of=2, signed_at_ms=START_MS - 9_000))

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from service.deliver.cordial import evidence, requests
-from service.deliver.cordial.answers import MAX_WAIT_SECONDS, NO_LIMITS, Answer, AnswerKind, read_limits
+from service.deliver.cordial.answers import (
+    MAX_WAIT_SECONDS,
+    NO_LIMITS,
+    Answer,
+    AnswerKind,
+    Limits,
+    leaves_of,
+    list_names_of,
+    no_answer,
+    read_limits,
+)
 from service.deliver.cordial.evidence import read_answer
 from service.deliver.cordial.requests import Request
 
@@ -416,3 +426,69 @@ def test_only_a_contacts_refusal_in_cordials_form_speaks_of_its_secondary_key(re
 def test_an_answer_that_is_not_cordials_is_told_by_what_is_wrong_with_it(status, body, reason, message):
     found = answer(status, body)
     assert (found.kind, found.reason, found.message) == (UNAVAILABLE, reason, message)
+
+
+@pytest.mark.parametrize(
+    ("found", "may_still_act"),
+    [
+        (no_answer("timeout", "no answer within 30 s"), True),
+        (answer(504, HTML), True),
+        (answer(503, HTML), False),
+        (answer(200, HTML), False),
+        (answer(200, {"success": True}), False),
+        (answer(422, refusal(message="no")), False),
+        (Answer(AnswerKind.WITHHELD), False),
+    ],
+)
+def test_cordial_may_still_do_what_it_has_not_answered_or_a_gateway_stopped_waiting_for(found, may_still_act):
+    assert found.may_still_act is may_still_act
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "reset", "seconds"), [(None, None, 0), (3, None, 3), (None, 4, 4), (3, 4, 4), (4, 3, 4), (0, 2, 2)]
+)
+def test_a_refused_call_waits_for_the_later_of_what_it_is_told(retry_after, reset, seconds):
+    limits = Limits(retry_after_seconds=retry_after, reset_seconds=reset)
+    assert limits.wait_seconds == seconds
+
+
+@pytest.mark.parametrize("header", ["Retry-After", "X-Rate-Limit-Reset"])
+@pytest.mark.parametrize(("more", "is_cut"), [(-1, False), (0, False), (1, True)])
+def test_a_wait_is_cut_to_six_hours_and_that_is_told(header, more, is_cut):
+    limits = read_limits({header: str(int(MAX_WAIT_SECONDS) + more)}, NOW_MS)
+    assert (limits.wait_seconds, limits.is_cut) == (MAX_WAIT_SECONDS + min(more, 0), is_cut)
+
+
+def test_each_header_of_a_limit_is_read_by_itself():
+    assert read_limits({"X-Rate-Limit-Limit": "7"}, NOW_MS).limit == 7
+    assert read_limits({"X-Rate-Limit-Remaining": "0"}, NOW_MS).remaining == 0
+    assert read_limits({"X-Rate-Limit-Reset": "0"}, NOW_MS).reset_seconds == 0
+    assert read_limits({"Retry-After": "0"}, NOW_MS).retry_after_seconds == 0
+    assert read_limits({"X-Rate-Limit-Limit": "1e300", "X-Rate-Limit-Remaining": "1e300"}, NOW_MS).remaining == 2**53
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ({"_id": "1", "lists": ["a"]}, {"a"}),
+        ({"_id": "1", "attributes": {"lists": ["b"]}}, {"b"}),
+        ({"_id": "1"}, None),
+        ({"lists": ["a"]}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_the_lists_in_a_contacts_document(document, names):
+    assert list_names_of(document) == names
+
+
+def test_words_are_taken_from_the_first_places_and_not_too_deep():
+    nested: object = "deep"
+    for _ in range(3):
+        nested = [nested]
+    assert list(leaves_of(nested)) == ["deep"]
+    for _ in range(100):
+        nested = {"a": nested}
+    assert list(leaves_of(nested)) == []
+    assert list(leaves_of(["a", "", {"b": "c"}, 7, None])) == ["a", "c"]
+    assert 1 < len(list(leaves_of(["x"] * 10_000))) < 10_000
