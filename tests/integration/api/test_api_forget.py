@@ -1,6 +1,7 @@
 """Erasing through the API: what it takes, answers, and never shows."""
 
 import msgspec
+import pytest
 
 from service.sandbox.faults import Fault, FaultKind
 from tests.service_fixtures import users
@@ -51,3 +52,32 @@ async def test_an_erasure_is_asked_for_in_full(world):
     unknown = await world.post("forget", {"user": JANE, "account": "other"})
     assert (unknown.status, unknown.document["error"]["code"]) == (409, "conflict")
     assert world.rows("SELECT 1 FROM erasure") == []
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_a_user_is_erased_under_every_key_that_people_were_ever_known_by(world, is_paused):
+    """`identify_by` was changed and changed back: Jane is on a list by her address, and on one by her number."""
+    await world.deliver("By address", [JANE, *users(1)], segment_id=1)
+    await world.settled()
+    neighbour = world.cordial.state.create_contact("email:other@example.com", "other@example.com")
+    world.cordial.state.set_identifier(neighbour, "custID", JANE)
+    await world.restart(identify_by="custID")
+    await world.deliver("By number", [JANE], segment_id=2)
+    await world.settled()
+    assert (world.members("Byaddress"), world.members("Bynumber")) == ([JANE, *users(1)], ["other@example.com"])
+    await world.restart(identify_by="email")
+    if is_paused:
+        # Also what is not sent yet.
+        await world.post("accounts/acme/pause")
+        await world.deliver("Later", [JANE], segment_id=3)
+    answer = await world.post("forget", {"user": JANE})
+    assert answer.document["memberships"]["acme"] >= 2
+    if is_paused:
+        await world.post("accounts/acme/resume")
+    await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+    await world.settled()
+    assert (world.members("Byaddress"), world.members("Bynumber")) == (users(1), [])
+    assert world.rows("SELECT 1 FROM member WHERE contact LIKE '%jane%'") == []
+    await world.stop()
+    assert not [name for name, content in world.copy_store().items() if JANE.encode() in content]
+    await world.start()
