@@ -106,6 +106,7 @@ class SendingAccount:
             results,
             doubts=self.doubts,
             sendable=self.importer.sendable,
+            find_late=self.importer.find_late,
             on_settled=self._settled,
             now_ms=clock.now_ms,
             timings=retry_timings,

@@ -7,7 +7,7 @@ for a held contact stays in the store and is found again afterwards.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -52,6 +52,7 @@ class AccountPool:
         *,
         doubts: Doubts,
         sendable: Callable[[Sequence[int], Mapping[int, int]], Mapping[int, int]],
+        find_late: Callable[[Mapping[int, int]], Awaitable[None]],
         on_settled: Callable[[int, str], None],
         now_ms: Callable[[], int],
         timings: Timings,
@@ -62,8 +63,10 @@ class AccountPool:
         self._lists = lists
         self._settler = settler
         self._doubts = doubts
-        # How many changes calls may send of each segment, of those ready and with their pending changes.
+        # How many changes calls may send of each segment, of those ready and with their pending changes; looked for first by
+        # `find_late`, where that takes a question to the store.
         self._sendable = sendable
+        self._find_late = find_late
         self._on_settled = on_settled
         self._sender = Sender(settings, line, lists, on_absent=doubts.absent, now_ms=now_ms, timings=timings)
         self._concurrency = settings.max_concurrency
@@ -224,6 +227,7 @@ class AccountPool:
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._store.pending_segments(self._name)
+        await self._find_late(pending)
         lists = self._sendable(self._lists.ready(pending), pending)
         if not lists or self._moved_at is None:
             self._moved_at = asyncio.get_running_loop().time()

@@ -135,6 +135,11 @@ class OpenImport(msgspec.Struct, frozen=True):
         """Whether nothing is left of it but parts in doubt."""
         return bool(self.parts) and all(part.is_in_doubt for part in self.parts)
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether what came of each part is known, and only has to be written down."""
+        return bool(self.parts) and all(part.state in {PartState.SETTLING, PartState.RELEASING} for part in self.parts)
+
 
 class Unnamed(msgspec.Struct, frozen=True):
     """A range of an import's contacts of whom `refused` were not put on its lists, and nobody knows which.

@@ -149,6 +149,12 @@ class Imports(Protocol):
     async def held_back(self, account: str) -> dict[int, int]:
         """Return how many pending changes of each segment wait for the account's import to be over."""
 
+    async def late_changes(self, import_id: int) -> dict[int, int]:
+        """Return how many pending changes of each segment have come since the import began and do not travel with it.
+
+        None are counted where there are very many: they suit a file.
+        """
+
     async def begin(self, account: str, segment_ids: Sequence[int]) -> None:
         """Begin to gather the segments' changes, unless an import of the account is under way."""
 

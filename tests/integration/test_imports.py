@@ -6,8 +6,11 @@ from collections.abc import Collection
 import pytest
 
 from service.deliver.deliverer import Deliverer
+from service.model.imports import ImportPart, PartState, StepResult
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.options import ImportOptions
+from service.store.sqlite import imports
+from service.store.sqlite.imports import Imports
 from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, statuses
 from tests.service_fixtures import delivering, users
 
@@ -203,3 +206,39 @@ async def test_a_paused_account_begins_no_import(tmp_path):
         world.service.deliverer.resume("acme")
         await world.settled()
         assert world.members("ActiveUsers") == sorted(users(100))
+
+
+@pytest.mark.parametrize("ending", ["goes on", "restart"])
+async def test_what_comes_while_a_file_is_settled_is_sent_at_once(tmp_path, monkeypatch, ending):
+    """And what travels waits, whatever Heap says of it meanwhile; nothing of either is lost when the file is done."""
+    settle_some, may_settle, has_begun = Imports.settle_some, asyncio.Event(), asyncio.Event()
+
+    async def settle_when_allowed(store: Imports, account: str, part: ImportPart) -> StepResult:
+        if part.state is PartState.SETTLING:
+            has_begun.set()
+            await may_settle.wait()
+        return await settle_some(store, account, part)
+
+    monkeypatch.setattr(imports, "_CHANGES_PER_STEP", 10)
+    monkeypatch.setattr(Imports, "settle_some", settle_when_allowed)
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(100))
+        # One whom no file takes was there before the import began: it waits for the end, and is not forgotten.
+        await world.deliver("Active Users", [*users(100), "odd!name@example.com"])
+        await has_begun.wait()
+        gone = users(100)[99]
+        await world.deliver("Active Users", ["late@example.com"], [gone])
+        await world.until(lambda: "late@example.com" in world.members("ActiveUsers"))
+        assert gone in world.members("ActiveUsers")
+        await world.deliver("Active Users", [], ["late@example.com"])
+        await world.until(lambda: "late@example.com" not in world.members("ActiveUsers"))
+        assert {call.contact for call in world.contact_calls()} == {"email:late@example.com"}
+        if ending == "restart":
+            await world.restart()
+            await world.deliver("Active Users", ["later@example.com"])
+            await world.until(lambda: "later@example.com" in world.members("ActiveUsers"))
+        may_settle.set()
+        await world.settled()
+        later = ["later@example.com"] if ending == "restart" else []
+        assert world.members("ActiveUsers") == sorted([*users(100)[:99], "odd!name@example.com", *later])
+        assert imports_of(world)[0][2:4] == (100, 0)

@@ -148,6 +148,9 @@ class Importer:
         # What the store said last; what calls may send is told from it.
         self._current: OpenImport | None = None
         self._held_back: dict[int, int] = {}
+        # What has come since the import began and does not travel, and the pending changes that this was counted among.
+        self._late: dict[int, int] = {}
+        self._late_of: dict[int, int] = {}
         self._looks: dict[int, _Look] = {}
         self._posts: Counter[int] = Counter()
         self._hinted_jobs: dict[bytes, str] = {}
@@ -172,7 +175,7 @@ class Importer:
 
     def sendable(self, segment_ids: Sequence[int], pending: Mapping[int, int]) -> dict[int, int]:
         """Return how many of their pending changes single calls may send; all others travel in files, now or soon."""
-        busy, held_back = self._kept_from_calls()
+        busy, held_back = self._kept_from_calls(pending)
         free = {
             segment_id: number
             for segment_id in segment_ids
@@ -225,15 +228,27 @@ class Importer:
         self._wake.set()
         return ended
 
-    def _kept_from_calls(self) -> tuple[frozenset[int], Mapping[int, int]]:
-        """Return the segments that calls keep off, and how many changes of the others wait for parts in doubt."""
+    async def find_late(self, pending: Mapping[int, int]) -> None:
+        """Find what has come since an import began that is being written down: calls send it meanwhile."""
+        current = self._current
+        if current is None or current.unnamed_id is not None or not current.is_decided:
+            self._late, self._late_of = {}, {}
+            return
+        pending_now = {segment_id: pending.get(segment_id, 0) for segment_id in current.segment_ids}
+        if pending_now != self._late_of:
+            self._late = await self._store.late_changes(current.id)
+            self._late_of = pending_now
+
+    def _kept_from_calls(self, pending: Mapping[int, int]) -> tuple[frozenset[int], Mapping[int, int]]:
+        """Return the segments that calls keep off, and how many changes of the others wait for parts of an import."""
         if self._current is None:
             return frozenset(), {}
         if self._current.is_in_doubt:
             return frozenset(), self._held_back
         if self._current.unnamed_id is not None:
             return frozenset(), {}
-        return frozenset(self._current.segment_ids), {}
+        busy = frozenset(self._current.segment_ids) - self._late.keys()
+        return busy, {segment_id: pending.get(segment_id, 0) - late for segment_id, late in self._late.items()}
 
     def _still_released(self, segment_id: int, pending: int) -> int:
         self._released[segment_id] = min(self._released[segment_id], pending)

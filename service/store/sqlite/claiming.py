@@ -24,6 +24,12 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
     Each comes with its pending changes in all lists of the account (R5). It may find none and yet not be at the end.
     """
     stretches: list[Stretch] = []
+    place = {"account_id": account_id, "segment_id": segment_id, "piece_id": cursor.piece_id}
+    passed_over = connection.execute(_SQL["passed_over"], place).fetchone()
+    if passed_over is not None:
+        first, last = passed_over
+        stretches.append(Stretch(first, [], complete=False, is_left=True))
+        cursor = ClaimCursor(last + 1, 0)
     for _ in range(_MOST_PIECES):
         position = {"segment_id": segment_id, "piece_id": cursor.piece_id}
         row = connection.execute(_SQL["next_piece"], position).fetchone()

@@ -49,6 +49,8 @@ _BEFORE_FIRST, _BEHIND_LAST = "email:", "email;"
 _MEMBERS_PER_STEP = 10_000
 _CHANGES_PER_STEP = 4_000
 _LINES_PER_STEP = 4_000
+# Of 250 contacts at most, each looked at whenever the backlog changes.
+_MAX_LATE_PIECES = 80
 
 _SQL = queries.load("imports")
 # The part was in another state than it was seen in: nothing is done, and the next step reads where it stands.
@@ -110,6 +112,21 @@ class Imports:
         found: dict[int, int] = await self._read(
             lambda connection: dict(connection.execute(_SQL["held_back"], values).fetchall())
         )
+        return found
+
+    async def late_changes(self, import_id: int) -> dict[int, int]:
+        """Return how many pending changes of each segment have come since the import began and do not travel with it.
+
+        None are counted where there are very many: they suit a file.
+        """
+        values = {"import_id": import_id, "max_pieces": _MAX_LATE_PIECES}
+
+        def read(connection: sqlite3.Connection) -> dict[int, int]:
+            if connection.execute(_SQL["many_late"], values).fetchone()[0]:
+                return {}
+            return dict(connection.execute(_SQL["late"], values).fetchall())
+
+        found: dict[int, int] = await self._read(read)
         return found
 
     async def begin(self, account: str, segment_ids: Sequence[int]) -> None:

@@ -260,6 +260,10 @@ CREATE INDEX unnamed_account ON unnamed (account_id);
 -- How many of the settled members of a segment are refused and not named yet: the sum over its ranges in `unnamed`.
 ALTER TABLE segment ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 0 CHECK (unnamed >= 0);
 
+-- The last folded piece when gathering began: while the file is settled, calls send what is in later pieces.
+ALTER TABLE bulk_import ADD COLUMN after_piece INTEGER NOT NULL DEFAULT 0;
+UPDATE bulk_import SET after_piece = (SELECT piece_id FROM fold_position) WHERE state <> 'ended';
+
 -- An import that is opened again looks for refused rows in half of a range: those up to gather_end.
 ALTER TABLE bulk_import ADD COLUMN unnamed_id INTEGER;
 ALTER TABLE bulk_import ADD COLUMN gather_end TEXT NOT NULL DEFAULT '';

@@ -1,3 +1,13 @@
+-- name: passed_over
+-- The first of the pieces that need not be looked at, and the last: what they name travels with an import that is being
+-- settled. In doubt or opened again it takes longer, and then they are.
+SELECT min(piece.id), bulk_import.after_piece FROM bulk_import
+CROSS JOIN piece ON piece.segment_id = :segment_id AND piece.id >= :piece_id AND piece.id <= bulk_import.after_piece
+WHERE bulk_import.account_id = :account_id AND bulk_import.state = 'sending' AND bulk_import.unnamed_id IS NULL
+    AND :segment_id IN (SELECT value FROM json_each(bulk_import.segments))
+    AND EXISTS (SELECT 1 FROM import_part WHERE import_id = bulk_import.id AND state <> 'in_doubt')
+HAVING min(piece.id) IS NOT NULL;
+
 -- name: next_piece
 SELECT piece.id, piece.identity, json_array_length(piece.contacts) FROM piece, fold_position
 WHERE piece.segment_id = :segment_id AND piece.id >= :piece_id AND piece.id <= fold_position.piece_id

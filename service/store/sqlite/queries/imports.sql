@@ -8,8 +8,8 @@ FROM bulk_import WHERE account_id = :account_id AND state <> 'ended';
 SELECT id, segments, gathered_to, gather_end FROM bulk_import WHERE account_id = :account_id AND state = 'gathering';
 
 -- name: begin
-INSERT INTO bulk_import (account_id, state, segments, gathered_to, started_at_ms)
-SELECT :account_id, 'gathering', :segments, :gathered_to, :now_ms
+INSERT INTO bulk_import (account_id, state, segments, gathered_to, started_at_ms, after_piece)
+SELECT :account_id, 'gathering', :segments, :gathered_to, :now_ms, (SELECT piece_id FROM fold_position)
 WHERE NOT EXISTS (SELECT 1 FROM bulk_import WHERE account_id = :account_id AND state <> 'ended');
 
 -- name: outcome
@@ -126,6 +126,33 @@ FROM (SELECT DISTINCT contact FROM import_change WHERE account_id = :account_id)
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = sent.contact
     AND member.state = (SELECT number FROM member_state WHERE name = 'pending')
 GROUP BY member.segment_id;
+
+-- name: many_late
+-- Whether so many pieces have come since the import began that what is in them is not counted.
+SELECT count(*) > :max_pieces FROM (
+    SELECT 1 FROM bulk_import
+    CROSS JOIN json_each(bulk_import.segments) AS segment
+    CROSS JOIN piece ON piece.segment_id = segment.value AND piece.id > bulk_import.after_piece
+    WHERE bulk_import.id = :import_id
+    LIMIT :max_pieces + 1
+);
+
+-- name: late
+-- The pending changes that have come since and do not travel, by segment.
+SELECT due.segment_id, count(DISTINCT due.contact) FROM bulk_import
+CROSS JOIN fold_position
+CROSS JOIN json_each(bulk_import.segments) AS segment
+CROSS JOIN piece ON piece.segment_id = segment.value
+    AND piece.id > bulk_import.after_piece AND piece.id <= fold_position.piece_id
+CROSS JOIN json_each(piece.contacts) AS entry
+CROSS JOIN member AS due ON due.account_id = bulk_import.account_id
+    AND due.contact = iif(piece.identity = '', entry.value, piece.identity || ':' || entry.value)
+    AND due.segment_id = piece.segment_id AND due.state = (SELECT number FROM member_state WHERE name = 'pending')
+WHERE bulk_import.id = :import_id
+    AND NOT EXISTS (
+        SELECT 1 FROM import_change AS sent WHERE sent.account_id = due.account_id AND sent.contact = due.contact
+    )
+GROUP BY due.segment_id;
 
 -- name: file
 SELECT part.id, import_id, part.state, strategy, after_contact, last_contact, part.contacts, joining, missing, tries,
