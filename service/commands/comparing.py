@@ -124,6 +124,11 @@ def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, st
             f"{name} is incomplete: Cordial counts {counted:,}, as it should, but {found['failed']:,} changes failed; "
             f"`failures --list {name} --each` names them."
         )
+    if found["standing"] == "sync_held":
+        return (
+            1,
+            f"{name} waits: Cordial counts {counted:,}, as it should, but a sync is held; `syncs --state held` shows it.",
+        )
     return 0, f"{name} is exact: Cordial counts {counted:,}."
 
 

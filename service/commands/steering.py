@@ -74,31 +74,38 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     if arguments.sync is not None:
-        return await _decide(client, arguments, "approve", "is approved: it removes")
+        return await _decide(client, arguments, "approve")
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/approve")
     name = found["list_name"] or found["segment_name"]
     words = f"{name} did not wait for approval."
     if done["approved"]:
-        [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == found["account"]]
-        follows = _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=account["name"])
-        words = f"{name} is approved{follows}."
+        words = f"{name} is approved{await _what_follows(client, found['account'])}."
     tell(arguments, done, words)
     return 0
 
 
 async def _discard(client: ApiClient, arguments: argparse.Namespace) -> int:
-    return await _decide(client, arguments, "discard", "is discarded: it would have removed")
+    return await _decide(client, arguments, "discard")
 
 
-async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str, outcome: str) -> int:
+async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str) -> int:
     held = await client.get(f"syncs/{arguments.sync}/removals")
     done = await client.post(f"syncs/{arguments.sync}/{action}")
     words = f"Sync {arguments.sync} was not held."
     if done["decided"]:
-        words = f"Sync {arguments.sync} {outcome} {held['removals']:,} of {held['removals_of']:,} people."
+        what = f"{held['removals']:,} of {held['removals_of']:,} people"
+        words = f"Sync {arguments.sync} is discarded. It would have removed {what}."
+        if action == "approve":
+            account = (await client.get(f"syncs/{arguments.sync}"))["account"]
+            words = f"Sync {arguments.sync}, which removes {what}, is approved{await _what_follows(client, account)}."
     tell(arguments, done, words)
     return 0
+
+
+async def _what_follows(client: ApiClient, name: str) -> str:
+    [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == name]
+    return _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=name)
 
 
 async def _reload(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -45,6 +45,11 @@ class ValueKey(msgspec.Struct, frozen=True):
         return isinstance(self.described, inspect.Metadata) and bool((self.described.extra or {}).get("path"))
 
     @property
+    def has_known_entries(self) -> bool:
+        """Whether the value is a table with entries of its own types, and not with any names."""
+        return isinstance(self.described, inspect.StructType)
+
+    @property
     def is_text(self) -> bool:
         """Whether the value is text, so that text from the environment is taken as it is."""
         plain = _without_metadata(self.described)

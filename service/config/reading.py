@@ -105,7 +105,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _value_of(path: KeyPath, text: str) -> object:
     """Read the text of a variable as its key wants it; where it cannot be, it stays text and is reported as such."""
-    key = _key_at(path)
+    key = _key_at(path) or _table_with(path)
     if key is None or (isinstance(key, ValueKey) and key.is_text):
         return text
     try:
@@ -126,6 +126,12 @@ def _key_at(path: KeyPath) -> ValueKey | SecretKey | None:
     if path[0] in SECTIONS and len(path) == _NAMED_KEY_DEPTH - 1:
         return keys_of(SECTIONS[path[0]]).get(path[1])
     return None
+
+
+def _table_with(path: KeyPath) -> ValueKey | None:
+    """Return the key whose table has this entry, if its entries are of known types."""
+    key = _key_at(path[:-1]) if len(path) > 1 else None
+    return key if isinstance(key, ValueKey) and key.has_known_entries else None
 
 
 def _table(value: object) -> dict[str, Any]:

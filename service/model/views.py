@@ -71,7 +71,7 @@ class SyncView(msgspec.Struct, frozen=True):
 class HeldRemovals(msgspec.Struct, frozen=True):
     """What a sync would remove, or has removed, by the count when it was judged.
 
-    `first`: some of these contacts, as long as the sync waits. `pages_missing`: pages that have not arrived; a decision is
+    `first`: some of the members that its pages name for removal, as long as it waits. `pages_missing`: pages that have not arrived; a decision is
     for them too. `queued_syncs` of the segment wait behind it.
     """
 

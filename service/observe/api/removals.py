@@ -42,8 +42,8 @@ class HeldSyncs:
         **described.operation(
             "syncs",
             "What a sync would remove",
-            "For a sync that is held (`hold_removals`): how many of the list's members it would remove, and some of them by "
-            "name. Zero where nobody had to count: it is certain then that the sync removes no unusual share.",
+            "For a sync that is held (`hold_removals`): how many of the list's members it would remove, and some of those "
+            "whom it names for removal. Zero where nobody had to count: it is certain then that the sync removes no unusual share.",
             answer=HeldRemovals,
             example=examples.HELD_REMOVALS,
             query=NoQuery,

@@ -37,7 +37,7 @@ export const Removals = ({ found }) => html`
     found.queued_syncs ? ` ${plural(found.queued_syncs, "later sync")} of the segment ${found.queued_syncs === 1 ? "waits" : "wait"} behind it.` : ""
   }</p>
   ${found.first.length > 0 &&
-  html`<p class="hint">Some of those who would be removed:</p>
+  html`<p class="hint">Named for removal, for example:</p>
     <ul class="calls">${found.first.map((contact) => html`<li>${person(contact)}</li>`)}</ul>`}
 `;
 

@@ -7,6 +7,7 @@ is held. All that comes later for the segment waits behind it, in its order.
 
 import asyncio
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from service.clock import SteadyClock
-from service.errors import StoreUnavailableError
+from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.guard import RemovalGuard
 from service.store.sqlite import auditing, opening, queries
 from service.store.sqlite.backlog import Backlog
@@ -105,6 +106,8 @@ class Guard:
         self._guards: Mapping[str, RemovalGuard] = {}
         # How many users each sync at hand was to remove when it was last counted.
         self._counted: dict[int, int] = {}
+        # Those whose fault was told.
+        self._told: set[int] = set()
         # Set when there may be something to judge, to give back or to discard.
         self.woken = asyncio.Event()
 
@@ -131,8 +134,27 @@ class Guard:
         rows = await self._read(lambda connection: connection.execute(_SQL["heads"]).fetchall())
         heads = [_Head(*row) for row in rows]
         self._counted = {head.sync_id: self._counted[head.sync_id] for head in heads if head.sync_id in self._counted}
-        done = [await self._advance_one(head) for head in heads]
+        of_account: dict[str, list[_Head]] = defaultdict(list)
+        for head in heads:
+            of_account[head.account].append(head)
+        # Side by side, because counting a large sync takes seconds, and no account waits for another's.
+        done = await asyncio.gather(*map(self._advance_some, of_account.values()), return_exceptions=True)
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
         return any(done)
+
+    async def _advance_some(self, heads: Sequence[_Head]) -> bool:
+        has_more = False
+        for head in heads:
+            try:
+                has_more |= await self._advance_one(head)
+            except StoreFaultError as error:
+                # The others go on; this one is tried again.
+                if head.sync_id not in self._told:
+                    self._told.add(head.sync_id)
+                    log.exception("guard.failed", account=head.account, sync=head.sync_id, reason=error.message)
+        return has_more
 
     async def _advance_one(self, head: _Head) -> bool:
         if head.guard == "discarded":

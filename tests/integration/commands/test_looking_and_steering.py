@@ -123,7 +123,7 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
     async with installation.serving():
         await installation.deliver("Active Users", ("new@example.com",), task="task-3")
         await eventually(held, 1)
-        status = await installation.run("status")
+        status, verified = await installation.run("status"), await installation.run("verify", "ActiveUsers")
         assert await installation.figures("settled", "pending") == [3, 0]
         decided = await installation.run(decision, "--sync", "2")
         again = await installation.run(decision, "--sync", "2")
@@ -132,8 +132,12 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
         repeated = await installation.deliver("Active Users", (), USERS[:2], task="task-2")
         unknown = await installation.run(decision, "--sync", "9")
     assert "sync 2 would remove 2 of 3 people" in status.output
-    words = "approved: it removes" if decision == "approve" else "discarded: it would have removed"
-    assert (decided.status, decided.output) == (0, f"Sync 2 is {words} 2 of 3 people.\n")
+    assert (verified.status, "a sync is held" in verified.output) == (1, True)
+    words = {
+        "approve": "Sync 2, which removes 2 of 3 people, is approved and will be sent.\n",
+        "discard": "Sync 2 is discarded. It would have removed 2 of 3 people.\n",
+    }
+    assert (decided.status, decided.output) == (0, words[decision])
     assert again.output == "Sync 2 was not held.\n"
     assert (unknown.status, unknown.errors) == (1, "there is no sync with this id\n")
     assert repeated.status == 200

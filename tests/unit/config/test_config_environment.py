@@ -5,6 +5,7 @@ import pytest
 from service.config.loading import load
 from service.config.settings import SecretReference
 from service.errors import ConfigurationError
+from service.model.guard import RemovalGuard
 
 
 def test_the_environment_alone_is_a_configuration(acme_variables):
@@ -101,3 +102,19 @@ def test_a_variable_cannot_smuggle_in_a_second_key(faults, acme):
 
 def test_the_real_environment_is_accepted_as_it_is(acme_variables):
     assert load(None, dict(os.environ) | acme_variables).accounts["acme"].name == "acme"
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "guard"),
+    [
+        ("", {}, RemovalGuard(share=1.0, least=100)),
+        ("hold_removals = { least = 5 }", {}, RemovalGuard(share=0.5, least=5)),
+        ("", {"": "{ share = 0.2, least = 7 }"}, RemovalGuard(share=0.2, least=7)),
+        ("hold_removals = { share = 0.9, least = 5 }", {"__SHARE": "0.3"}, RemovalGuard(share=0.3, least=5)),
+    ],
+)
+def test_a_guard_is_read_whole_or_in_parts(read, acme, text, variables, guard):
+    prefix = "HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_REMOVALS"
+    settings = read(f"{acme}\n{text}\n", {f"{prefix}{end}": value for end, value in variables.items()})
+    assert settings.accounts["acme"].hold_removals == guard
+    assert guard.is_on == (guard.share < 1)

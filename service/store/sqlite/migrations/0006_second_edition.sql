@@ -317,4 +317,4 @@ CREATE TABLE guarded_piece (
 ) STRICT;
 
 CREATE INDEX guarded_piece_of_segment ON guarded_piece (segment_id, id);
-CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, wanted, id, users);
+CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, id, wanted, users);
