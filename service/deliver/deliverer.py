@@ -31,6 +31,8 @@ from service.supervision import Supervisor
 
 _TICK_SECONDS = 0.5
 _FAULT_SECONDS = 5.0
+# Whoever asks waits no longer, whatever the account waits for.
+_ANSWER_SECONDS = 30.0
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
 
 # What only the receiving side reads of an account.
@@ -205,7 +207,14 @@ class Deliverer:
         found = self._account(account)
         if found.line.status().state is AccountState.PAUSED:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {found.line.status().reason}")
-        return await found.verifier.verify(segment_id)
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await found.verifier.verify(segment_id)
+        except TimeoutError:
+            reason = found.line.status().reason or "Cordial does not answer"
+            raise ServiceError(
+                ErrorCode.CONFLICT, f"the list was not counted in {_ANSWER_SECONDS:.0f} s: {reason}"
+            ) from None
 
     async def audience_page(self, account: str, segment_id: int, page: int) -> AudiencePage:
         """Return a page of who is on a list, by its audience in Cordial; raises as `MemberReader.page` does."""

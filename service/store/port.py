@@ -345,8 +345,13 @@ class Steering(Protocol):
     async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
         """Send a segment's members again; return how many. Raises `KeyError` for an unknown segment."""
 
-    async def set_paused(self, account: str, *, paused: bool, actor: str) -> bool:
-        """Note durably that an operator pauses or resumes an account; return whether that changed anything."""
+    async def set_paused(
+        self, account: str, *, paused: bool, actor: str, follow: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Note durably that an operator pauses or resumes an account; return whether that changed anything.
+
+        `follow` is called once it is durable, whatever becomes of the caller and of the answer.
+        """
 
     async def name_rejected(self, import_id: int, addresses: Sequence[str], *, actor: str) -> int | None:
         """Take these addresses for rows of an import that Cordial rejected; return how many are.
@@ -377,8 +382,19 @@ class Erasures(Protocol):
     async def keys(self, account: str) -> list[str]:
         """Return the Cordial keys by which contacts of an account are known, also from before it was set otherwise."""
 
-    async def request(self, account: str, contacts: Sequence[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
-        """Have the contacts (`key:value`) of an account erased; durable when this returns."""
+    async def request(
+        self,
+        account: str,
+        contacts: Sequence[str],
+        *,
+        keep_on_lists: bool,
+        actor: str,
+        follow: Callable[[], None] = lambda: None,
+    ) -> AskedErasure:
+        """Have the contacts (`key:value`) of an account erased; durable when this returns.
+
+        `follow` is called once it is durable, whatever becomes of the caller and of the answer.
+        """
 
     async def open(self) -> list[ErasureView]:
         """Return the erasures that are not over, without naming anybody."""

@@ -280,11 +280,14 @@ class Actions:
         name = request.match_info["name"]
         if name not in self._sending.statuses():
             raise ServiceError(ErrorCode.NOT_FOUND, "there is no account of this name")
-        changed = await self._steering.set_paused(name, paused=paused, actor=request[ACTOR])
-        if paused:
-            self._sending.pause(name)
-        else:
-            self._sending.resume(name)
+        steer = self._sending.pause if paused else self._sending.resume
+
+        def follow() -> None:
+            # A reload may have removed it meanwhile.
+            if name in self._sending.statuses():
+                steer(name)
+
+        changed = await self._steering.set_paused(name, paused=paused, actor=request[ACTOR], follow=follow)
         action = "account.pause" if paused else "account.resume"
         return _answer(request, action, Paused(account=name, paused=paused, changed=changed))
 

@@ -1,5 +1,6 @@
 """Erasing a person's data. The user's id stands in the body of the request, and in no address, log, answer or audit."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
@@ -101,8 +102,13 @@ class Forgetting:
                 raise ServiceError(ErrorCode.CONFLICT, "there is no account of this name", path="$.account")
             known = [contact_of(asked.user, key) for key in await self._erasures.keys(name)]
             contacts = list(dict.fromkeys([*possible_contacts(self._accounts[name], asked.user), *known]))
-            made = await self._erasures.request(name, contacts, keep_on_lists=asked.keep_on_lists, actor=request[ACTOR])
-            self._withdraw(name, contacts)
+            made = await self._erasures.request(
+                name,
+                contacts,
+                keep_on_lists=asked.keep_on_lists,
+                actor=request[ACTOR],
+                follow=functools.partial(self._withdraw, name, contacts),
+            )
             memberships[name] = made.memberships
             erasures += made.ids
         log.info("action.done", action="user.forget", actor=request[ACTOR], memberships=memberships)

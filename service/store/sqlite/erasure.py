@@ -78,11 +78,24 @@ class Erasures:
         rows = await self._read(lambda connection: connection.execute(_SQL["keys"], {"account": account}).fetchall())
         return [row[0] for row in rows]
 
-    async def request(self, account: str, contacts: Sequence[str], *, keep_on_lists: bool, actor: str) -> AskedErasure:
+    async def request(
+        self,
+        account: str,
+        contacts: Sequence[str],
+        *,
+        keep_on_lists: bool,
+        actor: str,
+        follow: Callable[[], None] = lambda: None,
+    ) -> AskedErasure:
         """Have the contacts (`key:value`) of an account erased.
 
         Durable when this returns; asking again changes nothing, except that `keep_on_lists` ends the wait for Cordial.
+        `follow` is called once it is durable, whatever becomes of the caller and of the answer.
         """
+
+        def on_commit(_asked: AskedErasure) -> None:
+            self.asked.set()
+            follow()
 
         def work(ledger: LedgerTransaction) -> AskedErasure:
             connection, found, ids = ledger.connection, 0, []
@@ -105,7 +118,7 @@ class Erasures:
             self._audit(connection, actor, "user.forget", f"{account} {mask(contacts[0].split(':', 1)[1])}", found)
             return AskedErasure(found, ids)
 
-        return await self._ledger.change(work, on_commit=lambda _: self.asked.set())
+        return await self._ledger.change(work, on_commit=on_commit)
 
     async def open(self) -> list[ErasureView]:
         """Return the erasures that are not over, without naming anybody."""

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -68,8 +68,13 @@ class Steering:
             if not after:
                 return total
 
-    async def set_paused(self, account: str, *, paused: bool, actor: str) -> bool:
-        """Note that an operator pauses or resumes an account; return whether that changed anything."""
+    async def set_paused(
+        self, account: str, *, paused: bool, actor: str, follow: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Note that an operator pauses or resumes an account; return whether that changed anything.
+
+        `follow` is called once it is durable, whatever becomes of the caller and of the answer.
+        """
         values = {"account": account, "paused": paused}
         line = self._line(actor, "account.pause" if paused else "account.resume", account)
 
@@ -78,7 +83,7 @@ class Steering:
             auditing.write(connection, **line, changes=changed)
             return bool(changed)
 
-        return await self._writer.run(work)
+        return await self._writer.run(work, on_commit=lambda _: follow())
 
     async def approve_lists(self, segment_id: int, approved: Sequence[Segment], actor: str) -> None:
         """Record what the lists are after a person approved one of them."""

@@ -1,7 +1,12 @@
+from typing import Any
+
 import msgspec
 import pytest
 
+from service.deliver import deliverer
 from service.deliver.lists import keeper
+from service.errors import StoreUnavailableError
+from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
 from tests.service_fixtures import users
@@ -197,3 +202,38 @@ class TestOtherSites:
     async def test_without_a_body_a_header_of_its_own_is_needed(self, world):
         assert await post_raw(world, "accounts/acme/pause", {}) == 415
         assert await post_raw(world, "accounts/acme/pause", {"X-Requested-With": "curl"}) == 200
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+async def test_what_was_written_is_done_even_where_nobody_hears_of_it(world, monkeypatch, action):
+    """The store keeps a pause, and its answer is lost: the account must not go on sending, nor rest for ever."""
+    if action == "resume":
+        await world.post("accounts/acme/pause")
+    steering = world.service.store.steering
+    set_paused = steering.set_paused
+
+    async def lose_the_answer(*arguments: Any, **options: Any) -> bool:
+        await set_paused(*arguments, **options)
+        raise StoreUnavailableError("the disk was pulled out")
+
+    monkeypatch.setattr(steering, "set_paused", lose_the_answer)
+    assert (await world.post(f"accounts/acme/{action}")).status == 503
+    await world.deliver("Heap Test", users(3))
+    if action == "resume":
+        await world.settled()
+        return
+    await world.until(lambda: world.service.store.backlog.pending_total == 3)
+    assert world.service.deliverer.statuses()["acme"].state is AccountState.PAUSED
+    assert world.contact_calls() == []
+
+
+async def test_a_count_that_cordial_keeps_waiting_is_answered_in_time(world, monkeypatch):
+    monkeypatch.setattr(deliverer, "_ANSWER_SECONDS", 1.0)
+    await world.deliver("Heap Test", users(3))
+    await world.settled()
+    await world.post("lists/1/verify")
+    fault = Fault(FaultKind.ANSWER, method="GET", status=429, headers={"Retry-After": "600"}, times=None)
+    world.cordial.faults.add(fault)
+    answer = await world.post("lists/1/verify")
+    assert (answer.status, answer.document["error"]["code"]) == (409, "conflict")
+    assert "limit" in answer.document["error"]["message"]
