@@ -8,17 +8,18 @@ from typing import NamedTuple
 
 from tests.powercut.disk import Disk, Loss
 from tests.powercut.examination import faults_after
-from tests.powercut.lives import Record, acknowledgements
+from tests.powercut.lives import Promises, Record, promised
 from tests.powercut.trace import SystemCall
 
 
 class Cut(NamedTuple):
-    """A power cut right before the place `at` of the record, and what it left."""
+    """A power cut right before the place `at` of the record, what it left, and what had been promised by then."""
 
     at: int
     at_seconds: float
     loss: Loss
     files: dict[str, bytes]
+    promises: Promises
 
     def __str__(self) -> str:
         return f"cut at {self.at}, unsynced writes {self.loss}"
@@ -28,7 +29,7 @@ class Findings(NamedTuple):
     """How many different disks were looked at, of which losses, and what was wrong with which."""
 
     disks: int
-    by_loss: dict[Loss, int]
+    by_loss: Counter[Loss]
     faults: list[str]
 
 
@@ -41,16 +42,19 @@ def cuts(record: Record, number: int, chance: random.Random) -> Iterator[Cut]:
     losses = list(Loss)
     for place in wanted:
         plans.setdefault(place, []).extend(chance.choice(losses) for _ in range(rounds))
+    for began, what in promised(record.calls):
+        if isinstance(what, str):
+            # It is said once in a life.
+            plans[began + 1] = losses
     seen: set[bytes] = set()
-    made = 0
     for at, at_seconds, disk in _replay(record, sorted(plans)):
+        promises = _promises(record, at)
         for loss in plans[at]:
             files = disk.after_power_cut(loss, chance)
-            digest = hashlib.sha256(repr((sorted(files.items()), _acknowledged(record, at))).encode()).digest()
-            if digest not in seen and made < number:
+            digest = hashlib.sha256(repr((sorted(files.items()), promises)).encode()).digest()
+            if digest not in seen and len(seen) < number:
                 seen.add(digest)
-                made += 1
-                yield Cut(at, at_seconds, loss, files)
+                yield Cut(at, at_seconds, loss, files, promises)
 
 
 async def examine(record: Record, number: int, seed: int, *, max_faulty: int) -> Findings:
@@ -58,32 +62,40 @@ async def examine(record: Record, number: int, seed: int, *, max_faulty: int) ->
     by_loss: Counter[Loss] = Counter()
     faults: list[str] = []
     faulty = 0
-    for cut in cuts(record, number, random.Random(seed)):  # noqa: S311  repeatable, not unguessable
+    chance = random.Random(seed)  # noqa: S311  repeatable, not unguessable
+    chosen = list(cuts(record, number, chance))
+    # What is wrong may be wrong at the end alone.
+    chance.shuffle(chosen)
+    for cut in chosen:
         by_loss[cut.loss] += 1
         told = [call for at_seconds, call in record.cordial if at_seconds <= cut.at_seconds]
-        found = await faults_after(cut.files, record, record.taken_before | _acknowledged(record, cut.at), told)
+        found = await faults_after(cut.files, record, cut.promises, told)
         faults += [f"{cut}: {fault}" for fault in found]
         faulty += bool(found)
         if faulty == max_faulty:
             break
-    return Findings(sum(by_loss.values()), dict(by_loss), faults)
+    return Findings(sum(by_loss.values()), by_loss, faults)
 
 
-def _acknowledged(record: Record, at: int) -> set[int]:
-    return {page for began, page in acknowledgements(record.calls) if began < at}
+def _promises(record: Record, at: int) -> Promises:
+    made = [what for began, what in promised(record.calls) if began < at]
+    return Promises(
+        record.taken_before | {what for what in made if isinstance(what, int)},
+        {what for what in made if isinstance(what, str)},
+    )
 
 
 def _places(record: Record, chance: random.Random) -> list[int]:
     """Return places in the record, in order: before and after each sync and each answer, and as many others."""
     places: set[int] = set()
-    touching = {"pwrite64", "write", "ftruncate", "rename", "link", "unlink", "openat"}
+    touching = {"pwrite64", "write", "ftruncate", "rename", "link", "unlink", "openat", "mkdir"}
     others: list[int] = []
     for call in record.calls:
         if call.name in {"fsync", "fdatasync"}:
             places |= {call.began, call.began + 1, call.ended + 1}
         elif call.name in touching and any(record.root in text for text in _names_in(call)):
             others.append(call.ended + 1)
-    places |= {began + 1 for began, _ in acknowledgements(record.calls)}
+    places |= {began + 1 for began, _ in promised(record.calls)}
     places |= set(chance.sample(others, min(len(others), len(places))))
     return sorted(places)
 

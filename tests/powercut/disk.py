@@ -19,8 +19,8 @@ class Loss(StrEnum):
     """What happens to what was not synced.
 
     `dropped`: all of it is lost. `kept`: nothing is. `prefix`: what was written first survives. `torn_512`, `torn_4096`:
-    the same, and of the next write only some sectors. `shuffled`: any writes survive, some of them torn. `apart`: of some
-    files everything survives, of the others nothing.
+    the same, and of the next write only some sectors. `shuffled`: any writes and names survive, some writes torn. `apart`: of
+    some files everything survives, of the others nothing.
     """
 
     DROPPED = "dropped"
@@ -64,9 +64,13 @@ class _Naming(NamedTuple):
 class Disk:
     """The files below one directory as a process changes them, and what is safe of them."""
 
-    def __init__(self, root: str, files: Mapping[str, bytes]) -> None:
+    def __init__(self, root: str, files: Mapping[str, bytes] | None) -> None:
+        """`files` are safe at first; None says that there is no such directory."""
         self._root = root
-        self._names = {path: _File(content) for path, content in files.items()}
+        self._names = {path: _File(content) for path, content in (files or {}).items()}
+        if files is not None:
+            # The directory's own name.
+            self._names[root] = _File()
         self._durable_names = dict(self._names)
         self._namings: list[_Naming] = []
         self._offsets: dict[tuple[str, str], int] = {}
@@ -91,6 +95,10 @@ class Disk:
                 source, target = self._paths(call)
                 if self._is_below(target) and source in self._names:
                     self._rename(source, target, call.ended)
+            case "mkdir" | "mkdirat":
+                (path,) = self._paths(call)
+                if path == self._root:
+                    self._name(path, _File(), call.ended)
             case "link" | "linkat":
                 source, target = self._paths(call)
                 if self._is_below(target) and source in self._names:
@@ -107,12 +115,12 @@ class Disk:
         if call.name not in {"fsync", "fdatasync"}:
             return
         (path,) = call.paths_of_descriptors()
-        if path in self._names:
+        if path in self._names and path != self._root:
             file = self._names[path]
             done = [change for change in file.pending if change.ended < call.began]
             file.durable = _applied(file.durable, done)
             file.pending = file.pending[len(done) :]
-        elif path == self._root or self._is_below(path):
+        else:
             kept = []
             for naming in self._namings:
                 if naming.ended < call.began and str(PurePosixPath(naming.path).parent) == path:
@@ -124,8 +132,10 @@ class Disk:
     def after_power_cut(self, loss: Loss, chance: random.Random) -> dict[str, bytes]:
         """Return the files that are there after a power cut now, each with its content."""
         names = dict(self._durable_names)
-        for naming in self._namings[: _survivors(loss, len(self._namings), chance)]:
+        for naming in _surviving_namings(loss, self._namings, chance):
             _apply_name(names, naming)
+        if names.pop(self._root, None) is None:
+            return {}
         contents: dict[int, bytes] = {}
         for file in names.values():
             if id(file) not in contents:
@@ -189,10 +199,16 @@ def _apply_name(names: dict[str, _File], naming: _Naming) -> None:
         names.pop(naming.gone, None)
 
 
-def _survivors(loss: Loss, number: int, chance: random.Random) -> int:
-    if loss is Loss.DROPPED:
-        return 0
-    return number if loss is Loss.KEPT else chance.randint(0, number)
+def _surviving_namings(loss: Loss, namings: list[_Naming], chance: random.Random) -> list[_Naming]:
+    match loss:
+        case Loss.DROPPED:
+            return []
+        case Loss.KEPT:
+            return namings
+        case Loss.SHUFFLED:
+            return [naming for naming in namings if chance.random() < 0.5]
+        case _:
+            return namings[: chance.randint(0, len(namings))]
 
 
 def _survive(file: _File, loss: Loss, chance: random.Random) -> bytearray:

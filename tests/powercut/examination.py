@@ -16,7 +16,7 @@ from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
 from service.sandbox.state import SandboxState
 from service.store.sqlite.files import StoreOpenError
-from tests.powercut.lives import ACCOUNT, STORE_NAME, Page, Record, add_list
+from tests.powercut.lives import ACCOUNT, BACKUP_NAME, STORE_NAME, Promises, Record, add_list
 from tests.recount import wrong_counters
 from tests.service_fixtures import HEAP_SECRET, World
 
@@ -24,9 +24,9 @@ _SETTLED_SECONDS = 20.0
 
 
 async def faults_after(
-    files: Mapping[str, bytes], record: Record, acknowledged: set[int], cordial_calls: Sequence[CallRecord]
+    files: Mapping[str, bytes], record: Record, promises: Promises, cordial_calls: Sequence[CallRecord]
 ) -> list[str]:
-    """Return what is wrong after a power cut that left `files`, when the pages `acknowledged` had been answered 200.
+    """Return what is wrong after a power cut that left `files`, when `promises` had been made.
 
     `cordial_calls`: what Cordial had been told by then.
     """
@@ -49,10 +49,11 @@ async def faults_after(
             except StoreOpenError as error:
                 return [f"the store cannot be opened: {error}"]
             try:
-                faults = _missing(place / "store" / STORE_NAME, record.pages, acknowledged)
+                faults = _missing(place / "store" / STORE_NAME, record, promises)
+                faults += _missing_of_backup(place / "store" / BACKUP_NAME, record, promises)
                 # What is lost is lost: waiting for exact lists would only take time.
                 if not faults:
-                    faults = await _go_on(world, session, record, acknowledged)
+                    faults = await _go_on(world, session, record, promises.pages)
             finally:
                 await world.stop()
             return faults + _damage(place / "store" / STORE_NAME)
@@ -69,14 +70,27 @@ def _replay(state: SandboxState, calls: Sequence[CallRecord]) -> None:
                 lists.create_list(state, call.body)
 
 
-def _missing(store: Path, pages: Sequence[Page], acknowledged: set[int]) -> list[str]:
+def _missing(store: Path, record: Record, promises: Promises) -> list[str]:
+    kept = _pages_in(store, record)
+    faults = [
+        f"page {number} was answered 200 and is lost" for number in sorted(promises.pages - record.overwritten - kept)
+    ]
+    if STORE_NAME in promises.files and kept & record.overwritten:
+        faults.append("the restore was said to be done, and the old store is there")
+    return faults
+
+
+def _missing_of_backup(backup: Path, record: Record, promises: Promises) -> list[str]:
+    if not backup.exists():
+        return ["the backup was said to be done, and is not there"] if BACKUP_NAME in promises.files else []
+    missing = record.backed_up - _pages_in(backup, record)
+    return [f"page {number} is not in the backup" for number in sorted(missing)] + _damage(backup)
+
+
+def _pages_in(store: Path, record: Record) -> set[int]:
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
         kept = {digest for (digest,) in connection.execute("SELECT digest FROM delivery")}
-    return [
-        f"page {page.number} was answered 200 and is lost"
-        for page in pages
-        if page.number in acknowledged and page.digest not in kept
-    ]
+    return {page.number for page in record.pages if page.digest in kept}
 
 
 async def _go_on(world: World, session: aiohttp.ClientSession, record: Record, acknowledged: set[int]) -> list[str]:

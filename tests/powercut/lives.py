@@ -7,7 +7,6 @@ before it in its segment are acknowledged, so that sending what was not acknowle
 import asyncio
 import contextlib
 import hashlib
-import shutil
 import socket
 import sqlite3
 import sys
@@ -25,18 +24,21 @@ from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
 from service.sandbox.state import SandboxState
-from tests.powercut.trace import SystemCall, TracedProcess, read_record
+from tests.powercut.trace import SystemCall, TracedProcess, read_records
 from tests.store_versions import make_store_file
 
 ACCOUNT = "acme"
 HEAP_SECRET = "a made-up secret"
 API_KEY = "an operator's key"
 STORE_NAME = "heap-cordial.db"
+BACKUP_NAME = "copy.db"
 
 _ROOT = Path(__file__).parents[2]
 _UP_SECONDS = 60.0
 _SETTLED_SECONDS = 120.0
 _PAGE_HEADER = "X-Page"
+# What `backup` and `restore` end with, after the name of the file.
+_SAID_BY_COMMAND = b"its content was checked"
 
 _CONFIGURATION = """
 [server]
@@ -72,20 +74,30 @@ class Page(NamedTuple):
         return hashlib.sha256(self.body).digest()
 
 
+class Promises(NamedTuple):
+    """What was said to be done: the numbers of the pages answered 200, and the files that a command said it had written."""
+
+    pages: set[int]
+    files: set[str]
+
+
 class Record(NamedTuple):
     """A life that is over.
 
-    `files` were on disk before it, `root` is the store's directory; `taken_before` are the pages they hold. `lists` are the
-    members of each list at the end, if all pages are taken. `lists_before` were in Cordial before, with these members. `cordial` are the calls
-    that the stand-in carried out, each with its arrival in Unix time in seconds, `cordial_port` its port: a Cordial at
-    another address is another one.
+    `files` were on disk before it, or None where there was no directory; `root` is the store's directory. `taken_before` are
+    the pages that the files hold, `overwritten` those of them that a restore leaves out, `backed_up` those that a backup
+    must hold. `lists` are the members of each list at the end, if all pages are taken; `lists_before` were in Cordial
+    before, with these members. `cordial` are the calls that the stand-in carried out, each with its arrival in Unix time in
+    seconds, `cordial_port` its port: a Cordial at another address is another one.
     """
 
     root: str
-    files: dict[str, bytes]
+    files: dict[str, bytes] | None
     calls: list[SystemCall]
     pages: list[Page]
     taken_before: set[int]
+    overwritten: set[int]
+    backed_up: set[int]
     lists: dict[str, set[str]]
     lists_before: dict[str, set[str]]
     cordial: list[tuple[float, CallRecord]]
@@ -108,7 +120,10 @@ class Life:
         self._pages: list[Page] = []
         self._lists: dict[str, set[str]] = {}
         self._clock_offset_seconds = time.time() - time.monotonic()
-        self._files: dict[str, bytes] = {}
+        self._files: dict[str, bytes] | None = None
+        self._answered: set[int] = set()
+        self._overwritten: set[int] = set()
+        self._backed_up: set[int] = set()
         self._taken_before: set[int] = set()
         self._lists_before: dict[str, set[str]] = {}
         self.store.parent.mkdir()
@@ -133,15 +148,18 @@ class Life:
             raise
         assert status == 0, (self.folder / "log").read_text()[-2_000:]
 
-    async def run(self, *command: str) -> None:
-        """Run a command under strace; it must end well."""
+    async def back_up(self) -> None:
+        """Make a backup beside the store."""
+        self._backed_up = set(self._answered)
+        await self._run("backup", "--to", str(self.store.with_name(BACKUP_NAME)))
+
+    async def restore(self) -> None:
+        """Put the backup in the store's place, while the service does not run."""
+        await self._run("restore", "--from", str(self.store.with_name(BACKUP_NAME)), "--force")
+
+    async def _run(self, *command: str) -> None:
         status = await asyncio.to_thread(self._traced(*command).wait)
         assert status == 0, (self.folder / "log").read_text()[-2_000:]
-
-    async def run_untraced(self, *command: str) -> None:
-        """Run a command whose writes are not to be lost."""
-        process = await asyncio.create_subprocess_exec(*self._command(*command), cwd=_ROOT)
-        assert await process.wait() == 0
 
     def expect_list(self, name: str, *, before: set[str], after: set[str]) -> None:
         """Have a list in Cordial from before the life, with members, and say who is to be on it in the end."""
@@ -153,12 +171,13 @@ class Life:
         """Take what is on disk as safe, and forget the record so far."""
         for part in self.folder.glob("record.*"):
             part.unlink()
-        self._taken_before = {page.number for page in self._pages}
-        self._files = {
-            str(path): path.read_bytes()
-            for path in self.store.parent.iterdir()
-            if not path.name.endswith((".lock", "-shm"))
-        }
+        self._taken_before = set(self._answered)
+        if self.store.parent.is_dir():
+            self._files = {
+                str(path): path.read_bytes()
+                for path in self.store.parent.iterdir()
+                if not path.name.endswith((".lock", "-shm"))
+            }
 
     async def sync(
         self, name: str, add: Sequence[str], remove: Sequence[str] = (), *, task: str, page_size: int
@@ -172,13 +191,21 @@ class Life:
         members -= set(remove)
         await asyncio.gather(*map(self._post, pages))
 
-    async def settled(self) -> None:
-        """Return when Cordial's lists are as they should be."""
+    async def sync_to_be_overwritten(self, name: str, add: Sequence[str], *, task: str) -> None:
+        """Post a page that the store is to lose, because a restore puts an older one in its place."""
+        before = set(self._answered)
+        await self.sync(name, add, task=task, page_size=len(add))
+        self._overwritten |= self._answered - before
+        del self._lists["".join(name.split())]
+
+    async def settled(self, list_name: str = "") -> None:
+        """Return when Cordial's lists are as they should be, or this one."""
 
         async def is_so() -> bool:
             return all(
                 name in self._cordial.state.lists_by_name and set(self._cordial.state.members(name)) == members
                 for name, members in self._lists.items()
+                if list_name in {"", name}
             )
 
         await self._until(is_so, _SETTLED_SECONDS)
@@ -193,10 +220,6 @@ class Life:
 
     def record(self) -> Record:
         """Return what happened since `begin_record`."""
-        calls: list[SystemCall] = []
-        for part in sorted(self.folder.glob("record.*"), key=lambda path: int(path.suffix[1:])):
-            base = calls[-1].ended + 1 if calls else 0
-            calls += [call._replace(began=call.began + base, ended=call.ended + base) for call in read_record(part)]
         seen = [
             (call.arrived_at_seconds + self._clock_offset_seconds, call)
             for call in self._cordial.journal.calls
@@ -206,9 +229,11 @@ class Life:
         return Record(
             root=str(self.store.parent),
             files=self._files,
-            calls=calls,
+            calls=read_records(sorted(self.folder.glob("record.*"))),
             pages=self._pages,
             taken_before=self._taken_before,
+            overwritten=self._overwritten,
+            backed_up=self._backed_up,
             lists=self._lists,
             lists_before=self._lists_before,
             cordial=seen,
@@ -233,6 +258,7 @@ class Life:
             }
             async with self._session.post(url, data=page.body, headers=headers) as answer:
                 if answer.status == 200:
+                    self._answered.add(page.number)
                     return
                 assert answer.status in {429, 503}, await answer.text()
             await asyncio.sleep(0.2)
@@ -251,12 +277,17 @@ class Life:
                 await asyncio.sleep(0.05)
 
 
-def acknowledgements(calls: Sequence[SystemCall]) -> list[tuple[int, int]]:
-    """Return (place in the record, number of the page) of each answer 200 to a page, as the service began to send it."""
+def promised(calls: Sequence[SystemCall]) -> list[tuple[int, int | str]]:
+    """Return when something was said to be done, as a place in the record, and what: a page's number, or a file's name.
+
+    It is said as soon as the process begins to send the answer 200, or to write to its terminal.
+    """
     page_on: dict[str, int] = {}
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, int | str]] = []
     marker = f"{_PAGE_HEADER}: ".lower().encode()
     for call in calls:
+        if call.name == "write" and _SAID_BY_COMMAND in (said := call.texts()[0]):
+            found.append((call.began, Path(said.partition(b": ")[0].decode()).name))
         if call.name not in {"recvfrom", "sendto", "sendmsg"}:
             continue
         places = call.paths_of_descriptors()
@@ -300,7 +331,8 @@ async def live(folder: Path, program: Sequence[str]) -> Record:
             await life.sync("Buyers", users[80:], task="b3", page_size=3)
         async with life.serving():
             await life.sync("Readers of news", users[80:85], users[85:88], task="r3", page_size=3)
-            await life.settled()
+            # With a fault planted, pages of the other may be lost by now.
+            await life.settled("Readersofnews")
         return life.record()
 
 
@@ -332,16 +364,43 @@ def _make_contacts_real(store: Path) -> None:
         )
 
 
+async def install(folder: Path, program: Sequence[str]) -> Record:
+    """Start for the first time, where there is not even a directory for the store."""
+    async with _a_life(folder, program) as life:
+        life.store.parent.rmdir()
+        life.begin_record()
+        async with life.serving():
+            await life.sync("Buyers", [f"user{number}@example.com" for number in range(6)], task="b1", page_size=3)
+            await life.settled()
+        return life.record()
+
+
+async def backup(folder: Path, program: Sequence[str]) -> Record:
+    """Back up the store while pages come."""
+    async with _a_life(folder, program) as life:
+        users = [f"user{number}@example.com" for number in range(30)]
+        async with life.serving():
+            await life.sync("Buyers", users[:20], task="b1", page_size=10)
+            await life.settled()
+        life.begin_record()
+        async with life.serving():
+            await life.sync("Buyers", users[20:25], task="b2", page_size=5)
+            await asyncio.gather(life.back_up(), life.sync("Buyers", users[25:], task="b3", page_size=1))
+            await life.settled()
+        return life.record()
+
+
 async def restore(folder: Path, program: Sequence[str]) -> Record:
     """Put a backup in the place of a store that has gone on, then start."""
     async with _a_life(folder, program) as life:
         async with life.serving():
             await life.sync("Buyers", [f"user{number}@example.com" for number in range(30)], task="b1", page_size=10)
             await life.settled()
-        await life.run_untraced("backup", "--to", str(folder / "copy.db"))
-        shutil.move(folder / "copy.db", life.store.with_name("copy.db"))
+        await life.back_up()
+        async with life.serving():
+            await life.sync_to_be_overwritten("Gone on", ["late@example.com"], task="g1")
         life.begin_record()
-        await life.run("restore", "--from", str(life.store.with_name("copy.db")), "--force")
+        await life.restore()
         async with life.serving():
             await life.sync("Buyers", ["new@example.com"], task="b2", page_size=10)
             await life.settled()
@@ -350,7 +409,9 @@ async def restore(folder: Path, program: Sequence[str]) -> Record:
 
 LIVES: dict[str, Callable[[Path, Sequence[str]], Awaitable[Record]]] = {
     "live": live,
+    "install": install,
     "upgrade": upgrade,
+    "backup": backup,
     "restore": restore,
 }
 

@@ -4,13 +4,15 @@ import shutil
 
 import pytest
 
-from tests.powercut.__main__ import SHOWN_BY, examine_life
+from tests.powercut.__main__ import DISKS_WITH_FAULT, SHOWN_BY, examine_life
 from tests.powercut.planted import Fault
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 
-@pytest.mark.parametrize(("life", "disks"), [("live", 60), ("upgrade", 20), ("restore", 20)])
+@pytest.mark.parametrize(
+    ("life", "disks"), [("live", 45), ("install", 12), ("upgrade", 15), ("backup", 15), ("restore", 18)]
+)
 async def test_whatever_a_power_cut_leaves_nothing_acknowledged_is_lost(life, disks):
     findings = await examine_life(life, disks)
     assert findings.faults == []
@@ -20,5 +22,5 @@ async def test_whatever_a_power_cut_leaves_nothing_acknowledged_is_lost(life, di
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_planted_fault_is_found(fault):
-    findings = await examine_life(SHOWN_BY[fault], 60, fault=fault)
+    findings = await examine_life(SHOWN_BY[fault], DISKS_WITH_FAULT, fault=fault)
     assert findings.faults

@@ -1,16 +1,18 @@
 """What a process does to its files and on its connections, as system calls, recorded by strace."""
 
+import contextlib
+import heapq
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 _CALLS = (
-    "openat,lseek,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,"
+    "openat,mkdir,mkdirat,lseek,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,"
     "copy_file_range,sendfile,sendto,sendmsg,recvfrom"
 )
 # Longer than any page of the database and any delivery of the workloads.
@@ -99,13 +101,20 @@ class TracedProcess:
         return []
 
 
-def read_record(record: Path) -> list[SystemCall]:
-    """Return the calls that succeeded, in the order in which they ended."""
-    with record.open(encoding="ascii", errors="replace") as lines:
-        return list(_calls(lines))
+def read_records(records: Sequence[Path]) -> list[SystemCall]:
+    """Return the calls of all processes that succeeded, in the order in which they ended."""
+    with contextlib.ExitStack() as opened:
+        parts = [opened.enter_context(part.open(encoding="ascii", errors="replace")) for part in records]
+        return list(_calls(heapq.merge(*parts, key=_time_of)))
 
 
-def _calls(lines: Iterator[str]) -> Iterator[SystemCall]:
+def _time_of(line: str) -> float:
+    """Return when a line was written, which for the end of a call that took long is when it ended."""
+    match = _LINE.match(line)
+    return 0.0 if match is None else float(match[2])
+
+
+def _calls(lines: Iterable[str]) -> Iterator[SystemCall]:
     begun: dict[str, tuple[int, float, str, str]] = {}
     for number, line in enumerate(lines):
         match = _LINE.match(line.rstrip("\n"))

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from service.store.sqlite import opening, queries
-from service.store.sqlite.copying import CopyError, copy_database, partial_copy, sync_to_disk
-from service.store.sqlite.files import ProcessLock, StoreOpenError, mark_file
+from service.store.sqlite.copying import CopyError, copy_database, partial_copy
+from service.store.sqlite.files import ProcessLock, StoreOpenError, make_folder, mark_file, sync_to_disk
 
 _SQL = queries.load("backup")
 # A service that writes much holds a lock for no longer than this.
@@ -120,7 +120,7 @@ def _restore(database: Path, source: Path, *, keep: bool) -> Restored:
 def _make_folder(folder: Path) -> None:
     """Make a folder where there is none; root makes it for whoever owns the one above."""
     if not folder.exists():
-        folder.mkdir(parents=True)
+        make_folder(folder)
         if os.geteuid() == 0:
             owner = folder.parent.stat()
             os.chown(folder, owner.st_uid, owner.st_gid)

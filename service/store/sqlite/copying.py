@@ -7,6 +7,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from service.store.sqlite.files import sync_to_disk
+
 # What else may be written to the disk while a copy is made.
 _SPARE_BYTES = 16_777_216
 # 1 MiB, and then the processor and the disk to others: on the smallest host, answers are to be given meanwhile.
@@ -49,15 +51,6 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
 def partial_copy(target: Path) -> Path:
     """Return the file that holds a copy until it is complete; a crash leaves it behind."""
     return target.with_name(f"{target.name}.partial")
-
-
-def sync_to_disk(path: Path) -> None:
-    """Return when a file, or the names in a folder, would survive a power cut; raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy_pages(connection: sqlite3.Connection, partial: Path) -> None:

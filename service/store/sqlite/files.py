@@ -32,6 +32,29 @@ def beside(database: Path, suffix: str) -> Path:
     return real.with_name(real.name + suffix)
 
 
+def sync_to_disk(path: Path) -> None:
+    """Return when a file, or the names in a folder, would survive a power cut; raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where there is none; each is safe from a power cut on return. Raises `OSError`.
+
+    The names in a folder are no safer than the folder's own: without its sync, all that was ever acknowledged can vanish
+    with it.
+    """
+    if folder.exists():
+        return
+    make_folder(folder.parent)
+    # Somebody else may have made it meanwhile.
+    folder.mkdir(exist_ok=True)
+    sync_to_disk(folder.parent)
+
+
 class ProcessLock:
     """Keeps a second process from the same store; the operating system lifts it when the process ends, however.
 

@@ -25,7 +25,7 @@ from service.store.sqlite import accepting, calls, claiming, folding, loading, o
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.conditions import ConditionLog
 from service.store.sqlite.erasure import Erasures
-from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault
+from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault, make_folder
 from service.store.sqlite.guarding import Guard
 from service.store.sqlite.history import History
 from service.store.sqlite.imports import Imports
@@ -136,7 +136,7 @@ class SqliteStore:
         """
         async with contextlib.AsyncExitStack() as opened:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 files = StoreFiles(path)
             except OSError as error:
                 raise StoreOpenError(f"{path} cannot be opened: {error.strerror}") from error
