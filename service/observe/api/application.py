@@ -62,7 +62,7 @@ class Api:
         self._conditions = conditions
         self._reloading = Reloading(reload, is_stopping)
         self._meter = Meter(sending.calls, results, backlog)
-        self._questions = Questions(accounts, reader, sending, self._meter)
+        self._questions = Questions(accounts, keys, reader, sending, meter=self._meter)
         self._imports = ImportQuestions(reader)
         self._overview = OverviewQuestion(
             reader, self._meter, conditions.current, self._questions.account_documents, guarded

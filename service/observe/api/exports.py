@@ -1,9 +1,11 @@
 """Whole tables as files: `?format=csv` or `ndjson` answers every row that meets the filters, streamed as it is read."""
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -20,9 +22,13 @@ _log = structlog.get_logger()
 _BATCH_ROWS = 1_000
 _MAX_AT_ONCE = 4
 _RETRY_AFTER_SECONDS = 30
+# Who does not read for so long keeps the place of others.
+_WRITE_SECONDS = 60.0
 # What a spreadsheet takes for a formula. Visitors choose their ids, and a file of them is opened by people.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
+
+Batch = TypeVar("Batch", bound=Sequence[msgspec.Struct])
 
 _CONTENT_TYPES = {Format.CSV: "text/csv", Format.NDJSON: "application/x-ndjson"}
 
@@ -54,7 +60,9 @@ async def every_member(reader: Reading, list_id: int, query: MembersQuery) -> As
 class Exports:
     """Sends tables as files, a few at once, so that those who ask short questions are not kept waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_still_valid: Callable[[web.Request], bool]) -> None:
+        """`is_still_valid` tells whether the key of a request still opens what it opened."""
+        self._is_still_valid = is_still_valid
         self._running = 0
 
     async def send(
@@ -78,41 +86,53 @@ class Exports:
             )
         self._running += 1
         try:
-            return await _send(request, name, row, batches, chosen)
+            return await self._send(request, name, row, batches, chosen)
         finally:
             self._running -= 1
 
-
-async def _send(
-    request: web.Request,
-    name: str,
-    row: type[msgspec.Struct],
-    batches: AsyncIterator[Sequence[msgspec.Struct]],
-    chosen: Format,
-) -> web.StreamResponse:
-    first: Sequence[msgspec.Struct] = await anext(batches, [])
-    file = f"{name}-{datetime.now(UTC):%Y-%m-%d}.{chosen}"
-    response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{file}"'})
-    response.content_type = _CONTENT_TYPES[chosen]
-    response.charset = "utf-8"
-    await response.prepare(request)
-    columns = [field.encode_name for field in msgspec.structs.fields(row)]
-    if chosen is Format.CSV:
-        await response.write(_csv([columns]))
-    rows = len(first)
-    try:
-        await response.write(_encoded(first, columns, chosen))
-        async for batch in batches:
-            await response.write(_encoded(batch, columns, chosen))
-            rows += len(batch)
-    except ServiceError as error:
-        _log.warning("export.cut", export=name, rows=rows, reason=error.message)
-        if request.transport is not None:
-            request.transport.abort()
+    async def _send(
+        self,
+        request: web.Request,
+        name: str,
+        row: type[msgspec.Struct],
+        batches: AsyncIterator[Sequence[msgspec.Struct]],
+        chosen: Format,
+    ) -> web.StreamResponse:
+        first: Sequence[msgspec.Struct] = await anext(batches, [])
+        file = f"{name}-{datetime.now(UTC):%Y-%m-%d}.{chosen}"
+        response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{file}"'})
+        response.content_type = _CONTENT_TYPES[chosen]
+        response.charset = "utf-8"
+        await response.prepare(request)
+        columns = [field.encode_name for field in msgspec.structs.fields(row)]
+        if chosen is Format.CSV:
+            await response.write(_csv([columns]))
+        rows = 0
+        try:
+            async for batch in _with_first(first, batches):
+                self._check_key(request)
+                async with asyncio.timeout(_WRITE_SECONDS):
+                    await response.write(_encoded(batch, columns, chosen))
+                rows += len(batch)
+        except (ServiceError, TimeoutError) as error:
+            reason = error.message if isinstance(error, ServiceError) else "it was not read"
+            _log.warning("export.cut", export=name, rows=rows, reason=reason)
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        _log.info("export.sent", export=name, format=chosen.value, rows=rows)
+        await response.write_eof()
         return response
-    _log.info("export.sent", export=name, format=chosen.value, rows=rows)
-    await response.write_eof()
-    return response
+
+    def _check_key(self, request: web.Request) -> None:
+        if not self._is_still_valid(request):
+            raise ServiceError(ErrorCode.UNAUTHORIZED, "the API key is not valid any more")
+
+
+async def _with_first(first: Batch, others: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
+    yield first
+    async for batch in others:
+        yield batch
 
 
 def _encoded(batch: Sequence[msgspec.Struct], columns: list[str], chosen: Format) -> bytes:

@@ -13,6 +13,7 @@ from service.model.views import AuditView, FailureView, ListSum, MemberRow, Sync
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
+from service.observe.api.authentication import ApiKeys
 from service.observe.api.documentation import json_response
 from service.observe.api.documents import (
     AccountDocument,
@@ -60,13 +61,13 @@ class Questions:
     """Answers what is happening; changes nothing."""
 
     def __init__(
-        self, accounts: Mapping[str, AccountSettings], reader: Reading, sending: Sending, meter: Meter
+        self, accounts: Mapping[str, AccountSettings], keys: ApiKeys, reader: Reading, sending: Sending, *, meter: Meter
     ) -> None:
         self._accounts = accounts
         self._reader = reader
         self._sending = sending
         self._meter = meter
-        self._exports = Exports()
+        self._exports = Exports(keys.is_still_valid)
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the questions."""

@@ -121,3 +121,24 @@ async def test_a_part_is_never_taken_for_the_whole(world, monkeypatch):
         await fetch(world, "lists/1/members?format=csv")
     looks = 2
     assert (await world.ask("lists/1/members?format=csv")).status == 503
+
+
+async def test_a_key_that_is_replaced_gets_no_more_of_a_file(world, monkeypatch):
+    await world.deliver("Heap Test", users(10))
+    await world.settled()
+    monkeypatch.setattr("service.store.sqlite.reading._SLICE_ROWS", 3)
+    read = world.service.reader.members
+    looks = 0
+
+    async def replace_the_key(*arguments, **names):
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            world.api_key_file.write_text("another key")
+        return await read(*arguments, **names)
+
+    monkeypatch.setattr(world.service.reader, "members", replace_the_key)
+    monkeypatch.setattr("service.config.secrets._MAX_AGE_SECONDS", 0.0)
+    with pytest.raises(aiohttp.ClientError):
+        await fetch(world, "lists/1/members?format=csv")
+    assert looks == 2
