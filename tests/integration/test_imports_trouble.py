@@ -261,3 +261,23 @@ async def test_the_store_does_not_know_the_files_name(tmp_path):
         content = b"".join(path.read_bytes() for path in directory.iterdir())
         assert name.encode() not in content
         await world.settled()
+
+
+async def test_a_file_names_no_list_by_a_name_that_passed_on_while_its_request_waited(tmp_path):
+    """The name is seen, then the request waits for Cordial's limit; a pause leaves people time to change lists by hand."""
+    async with importing(tmp_path) as world:
+        await world.deliver("Readers", users(3))
+        await world.settled()
+        add_contacts(world, users(100)[3:])
+        fault = Fault(FaultKind.ANSWER, endpoint="/v2/contactimports", status=429, headers={"Retry-After": "3600"})
+        world.cordial.faults.add(fault)
+        await world.deliver("Readers", users(100))
+        await world.until(lambda: len(world.calls(POST_IMPORT)) == 1)
+        world.service.deliverer.pause("acme")
+        state = world.cordial.state
+        state.rename_list(state.lists_by_name["Readers"], "Book-Lovers")
+        foreign = state.create_list("Readers")
+        world.service.deliverer.resume("acme")
+        await world.settled()
+        assert foreign.members == {}
+        assert world.members("Book-Lovers") == sorted(users(100))

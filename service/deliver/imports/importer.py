@@ -384,7 +384,7 @@ class Importer:
         if len(columns) != len(current.segment_ids):
             await self._fall_back(part, "one of the lists cannot be written now")
             return 0.0
-        posted = await self._jobs.post(part, columns)
+        posted = await self._jobs.post(part, columns, lambda: self._lists.are_current(names))
         if posted.is_running:
             self._posts.pop(part.id, None)
             return 0.0
@@ -398,6 +398,8 @@ class Importer:
         if not await self._store.take_name_back(part):
             reason = f"{posted.reason}; its file was fetched"
             await self._doubt(part, reason)
+            return 0.0
+        if posted.is_withheld:
             return 0.0
         self._posts[part.id] += 1
         if posted.may_repeat and not part.tries:

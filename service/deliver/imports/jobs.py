@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
@@ -12,7 +13,7 @@ from service.deliver.cordial.answers import Answer, AnswerKind
 from service.deliver.cordial.requests import Request
 from service.deliver.imports.judging import Job, find_job, read_job, read_job_id
 from service.deliver.imports.request import create_import, digest_of, import_name
-from service.deliver.line import AccountLine
+from service.deliver.line import AccountLine, Permit
 from service.model.imports import ImportPart
 from service.store.port import Imports
 
@@ -26,13 +27,15 @@ _MAX_PAGES = 5
 class Posted(NamedTuple):
     """What came of giving a part to Cordial: that it `is_running`, or why it is not known to be.
 
-    `may_repeat`: the same again might do better. `is_refusal`: Cordial said no, as opposed to nothing.
+    `may_repeat`: the same again might do better. `is_refusal`: Cordial said no, as opposed to nothing. `is_withheld`: it was
+    not asked.
     """
 
     is_running: bool
     reason: str = ""
     may_repeat: bool = False
     is_refusal: bool = False
+    is_withheld: bool = False
 
 
 class Seen(NamedTuple):
@@ -54,8 +57,11 @@ class Jobs:
         self._line = line
         self._throttle_patience_seconds = throttle_patience_seconds
 
-    async def post(self, part: ImportPart, columns: list[str]) -> Posted:
-        """Give a part to Cordial. Whatever is returned or raised, the store says how far that has come."""
+    async def post(self, part: ImportPart, columns: list[str], is_current: Callable[[], bool]) -> Posted:
+        """Give a part to Cordial, as long as `is_current` says that its columns are the names of its lists (R10).
+
+        Whatever is returned or raised, the store says how far that has come.
+        """
         name = secrets.token_urlsafe(32)
         digest = digest_of(name)
         try:
@@ -67,10 +73,12 @@ class Jobs:
                 is_running=False, reason=f"the password of import files cannot be read: {error}", is_refusal=True
             )
         await self._store.set_posting(part, digest)
-        answer = await self._patiently(request)
+        answer = await self._patiently(request, Permit(is_current))
         if answer is None:
             reason = "Cordial's rate limit leaves no room for an import"
             return Posted(is_running=False, reason=reason, is_refusal=True)
+        if answer.kind is AnswerKind.WITHHELD:
+            return Posted(is_running=False, reason="a list's name may have passed on", is_withheld=True)
         if answer.kind is AnswerKind.DONE:
             job_id, reason = read_job_id(answer.body)
             if not job_id:
@@ -117,9 +125,9 @@ class Jobs:
                 break
         return Seen(None, reason="no answer to the request, and Cordial's list of jobs does not have it")
 
-    async def _patiently(self, request: Request) -> Answer | None:
+    async def _patiently(self, request: Request, permit: Permit) -> Answer | None:
         """Make the call; return None if Cordial keeps it waiting too long, and then it was never made."""
-        call = asyncio.create_task(self._line.call(request, forgive_forbidden=True))
+        call = asyncio.create_task(self._line.call(request, permit, forgive_forbidden=True))
         try:
             slowed_seconds = 0.0
             while not call.done():
