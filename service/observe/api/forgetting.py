@@ -94,14 +94,16 @@ class Forgetting:
             asked.user.encode()
         except UnicodeEncodeError:
             raise ServiceError(ErrorCode.INVALID_REQUEST, "the user id is not Unicode text") from None
-        names = list(self._accounts) if asked.account is UNSET else [asked.account]
+        # As the configuration was then: a reload may take an account out of it meanwhile.
+        accounts = dict(self._accounts)
+        names = list(accounts) if asked.account is UNSET else [asked.account]
         memberships: dict[str, int] = {}
         erasures: list[int] = []
         for name in names:
-            if name not in self._accounts:
+            if name not in accounts:
                 raise ServiceError(ErrorCode.CONFLICT, "there is no account of this name", path="$.account")
             known = [contact_of(asked.user, key) for key in await self._erasures.keys(name)]
-            contacts = list(dict.fromkeys([*possible_contacts(self._accounts[name], asked.user), *known]))
+            contacts = list(dict.fromkeys([*possible_contacts(accounts[name], asked.user), *known]))
             made = await self._erasures.request(
                 name,
                 contacts,

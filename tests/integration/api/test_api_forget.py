@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from service.sandbox.faults import Fault, FaultKind
+from service.store.sqlite.erasure import Erasures
 from tests.service_fixtures import users
 
 JANE = "jane.roe@example.com"
@@ -35,6 +36,24 @@ async def test_an_erasure_waits_for_cordial_and_shows_nobodys_id(world):
     assert JANE not in msgspec.json.encode(audit).decode()
     world.cordial.faults.clear()
     await world.post("failures/retry", {})
+    await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+    assert world.members("One") == []
+
+
+async def test_an_account_that_a_reload_takes_away_meanwhile_is_erased_from_as_well(world, monkeypatch):
+    await world.deliver("One", [JANE])
+    await world.settled()
+    settings = world.service.settings
+    keys = Erasures.keys
+
+    async def keys_after_a_reload(erasures, account):
+        await world.service.apply(msgspec.structs.replace(settings, accounts={}))
+        return await keys(erasures, account)
+
+    monkeypatch.setattr(Erasures, "keys", keys_after_a_reload)
+    answer = await world.post("forget", {"user": JANE})
+    assert (answer.status, answer.document["memberships"]) == (200, {"acme": 1})
+    await world.service.apply(settings)
     await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
     assert world.members("One") == []
 
