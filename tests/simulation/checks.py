@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,9 +20,22 @@ from tests.store_model import OrderingModel
 _KEY_REFUSED = 401
 _THROTTLED = 429
 _PROOF_SECONDS = 120.0
+# So many calls that were made after one that was told to wait: then the limit is its contact's own (R8).
+_PASSES_THAT_TELL = 3
 
 # A page as the store has it: account, Heap's id of the segment, task, number of the page, digest, when it was received.
 _Page = tuple[str, str, str, int, bytes, int]
+
+
+@dataclass
+class _Wait:
+    """What Cordial asked for in answer to one call; it is the contact's own once enough later calls of others pass."""
+
+    until: float
+    number: int
+    contact: str | None
+    is_own: bool
+    passes: int = 0
 
 
 class CallChecks:
@@ -33,7 +47,10 @@ class CallChecks:
         self._found = found
         self._in_flight: dict[tuple[str, str, str], Call] = {}
         self._written: dict[str, deque[float]] = defaultdict(deque)
-        self._not_before: dict[tuple[str, str], float] = {}
+        self._waits: dict[tuple[str, str], list[_Wait]] = defaultdict(list)
+        # Contacts that were told to wait before, and how many calls of the operation had passed by then.
+        self._told_to_wait: dict[tuple[str, str, str | None], int] = {}
+        self._passes: dict[tuple[str, str], int] = defaultdict(int)
         self._refused_at: dict[tuple[str, str], float] = {}
         self._written_after: dict[tuple[str, str], int] = defaultdict(int)
         self._told: dict[tuple[str, str], dict[str, bool]] = {}
@@ -86,26 +103,39 @@ class CallChecks:
             return
         place = (call.life, account)
         operation = operation_of(call)
-        if call.status == _THROTTLED:
-            wait = _retry_after(call)
-            self._not_before[account, operation] = max(self._not_before.get((account, operation), 0), CLOCK.now + wait)
+        self._note_wait(call, account, operation)
         if call.status == _KEY_REFUSED:
             self._refused_at[place] = CLOCK.now
             self._written_after[place] = 0
         elif _is_success(call):
             self._refused_at.pop(place, None)
+        if not _is_success(call) and not (call.method == "GET" and _is_taken(call)):
+            self._failed_at[account] = CLOCK.now
         contact = contact_of(call)
         if contact is None:
             return
         if self._in_flight.get((*place, contact)) is call:
             del self._in_flight[(*place, contact)]
-        if call.method in {"PUT", "POST"} and not _is_success(call):
-            self._failed_at[account] = CLOCK.now
         if call.method in {"PUT", "POST"} and _is_success(call):
             body = _body(call)
             memberships = {name: value for name, value in body.items() if isinstance(value, bool)}
             memberships.pop("suppressTriggers", None)
             self._told[account, contact] = memberships
+
+    def _note_wait(self, call: Call, account: str, operation: str) -> None:
+        """Note for how long an operation must not be called: by nobody, or for one contact, where others' calls pass."""
+        place = (account, operation)
+        if call.status == _THROTTLED:
+            contact = contact_of(call)
+            passes = self._told_to_wait.get((*place, contact))
+            is_own = contact is not None and passes is not None and self._passes[place] > passes
+            self._told_to_wait[(*place, contact)] = self._passes[place]
+            self._waits[place].append(_Wait(CLOCK.now + _retry_after(call), call.number, contact, is_own))
+        elif _is_taken(call):
+            self._passes[place] += 1
+            for wait in self._waits[place]:
+                wait.passes += call.number > wait.number
+                wait.is_own = wait.is_own or (wait.contact is not None and wait.passes >= _PASSES_THAT_TELL)
 
     def forget_told(self, account: str | None = None, users: "list[str] | None" = None) -> None:
         """Something new may be said: of these users, of all."""
@@ -116,8 +146,8 @@ class CallChecks:
     def resumed(self, account: str) -> None:
         """Nobody waits any more for what Cordial asked for."""
         self.paused.discard(account)
-        for place in [place for place in self._not_before if place[0] == account]:
-            del self._not_before[place]
+        for place in [place for place in self._waits if place[0] == account]:
+            del self._waits[place]
         for place_of in [place for place in self._refused_at if place[1] == account]:
             del self._refused_at[place_of]
 
@@ -127,10 +157,10 @@ class CallChecks:
         self._told.clear()
         if after_crash:
             # It may not have been written down yet.
-            self._not_before.clear()
+            self._waits.clear()
 
     def _check_rate(self, call: Call, place: tuple[str, str]) -> None:
-        rate = max(1, int(self.rates[place[1]]))
+        rate = max(1, self.rates[place[1]])
         written = self._written[place[1]]
         written.append(CLOCK.now)
         while written[0] <= CLOCK.now - 1.0:
@@ -139,9 +169,9 @@ class CallChecks:
             self._say(call, f"R8: {len(written)} calls within a second, {rate} are allowed")
 
     def _check_waits(self, call: Call, place: tuple[str, str]) -> None:
-        until = self._not_before.get((place[1], operation_of(call)), 0.0)
-        if CLOCK.now < until - 0.001:
-            self._say(call, f"R8: called {until - CLOCK.now:.2f} s before Retry-After was over")
+        for wait in self._waits.get((place[1], operation_of(call)), ()):
+            if CLOCK.now < wait.until - 0.001 and (not wait.is_own or wait.contact == contact_of(call)):
+                self._say(call, f"R8: called {wait.until - CLOCK.now:.2f} s before Retry-After was over")
         since = CLOCK.now - self._refused_at.get(place, float("-inf"))
         if 0.02 < since < 0.4:
             self._written_after[place] += 1
@@ -180,6 +210,11 @@ def _body(call: Call) -> dict[str, Any]:
 def _is_success(call: Call) -> bool:
     """Tell whether the answer is Cordial's own, as opposed to a gateway's."""
     return call.status in {200, 201} and b"application/json" in call.answer
+
+
+def _is_taken(call: Call) -> bool:
+    """Tell whether Cordial has looked at what the call asks for, done or not."""
+    return call.status in {200, 201, 400, 404, 409, 422} and b"application/json" in call.answer
 
 
 def _retry_after(call: Call) -> float:

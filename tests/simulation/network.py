@@ -11,6 +11,9 @@ from typing import Any
 from tests.simulation.clocks import CLOCK
 
 _LOSS_SECONDS = 0.001
+# What of the requests may come twice; in this time all of one is written.
+_DOUBLED = ("/webhooks/", "/v2/accountlists")
+_WRITING_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,9 @@ class Weather:
 
     `lost_request`, `lost_answer`: nothing more comes through in that direction, and nobody is told (half open).
     `cut_answer`: the connection is reset when the answer should come. `slow`: the request arrives late, up to
-    `slow_seconds`, which may be after its sender gave it up. `refused`: nobody listens.
+    `slow_seconds`, which may be after its sender gave it up. `refused`: nobody listens. `doubled`: a page of Heap's, or the
+    creation of a list, arrives once more, up to `slow_seconds` later; of other calls, only their sender could put in order
+    what came twice.
     """
 
     delay_seconds: tuple[float, float] = (0.0005, 0.005)
@@ -30,6 +35,7 @@ class Weather:
     slow: float = 0.0
     slow_seconds: float = 60.0
     refused: float = 0.0
+    doubled: float = 0.0
 
 
 @dataclass
@@ -341,6 +347,8 @@ class Network:
         self._calls += 1
         call = end.call = Call(end.port, end.life, method, path, CLOCK.now, self._calls, head=head, body=body)
         draw = self.chance.random
+        if weather.doubled and path.startswith(_DOUBLED) and method == "POST" and draw() < weather.doubled:
+            self._loop.call_later(_WRITING_SECONDS + draw() * weather.slow_seconds, self._send_again, call)
         if draw() < weather.lost_request:
             end.sends.is_lost = True
         if draw() < weather.lost_answer:
@@ -353,6 +361,13 @@ class Network:
             self._loop.call_later(draw() * 2, self._deliver, end.receives, context=end.context)
         self.observer.began(call)
         return draw() * weather.slow_seconds if draw() < weather.slow else 0.0
+
+    def _send_again(self, call: Call) -> None:
+        """Send a request on a connection of its own, as a proxy does that tries again; nobody hears the answer."""
+        if call.port in self.listeners:
+            context = self.listeners[call.port].context.copy()
+            end, _ = context.run(self.connect, asyncio.Protocol(), call.port)
+            self._put(end, call.head + b"\r\n\r\n" + call.body, _FAIR.delay_seconds[1])
 
     def _cut(self, end: End) -> None:
         for direction in (end.sends, end.receives):

@@ -6,6 +6,7 @@ from typing import Any
 Event = dict[str, Any]
 Plan = dict[str, Any]
 
+LONGEST_ON_THE_WAY_SECONDS = 90
 ACCOUNTS = ("acme", "globex")
 _SEGMENTS = (1, 2, 3)
 _STATUSES: tuple[tuple[int, dict[str, str]], ...] = (
@@ -28,13 +29,14 @@ def draw_plan(seed: int) -> Plan:
         "shuffles": chance.random() < 0.7,
         "accounts": {
             name: {
-                "requests_per_second": chance.choice((3, 20, 100)),
+                "requests_per_second": chance.choice((3, 20, 100, 100, "auto")),
                 "max_concurrency": chance.choice((1, 4, 16)),
                 "request_timeout_seconds": chance.choice((2, 10)),
                 "allow_drain": True,
                 "on_segment_rename": chance.choice(("keep", "keep", "rename")),
                 "hold_new_segments": chance.random() < 0.15,
                 "imports": imports and chance.random() < 0.8,
+                "max_backlog": chance.choice((0, 0, 0, 8)),
                 # Who is read back is also set right, which would hide how he came to be wrong.
                 **({} if chance.random() < 0.5 else {"proof_sample": 0, "proof_reads_per_hour": 0}),
             }
@@ -81,6 +83,9 @@ class _Drawing:
             "disk": 0.5,
             "foreign": 1,
             "rename_list": 0.5,
+            "delete_list": 0.3,
+            "approve": 0.7,
+            "go": 0.5,
         }
         if imports:
             self._kinds["import_fault"] = 3
@@ -168,9 +173,10 @@ class _Drawing:
                 {"lost_answer": 0.2},
                 {"cut_request": 0.3},
                 {"cut_answer": 0.3},
-                {"slow": 0.3, "slow_seconds": chance.choice((1, 20, 90))},
+                {"slow": 0.3, "slow_seconds": chance.choice((1, 20, LONGEST_ON_THE_WAY_SECONDS))},
                 {"refused": 0.5, "cut_answer": 0.1},
                 {"delay_seconds": [0.05, 0.6]},
+                {"doubled": 0.5, "slow_seconds": chance.choice((0.001, 0.1, 20))},
                 {"lost_request": 0.1, "lost_answer": 0.1, "cut_answer": 0.1, "slow": 0.1},
             )
         )
@@ -230,3 +236,12 @@ class _Drawing:
 
     def _rename_list(self) -> Event:
         return self._place()
+
+    def _delete_list(self) -> Event:
+        return self._place()
+
+    def _approve(self) -> Event:
+        return {}
+
+    def _go(self) -> Event:
+        return {"account": self._chance.choice(self._accounts), "seconds": self._chance.choice((0.01, 0.5, 20))}

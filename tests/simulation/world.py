@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import hashlib
+import itertools
 import logging
 import random
 import secrets
@@ -47,7 +48,7 @@ from tests.simulation.clocks import CLOCK
 from tests.simulation.injection import Injector
 from tests.simulation.loop import LIFE, InlineQueue, NoThread, SimulationLoop
 from tests.simulation.network import Call, Network, Weather
-from tests.simulation.plans import Event, Plan
+from tests.simulation.plans import LONGEST_ON_THE_WAY_SECONDS, Event, Plan
 
 HEAP_SECRET = "whsec one"
 API_KEY = "page key"
@@ -57,6 +58,8 @@ _FIRST_CORDIAL_PORT = 9001
 # Beyond this, whatever is still owed is never coming.
 _PATIENCE_SECONDS = 3 * 3_600.0
 _QUIET_SECONDS = 90.0
+# After that, all calls are made with the settings that were read last.
+_CHANGE_OVER_SECONDS = 120.0
 # aiohttp counts on the order in which asyncio calls back, which we shuffle: a connection may be lost between a request's
 # arrival and the moment that its handler wakes.
 _OUT_OF_ORDER = "web_protocol.py:666"
@@ -119,6 +122,9 @@ class World:
         self._senders: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
         self._accounts = self._account_settings()
+        # Accounts that are out of the configuration at the moment, and segments whose list somebody has deleted.
+        self._gone: set[str] = set()
+        self._deleted: set[tuple[str, str]] = set()
         self._reload_asked = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         # Lets one call fail: then the process may end by itself, as long as it comes to rest after another start.
@@ -179,6 +185,8 @@ class World:
             )
             application = make_application(options)
             self.cordial[name] = application[SANDBOX]
+            # A list of the same id and name in another Cordial would be taken for the same list.
+            self.cordial[name].state._list_ids = itertools.count((port - _FIRST_CORDIAL_PORT + 1) * 1_000)
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -231,7 +239,7 @@ class World:
             ),
             store=StoreSettings(path=str(self.database), settle_interval_seconds=self.plan["settle_interval_seconds"]),
             log=LogSettings(),
-            accounts=dict(self._accounts),
+            accounts={name: account for name, account in self._accounts.items() if name not in self._gone},
         )
 
     def _account_settings(self) -> dict[str, AccountSettings]:
@@ -250,7 +258,7 @@ class World:
                 timestamp_tolerance_seconds=604_800,
                 **values,
             )
-            self.calls.rates[name] = made[name].requests_per_second  # type: ignore[assignment]
+            self.calls.rates[name] = rate_of(made[name])
         return made
 
     # At every step.
@@ -351,7 +359,7 @@ class World:
             faults.clear()
             faults.add(_OUTAGES[event["how"]])
         # Through long ones one sleeps in long strides, as a machine does that has better things to do.
-        self.loop.coarseness = event["seconds"] / 3_000
+        self.loop.coarseness = event["seconds"] / 2_000
         await asyncio.sleep(event["seconds"])
         self.loop.coarseness = 0.0
         self.network.weather.pop(port, None)
@@ -396,8 +404,24 @@ class World:
             self._other(self._end_dry_run(name))
         rate = event["change"].get("requests_per_second")
         if rate is not None:
-            # Calls of before and after may meet in one second, and the faster rate holds for both until then.
+            # Calls on their way are made as before.
             self.calls.rates[name] = max(rate, self.calls.rates[name])
+            self._other(self._change_rate(name))
+        self._reload_asked.set()
+
+    async def _change_rate(self, name: str) -> None:
+        await asyncio.sleep(_CHANGE_OVER_SECONDS)
+        self.calls.rates[name] = rate_of(self._accounts[name])
+
+    async def _do_go(self, event: Event) -> None:
+        """An account is taken out of the configuration, and comes back."""
+        self._gone.add(event["account"])
+        self._reload_asked.set()
+        self._other(self._come_back(event["account"], event["seconds"]))
+
+    async def _come_back(self, name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._gone.discard(name)
         self._reload_asked.set()
 
     async def _end_dry_run(self, name: str) -> None:
@@ -410,7 +434,7 @@ class World:
 
     async def _pause(self, account: str, seconds: float) -> None:
         async with self._operators[account]:
-            if await self._ask("POST", f"accounts/{account}/pause", {}) == 200:
+            if await self._steer(account, "pause"):
                 self.calls.paused.add(account)
             await asyncio.sleep(seconds)
             await self._resume(account)
@@ -418,10 +442,17 @@ class World:
     async def _resume(self, account: str) -> None:
         self.calls.resumed(account)
         for _ in range(100):
-            if await self._ask("POST", f"accounts/{account}/resume", {}) == 200:
+            if await self._steer(account, "resume"):
                 self.calls.resumed(account)
                 return
             await asyncio.sleep(1)
+
+    async def _steer(self, account: str, action: str) -> bool:
+        """Ask for it; return whether it was done. Without an answer it may be done until long afterwards: wait for that."""
+        status = await self._ask("POST", f"accounts/{account}/{action}", {})
+        if not status:
+            await asyncio.sleep(LONGEST_ON_THE_WAY_SECONDS)
+        return status == 200
 
     async def _do_rebuild(self, event: Event) -> None:
         self._other(self._list_action(event, "rebuild", {"include_removed": event["include_removed"]}))
@@ -493,6 +524,19 @@ class World:
             self._once_ours[account].add(name)
             state.rename_list(account_list, f"Other-{account_list.id}")
             self.calls.forget_told(account)
+
+    async def _do_delete_list(self, event: Event) -> None:
+        """Somebody deletes a list of ours in Cordial."""
+        account = event["account"]
+        state = self.cordial[account].state
+        account_list = state.lists_by_name.get(f"Segment{event['segment']}")
+        if account_list is not None and (account, account_list.id) not in self._foreign:
+            state.delete_list(account_list)
+            self._deleted.add((account, str(event["segment"])))
+            self.calls.forget_told(account)
+
+    async def _do_approve(self, _event: Event) -> None:
+        self._other(self._approve_all())
 
     def _move_foreign_lists_away(self) -> None:
         for account, list_id in self._foreign:
@@ -570,8 +614,11 @@ class World:
         for account in self.plan["accounts"]:
             self._accounts[account] = msgspec.structs.replace(self._accounts[account], dry_run=False)
             self._other(self._pause(account, 0.0))
+        self._gone.clear()
         self._reload_asked.set()
         self._move_foreign_lists_away()
+        for account, segment in self._deleted:
+            self._other(self._list_action({"account": account, "segment": segment}, "rebuild", {}))
         deadline = CLOCK.now + _PATIENCE_SECONDS
         quiet_since: float | None = None
         began_at = CLOCK.now
@@ -596,13 +643,19 @@ class World:
         self._look()
 
     async def _approve_all(self) -> None:
-        """Say what only a person can say: that a new segment is wanted, and that a list in doubt is nobody else's."""
+        """Say what only a person can say: that a list is wanted, that it is nobody else's, that it is to be made again."""
         with reading(self.database) as connection:
             held = connection.execute(
-                "SELECT id FROM segment WHERE list_held_for IN ('awaiting_approval', 'creation_in_doubt')"
+                "SELECT id, list_held_for FROM segment "
+                "WHERE list_held_for IN ('awaiting_approval', 'creation_in_doubt', 'deleted')"
             ).fetchall()
-        for (list_id,) in held:
-            await self._ask("POST", f"lists/{list_id}/approve", {})
+        for list_id, held_for in held:
+            if held_for == "deleted":
+                self.calls.forget_told()
+                await self._ask("POST", f"lists/{list_id}/rebuild", {})
+                self.calls.forget_told()
+            else:
+                await self._ask("POST", f"lists/{list_id}/approve", {})
 
     def _what_is_wrong(self) -> list[str]:
         if self._senders:
@@ -678,6 +731,12 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
     with contextlib.suppress(FileExistsError):
         (folder / "store-0").mkdir()
     return world.run()
+
+
+def rate_of(account: AccountSettings) -> float:
+    """Return how many calls a second are allowed; as many as there are where the service finds that out."""
+    found = account.requests_per_second
+    return float("inf") if isinstance(found, str) else found
 
 
 def _place_of(error: BaseException | None) -> str:
