@@ -24,7 +24,14 @@ def reschedule(connection: sqlite3.Connection, now_ms: int) -> int:
     shift_ms: int = now_ms - row[0]
     if 0 <= shift_ms <= _MAX_GAP_MS:
         return 0
-    statements = ["note_moved", "move_read_backs", "move_imports", "move_creations"]
+    statements = [
+        "note_moved",
+        "move_read_backs",
+        "move_imports",
+        "move_call_waits",
+        "move_last_calls",
+        "move_creations",
+    ]
     if shift_ms < 0:
         # After a long time that nothing ran, what else waits may be done at once.
         statements += ["move_failures", "move_notices", "move_conditions", "move_member_reads", "forget_minutes"]

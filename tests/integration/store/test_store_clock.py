@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from service.model.accounts import AccountState
+from service.model.accounts import AccountState, CallsBefore
 from service.model.conditions import RecordedCondition
 from service.model.lists import ListState
 from service.model.proof import ReadBackReason
@@ -73,6 +73,20 @@ async def test_what_waits_when_the_clock_was_a_year_ahead_waits_as_long_as_it_wa
     )
     store = await maker.open()
     assert (await store.take_over_calls("acme")).waits == {"POST contacts": 60.0}
+    await store.close()
+
+
+@pytest.mark.parametrize("years", [1, -1])
+async def test_no_call_is_made_earlier_because_the_clock_jumps_between_two_lives(maker, years):
+    store = await maker.open()
+    await store.take_over_calls("acme")
+    await store.end_calls("acme", CallsBefore({"POST contacts": 60.0}, 0.25))
+    await store.close()
+    maker.clock.ms += years * YEAR_MS
+    store = await maker.open()
+    before = await store.take_over_calls("acme")
+    assert before.waits == {"POST contacts": 60.0}
+    assert before.since_seconds <= 0.25
     await store.close()
 
 

@@ -17,6 +17,13 @@ UPDATE read_back SET due_at_ms = due_at_ms + :shift_ms;
 -- name: move_imports
 UPDATE import_part SET fetched_at_ms = fetched_at_ms + :shift_ms, doubt_ends_at_ms = doubt_ends_at_ms + :shift_ms;
 
+-- name: move_call_waits
+UPDATE call_wait SET until_ms = until_ms + :shift_ms;
+
+-- name: move_last_calls
+-- 0 stands for no call at all.
+UPDATE account SET called_at_ms = called_at_ms + :shift_ms WHERE called_at_ms > 0;
+
 -- name: move_creations
 -- 1 stands for a creation of which is not known when it was.
 UPDATE segment SET list_asked_at_ms = list_asked_at_ms + :shift_ms WHERE list_asked_at_ms > 1;
