@@ -20,6 +20,7 @@ from tests.store_model import OrderingModel
 _KEY_REFUSED = 401
 _THROTTLED = 429
 _PROOF_SECONDS = 120.0
+_BELIEVED_SECONDS = 3_600
 # So many calls that were made after one that was told to wait: then the limit is its contact's own (R8).
 _PASSES_THAT_TELL = 3
 
@@ -62,6 +63,7 @@ class CallChecks:
         # Not where an answer is lost between the wire and whoever waits for it.
         self.is_repeat_wrong = True
         self.calls = 0
+        self._wall_offset = CLOCK.wall_offset
 
     def began(self, call: Call) -> None:
         account = self._ports.get(call.port)
@@ -152,7 +154,14 @@ class CallChecks:
             del self._refused_at[place_of]
 
     def new_life(self, *, after_crash: bool) -> None:
-        """A process that is gone has nothing in flight; after a crash the next one may repeat what was not committed."""
+        """A process that is gone has nothing in flight; after a crash the next one may repeat what was not committed.
+
+        A clock that was set forward by up to an hour meanwhile is believed: so long may have gone by.
+        """
+        if 0 < CLOCK.wall_offset - self._wall_offset <= _BELIEVED_SECONDS:
+            self._waits.clear()
+            self._written.clear()
+        self._wall_offset = CLOCK.wall_offset
         self._in_flight.clear()
         self._told.clear()
         if after_crash:

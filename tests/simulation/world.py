@@ -557,6 +557,7 @@ class World:
         await asyncio.sleep(late_ms / 1000)
         users = [user["id"] for part in ("add", "remove") for user in msgspec.json.decode(body)["data"].get(part, [])]
         is_drain = b"segment.users.drain" in body
+        longest = 3.0
         while True:
             # What a page says may be sent from the moment that it is on its way.
             self.calls.forget_told(account, None if is_drain else users)
@@ -569,7 +570,8 @@ class World:
             if answer.status and answer.status not in {403, 429, 503}:
                 self.found.append(f"R2: an authentic page was answered {answer.status}: {answer.text}")
                 return
-            await asyncio.sleep(self._chance.uniform(0.2, 3.0))
+            await asyncio.sleep(self._chance.uniform(0.2, longest))
+            longest = min(120.0, longest * 1.3)
 
     def _other(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.spawn("operator", work)
