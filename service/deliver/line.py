@@ -221,15 +221,16 @@ class AccountLine:
         found = [await self.ask(find_lists(name)) for name in request.lists[:1]]
         return any(answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND} for answer in found)
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: Request, permit: Permit | None = None) -> Answer:
         """Ask a side question once, and return the answer whatever it is; unavailable while no call may be made.
 
         Nothing is concluded from it about the account: what the key may not ask, or Cordial cannot answer, keeps no
         other call waiting.
         """
         # It has an end: what Cordial has told to wait for is not waited for here.
-        may_ask = self._may_write(Permit(), is_probe=False) and not self.is_slowed(request.operation)
-        answer = await self._make(request, Permit(), is_probe=False) if may_ask else None
+        permit = permit or Permit()
+        may_ask = self._may_write(permit, is_probe=False) and not self.is_slowed(request.operation)
+        answer = await self._make(request, permit, is_probe=False) if may_ask else None
         return answer or no_answer("paused", "no call may be made at the moment")
 
     def pause(self) -> None:

@@ -95,12 +95,12 @@ async def test_a_call_that_never_began_puts_nobody_in_doubt(tmp_path):
 
 
 async def test_calls_cut_by_a_stop_are_in_doubt_at_the_next_start(tmp_path):
-    async with delivering(tmp_path, in_doubt_seconds=2) as world:
+    async with delivering(tmp_path, in_doubt_seconds=7) as world:
         world.grace_seconds = 0.1
         await world.deliver("Readers", [JOE])
         await world.settled()
         await world.restart()
-        world.cordial.faults.add(Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=1.5))
+        world.cordial.faults.add(Fault(FaultKind.LATE, contact=f"email:{JANE}", seconds=6))
         await world.deliver("Readers", [JANE])
         await world.until(lambda: not world.cordial.faults.script)
         await world.stop()

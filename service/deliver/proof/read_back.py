@@ -19,7 +19,7 @@ from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
-from service.deliver.line import AccountLine
+from service.deliver.line import AccountLine, Permit
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.proof.doubts import Doubts
 from service.errors import StoreFaultError, StoreUnavailableError
@@ -197,7 +197,9 @@ class ReadBack:
             return
         [request] = requests.contact_requests(self._settings, contact, strange)
         await self._doubts.note_claimed([contact])
-        answer = await self._line.ask(request)
+        # The call may wait, and a name may pass on meanwhile (R10).
+        written = {segment_id: names[segment_id] for segment_id in segment_ids if names.get(segment_id) in strange}
+        answer = await self._line.ask(request, Permit(lambda: self._lists.are_current(written)))
         await self._doubts.write()
         self._doubts.let_go([contact])
         log.warning(
