@@ -10,8 +10,13 @@ from service.store.sqlite import queries
 _SQL = queries.load("lists")
 
 
-def take_over(connection: sqlite3.Connection, account_id: int, now_ms: int) -> CallsBefore:
-    """Return what is left, and note that calls may be made from now on."""
+def take_over(
+    connection: sqlite3.Connection, account_id: int, now_ms: int, unknown_since_seconds: float
+) -> CallsBefore:
+    """Return what is left, and note that calls may be made from now on.
+
+    `unknown_since_seconds`: how long ago the last call was at least, where it was not written down.
+    """
     values = {"account_id": account_id}
     (called_at_ms,) = connection.execute(_SQL["called_at"], values).fetchone()
     rows = connection.execute(_SQL["call_waits"], values).fetchall()
@@ -21,7 +26,7 @@ def take_over(connection: sqlite3.Connection, account_id: int, now_ms: int) -> C
     since_seconds = (now_ms - called_at_ms) / 1000 if called_at_ms else math.inf
     return CallsBefore(
         {operation: seconds for operation, seconds in waits.items() if seconds > 0},
-        0.0 if called_at_ms is None else max(0.0, since_seconds),
+        unknown_since_seconds if called_at_ms is None else max(0.0, since_seconds),
     )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,7 @@ class StoreFiles:
         self._known: list[tuple[Path, _Identity]] = []
         self._linked: set[Path] = set()
         self._lock = ProcessLock(database)
+        self._locked_at = time.monotonic()
         try:
             _require_one_name(database)
             self._mark = os.open(mark_file(database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -144,6 +146,11 @@ class StoreFiles:
             if found.links > known.links and path not in self._linked:
                 self._linked.add(path)
                 log.warning("store.linked", file=str(path), names=found.links)
+
+    @property
+    def seconds_open(self) -> float:
+        """For how long no other process can have had the store."""
+        return time.monotonic() - self._locked_at
 
     @property
     def wal_bytes(self) -> int:

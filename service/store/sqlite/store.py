@@ -117,6 +117,8 @@ class SqliteStore:
         self.notices = Notices(self._writer, clock.now_ms, self._read)
         self.proofs = Proofs(self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger)
         self._retention: Retention | None = None
+        # Accounts for which calls may have been made since the start.
+        self._called_for: set[str] = set()
 
     @classmethod
     async def open(
@@ -386,7 +388,11 @@ class SqliteStore:
     async def take_over_calls(self, account: str) -> CallsBefore:
         """Return what whoever called before for the account leaves, and note that calls may be made from now on."""
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()
-        return await self._writer.run(lambda connection: calls.take_over(connection, account_id, now_ms))
+        # Whoever crashed had the files before us, and so made no call since. In this life calls may have been made a moment ago.
+        seconds = 0.0 if account in self._called_for else self._files.seconds_open
+        before = await self._writer.run(lambda connection: calls.take_over(connection, account_id, now_ms, seconds))
+        self._called_for.add(account)
+        return before
 
     async def end_calls(self, account: str, left: CallsBefore) -> None:
         """Note that no call is made for the account any more, and what that leaves to whoever calls next."""

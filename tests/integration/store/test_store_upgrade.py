@@ -106,9 +106,11 @@ async def test_a_list_that_was_held_says_why_and_one_that_was_asked_for_is_doubt
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_what_an_older_program_was_told_and_called_is_waited_for(maker, version):
-    """It did not say when its last call was."""
+    """It did not say when its last call was: before the store was ours, and later ones are of this life."""
     make_store_file(maker.database, version)
+    began = time.monotonic()
     async with opened(maker) as store:
+        assert 0 < (await store.take_over_calls("acme")).since_seconds <= time.monotonic() - began
         assert (await store.take_over_calls("acme")).since_seconds == 0
 
 
