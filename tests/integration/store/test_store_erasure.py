@@ -289,3 +289,15 @@ async def test_an_erasure_that_waits_writes_nothing_and_reads_each_piece_once(st
     assert store.backlog.unfolded_users == maker.facts().unfolded_users == 2
     assert set(await send_and_finish(store)) == {f"email:{JANE}", "email:john", "email:june"}
     assert await store.erasures.open() == []
+
+
+async def test_who_is_being_erased_is_not_wanted_again_when_one_of_his_user_ids_leaves(store, maker):
+    """Heap names him by two, and says meanwhile that one of them has left; of the other it said nothing new."""
+    await put_on_list(store, JANE, JANE.upper(), "john", "JOHN")
+    assert await forget(store) == 1
+    await store.accept(page("t2", remove=[JANE.upper(), "JOHN"]))
+    await fold_all(store)
+    assert maker.facts().wanted() == {"john"}
+    assert await send_and_finish(store) == [f"email:{JANE}"]
+    assert {value(row.contact) for row in maker.facts().members} == {"john"}
+    check_invariants(maker.facts(), store)

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import BacklogFullError
 from service.model.contacts import contact_of
-from tests.store_harness import check_invariants, drain, fold_all, page, send_all
+from tests.store_harness import check_invariants, drain, fold_all, page, send_all, value
 
 
 async def test_a_delivery_is_counted_in_its_sync(store, maker):
@@ -154,3 +154,23 @@ async def test_a_repeat_does_not_rename(store, maker):
     await store.accept(page("t1", add=["b"], name="New", number=2))
     await store.accept(first)
     assert [segment.name for segment in maker.facts().segments] == ["New"]
+
+
+async def test_a_segment_that_cannot_be_folded_goes_behind_all_others_and_keeps_its_own_order(store, maker):
+    assert await store.put_off_first() is None
+    await store.accept(page("first", add=["x"], segment="1"))
+    await fold_all(store)
+    await store.accept(page("t", add=["a", "b"], number=1, of=2, segment="1"))
+    await store.accept(page("other", add=["c"], segment="2"))
+    await store.accept(page("t", remove=["a"], number=2, of=2, segment="1"))
+    first = next(segment.id for segment in await store.segments() if segment.heap_id == "1")
+    assert await store.put_off_first() == (first, True)
+    # What is behind is not lost, and the next to be folded is the other segment's.
+    await store.fold_next(small=True)
+    assert {value(member.contact) for member in maker.facts().members if member.wanted} == {"x", "c"}
+    assert await store.put_off_first() == (first, False)
+    await store.accept(page("t", add=["d"], number=3, of=3, segment="1"))
+    await fold_all(store)
+    assert {value(member.contact) for member in maker.facts().members if member.wanted} == {"x", "b", "c", "d"}
+    assert await store.put_off_first() is None
+    check_invariants(maker.facts(), store)

@@ -216,3 +216,102 @@ def test_a_limit_of_cordials_below_ours_is_well_used_and_never_run_into(slides, 
     seconds, refused = virtual_time.run(scenario())
     assert refused == 0
     assert seconds <= 10 * period_seconds * 1.5
+
+
+async def wait_of(limiter: RateLimiter, operation: str = PUT) -> float:
+    """Return how long the next call has to wait; it is not made."""
+    began = now()
+    limiter.returned(await limiter.acquire(operation))
+    return now() - began
+
+
+def test_a_call_that_is_not_made_gives_back_its_place_and_what_is_left_of_the_limit():
+    async def scenario() -> None:
+        limiter = RateLimiter(1, now)
+        limiter.answered(await limiter.acquire(PUT), Limits(remaining=1, reset_seconds=40), throttled=False)
+        assert await wait_of(limiter) == pytest.approx(1)
+        # Neither the second of our own rate nor the one call that is left was spent.
+        assert await wait_of(limiter) == 0
+        limiter.written(await limiter.acquire(PUT))
+        assert await wait_of(limiter) == pytest.approx(39)
+
+    virtual_time.run(scenario())
+
+
+def test_calls_on_their_way_are_taken_from_what_is_left_until_they_are_over_or_not_made():
+    async def scenario() -> None:
+        limiter = RateLimiter(100, now)
+        first, second, third = [await limiter.acquire(PUT) for _ in range(3)]
+        limiter.returned(third)
+        limiter.answered(first, Limits(remaining=2, reset_seconds=40), throttled=False)
+        assert await wait_of(limiter) == 0
+        await limiter.acquire(PUT)
+        assert await wait_of(limiter) == pytest.approx(40)
+        limiter.answered(second, Limits(remaining=0, reset_seconds=7), throttled=False)
+
+    virtual_time.run(scenario())
+
+
+def test_an_answer_that_comes_while_a_place_is_awaited_is_heeded():
+    async def scenario() -> float:
+        limiter = RateLimiter(1, now)
+        ticket = await limiter.acquire(PUT)
+        limiter.written(ticket)
+        waiter = asyncio.create_task(limiter.acquire(PUT))
+        await asyncio.sleep(0.5)
+        limiter.answered(ticket, Limits(retry_after_seconds=9), throttled=True)
+        answered_at = now()
+        await waiter
+        return now() - answered_at
+
+    assert virtual_time.run(scenario()) >= 9 - EPSILON
+
+
+def test_an_operator_ends_all_waits_and_whoever_waits_goes_on_at_once():
+    async def scenario() -> None:
+        limiter = RateLimiter(1_000, now)
+        for operation in (PUT, POST):
+            limiter.answered(await limiter.acquire(operation), Limits(retry_after_seconds=600), throttled=True)
+        waiters = [asyncio.create_task(limiter.acquire(operation)) for operation in (PUT, POST)]
+        await asyncio.sleep(1)
+        assert {operation: round(seconds) for operation, seconds in limiter.waits.items()} == {PUT: 599, POST: 599}
+        limiter.forget_waits()
+        began = now()
+        tickets = await asyncio.gather(*waiters)
+        assert now() == began
+        assert limiter.waits == {}
+        # What comes later counts again, and is waited for.
+        limiter.answered(tickets[0], Limits(retry_after_seconds=5), throttled=True)
+        assert await wait_of(limiter) == pytest.approx(5)
+
+    virtual_time.run(scenario())
+
+
+def test_what_was_told_before_a_restart_is_waited_for_and_never_shortened():
+    async def scenario() -> None:
+        limiter = RateLimiter(1_000, now)
+        limiter.wait(PUT, 7)
+        limiter.wait(PUT, 3)
+        assert {operation: round(seconds) for operation, seconds in limiter.waits.items()} == {PUT: 7}
+        assert await wait_of(limiter, POST) == 0
+        assert await wait_of(limiter) == pytest.approx(7)
+        assert limiter.waits == {}
+
+    virtual_time.run(scenario())
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(25, 1.05), (1, 1.05), (0.5, 2.05)])
+def test_the_window_of_our_own_rate_is_a_second_or_as_long_as_one_call_takes(rate, seconds):
+    assert RateLimiter(rate).window_seconds == pytest.approx(seconds)
+    assert RateLimiter(rate).found_rates == {}
+
+
+def test_a_429_without_a_time_waits_a_second_and_a_success_with_one_waits_too():
+    async def scenario() -> None:
+        limiter = RateLimiter(1_000, now)
+        limiter.answered(await limiter.acquire(PUT), NO_LIMITS, throttled=True)
+        assert await wait_of(limiter) == pytest.approx(1)
+        limiter.answered(await limiter.acquire(PUT), Limits(retry_after_seconds=4), throttled=False)
+        assert await wait_of(limiter) == pytest.approx(4)
+
+    virtual_time.run(scenario())

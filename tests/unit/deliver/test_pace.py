@@ -100,3 +100,27 @@ def test_the_pace_stays_below_the_limit_that_headers_promise():
     run = simulate(HiddenLimit(50, 1, "sliding", "always"), 120)
     assert not run.refused
     assert max(calls_per_second for _, calls_per_second in run.paces) <= 50
+
+
+def test_a_call_that_is_not_made_gives_back_what_it_took():
+    pace = Pace(0.0)
+    pace.allowed(0.0)
+    pace.answered(0.0, 0.1, Limits(remaining=1, reset_seconds=40, limit=300), throttled=False)
+    pace.allowed(1.0)
+    assert pace.wait_seconds(2.0) == pytest.approx(38.1)
+    pace.returned()
+    assert pace.wait_seconds(2.0) == 0
+    pace.allowed(2.0)
+    assert pace.wait_seconds(3.0) == pytest.approx(37.1)
+
+
+def test_the_one_that_tries_after_a_429_lets_the_next_try_if_it_is_not_made():
+    pace = Pace(0.0)
+    pace.allowed(0.0)
+    pace.answered(0.0, 0.1, NO_LIMITS, throttled=True)
+    pace.allowed(1.1)
+    assert pace.wait_seconds(5.0) == float("inf")
+    pace.returned()
+    assert pace.wait_seconds(5.0) == 0
+    pace.allowed(5.0)
+    assert pace.wait_seconds(6.0) == float("inf")
