@@ -4,12 +4,14 @@ import asyncio
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from service.deliver.lists import keeper
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
 from service.sandbox.state import AccountList
+from service.store.sqlite.store import SqliteStore
 from tests.api_fixtures import ApiWorld, asking
 from tests.reload_fixtures import Reloadable
 from tests.service_fixtures import ACCOUNT, CREATE_LIST, users
@@ -82,6 +84,30 @@ async def test_a_proof_call_is_not_made_by_a_name_that_has_passed_on(tmp_path):
         await world.settled()
         assert members_of(world, foreign) == []
         assert world.dead_letters() == []
+
+
+async def test_names_that_come_into_doubt_while_a_proof_call_looks_for_somebody_fail_nothing(tmp_path, monkeypatch):
+    async with asking(tmp_path, max_attempts=2) as world:
+        await world.deliver("Readers", ["reader@example.com"])
+        await world.settled()
+        settled_contacts, looks = SqliteStore.settled_contacts, []
+
+        async def settled_contacts_while_names_are_doubted(store, *arguments, **options):
+            looks.append(arguments)
+            found = await settled_contacts(store, *arguments, **options)
+            world.service.deliverer.pause(ACCOUNT)
+            world.service.deliverer.resume(ACCOUNT)
+            return found
+
+        monkeypatch.setattr(SqliteStore, "settled_contacts", settled_contacts_while_names_are_doubted)
+        refusal = Fault(FaultKind.ANSWER, status=422, contact="email:bad@example.com", times=1)
+        world.cordial.faults.add(refusal)
+        with capture_logs() as lines:
+            await world.deliver("Readers", ["bad@example.com"])
+            await world.settled()
+        assert looks
+        assert [line for line in lines if line["event"] == "worker.failed"] == []
+        assert world.members("Readers") == ["bad@example.com", "reader@example.com"]
 
 
 async def test_a_name_that_passes_on_while_a_list_is_sent_loses_nobody(tmp_path, monkeypatch):

@@ -39,10 +39,10 @@ async def test_hundreds_of_lives_keep_every_rule():
     [
         ("permission-before-wait", "R5|R7"),
         ("release-at-end-of-call", "R6"),
-        ("permission-by-name", "R10"),
+        ("permission-by-name", "R10|R11"),
         ("retention-by-clock", "R1"),
         ("settler-dies", "log: task.ended"),
-        ("no-compare-and-set", "R11"),
+        ("no-compare-and-set", "R6|R11"),
     ],
 )
 async def test_a_planted_fault_is_found(fault, rule):
