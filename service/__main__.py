@@ -1,6 +1,7 @@
 """The commands: `python -m service …`, also installed as `heap-cordial …`."""
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ _NEEDS_ALL = "completion"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_standard_streams()
     if given[:1] == ["serve"]:
         SIGNALS.listen()
     else:
@@ -73,6 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     namespace = parser.parse_args(given)
     status: int = namespace.run(namespace)
     return status
+
+
+def _open_standard_streams() -> None:
+    """Put nothing in the place of each standard stream that whoever started us has closed.
+
+    Else a file of the store gets its number, and a library that writes to standard error writes into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free, which is this one.
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
 
 
 if __name__ == "__main__":

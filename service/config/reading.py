@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from service.config.files import read_small_file
 from service.config.keys import NAMED, SECTIONS, SecretKey, ValueKey, keys_of, secret_stems
 from service.config.settings import SecretReference
 from service.errors import ConfigurationError
@@ -94,7 +95,7 @@ def read_document(path: Path | None, environment: Mapping[str, str]) -> Document
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         # Windows editors put a byte order mark first, which TOML does not know.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_small_file(path).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from service.config.files import read_small_file
 from service.model.guard import RemovalGuard
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f]"
@@ -84,7 +85,7 @@ class SecretReference(msgspec.Struct, frozen=True):
         """
         if self.file is not None:
             try:
-                text = Path(self.file).read_bytes().decode()
+                text = read_small_file(Path(self.file)).decode()
             except UnicodeDecodeError:
                 # The original error quotes the bytes it stumbled over, which are the secret's.
                 raise LookupError(f"the secret in {self.place} is not UTF-8 text") from None

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 from aiohttp_apispec import docs
 from msgspec import UNSET
@@ -113,11 +113,30 @@ class Webhook:
             return await handler(request)
         is_address = error.status != _METHOD_NOT_ALLOWED
         fault = f"no address of the webhook: {request.path[:_MAX_SHOWN_PATH]}" if is_address else "not a POST"
+        code = ErrorCode.NOT_FOUND if is_address else ErrorCode.METHOD_NOT_ALLOWED
+        self._tell_refusal(error.status, code, fault)
+        return await handler(request)
+
+    async def meet_expectation(self, request: web.Request) -> None:
+        """Say that a body may come; log and count the refusal of a delivery that expects anything else.
+
+        aiohttp answers an expectation before any middleware sees the request.
+        """
+        if request.headers[hdrs.EXPECT].lower() == "100-continue":
+            if request.version >= HttpVersion11:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0
+            return
+        refusal = web.HTTPExpectationFailed()
+        self._tell_refusal(refusal.status, ErrorCode.INVALID_REQUEST, "only 100-continue can be expected")
+        raise refusal
+
+    def _tell_refusal(self, status: int, code: ErrorCode, reason: str) -> None:
         self._tell(
             Answered(
-                status=error.status,
-                outcome=(ErrorCode.NOT_FOUND if is_address else ErrorCode.METHOD_NOT_ALLOWED).value,
-                reason=fault,
+                status=status,
+                outcome=code.value,
+                reason=reason,
                 account=None,
                 delivery=None,
                 is_authentic=False,
@@ -125,7 +144,6 @@ class Webhook:
                 duration_seconds=0.0,
             )
         )
-        return await handler(request)
 
     def _tell(self, answered: Answered) -> None:
         log_answer(answered, self._bounded_log)
@@ -221,10 +239,12 @@ def add_routes(app: web.Application, webhook: Webhook) -> None:
         return await webhook.receive(request)
 
     app.on_cleanup.append(webhook.close)
-    app.router.add_post("/webhooks/heap/{account}", webhook.receive_for_account)
-    app.router.add_post("/webhooks/heap/{account}/", receive_for_account)
-    app.router.add_post("/webhooks/heap", webhook.receive)
-    app.router.add_post("/webhooks/heap/", receive)
+    app.router.add_post(
+        "/webhooks/heap/{account}", webhook.receive_for_account, expect_handler=webhook.meet_expectation
+    )
+    app.router.add_post("/webhooks/heap/{account}/", receive_for_account, expect_handler=webhook.meet_expectation)
+    app.router.add_post("/webhooks/heap", webhook.receive, expect_handler=webhook.meet_expectation)
+    app.router.add_post("/webhooks/heap/", receive, expect_handler=webhook.meet_expectation)
 
 
 def _check_content_type(content_type: str) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
+from service.config.files import read_small_file
 from service.config.settings import ServerSettings
 from service.errors import ConfigurationError
 
@@ -51,8 +52,7 @@ def load_certificate(files: TlsFiles) -> Certificate:
     """
     leaf = read_leaf(files.certificate)
     try:
-        with files.key.open("rb"):
-            pass
+        read_small_file(files.key)
     except OSError as error:
         raise ConfigurationError([f"{_KEY_KEY}: {files.key} cannot be read: {error.strerror}"]) from None
     context = _server_context()
@@ -73,7 +73,7 @@ def load_certificate(files: TlsFiles) -> Certificate:
 def read_leaf(path: Path) -> bytes:
     """Return the first certificate of a PEM file, which is the server's own, as DER. Raises `ConfigurationError`."""
     try:
-        found = _PEM_CERTIFICATE.search(path.read_text(encoding="ascii", errors="replace"))
+        found = _PEM_CERTIFICATE.search(read_small_file(path).decode("ascii", errors="replace"))
         if found is not None:
             return ssl.PEM_cert_to_DER_cert(found.group())
         words = "holds no certificate in PEM form"

@@ -112,10 +112,15 @@ async def test_no_answer_names_a_version(service, sent):
     assert b"Python" not in head
 
 
-async def test_an_expectation_that_cannot_be_met_is_an_error_in_our_form(service):
-    head, error = await raw(service, request("POST", "/webhooks/heap/acme", "Expect: wonders"))
+@pytest.mark.parametrize("path", ["/webhooks/heap", "/webhooks/heap/", "/webhooks/heap/acme", "/webhooks/heap/acme/"])
+async def test_an_expectation_that_cannot_be_met_is_an_error_in_our_form_and_seen(service, path):
+    with capture_logs() as lines:
+        head, error = await raw(service, request("POST", path, "Expect: wonders"))
     assert head.startswith(b"HTTP/1.1 417 ")
     assert error["code"] == "invalid_request"
+    [answered] = service.answered
+    assert (answered.status, answered.outcome) == (417, "invalid_request")
+    assert [line["status"] for line in lines if line["event"] == "delivery.answered"] == [417]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
-"""Standard error is a pipe that nobody reads: nothing waits for it."""
+"""Standard error is a pipe that nobody reads, or closed: nothing waits for it, and nothing else takes its place."""
 
 import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
+
+import pytest
 
 from tests.command_fixtures import PATIENCE_SECONDS, ROOT, Installation, eventually, wait_until_it_answers
 
@@ -33,3 +36,26 @@ async def test_webhook_health_delivery_and_stop_do_not_wait_for_the_reader_of_th
             process.kill()
             await process.wait()
         os.close(reader)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+async def test_a_service_whose_standard_streams_are_closed_puts_no_file_of_its_own_there(tmp_path, cordial, closed):
+    installation = Installation(tmp_path, cordial.url)
+    process = await asyncio.create_subprocess_shell(
+        f'exec "$PYTHON" -m service serve {closed}',
+        env=installation.environment | {"PYTHON": sys.executable},
+        cwd=ROOT,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await wait_until_it_answers(f"{installation.url}/livez", process)
+        assert (await installation.deliver("Active Users", ("jane@example.com",), task="t")).status == 200
+        await eventually(lambda: installation.figures("settled", "pending"), [1, 0])
+        streams = [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(3)]
+        assert [stream for stream in streams if stream.is_relative_to(tmp_path) or "socket" in str(stream)] == []
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,6 +1,7 @@
 """SIGHUP: another configuration takes effect while the service runs, or leaves everything as it is."""
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 
@@ -50,6 +51,25 @@ async def test_a_configuration_with_faults_changes_nothing_and_each_fault_has_a_
         await eventually(lambda: _count(service, REFUSED), 4)
         assert service.lines()[-1]["fault"].startswith("accounts.shop.heap_secret_file: ")
         assert (await service.account_documents()).keys() == {"acme"}
+        assert (await service.post("acme", [JANE], task="t")).status == 200
+
+
+async def test_a_pipe_or_a_giant_in_the_place_of_a_file_stops_nothing(service):
+    async with service.running():
+        refused = 0
+        for file in (service.config, service.secret_file):
+            content = file.read_bytes()
+            for put in (os.mkfifo, _write_a_giant):
+                file.unlink()
+                put(file)
+                refused += 1
+                service.send_signal()
+                await eventually(lambda: _count(service, REFUSED), refused)
+                assert str(file) in service.lines()[-1]["fault"]
+                assert (await service.get("/livez"))[0] == 200
+            file.unlink()
+            file.write_bytes(content)
+        assert keys_told(await service.reload()) == []
         assert (await service.post("acme", [JANE], task="t")).status == 200
 
 
@@ -165,6 +185,10 @@ async def test_sighups_in_a_row_during_start_and_during_stop_do_no_harm(service,
 
 async def _count(service: Reloadable, event: str) -> int:
     return [line["event"] for line in service.lines()].count(event)
+
+
+def _write_a_giant(file: Path) -> None:
+    file.write_bytes(b"#" * 2_000_000)
 
 
 async def _members(cordial: RunningSandbox, list_name: str) -> list[str]:
