@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.powercut.disk import Disk, Loss
 from tests.powercut.examination import faults_after
-from tests.powercut.lives import Promises, Record, promised
+from tests.powercut.lives import Promises, Record, Told, promised
 from tests.powercut.trace import SystemCall
 
 
@@ -68,13 +68,18 @@ async def examine(record: Record, number: int, seed: int, *, max_faulty: int) ->
     chance.shuffle(chosen)
     for cut in chosen:
         by_loss[cut.loss] += 1
-        told = [call for at_seconds, call in record.cordial if at_seconds <= cut.at_seconds]
-        found = await faults_after(cut.files, record, cut.promises, told)
+        found = await faults_after(cut.files, record, cut.promises, _told_by(record, cut.at_seconds))
         faults += [f"{cut}: {fault}" for fault in found]
         faulty += bool(found)
         if faulty == max_faulty:
             break
     return Findings(sum(by_loss.values()), by_loss, faults)
+
+
+def _told_by(record: Record, at_seconds: float) -> Told:
+    """Return what Cordial knew by then, or when it had carried out the files that it had then."""
+    number = max(index for index, told in enumerate(record.told) if not index or told.at_seconds <= at_seconds)
+    return next((told for told in record.told[number:] if not told.is_working), record.told[-1])
 
 
 def _promises(record: Record, at: int) -> Promises:

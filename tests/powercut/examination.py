@@ -4,31 +4,26 @@ import asyncio
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 
-from service.sandbox import contacts, lists
 from service.sandbox.heap_pages import post_page
-from service.sandbox.journal import CallRecord
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
-from service.sandbox.state import SandboxState
 from service.store.sqlite.files import StoreOpenError
-from tests.powercut.lives import ACCOUNT, BACKUP_NAME, STORE_NAME, Promises, Record, add_list
+from tests.powercut.lives import ACCOUNT, BACKUP_NAME, STORE_NAME, Promises, Record, Told
 from tests.recount import wrong_counters
 from tests.service_fixtures import HEAP_SECRET, World
 
 _SETTLED_SECONDS = 20.0
 
 
-async def faults_after(
-    files: Mapping[str, bytes], record: Record, promises: Promises, cordial_calls: Sequence[CallRecord]
-) -> list[str]:
+async def faults_after(files: Mapping[str, bytes], record: Record, promises: Promises, told: Told) -> list[str]:
     """Return what is wrong after a power cut that left `files`, when `promises` had been made.
 
-    `cordial_calls`: what Cordial had been told by then.
+    `told`: what Cordial knew by then.
     """
     with tempfile.TemporaryDirectory(prefix="heap-cordial-powercut-") as folder:
         place = Path(folder)
@@ -40,10 +35,16 @@ async def faults_after(
             running_sandbox(SandboxOptions(), port=record.cordial_port) as cordial,
             aiohttp.ClientSession() as session,
         ):
-            for name, members in record.lists_before.items():
-                add_list(cordial.state, name, members)
-            _replay(cordial.state, cordial_calls)
-            world = World(place, cordial, session)
+            told.tell(cordial)
+            world = World(
+                place,
+                cordial,
+                session,
+                public_url=f"http://127.0.0.1:{record.port}",
+                bulk_threshold=record.bulk_threshold,
+                bulk_untested=True,
+            )
+            world.port = record.port
             try:
                 await world.start()
             except StoreOpenError as error:
@@ -57,17 +58,6 @@ async def faults_after(
             finally:
                 await world.stop()
             return faults + _damage(place / "store" / STORE_NAME)
-
-
-def _replay(state: SandboxState, calls: Sequence[CallRecord]) -> None:
-    for call in calls:
-        match f"{call.method} {call.endpoint}":
-            case "POST /v2/contacts":
-                contacts.post_contact(state, call.body)
-            case "PUT /v2/contacts/{key}":
-                contacts.put_contact(state, call.contact, call.body)
-            case "POST /v2/accountlists":
-                lists.create_list(state, call.body)
 
 
 def _missing(store: Path, record: Record, promises: Promises) -> list[str]:

@@ -7,7 +7,6 @@ before it in its segment are acknowledged, so that sending what was not acknowle
 import asyncio
 import contextlib
 import hashlib
-import socket
 import sqlite3
 import sys
 import time
@@ -20,10 +19,11 @@ import aiohttp
 from service.receive.signature import HEADER_NAME, sign
 from service.sandbox import contacts, lists
 from service.sandbox.heap_pages import build_pages
+from service.sandbox.imports.job import ImportJob
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
-from service.sandbox.state import SandboxState
+from tests.ports import free_port
 from tests.powercut.trace import SystemCall, TracedProcess, read_records
 from tests.store_versions import make_store_file
 
@@ -59,7 +59,13 @@ cordial_api_key_file = "{folder}/cordial-api-key"
 cordial_base_url = "{cordial_url}"
 requests_per_second = 1000
 max_concurrency = 8
+public_url = "http://127.0.0.1:{port}"
+bulk_threshold = {bulk_threshold}
+bulk_untested = true
 """
+# As many changes of a list travel as a file where a life is about imports; elsewhere none do.
+BULK_THRESHOLD = 50
+_NO_BULK = 1_000_000
 
 
 class Page(NamedTuple):
@@ -74,6 +80,31 @@ class Page(NamedTuple):
         return hashlib.sha256(self.body).digest()
 
 
+class Told(NamedTuple):
+    """What Cordial knew after a call that arrived at `at_seconds`, Unix time: contacts as (label, address), lists, import jobs.
+
+    `is_working`: of one of the jobs, something was still to be done.
+    """
+
+    at_seconds: float
+    contacts: list[tuple[str, str]]
+    lists: dict[str, set[str]]
+    jobs: dict[str, ImportJob]
+    is_working: bool
+
+    def tell(self, cordial: RunningSandbox) -> None:
+        """Have another Cordial know the same, with all jobs carried out."""
+        for name in self.lists:
+            cordial.state.create_list(name, enhanced=True)
+        for label, address in self.contacts:
+            contact = cordial.state.create_contact(label, address)
+            for name, members in self.lists.items():
+                if address in members:
+                    cordial.state.lists_by_name[name].members[contact.cid] = int(self.at_seconds)
+        cordial.imports.jobs = dict(self.jobs)
+        cordial.imports.created = len(self.jobs)
+
+
 class Promises(NamedTuple):
     """What was said to be done: the numbers of the pages answered 200, and the files that a command said it had written."""
 
@@ -86,9 +117,9 @@ class Record(NamedTuple):
 
     `files` were on disk before it, or None where there was no directory; `root` is the store's directory. `taken_before` are
     the pages that the files hold, `overwritten` those of them that a restore leaves out, `backed_up` those that a backup
-    must hold. `lists` are the members of each list at the end, if all pages are taken; `lists_before` were in Cordial
-    before, with these members. `cordial` are the calls that the stand-in carried out, each with its arrival in Unix time in
-    seconds, `cordial_port` its port: a Cordial at another address is another one.
+    must hold. `lists` are the members of each list at the end, if all pages are taken. `told` is what Cordial knew, at first
+    and after each call; `cordial_port` is its port, for a Cordial at another address is another one. `port` is the
+    service's, where it has files fetched, which it does from `bulk_threshold` changes on.
     """
 
     root: str
@@ -99,39 +130,57 @@ class Record(NamedTuple):
     overwritten: set[int]
     backed_up: set[int]
     lists: dict[str, set[str]]
-    lists_before: dict[str, set[str]]
-    cordial: list[tuple[float, CallRecord]]
+    told: list[Told]
     cordial_port: int
+    port: int
+    bulk_threshold: int
 
 
 class Life:
     """A service and all that belongs to it, in a folder of its own."""
 
     def __init__(
-        self, folder: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, program: Sequence[str]
+        self,
+        folder: Path,
+        cordial: RunningSandbox,
+        session: aiohttp.ClientSession,
+        program: Sequence[str],
+        bulk_threshold: int,
     ) -> None:
         self.folder = folder
         self.store = folder / "store" / STORE_NAME
         self._cordial = cordial
         self._session = session
         self._program = [sys.executable, *program]
-        self._port = _free_port()
+        self._port = free_port()
         self._record = folder / "record"
         self._pages: list[Page] = []
         self._lists: dict[str, set[str]] = {}
-        self._clock_offset_seconds = time.time() - time.monotonic()
         self._files: dict[str, bytes] | None = None
         self._answered: set[int] = set()
         self._overwritten: set[int] = set()
         self._backed_up: set[int] = set()
         self._taken_before: set[int] = set()
-        self._lists_before: dict[str, set[str]] = {}
+        self._told: list[Told] = []
+        self._bulk_threshold = bulk_threshold
+        record = cordial.journal.record
+
+        def record_and_remember(call: CallRecord) -> None:
+            record(call)
+            self._remember(time.time() - time.monotonic() + call.arrived_at_seconds)
+
+        vars(cordial.journal)["record"] = record_and_remember
         self.store.parent.mkdir()
         for name, text in {"heap-secret": HEAP_SECRET, "cordial-api-key": DEFAULT_API_KEY, "api-key": API_KEY}.items():
             (folder / name).write_text(text)
         (folder / "config.toml").write_text(
             _CONFIGURATION.format(
-                port=self._port, folder=folder, store=STORE_NAME, account=ACCOUNT, cordial_url=cordial.url
+                port=self._port,
+                folder=folder,
+                store=STORE_NAME,
+                account=ACCOUNT,
+                cordial_url=cordial.url,
+                bulk_threshold=bulk_threshold,
             )
         )
 
@@ -163,14 +212,17 @@ class Life:
 
     def expect_list(self, name: str, *, before: set[str], after: set[str]) -> None:
         """Have a list in Cordial from before the life, with members, and say who is to be on it in the end."""
-        add_list(self._cordial.state, name, before)
-        self._lists_before[name] = before
+        lists.create_list(self._cordial.state, {"name": name, "enhanced": True})
+        for member in sorted(before):
+            contacts.post_contact(self._cordial.state, {"channels": {"email": {"address": member}}, name: True})
         self._lists[name] = after
 
     def begin_record(self) -> None:
         """Take what is on disk as safe, and forget the record so far."""
         for part in self.folder.glob("record.*"):
             part.unlink()
+        self._told = []
+        self._remember(time.time())
         self._taken_before = set(self._answered)
         if self.store.parent.is_dir():
             self._files = {
@@ -220,12 +272,7 @@ class Life:
 
     def record(self) -> Record:
         """Return what happened since `begin_record`."""
-        seen = [
-            (call.arrived_at_seconds + self._clock_offset_seconds, call)
-            for call in self._cordial.journal.calls
-            if call.applied
-        ]
-        port = int(self._cordial.url.rpartition(":")[2])
+        self._remember(time.time())
         return Record(
             root=str(self.store.parent),
             files=self._files,
@@ -235,9 +282,22 @@ class Life:
             overwritten=self._overwritten,
             backed_up=self._backed_up,
             lists=self._lists,
-            lists_before=self._lists_before,
-            cordial=seen,
-            cordial_port=port,
+            told=self._told,
+            cordial_port=int(self._cordial.url.rpartition(":")[2]),
+            port=self._port,
+            bulk_threshold=self._bulk_threshold,
+        )
+
+    def _remember(self, at_seconds: float) -> None:
+        state, jobs = self._cordial.state, dict(self._cordial.imports.jobs)
+        self._told.append(
+            Told(
+                at_seconds,
+                [(contact.label, contact.email) for contact in state.contacts.values()],
+                {name: set(state.members(name)) for name in state.lists_by_name},
+                jobs,
+                not all(job.ended for job in jobs.values()),
+            )
         )
 
     def _traced(self, *command: str) -> TracedProcess:
@@ -301,13 +361,6 @@ def promised(calls: Sequence[SystemCall]) -> list[tuple[int, int | str]]:
         elif texts[0].startswith(b"HTTP/1.1 200") and places[0] in page_on:
             found.append((call.began, page_on.pop(places[0])))
     return found
-
-
-def add_list(state: SandboxState, name: str, members: set[str]) -> None:
-    """Put a list with these members into a stand-in."""
-    lists.create_list(state, {"name": name, "enhanced": True})
-    for member in sorted(members):
-        contacts.post_contact(state, {"channels": {"email": {"address": member}}, name: True})
 
 
 async def live(folder: Path, program: Sequence[str]) -> Record:
@@ -375,6 +428,21 @@ async def install(folder: Path, program: Sequence[str]) -> Record:
         return life.record()
 
 
+async def imports(folder: Path, program: Sequence[str]) -> Record:
+    """Send large changes as files, which Cordial fetches and carries out, and a small one after them."""
+    async with _a_life(folder, program, bulk_threshold=BULK_THRESHOLD) as life:
+        users = [f"user{number:03}@example.com" for number in range(140)]
+        life.begin_record()
+        async with life.serving():
+            await life.sync("Buyers", users[:70], task="b1", page_size=35)
+            await life.settled()
+            await life.sync("Buyers", users[70:], users[:60], task="b2", page_size=65)
+            await life.settled()
+            await life.sync("Buyers", users[:3], users[60:62], task="b3", page_size=5)
+            await life.settled()
+        return life.record()
+
+
 async def backup(folder: Path, program: Sequence[str]) -> Record:
     """Back up the store while pages come."""
     async with _a_life(folder, program) as life:
@@ -409,6 +477,7 @@ async def restore(folder: Path, program: Sequence[str]) -> Record:
 
 LIVES: dict[str, Callable[[Path, Sequence[str]], Awaitable[Record]]] = {
     "live": live,
+    "imports": imports,
     "install": install,
     "upgrade": upgrade,
     "backup": backup,
@@ -417,12 +486,6 @@ LIVES: dict[str, Callable[[Path, Sequence[str]], Awaitable[Record]]] = {
 
 
 @contextlib.asynccontextmanager
-async def _a_life(folder: Path, program: Sequence[str]) -> AsyncIterator[Life]:
-    async with running_sandbox(SandboxOptions(journal=True)) as cordial, aiohttp.ClientSession() as session:
-        yield Life(folder, cordial, session, program)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+async def _a_life(folder: Path, program: Sequence[str], *, bulk_threshold: int = _NO_BULK) -> AsyncIterator[Life]:
+    async with running_sandbox(SandboxOptions()) as cordial, aiohttp.ClientSession() as session:
+        yield Life(folder, cordial, session, program, bulk_threshold)

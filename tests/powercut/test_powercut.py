@@ -11,7 +11,8 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace i
 
 
 @pytest.mark.parametrize(
-    ("life", "disks"), [("live", 45), ("install", 12), ("upgrade", 15), ("backup", 15), ("restore", 18)]
+    ("life", "disks"),
+    [("live", 45), ("imports", 12), ("install", 12), ("upgrade", 15), ("backup", 15), ("restore", 18)],
 )
 async def test_whatever_a_power_cut_leaves_nothing_acknowledged_is_lost(life, disks):
     findings = await examine_life(life, disks)
