@@ -256,7 +256,8 @@ class StoreChecks:
             unfolded = connection.execute(
                 "SELECT count(*) FROM piece WHERE wanted IS NOT NULL AND id > (SELECT piece_id FROM fold_position)"
             ).fetchone()[0]
-            if not unfolded:
+            guarded = connection.execute("SELECT count(*) FROM guarded_piece").fetchone()[0]
+            if not unfolded + guarded:
                 self._compare(connection, self.model(accepted))
 
     def model(self, accepted: list[_Page]) -> OrderingModel:
@@ -309,6 +310,7 @@ def reading(database: Path) -> Any:
 OWED = {
     "changes to send": "SELECT count(*) FROM member WHERE state IN (1, 2)",
     "users to fold": "SELECT count(*) FROM piece WHERE wanted IS NOT NULL AND id > (SELECT piece_id FROM fold_position)",
+    "pieces to judge": "SELECT count(*) FROM guarded_piece",
     "syncs that have not drained": "SELECT count(*) FROM sync WHERE drained_at_ms IS NULL",
     "imports under way": "SELECT count(*) FROM import_part",
     "erasures under way": "SELECT count(*) FROM erasure",

@@ -46,6 +46,14 @@ def draw_plan(seed: int) -> Plan:
         "settle_interval_seconds": chance.choice((0.02, 0.1, 1.0)),
         "events": [],
     }
+    # Apart from all else, so that a seed's plan stays what it was but for this.
+    guard_chance = random.Random(f"guard {seed}")  # noqa: S311
+    for account in plan["accounts"].values():
+        if guard_chance.random() < 0.25:
+            account["hold_removals"] = {
+                "share": guard_chance.choice((0.0, 0.3, 0.6)),
+                "least": guard_chance.choice((0, 2)),
+            }
     users = [f"user{number}@example.com" for number in range(chance.choice((4, 10, 25)))]
     drawing = _Drawing(chance, accounts, users, imports=imports)
     at_ms = 0

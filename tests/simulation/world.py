@@ -32,6 +32,7 @@ from service.config.settings import (
     StoreSettings,
 )
 from service.model.deliveries import Delivery, Receipt
+from service.model.guard import RemovalGuard
 from service.observe.swagger import openapi
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault, FaultKind
@@ -248,6 +249,8 @@ class World:
         made = {}
         for name, chosen in self.plan["accounts"].items():
             values = dict(chosen)
+            if "hold_removals" in values:
+                values["hold_removals"] = RemovalGuard(**values["hold_removals"])
             if values.pop("imports"):
                 values |= {"public_url": SERVICE_URL, "bulk_threshold": 4, "bulk_untested": True}
             made[name] = AccountSettings(
@@ -645,12 +648,13 @@ class World:
         self._look()
 
     async def _approve_all(self) -> None:
-        """Say what only a person can say: that a list is wanted, that it is nobody else's, that it is to be made again."""
+        """Say what only a person can say: that a list or a sync is wanted, that a list is nobody else's, or made again."""
         with reading(self.database) as connection:
             held = connection.execute(
                 "SELECT id, list_held_for FROM segment "
                 "WHERE list_held_for IN ('awaiting_approval', 'creation_in_doubt', 'deleted')"
             ).fetchall()
+            held_syncs = connection.execute("SELECT id FROM sync WHERE guard = 'held'").fetchall()
         for list_id, held_for in held:
             if held_for == "deleted":
                 self.calls.forget_told()
@@ -658,6 +662,8 @@ class World:
                 self.calls.forget_told()
             else:
                 await self._ask("POST", f"lists/{list_id}/approve", {})
+        for (sync_id,) in held_syncs:
+            await self._ask("POST", f"syncs/{sync_id}/approve", {})
 
     def _what_is_wrong(self) -> list[str]:
         if self._senders:

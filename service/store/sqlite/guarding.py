@@ -106,6 +106,8 @@ class Guard:
         self._guards: Mapping[str, RemovalGuard] = {}
         # How many users each sync at hand was to remove when it was last counted.
         self._counted: dict[int, int] = {}
+        # The last piece of each sync at hand, and since when nothing came after it.
+        self._silent_since: dict[int, tuple[int, int]] = {}
         # Those whose fault was told.
         self._told: set[int] = set()
         # Set when there may be something to judge, to give back or to discard.
@@ -133,7 +135,10 @@ class Guard:
         """Do the next step for each segment; return whether there may be more to do at once."""
         rows = await self._read(lambda connection: connection.execute(_SQL["heads"]).fetchall())
         heads = [_Head(*row) for row in rows]
-        self._counted = {head.sync_id: self._counted[head.sync_id] for head in heads if head.sync_id in self._counted}
+        at_hand = {head.sync_id for head in heads}
+        for memory in (self._counted, self._silent_since):
+            for sync_id in memory.keys() - at_hand:
+                del memory[sync_id]
         of_account: dict[str, list[_Head]] = defaultdict(list)
         for head in heads:
             of_account[head.account].append(head)
@@ -171,7 +176,7 @@ class Guard:
     async def _judge(self, head: _Head) -> bool:
         guard = self._guards.get(head.account)
         is_held = head.guard == "held"
-        is_whole = not head.is_incomplete or self._clock.now_ms() - head.last_received_at_ms >= _PATIENCE_MS
+        is_whole = not head.is_incomplete or self._has_waited(head)
         if guard is None or not head.base:
             # A first sync can only remove whom it has added itself.
             return not is_held and await self._record(head, "passed", head.guard_removals)
@@ -185,6 +190,18 @@ class Guard:
             if is_held or not guard.is_passed(removals, head.base):
                 return await self._record(head, "held", removals)
         return is_whole and await self._record(head, "passed", removals)
+
+    def _has_waited(self, head: _Head) -> bool:
+        """Tell whether no page of a sync has come for an hour.
+
+        By what this process has seen too: the clock may have been far ahead when the last page came.
+        """
+        now_ms = self._clock.now_ms()
+        last_id, since_ms = self._silent_since.get(head.sync_id, (0, 0))
+        if last_id != head.last_id:
+            since_ms = now_ms
+            self._silent_since[head.sync_id] = head.last_id, now_ms
+        return now_ms - min(since_ms, head.last_received_at_ms) >= _PATIENCE_MS
 
     def _has_grown(self, head: _Head, *, is_whole: bool) -> bool:
         """Tell whether a sync is to be counted (again)."""

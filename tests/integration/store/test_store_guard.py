@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from service.model.changes import MemberState
 from service.model.deliveries import Delivery, ReceiptStatus
 from service.model.guard import RemovalGuard
+from service.store.sqlite import opening
 from service.store.sqlite.retention import Retention
+from tests.command_fixtures import eventually
 from tests.store_harness import (
     ACCOUNTS,
     START_MS,
@@ -138,6 +140,15 @@ async def test_an_incomplete_sync_waits_an_hour_and_its_late_pages_are_counted_t
     assert await guarded.guard.approve(await sync_id(maker, "t1"), "ann")
     await judge_all(guarded)
     assert maker.facts().wanted() == set(USERS[12:])
+
+
+async def test_an_incomplete_sync_waits_no_longer_because_the_clock_was_ahead(guarded, maker):
+    year_ms = 365 * 24 * HOUR_MS
+    await guarded.accept(page("t1", remove=USERS[:5], number=1, of=2, received_at_ms=START_MS + year_ms))
+    await judge_all(guarded)
+    maker.clock.ms = START_MS + HOUR_MS
+    await judge_all(guarded)
+    assert maker.facts().wanted() == set(USERS[5:])
 
 
 async def test_several_user_ids_of_a_contact_count_once(guarded, maker):
@@ -334,6 +345,49 @@ async def test_an_erased_person_is_taken_out_of_what_is_held(guarded, maker):
     await guarded.guard.approve(await sync_id(maker, "t1"), "ann")
     await judge_all(guarded)
     assert maker.facts().wanted() == set(USERS[11:])
+
+
+async def test_a_fault_of_one_sync_keeps_the_others_going(guarded, maker):
+    await guarded.accept(page("t1", add=USERS, segment="8"))
+    await judge_all(guarded)
+    await guarded.accept(page("t2", remove=USERS[:11]))
+    await fold_all(guarded)
+    with maker.connection() as connection:
+        connection.execute("UPDATE guarded_piece SET contacts = 'no JSON'")
+    await guarded.accept(page("t3", remove=USERS[:11], segment="8"))
+    await judge_all(guarded)
+    assert [guard_of(maker, task) for task in ("t2", "t3")] == [None, "held"]
+    with maker.connection() as connection:
+        connection.execute("UPDATE guarded_piece SET contacts = '[\"user01\"]' WHERE contacts = 'no JSON'")
+    await judge_all(guarded)
+    assert guard_of(maker, "t2") == "passed"
+
+
+async def test_no_account_waits_for_the_counting_of_another(guarded, maker, monkeypatch):
+    guarded.guard.serve({"acme": GUARD, "globex": GUARD})
+    await guarded.accept(page("t1", add=USERS, account="globex"))
+    await judge_all(guarded)
+    reading, may_read = opening.open_reader, asyncio.Event()
+
+    async def open_late(path):
+        await may_read.wait()
+        return await reading(path)
+
+    monkeypatch.setattr("service.store.sqlite.opening.open_reader", open_late)
+    await guarded.accept(page("t2", remove=USERS[:11]))
+    await guarded.accept(page("t3", add=["new"], account="globex"))
+    await fold_all(guarded)
+    judging = asyncio.create_task(guarded.guard.advance())
+
+    async def is_passed() -> bool:
+        return guard_of(maker, "t3") == "passed"
+
+    await eventually(is_passed, expected=True)
+    assert guard_of(maker, "t2") is None
+    may_read.set()
+    await judging
+    await judge_all(guarded)
+    assert guard_of(maker, "t2") == "held"
 
 
 async def test_removals_are_counted_in_steps(guarded, maker, monkeypatch):
