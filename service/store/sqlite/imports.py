@@ -47,7 +47,8 @@ Result = TypeVar("Result")
 # The contacts of e-mail addresses lie between these in the ledger's order; no other key is sure to be taken in a file.
 _BEFORE_FIRST, _BEHIND_LAST = "email:", "email;"
 _MEMBERS_PER_STEP = 10_000
-_CHANGES_PER_STEP = 4_000
+# Few enough that the several writes it takes to send a change that comes meanwhile do not wait long, each behind a step.
+_CHANGES_PER_STEP = 1_000
 _LINES_PER_STEP = 4_000
 # Of 250 contacts at most, each looked at whenever the backlog changes.
 _MAX_LATE_PIECES = 80
