@@ -92,7 +92,7 @@ class Installation:
 
     async def has_started(self) -> bool:
         """Tell whether the log says that the start is over."""
-        return '"event":"service.started"' in self.log.read_text()
+        return "service.started" in self.log.read_text(errors="replace")
 
     def connector(self) -> aiohttp.TCPConnector:
         """Return what connects to the service."""

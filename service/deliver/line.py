@@ -440,10 +440,7 @@ class AccountLine:
         if not decisive and not is_proof and self.circuit.is_near and await self._do_others_pass(request):
             self.circuit.failures += 1
             return
-        # What Cordial says of a contact may repeat its id, and this is shown where no id may be.
-        value = request.contact.partition(":")[2].lower()
-        repeats = bool(value) and value in answer.message.lower()
-        self._last_message = f"HTTP {answer.status}" if repeats else answer.message
+        self._last_message = answer.message_without(request.contact)
         began = self.circuit.failed(
             answer.reason, decisive=decisive, probe=is_probe, subject=request.subject, writes=request.writes
         )
@@ -453,7 +450,7 @@ class AccountLine:
                 account=self.name,
                 reason=answer.reason,
                 status=answer.status,
-                message=answer.message if decisive else None,
+                message=self._last_message if decisive else None,
                 hint=_HINTS.get(answer.reason),
             )
 

@@ -150,6 +150,11 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether Cordial may carry the request out later: there was no answer, or one of a gateway that stopped waiting."""
         return self.kind is AnswerKind.UNAVAILABLE and (self.status is None or self.status in _STOPPED_WAITING)
 
+    def message_without(self, contact: str) -> str:
+        """Return the message for a log, where no user id may be: Cordial's words may repeat that of the contact."""
+        value = contact.partition(":")[2].lower()
+        return f"HTTP {self.status}" if value and value in self.message.lower() else self.message
+
 
 WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="what was to be sent is to be sent no more")
 

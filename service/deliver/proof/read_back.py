@@ -207,7 +207,7 @@ class ReadBack:
             account=self._name,
             user=mask(contact.partition(":")[2]),
             lists=sorted(strange),
-            message=answer.message,
+            message=answer.message_without(contact),
         )
 
     async def _own_segments(self) -> list[Segment]:
@@ -234,7 +234,7 @@ class ReadBack:
         if (due.reason.is_doubt or is_absent) and answer.reason in _MAY_NOT_READ and not self._settings.dry_run:
             # What was confirmed is sent again instead: the old call is over, so this one is the last. Who is absent is on no
             # list, so that needs no call.
-            self._rest(answer.reason, answer.message)
+            self._rest(answer.reason, answer.message_without(due.contact))
             again = tuple(segment_id for segment_id, wanted in settled.items() if wanted or not is_absent)
             return Finding(due.contact, due.reason, before, differing=again, mend=True)
         if due.reason is ReadBackReason.NAMED and answer.kind in {AnswerKind.REFUSED, AnswerKind.MISCONFIGURED}:
@@ -242,7 +242,8 @@ class ReadBack:
             return Finding(due.contact, due.reason, before)
         on = self._lists_in(answer)
         if on is None:
-            self._rest(answer.reason or "unexpected_answer", answer.message or "the answer names no lists")
+            said = answer.message_without(due.contact) or "the answer names no lists"
+            self._rest(answer.reason or "unexpected_answer", said)
             return None
         self._failures = 0
         differing = tuple(

@@ -57,7 +57,7 @@ async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_n
         )
     try:
         await wait_until_it_answers(f"{installation.url}/readyz", process)
-        # It answers before its start is over, and a start that is broken off ends in another way.
+        # Before, the end of a task breaks the start off.
         await eventually(installation.has_started, expected=True)
         assert (await installation.deliver("Active Users", ("jane@example.com",), task="t1")).status == 200
         signal.touch()

@@ -492,3 +492,17 @@ def test_words_are_taken_from_the_first_places_and_not_too_deep():
     assert list(leaves_of(nested)) == []
     assert list(leaves_of(["a", "", {"b": "c"}, 7, None])) == ["a", "c"]
     assert 1 < len(list(leaves_of(["x"] * 10_000))) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "logged"),
+    [
+        ("Jane@X.com is not an email", "HTTP 422"),
+        ("the contact email:jane@x.com is locked", "HTTP 422"),
+        ("the address is not valid", "the address is not valid"),
+    ],
+)
+def test_what_is_logged_of_cordials_words_repeats_no_user_id(words, logged):
+    found = answer(422, refusal(message=words))
+    assert found.message_without("email:jane@x.com") == logged
+    assert found.message_without("") == words
