@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from email import message_from_bytes
@@ -28,6 +29,7 @@ from tests.command_fixtures import run_command
 from tests.ports import free_port
 from tests.store_harness import SettableClock
 from tests.store_sqlite import SqliteStoreMaker
+from tests.tls_fixtures import make_pair
 
 # A mail server on this machine needs no TLS; the other warning is of aiosmtpd, about itself.
 pytestmark = [
@@ -269,16 +271,15 @@ class Mailbox:
         return "250 taken"
 
 
+def takes_password(_server, _session, _envelope, _mechanism, data) -> AuthResult:
+    return AuthResult(success=(data.login, data.password) == (b"heap", b"a password"), handled=False)
+
+
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    box = Mailbox()
-
-    def authenticate(_server, _session, _envelope, _mechanism, data) -> AuthResult:
-        return AuthResult(success=(data.login, data.password) == (b"heap", b"a password"), handled=False)
-
-    port = free_port()
+    box, port = Mailbox(), free_port()
     controller = Controller(
-        box, hostname="127.0.0.1", port=port, authenticator=authenticate, auth_required=True, auth_require_tls=False
+        box, hostname="127.0.0.1", port=port, authenticator=takes_password, auth_required=True, auth_require_tls=False
     )
     controller.start()
     try:
@@ -310,6 +311,45 @@ async def test_e_mail_reaches_its_recipients(world, mailbox):
     assert recipients == ["ops@example.com", "night@example.com"]
     assert (mail["Auto-Submitted"], mail["Bcc"]) == ("auto-generated", None)
     assert "account_stopped" in str(mail["Subject"])
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_e_mail_travels_encrypted_and_only_to_a_server_whose_certificate_is_trusted(
+    world, tmp_path, monkeypatch, security
+):
+    pair = make_pair(tmp_path, "mail", extension="subjectAltName=DNS:localhost,IP:127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    box, port = Mailbox(), free_port()
+    # A server that takes neither password nor mail in clear text.
+    if security == "starttls":
+        way = {"tls_context": context, "require_starttls": True}
+    else:
+        # aiosmtpd takes only STARTTLS for encrypted.
+        way = {"ssl_context": context, "auth_require_tls": False}
+    controller = Controller(
+        box, hostname="127.0.0.1", port=port, authenticator=takes_password, auth_required=True, **way
+    )
+    controller.start()
+    try:
+        target = make_target(msgspec.structs.replace(mail_settings(world, port), smtp_security=security))
+        message = Message("test", condition().since, [], [])
+        assert "the mail server cannot be used" in await try_to_send(target, "key", message)
+        assert not box.mails
+        monkeypatch.setenv("SSL_CERT_FILE", str(pair.certificate))
+        assert not await try_to_send(target, "key", message)
+    finally:
+        controller.stop()
+    assert [recipients for recipients, _ in box.mails] == [["ops@example.com", "night@example.com"]]
+
+
+async def test_a_mail_server_without_starttls_gets_no_password(world, mailbox):
+    box, port = mailbox
+    target = make_target(msgspec.structs.replace(mail_settings(world, port), smtp_security="starttls"))
+    assert "the mail server cannot be used" in await try_to_send(
+        target, "key", Message("test", condition().since, [], [])
+    )
+    assert not box.mails
 
 
 async def test_a_mail_server_that_refuses_says_why(world, mailbox):
