@@ -10,6 +10,7 @@ import msgspec
 
 from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.terminal import agreed, say, say_json, table, tell
+from service.model.conditions import Severity
 
 _ROWS = 50
 _CALLS = 20
@@ -49,6 +50,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
     deliveries = _add(subparsers, "deliveries", "show the pages that were accepted", _deliveries)
     deliveries.add_argument("--list", help="only of this list, by name or id")
+    add_api_command(subparsers, "conditions", "show what a person should know, and what to do about it", _conditions)
     audit = add_api_command(subparsers, "audit", "show what people did: by which API key, when, and to what", _audit)
     audit.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
     why = add_api_command(
@@ -285,6 +287,23 @@ async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
     headings = ("RECEIVED", "ACCOUNT", "SEGMENT", "PAGE", "ADDED", "REMOVED", "UNUSABLE", "SYNC TASK")
     _show(headings, cells, "No delivery has come yet.")
     return 0
+
+
+async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
+    rows = (await client.get("conditions"))["items"]
+    if not _show_json(rows, arguments):
+        cells = [
+            (
+                row["severity"],
+                row["id"],
+                " ".join(filter(None, (row["account"], row["subject"]))) or "-",
+                row["since"],
+                " ".join(filter(None, (row["detail"], row["what_to_do"], row["command"]))),
+            )
+            for row in rows
+        ]
+        _show(("SEVERITY", "CONDITION", "ABOUT", "SINCE", "WHAT TO DO"), cells, "Nothing needs a person.")
+    return 1 if any(row["severity"] == Severity.CRITICAL for row in rows) else 0
 
 
 async def _audit(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from service.commands.terminal import one_line, say
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
+from service.model.accounts import DRY_RUN_REASON
 from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
 from service.model.imports import ImportView
 from service.model.lists import ListState
@@ -178,12 +179,14 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
         lines.append(f"{each.severity.value:<10} {each.id} {about}{detail}{people}, since {_time(each.since)}")
         lines.append(f"           {each.meaning} {each.what_to_do}{f' {each.command}' if each.command else ''}")
     if len(conditions) > _MAX_CONDITIONS:
-        lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: GET /api/v1/conditions")
+        lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: heap-cordial conditions")
     return lines
 
 
 def _account_words(account: RecordedAccount) -> str:
-    words = f"{account.state}, {account.state_reason}" if account.state_reason else account.state
+    # The store keeps a dry run as a pause with its reason.
+    is_dry_run = account.state_reason == DRY_RUN_REASON
+    words = ", ".join(filter(None, (None if is_dry_run else account.state, account.state_reason)))
     return f"{words}; {account.in_doubt:,} contacts in doubt, to be read back" if account.in_doubt else words
 
 

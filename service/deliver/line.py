@@ -24,7 +24,7 @@ from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.rate.own_limits import OwnLimits
 from service.deliver.retry import Circuit, Timings
-from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus, CallsBefore
+from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState, AccountStatus, CallsBefore
 
 log = structlog.get_logger()
 
@@ -33,7 +33,6 @@ _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 # Of these, what no contact can be the reason of.
 KEY_FAULTS = {"unauthorized", "no_api_key"}
 _SLOWED_FROM_SECONDS = 1.0
-DRY_RUN = "dry run: nothing is written to Cordial"
 SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and six are waited"
 # A shorter wait costs others less than telling whose it is.
@@ -273,7 +272,7 @@ class AccountLine:
             reason = f"{self.circuit.reason}: {self._last_message}"
             return AccountStatus(AccountState.PAUSED, reason, wait, _HINTS.get(self.circuit.reason, ""))
         if self._is_dry_run:
-            return AccountStatus(AccountState.DRY_RUN, DRY_RUN, hint=_HINTS["dry_run"])
+            return AccountStatus(AccountState.DRY_RUN, DRY_RUN_REASON, hint=_HINTS["dry_run"])
         slowed = self.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
             return AccountStatus(AccountState.SLOWED, LIMIT_CUT if self._has_told_cut else SLOWED_BY_LIMIT, slowed)

@@ -7,6 +7,8 @@ import msgspec
 
 # The reason of a pause that a person wants.
 PAUSED_BY_OPERATOR = "paused by an operator"
+# The reason of what the store keeps as a pause while an account is in a dry run.
+DRY_RUN_REASON = "dry run: nothing is written to Cordial"
 
 
 class AccountState(StrEnum):

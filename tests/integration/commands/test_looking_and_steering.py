@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from service.sandbox.faults import Fault, FaultKind
@@ -142,3 +143,30 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
     assert (unknown.status, unknown.errors) == (1, "there is no sync with this id\n")
     assert repeated.status == 200
     assert cordial.state.members("ActiveUsers") == sorted(wanted)
+
+
+async def _conditions_with(installation, name):
+    while name not in (shown := await installation.run("conditions")).output:
+        pass
+    return shown
+
+
+async def test_conditions_are_shown_with_what_to_do_and_under_the_apis_names(installation, cordial):
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled"), [3])
+        before = await installation.run("conditions")
+        await installation.run("pause", "acme")
+        shown = await _conditions_with(installation, "account_paused")
+        document = await installation.run("conditions", "--json")
+        cordial.faults.add(Fault(FaultKind.ANSWER, times=None, status=401))
+        await installation.run("resume", "acme")
+        await installation.deliver("Active Users", ("new@example.com",), task="task-2")
+        critical = await _conditions_with(installation, "account_stopped")
+    assert "account_paused" not in before.output
+    assert (shown.status, critical.status) == (0, 1)
+    assert "heap-cordial resume acme" in shown.output
+    [paused] = [
+        each for each in map(msgspec.json.decode, document.output.splitlines()) if each["id"] == "account_paused"
+    ]
+    assert (paused["severity"], paused["account"], paused["command"]) == ("warning", "acme", "heap-cordial resume acme")

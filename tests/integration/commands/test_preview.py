@@ -31,7 +31,7 @@ async def test_a_segment_is_looked_at_before_any_of_it_is_sent(installation, cor
     ]
     document = msgspec.json.decode(one_call.output)
     assert (len(document["calls"]), document["more_calls"]) == (1, True)
-    assert "acme: paused, dry run: nothing is written to Cordial" in status.output
+    assert "acme: dry run: nothing is written to Cordial" in status.output
     assert {call.method for call in cordial.journal.recent} == {"GET"}
     installation.environment[DRY_RUN] = "false"
     async with installation.serving():
