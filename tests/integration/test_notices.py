@@ -323,7 +323,7 @@ async def test_e_mail_travels_encrypted_and_only_to_a_server_whose_certificate_i
     box, port = Mailbox(), free_port()
     # A server that takes neither password nor mail in clear text.
     if security == "starttls":
-        way = {"tls_context": context, "require_starttls": True}
+        way: dict[str, Any] = {"tls_context": context, "require_starttls": True}
     else:
         # aiosmtpd takes only STARTTLS for encrypted.
         way = {"ssl_context": context, "auth_require_tls": False}

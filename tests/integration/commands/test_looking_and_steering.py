@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from service.sandbox.faults import Fault, FaultKind
-from tests.command_fixtures import eventually
+from tests.command_fixtures import Ended, Installation, eventually
 
 USERS = ("jane.roe@example.com", "john.doe@example.com", "bad.one@example.com")
 
@@ -145,7 +145,7 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
     assert cordial.state.members("ActiveUsers") == sorted(wanted)
 
 
-async def _conditions_with(installation, name):
+async def _conditions_with(installation: Installation, name: str) -> Ended:
     while name not in (shown := await installation.run("conditions")).output:
         pass
     return shown
