@@ -27,7 +27,7 @@ export function ConditionRow({ each, accounts = [] }) {
     <div class="row-head">
       <strong>${[each.account, each.subject].filter(Boolean).join(" · ") || "The service"}</strong>
       <${Badge} of=${SEVERITY[each.severity]} />
-      <span class="hint">since <${Time} at=${each.since} /></span>
+      <span class="hint">began <${Time} at=${each.since} /></span>
     </div>
     <p>${each.meaning}</p>
     ${each.detail && html`<p class="wrap">${each.detail}</p>`}

@@ -115,7 +115,7 @@ export function List({ id }) {
         (group) => html`<li class="row" key=${`${group.reason} ${group.dead}`}>
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
-          <p class="wrap">${group.message}</p><p class="hint">${group.reason} · since <${Time} at=${group.first_failed_at} /></p>
+          <p class="wrap">${group.message}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
           <${RetryGroup} group=${group} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} />
