@@ -87,11 +87,9 @@ class Blame:
         return [kind for _, kind in sorted(passed, reverse=True)]
 
     def latest_contact(self, kind: Kind) -> str:
-        """Return whom the latest pass of the kind was for, or of its like by another method; "" where none passed."""
-        alike = [
-            (each == kind, seen.passed, seen.passed_for) for each, seen in self._kinds.items() if each[1:] == kind[1:]
-        ]
-        return max((each for each in alike if each[1]), default=(False, 0, ""))[2]
+        """Return whom the latest pass of the kind was for, by whatever method; "" where none passed."""
+        alike = [(seen.passed, seen.passed_for) for each, seen in self._kinds.items() if each[1:] == kind[1:]]
+        return max(alike, default=(0, ""))[1]
 
     def is_to_blame(self, contact: str) -> bool | None:
         """Note a call for the contact that was not served; return whether its previous one was its own fault.

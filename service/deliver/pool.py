@@ -153,7 +153,11 @@ class AccountPool:
                 contacts = await self._settled_near(kind, apart_from)
                 free = [contact for contact in contacts if contact not in self._held]
                 if free:
-                    found = Confirmed(random.choice(free), kind, names[kind.segment_id])  # noqa: S311  no secret
+                    # Whom Cordial found last it finds best; but not always the same, who may be gone from it since.
+                    latest = self._line.blame.latest_contact(kind)
+                    anyone = random.choice(free)  # noqa: S311  no secret
+                    contact = random.choice([latest, anyone]) if latest in free else anyone  # noqa: S311  no secret
+                    found = Confirmed(contact, kind, names[kind.segment_id])
                     self._held.add(found.contact)
                     break
         if found is None:
