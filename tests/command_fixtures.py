@@ -144,8 +144,10 @@ async def eventually(look: Callable[[], Awaitable[Result]], expected: Result) ->
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without anything that configures the service."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("HEAP_CORDIAL__")}
+    """Return this process's environment without anything that configures the service or the width of what it prints."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("HEAP_CORDIAL__") and name != "COLUMNS"
+    }
 
 
 async def run_command(*arguments: str, environment: dict[str, str] | None = None) -> Ended:

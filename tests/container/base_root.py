@@ -1,5 +1,6 @@
 """A clean root file system from Debian's packages, in the place of the base image that an engine would fetch."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -26,8 +27,12 @@ def base_root() -> Path:
     """
     if os.geteuid() != 0:
         raise UnprovableError("only root can make a clean root and change into it")
-    if not _CACHE.exists():
-        _make()
+    _CACHE.parent.mkdir(exist_ok=True)
+    # Tests run side by side: the first makes it, the others wait.
+    with (_CACHE.parent / "clean-root.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _CACHE.exists():
+            _make()
     return _CACHE
 
 
@@ -35,7 +40,6 @@ def _make() -> None:
     tool = shutil.which("mmdebstrap")
     if tool is None:
         raise UnprovableError("mmdebstrap is missing; as root on Debian: make container-system")
-    _CACHE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_CACHE.parent) as folder:
         root = Path(folder) / "root"
         command = [tool, "--quiet", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root)]

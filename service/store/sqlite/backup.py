@@ -170,5 +170,7 @@ def _examine(file: Path) -> Contents:
         if found != "ok":
             raise StoreOpenError(f"it is damaged: {' '.join(found.split())}")
         members, unsettled, last_ms = connection.execute(_SQL["contents"]).fetchone()
+        if connection.execute(_SQL["guards"]).fetchone()[0]:
+            unsettled += connection.execute(_SQL["guarded_users"]).fetchone()[0]
     last = None if last_ms is None else datetime.fromtimestamp(last_ms / 1000, UTC)
     return Contents(file.stat().st_size, schema, members, unsettled, last)

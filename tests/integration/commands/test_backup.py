@@ -79,7 +79,7 @@ async def test_a_backup_writes_over_nothing(installation, tmp_path):
     assert again.errors == f"{target} is there already; name a file that is not\n"
     assert target.read_bytes() == content
     assert faults_of(target) == []
-    assert "5 members, 4 unsettled, last page 2023-11-14 22:13:20 UTC" in first.output
+    assert "5 members, 5 unsettled, last page 2023-11-14 22:13:20 UTC" in first.output
     assert {path.name for path in tmp_path.glob("taken*")} == {"taken.db"}
 
 

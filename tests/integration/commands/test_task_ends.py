@@ -41,6 +41,7 @@ SHARED_TASKS = {
     "event loop lag",
     "events",
     "folder",
+    "judge",
     "releaser",
     "retention",
     "settler",
