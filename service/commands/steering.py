@@ -67,9 +67,15 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     selection = {name: value for name, value in selection.items() if value is not None}
     if not selection:
         raise ClientError("name what to retry: --id, --reason, --list or --account")
+    if arguments.account and arguments.account not in await _account_names(client):
+        raise ClientError(f"there is no account {arguments.account}; `status` shows all")
     done = await client.post("failures/retry", selection)
     tell(arguments, done, f"{done['retried']:,} changes are sent again.")
     return 0
+
+
+async def _account_names(client: ApiClient) -> list[str]:
+    return [each["name"] for each in (await client.get("accounts"))["items"]]
 
 
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -52,6 +52,8 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
         resumed = await installation.run("resume", "acme")
         await eventually(lambda: installation.figures("settled"), [3])
         lists, syncs = await installation.run("lists"), await installation.run("syncs")
+        nobodys = await installation.run("retry", "--account", "nobodys")
+    assert (nobodys.status, nobodys.errors) == (1, "there is no account nobodys; `status` shows all\n")
     assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
     assert "account    acme: paused, paused by an operator" in status
     assert [lists.output.splitlines()[1].split()[at] for at in (1, 2, 3, 4)] == ["ActiveUsers", "acme", "ready", "3"]
