@@ -64,7 +64,7 @@ _CHANGE_OVER_SECONDS = 120.0
 # aiohttp counts on the order in which asyncio calls back, which we shuffle: a connection may be lost between a request's
 # arrival and the moment that its handler wakes.
 _OUT_OF_ORDER = "web_protocol.py:666"
-_MAX_STEPS = 1_500_000
+_MAX_STEPS = 4_000_000
 _OUTAGES = {
     "401": Fault(FaultKind.ANSWER, status=401, times=None),
     "403": Fault(FaultKind.ANSWER, status=403, times=None),
