@@ -28,6 +28,9 @@ from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountSt
 
 log = structlog.get_logger()
 
+# Longer than that, nobody waits for the answer to a side question.
+_MAX_SIDE_WAIT_SECONDS = 5.0
+
 # The fault of the account, never of the contact or list that the call was about.
 _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 # Of these, what no contact can be the reason of.
@@ -226,9 +229,10 @@ class AccountLine:
         Nothing is concluded from it about the account: what the key may not ask, or Cordial cannot answer, keeps no
         other call waiting.
         """
-        # It has an end: what Cordial has told to wait for is not waited for here.
+        # It has an end: only a short wait that Cordial has told is waited for here.
         permit = permit or Permit()
-        may_ask = self._may_write(permit, is_probe=False) and not self.is_slowed(request.operation)
+        waits = self._limiter.waits.get(request.operation, 0.0) <= _MAX_SIDE_WAIT_SECONDS
+        may_ask = waits and self._may_write(permit, is_probe=False)
         answer = await self._make(request, permit, is_probe=False) if may_ask else None
         return answer or no_answer("paused", "no call may be made at the moment")
 

@@ -110,7 +110,7 @@ async def test_after_all_contacts_were_deleted_the_first_that_is_found_ends_the_
 
 
 async def test_the_second_look_survives_a_restart_and_is_not_hastened(tmp_path, monkeypatch):
-    timings = msgspec.structs.replace(World.retry_timings, absent=2.0)
+    timings = msgspec.structs.replace(World.retry_timings, absent=6.0)
     monkeypatch.setattr(World, "retry_timings", timings)
     async with delivering(tmp_path) as world:
         await world.deliver("Readers", [*EVERYONE, JANE])

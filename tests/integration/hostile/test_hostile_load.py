@@ -32,17 +32,23 @@ async def test_a_small_segment_is_done_while_a_large_one_drains(tmp_path):
 
 
 async def test_three_segments_take_turns(tmp_path):
-    async with hostile_world(tmp_path, max_concurrency=1, requests_per_second=200) as world:
+    async with hostile_world(tmp_path, max_concurrency=1, requests_per_second=100) as world:
+        for number in (1, 2, 3):
+            await world.accepted(page(users(1, "first"), segment=f"Segment {number}", segment_id=number, task="first"))
+        await world.settled()
+        world.cordial.journal.reset()
         world.service.deliverer.pause("acme")
         for number in (1, 2, 3):
-            await world.accepted(page(users(40, f"s{number}-"), segment=f"Segment {number}", segment_id=number))
+            await world.accepted(page(users(150, f"s{number}-"), segment=f"Segment {number}", segment_id=number))
         await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
         world.service.deliverer.resume("acme")
         await world.settled()
         segments = [call.contact.removeprefix("email:s")[0] for call in world.contact_calls()]
-        # From when the third list is there until the first segment is done, nine calls in a row serve all three.
-        ends = [len(segments) - segments[::-1].index(each) for each in "123"]
-        for start in range(segments.index("3"), min(ends) - 9):
+        # From when all three are claimed until the first segment is done, nine calls in a row serve all three.
+        begins = max(segments.index(each) for each in "123")
+        ends = min(len(segments) - segments[::-1].index(each) for each in "123")
+        assert begins < ends - 9
+        for start in range(begins, ends - 9):
             assert set(segments[start : start + 9]) == {"1", "2", "3"}
 
 
