@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp_apispec import docs
 from msgspec import UNSET
 
-from service.errors import ErrorCode, ServiceError, StoppingError
+from service.errors import ErrorCode, ServiceError
 from service.model.changes import FailureSelection
 from service.model.views import SegmentView
 from service.observe.api import documentation as described
@@ -16,13 +16,11 @@ from service.observe.api.authentication import ACTOR
 from service.observe.api.requests import (
     EndDoubtRequest,
     NoOptions,
-    NoQuery,
     RebuildRequest,
     RejectedRequest,
     RetryRequest,
     path_id,
-    read_body,
-    read_query,
+    read_action,
 )
 from service.observe.api.sending import Sending
 from service.store.port import Reading, Steering
@@ -292,10 +290,7 @@ class Actions:
         return _answer(request, action, Paused(account=name, paused=paused, changed=changed))
 
     async def _read(self, request: web.Request, document: type[described.Document]) -> described.Document:
-        if self._is_stopping():
-            raise StoppingError
-        read_query(request, NoQuery)
-        return await read_body(request, document)
+        return await read_action(request, document, self._is_stopping)
 
 
 async def find_list(reader: Reading, list_id: int) -> SegmentView:

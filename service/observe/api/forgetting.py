@@ -11,14 +11,14 @@ from aiohttp_apispec import docs
 from msgspec import UNSET, Meta, UnsetType
 
 from service.config.settings import AccountSettings
-from service.errors import ErrorCode, ServiceError, StoppingError
+from service.errors import ErrorCode, ServiceError
 from service.model.contacts import contact_of
 from service.model.views import Count, ErasureView
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
 from service.observe.api.members import possible_contacts
-from service.observe.api.requests import Filter, NoQuery, read_body, read_query
+from service.observe.api.requests import Filter, NoQuery, read_action, read_query
 from service.store.port import Erasures
 
 log = structlog.get_logger()
@@ -86,10 +86,7 @@ class Forgetting:
     )
     async def forget(self, request: web.Request) -> web.Response:
         """Answer `POST /forget`."""
-        if self._is_stopping():
-            raise StoppingError
-        read_query(request, NoQuery)
-        asked = await read_body(request, ForgetRequest)
+        asked = await read_action(request, ForgetRequest, self._is_stopping)
         try:
             asked.user.encode()
         except UnicodeEncodeError:

@@ -7,10 +7,10 @@ import structlog
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.errors import ConfigurationError, ErrorCode, ServiceError, StoppingError
+from service.errors import ConfigurationError, ErrorCode, ServiceError
 from service.observe.api import documentation as described
 from service.observe.api.authentication import ACTOR
-from service.observe.api.requests import NoOptions, NoQuery, read_body, read_query
+from service.observe.api.requests import NoOptions, read_action
 
 log = structlog.get_logger()
 
@@ -49,10 +49,7 @@ class Reloading:
     )
     async def reload(self, request: web.Request) -> web.Response:
         """Answer `POST /reload`."""
-        if self._is_stopping():
-            raise StoppingError
-        read_query(request, NoQuery)
-        await read_body(request, NoOptions)
+        await read_action(request, NoOptions, self._is_stopping)
         try:
             reloaded = await self._reload(request[ACTOR])
         except ConfigurationError as error:

@@ -7,12 +7,12 @@ import structlog
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.errors import ErrorCode, ServiceError, StoppingError
+from service.errors import ErrorCode, ServiceError
 from service.model.views import HeldRemovals
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
-from service.observe.api.requests import NoOptions, NoQuery, path_id, read_body, read_query
+from service.observe.api.requests import NoOptions, NoQuery, path_id, read_action, read_query
 from service.store.port import Guard, Reading
 
 log = structlog.get_logger()
@@ -91,10 +91,7 @@ class HeldSyncs:
     async def _decide(
         self, request: web.Request, action: str, decide: Callable[[int, str], Awaitable[bool]]
     ) -> web.Response:
-        if self._is_stopping():
-            raise StoppingError
-        read_query(request, NoQuery)
-        await read_body(request, NoOptions)
+        await read_action(request, NoOptions, self._is_stopping)
         sync_id = path_id(request)
         await self._find(sync_id)
         result = Decided(await decide(sync_id, request[ACTOR]))

@@ -1,6 +1,7 @@
 """What a request to the API may say: filters and pages in the query, documents in the body."""
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -8,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from service.errors import ErrorCode, ServiceError
+from service.errors import ErrorCode, ServiceError, StoppingError
 from service.model.changes import MemberState
 from service.model.imports import DoubtEnd
 from service.model.lists import ListState
@@ -236,6 +237,14 @@ async def read_body(request: web.Request, document: type[Asked]) -> Asked:
         raise ServiceError(ErrorCode.INVALID_REQUEST, message, path=place) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is not JSON") from None
+
+
+async def read_action(request: web.Request, document: type[Asked], is_stopping: Callable[[], bool]) -> Asked:
+    """Return the body of an action, which takes no query; raises `ServiceError` (503) where the service is stopping."""
+    if is_stopping():
+        raise StoppingError
+    read_query(request, NoQuery)
+    return await read_body(request, document)
 
 
 def _number(text: str) -> float:

@@ -11,12 +11,11 @@ from aiohttp_apispec import docs
 from msgspec import Meta
 
 from service import __version__
-from service.errors import StoppingError
 from service.model.trial import POINT_TEXTS, TrialOutcome, TrialPoint, TrialProgress, TrialResult
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
-from service.observe.api.requests import NoQuery, read_body, read_query
+from service.observe.api.requests import NoQuery, read_action, read_query
 from service.observe.api.sending import Sending
 
 log = structlog.get_logger()
@@ -106,10 +105,7 @@ class TrialActions:
     )
     async def begin(self, request: web.Request) -> web.Response:
         """Answer `POST /accounts/{name}/trial`."""
-        if self._is_stopping():
-            raise StoppingError
-        read_query(request, NoQuery)
-        asked = await read_body(request, TrialRequest)
+        asked = await read_action(request, TrialRequest, self._is_stopping)
         name = request.match_info["name"]
         contacts = [address for address in dict.fromkeys(asked.contacts) if address != asked.subscribed]
         await self._sending.begin_trial(name, contacts or asked.contacts, asked.subscribed or "", request[ACTOR])
