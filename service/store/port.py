@@ -62,8 +62,8 @@ class Inbox(Protocol):
     async def accept(self, delivery: Delivery) -> Receipt:
         """Make the delivery durable, or tell that it already is (R1, R3).
 
-        Raises `BacklogFullError`, and `ForgottenDeliveryError` for one signed no later than what was forgotten (R4). A delivery whose acceptance failed may have been kept all the same: Heap's repeat of
-        it is then a duplicate.
+        Raises `BacklogFullError`, and `ForgottenDeliveryError` for one signed no later than what was forgotten (R4). A
+        delivery whose acceptance failed may have been kept all the same: Heap's repeat of it is then a duplicate.
         """
 
 
