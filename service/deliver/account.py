@@ -128,7 +128,7 @@ class SendingAccount:
         self._small_files = small_files
         self._trial: Trial | None = None
         self._trial_task: asyncio.Task[None] | None = None
-        self.line.prove_with(ProofCalls(settings, self.line, self.pool, self.lists))
+        self.line.prove_with(ProofCalls(settings, self.line, self.pool, self.lists.names))
         self._recorded: AccountStatus | None = None
         self._recorded_waits: dict[str, int] = {}
 
@@ -233,6 +233,6 @@ class SendingAccount:
     async def _resumed(self) -> None:
         with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self._store.hasten(self.name)
-        self.lists.distrust()
+        self.lists.names.distrust()
         self.lists.retry_held()
         self.pool.refresh()

@@ -183,12 +183,12 @@ class Deliverer:
         """Stop calling for an account; calls on their way finish."""
         account = self._account(name)
         account.line.pause()
-        account.lists.distrust()
+        account.lists.names.distrust()
 
     def resume(self, name: str) -> None:
         """Call again for an account, and try at once where it could not be served."""
         account = self._account(name)
-        account.lists.distrust()
+        account.lists.names.distrust()
         account.line.resume()
         account.lists.retry_held()
         account.pool.refresh()

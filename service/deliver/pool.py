@@ -148,7 +148,7 @@ class AccountPool:
         found: Confirmed | None = None
         async with self._claiming:
             # The keeper's names change while the store is asked.
-            names = dict(self._lists.ready_names())
+            names = dict(self._lists.names.current())
             for kind in (kind for kind in kinds if kind.segment_id in names):
                 contacts = await self._settled_near(kind, apart_from)
                 free = [contact for contact in contacts if contact not in self._held]
@@ -176,7 +176,7 @@ class AccountPool:
 
     async def has_settled(self, kinds: Sequence[Kind], apart_from: str) -> bool:
         """Return whether there is a contact but `apart_from` whose state Cordial has confirmed in one of these ways."""
-        names = dict(self._lists.ready_names())
+        names = dict(self._lists.names.current())
         for kind in (kind for kind in kinds if kind.segment_id in names):
             if await self._settled_near(kind, apart_from):
                 return True

@@ -5,7 +5,7 @@ from an account that cannot be served.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from service.deliver.blame import Kind
 from service.deliver.cordial.answers import AnswerKind
 from service.deliver.cordial.requests import repeated_request, update_contact
 from service.deliver.line import AccountLine
+from service.deliver.lists.seen_names import SeenNames
 from service.errors import StoreFaultError, StoreUnavailableError
 
 # Of how many lists a confirmed membership is looked for.
@@ -38,24 +39,14 @@ class Members(Protocol):
         """Return whether there is such a contact, held or not."""
 
 
-class Lists(Protocol):
-    """The account's lists."""
-
-    def ready_names(self) -> Mapping[int, str]:
-        """Return the list's name of each segment that can be written."""
-
-    def are_current(self, names: Mapping[int, str]) -> bool:
-        """Tell whether these segments' lists may still be written under these names."""
-
-
 class ProofCalls:
     """Makes one account's proof calls, one at a time; whoever waits meanwhile shares what the one before showed."""
 
-    def __init__(self, settings: AccountSettings, line: AccountLine, members: Members, lists: Lists) -> None:
+    def __init__(self, settings: AccountSettings, line: AccountLine, members: Members, names: SeenNames) -> None:
         self._settings = settings
         self._line = line
         self._members = members
-        self._lists = lists
+        self._names = names
         self._turn = asyncio.Lock()
 
     async def passes(self, kind: Kind | None, apart_from: str, since: int, *, is_probe: bool = False) -> bool | None:
@@ -73,7 +64,7 @@ class ProofCalls:
             kinds = (
                 [kind]
                 if kind
-                else blame.latest() or [Kind("", segment_id, True) for segment_id in self._lists.ready_names()]
+                else blame.latest() or [Kind("", segment_id, True) for segment_id in self._names.current()]
             )
             try:
                 async with self._members.settled_contact(kinds[:_MAX_KINDS], apart_from) as found:
@@ -91,7 +82,7 @@ class ProofCalls:
                 return True
             if self._line.circuit.is_open:
                 return False
-            lists = [segment_id, *(each for each in self._lists.ready_names() if each != segment_id)]
+            lists = [segment_id, *(each for each in self._names.current() if each != segment_id)]
             kinds = [Kind("PUT", each, True) for each in lists[:_MAX_KINDS]]
             try:
                 async with self._members.settled_contact(kinds, apart_from) as found:
@@ -112,7 +103,7 @@ class ProofCalls:
         )
         names = {kind.segment_id: found.list_name}
         # The call may wait for long, and its list's name pass on to another list meanwhile (R10).
-        with self._line.permit(found.contact, lambda: self._lists.are_current(names)) as permit:
+        with self._line.permit(found.contact, lambda: self._names.are_current(names)) as permit:
             answer = await self._line.prove(request, permit, is_probe=is_probe)
         if answer is None or answer.kind in {AnswerKind.THROTTLED, AnswerKind.NOT_FOUND, AnswerKind.WITHHELD}:
             return None

@@ -51,17 +51,17 @@ class Sender:
         """Make the calls for a contact, as far as its lists may be written to."""
         verdict = Verdict()
         # The keeper's names change while a call is on its way; an answer speaks of the ones that were sent.
-        names = self._lists.ready_names()
+        names = self._lists.names.current()
         sent = {change.segment_id: names[change.segment_id] for change in work.changes if change.segment_id in names}
-        lost = self._lists.names_lost(sent)
-        with self._line.permit(work.contact, lambda: self._lists.are_current(sent)) as permit:
+        lost = self._lists.names.times_lost(sent)
+        with self._line.permit(work.contact, lambda: self._lists.names.are_current(sent)) as permit:
             for changes in changes_of_calls(work, sent):
                 memberships = {sent[change.segment_id]: change.wanted for change in changes}
                 began = self._line.blame.moment()
                 request, answer = await self._call(work.contact, memberships, permit)
                 if answer.kind is AnswerKind.WITHHELD:
                     break
-                now_lost = self._lists.names_lost(sent)
+                now_lost = self._lists.names.times_lost(sent)
                 if any(now_lost[each.segment_id] != lost[each.segment_id] for each in changes):
                     # What was written by a name that has passed on says nothing of the segment's own list.
                     continue

@@ -375,7 +375,7 @@ class Importer:
 
     async def _give(self, current: OpenImport, part: ImportPart) -> float:
         # Where refused rows are looked for, the lists owe nothing.
-        with self._lists.keeping(current.segment_ids):
+        with self._lists.names.keeping(current.segment_ids):
             return await self._give_to(current, part)
 
     async def _give_to(self, current: OpenImport, part: ImportPart) -> float:
@@ -384,7 +384,7 @@ class Importer:
         if len(columns) != len(current.segment_ids):
             await self._fall_back(part, "one of the lists cannot be written now")
             return 0.0
-        posted = await self._jobs.post(part, columns, lambda: self._lists.are_current(names))
+        posted = await self._jobs.post(part, columns, lambda: self._lists.names.are_current(names))
         if posted.is_running:
             self._posts.pop(part.id, None)
             return 0.0

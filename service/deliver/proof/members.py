@@ -84,7 +84,7 @@ class MemberReader:
         if not found or found[0].account != self._settings.name:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
         try:
-            with self._lists.keeping([segment_id]):
+            with self._lists.names.keeping([segment_id]):
                 async with asyncio.timeout(_NAMES_SECONDS):
                     names = await self._lists.seen([segment_id])
         except TimeoutError:

@@ -119,7 +119,7 @@ class ReadBack:
             if not readable:
                 continue
             # Known for all of them: a look at the lists for each would take seconds.
-            with self._lists.keeping([each.id for each in await self._own_segments()]):
+            with self._lists.names.keeping([each.id for each in await self._own_segments()]):
                 for due in readable:
                     if self._may_read(due.reason):
                         await self._read(due)
@@ -158,10 +158,10 @@ class ReadBack:
                 segments = await self._own_segments()
                 segment_ids = [each.id for each in segments]
             began = self._line.blame.moment()
-            with self._lists.keeping(segment_ids):
+            with self._lists.names.keeping(segment_ids):
                 names = await self._names(segment_ids)
                 answer = await self._line.ask(requests.get_contact(due.contact)) if names else None
-                if not self._lists.are_current(names) and names != await self._names(segment_ids):
+                if not self._lists.names.are_current(names) and names != await self._names(segment_ids):
                     # A list was renamed meanwhile.
                     answer = None
             finding = None if answer is None else self._judge(due, before, names, answer)
@@ -199,7 +199,7 @@ class ReadBack:
         await self._doubts.note_claimed([contact])
         # The call may wait, and a name may pass on meanwhile (R10).
         written = {segment_id: names[segment_id] for segment_id in segment_ids if names.get(segment_id) in strange}
-        answer = await self._line.ask(request, Permit(lambda: self._lists.are_current(written)))
+        answer = await self._line.ask(request, Permit(lambda: self._lists.names.are_current(written)))
         await self._doubts.write()
         self._doubts.let_go([contact])
         log.warning(

@@ -5,6 +5,7 @@ import pytest
 
 from service.deliver import deliverer
 from service.deliver.lists import keeper
+from service.deliver.lists.timings import Timings
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
@@ -77,7 +78,7 @@ async def test_a_list_that_is_not_there_cannot_be_counted(world):
 
 
 async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", keeper.Timings())
+    monkeypatch.setattr(keeper, "TIMINGS", Timings())
     await world.deliver("Heap Test", users(3))
     await world.settled()
     world.cordial.state.delete_list(world.cordial.state.lists_by_name["HeapTest"])

@@ -1,0 +1,96 @@
+"""The names under which lists were seen lately, together with their ids: contacts are written by no other name (R10)."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+
+class SeenNames:
+    """Which lists of one account may be written to, and by which names.
+
+    A name is known until its list owes nothing, until something speaks against it, or for `trust_seconds`.
+    """
+
+    def __init__(self, trust_seconds: float, is_key_new: Callable[[], bool]) -> None:
+        self._trust_seconds = trust_seconds
+        self._is_key_new = is_key_new
+        self._names: dict[int, str] = {}
+        self._kept: Counter[int] = Counter()
+        self._lost: Counter[int] = Counter()
+        # Lists whose names were given out since they were last seen: something may have been written by them.
+        self._given_out: set[int] = set()
+        # When all lists were last seen, by the loop's clock.
+        self.seen_at = float("-inf")
+        # Grows when what was seen so far is not to be relied on any more.
+        self.distrusted = 0
+
+    def __contains__(self, segment_id: int) -> bool:
+        return segment_id in self._names
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def current(self) -> Mapping[int, str]:
+        """Return the list's name of each segment that can be written."""
+        now = asyncio.get_running_loop().time()
+        if self._names and (now - self.seen_at > self._trust_seconds or self._is_key_new()):
+            self.distrust()
+        return self._names
+
+    def are_current(self, names: Mapping[int, str]) -> bool:
+        """Tell whether these segments' lists may still be written under these names."""
+        current = self.current()
+        return all(current.get(segment_id) == name for segment_id, name in names.items())
+
+    def is_known(self, segment_id: int, name: str) -> bool:
+        """Tell whether the segment's list was last seen under this name, however long ago."""
+        return self._names.get(segment_id) == name
+
+    def times_lost(self, segment_ids: Collection[int]) -> dict[int, int]:
+        """Return how often each segment's list has lost a name: what was written by it may be on another list then."""
+        return {segment_id: self._lost[segment_id] for segment_id in segment_ids}
+
+    @contextlib.contextmanager
+    def keeping(self, segment_ids: Collection[int]) -> Iterator[None]:
+        """Go on knowing these segments' lists until the block ends, though they owe nothing."""
+        self._kept.update(segment_ids)
+        try:
+            yield
+        finally:
+            self._kept -= Counter(segment_ids)
+
+    def forget_all_but(self, segment_ids: Collection[int]) -> None:
+        """Know only these segments' lists, and those that are being kept."""
+        for segment_id in self._names.keys() - segment_ids - self._kept.keys():
+            del self._names[segment_id]
+
+    def distrust(self) -> None:
+        """Write to no list before it was seen again: time has passed in which anybody may have changed it."""
+        self.distrusted += 1
+        self._names.clear()
+
+    def see(self, segment_id: int, name: str) -> None:
+        """Write to the segment's list by this name from now on."""
+        self._names[segment_id] = name
+
+    def forget(self, segment_id: int) -> None:
+        """Do not write to the segment's list until it is seen again."""
+        self._names.pop(segment_id, None)
+
+    def lose(self, segment_id: int) -> None:
+        """Note that the segment's list has not the name any more by which it may have been written."""
+        self._names.pop(segment_id, None)
+        self._lost[segment_id] += 1
+
+    def give_out(self, segment_ids: Iterable[int]) -> None:
+        """Note that the segments' lists are written by their names from now on."""
+        self._given_out.update(segment_ids)
+
+    def was_given_out(self, segment_id: int) -> bool:
+        """Tell whether something may have been written by the list's name since it was last seen."""
+        return segment_id in self._given_out
+
+    def settle(self, segment_id: int) -> None:
+        """Note that nothing written by the list's name until now can have gone elsewhere unnoticed."""
+        self._given_out.discard(segment_id)
