@@ -109,11 +109,15 @@ class ReceiptStatus(StrEnum):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What the store says of a delivery once it is durable; the ids are the store's."""
+    """What the store says of a delivery once it is durable; the ids are the store's.
+
+    `pages_received` is how many pages of its sync have come, this one among them; two forms of a page are one.
+    """
 
     status: ReceiptStatus
     delivery_id: int
     segment_id: int
+    pages_received: int = 1
 
     @property
     def is_duplicate(self) -> bool:

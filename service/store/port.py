@@ -134,11 +134,11 @@ class Imports(Protocol):
     that is about a part does nothing where the part is in another state by now than `part` says.
     """
 
-    def arriving_users(self, segment_id: int) -> int:
+    def arriving_users(self, account: str, segment_id: int) -> int:
         """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
 
-    def inbox_users(self) -> int:
-        """Return how many users wait to be folded."""
+    def inbox_users(self, account: str) -> int:
+        """Return how many users of the account wait to be folded."""
 
     async def current(self, account: str) -> OpenImport | None:
         """Return the account's import as it stands, or None."""

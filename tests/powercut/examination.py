@@ -17,8 +17,7 @@ from tests.powercut.lives import ACCOUNT, BACKUP_NAME, STORE_NAME, Promises, Rec
 from tests.recount import wrong_counters
 from tests.service_fixtures import HEAP_SECRET, World
 
-# An import waits up to a minute for what may still come to its list.
-_SETTLED_SECONDS = 90.0
+_SETTLED_SECONDS = 30.0
 
 
 async def faults_after(files: Mapping[str, bytes], record: Record, promises: Promises, told: Told) -> list[str]:

@@ -186,8 +186,8 @@ class Importer:
             return free
         self._waiting, self._due = self._chooser.choose(
             {segment_id: number - self._still_released(segment_id, number) for segment_id, number in free.items()},
-            self._store.arriving_users,
-            self._store.inbox_users(),
+            lambda segment_id: self._store.arriving_users(self._name, segment_id),
+            self._store.inbox_users(self._name),
         )
         if self._due and self._current is None:
             self._wake.set()

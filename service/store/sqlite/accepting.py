@@ -19,6 +19,7 @@ class _Known(NamedTuple):
     segment_id: int
     segment_name: str
     sync_id: int | None
+    pages_received: int
     delivery_id: int | None
     has_page: bool
     has_newer: bool
@@ -44,7 +45,7 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
     known = _add_segment(connection, account_id, delivery) if row is None else _Known(*row)
     if known.delivery_id is not None:
         connection.execute(_SQL["count_duplicate"], {"sync_id": known.sync_id})
-        return Receipt(ReceiptStatus.DUPLICATE, known.delivery_id, known.segment_id)
+        return Receipt(ReceiptStatus.DUPLICATE, known.delivery_id, known.segment_id, known.pages_received)
     if known.is_forgotten:
         raise ForgottenDeliveryError
     sync_id = known.sync_id or _add_sync(connection, known.segment_id, delivery)
@@ -89,7 +90,7 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
         {**figures, "total_pages": delivery.total_pages, "new_page": not known.has_page, "pieces": len(pieces)},
     )
     status = ReceiptStatus.SUPERSEDED if superseded else ReceiptStatus.ACCEPTED
-    return Receipt(status, delivery_id, known.segment_id)
+    return Receipt(status, delivery_id, known.segment_id, known.pages_received + (not known.has_page))
 
 
 def _add_segment(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> _Known:
@@ -100,7 +101,7 @@ def _add_segment(connection: sqlite3.Connection, account_id: int, delivery: Deli
         "now_ms": delivery.received_at_ms,
     }
     segment_id = connection.execute(_SQL["add_segment"], values).lastrowid or 0
-    return _Known(segment_id, delivery.segment_name, None, None, has_page=False, has_newer=False, is_forgotten=False)
+    return _Known(segment_id, delivery.segment_name, None, 0, None, has_page=False, has_newer=False, is_forgotten=False)
 
 
 def _add_sync(connection: sqlite3.Connection, segment_id: int, delivery: Delivery) -> int:

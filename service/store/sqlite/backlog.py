@@ -82,6 +82,10 @@ class Backlog:
         """Users not folded yet, whosever they are."""
         return self._unfolded_of_account.total()
 
+    def unfolded_of(self, account: str) -> int:
+        """Users of one account that are not folded yet."""
+        return self._unfolded_of_account[account]
+
     def add_unfolded(self, account: str, users: int) -> None:
         """Add to an account's users that are not folded yet; a negative number takes away."""
         self._unfolded_of_account[account] += users

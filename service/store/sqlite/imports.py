@@ -86,13 +86,13 @@ class Imports:
         # page that is to be answered and before each fold.
         self._turn = asyncio.Lock()
 
-    def arriving_users(self, segment_id: int) -> int:
+    def arriving_users(self, account: str, segment_id: int) -> int:
         """Return about how many users are still to come of syncs whose pages are arriving or being folded."""
-        return self.arrivals.users_to_come(segment_id, self._backlog.unfolded_users)
+        return self.arrivals.users_to_come(account, segment_id, self._backlog.unfolded_of(account))
 
-    def inbox_users(self) -> int:
-        """Return how many users wait to be folded."""
-        return self._backlog.unfolded_users
+    def inbox_users(self, account: str) -> int:
+        """Return how many users of the account wait to be folded."""
+        return self._backlog.unfolded_of(account)
 
     async def current(self, account: str) -> OpenImport | None:
         """Return the account's import as it stands, or None."""

@@ -247,7 +247,7 @@ class SqliteStore:
             self._account_of_segment[receipt.segment_id] = delivery.account
             if not receipt.is_duplicate:
                 self.backlog.add_unfolded(delivery.account, users)
-                self.imports.arrivals.note(receipt.segment_id, delivery)
+                self.imports.arrivals.note(receipt, delivery)
                 self.inbox_grew.set()
 
         try:
@@ -276,8 +276,11 @@ class SqliteStore:
                 self.backlog.add_unfolded(self._account_of_segment[segment_id], -users)
                 self.backlog.add_guarded(self._account_of_segment[segment_id], users)
             self.guard.woken.set()
-            if not self.backlog.unfolded_users:
-                self.imports.arrivals.forget_folded()
+            for account in {
+                self._account_of_segment[segment_id] for segment_id in {**folded.taken_users, **folded.guarded_users}
+            }:
+                if not self.backlog.unfolded_of(account):
+                    self.imports.arrivals.forget_folded(account)
 
         max_users = 1 if small else _USERS_PER_FOLD
         guarded = {self._account_ids[account] for account in self.guard.accounts}

@@ -1,8 +1,8 @@
 -- name: find
--- What is known of a delivery: its segment, its sync, the delivery itself, whether its page has come in any form, whether
--- a newer sync has come, and whether it is signed no later than what was forgotten. A sync not seen yet is the newest of
+-- What is known of a delivery: its segment, its sync and how many pages of that have come, the delivery itself, whether its
+-- page has come in any form, whether a newer sync has come, and whether it is signed no later than what was forgotten. A sync not seen yet is the newest of
 -- those signed at one moment.
-SELECT segment.id, segment.name, sync.id, delivery.id,
+SELECT segment.id, segment.name, sync.id, coalesce(sync.pages_received, 0), delivery.id,
     EXISTS (SELECT 1 FROM delivery AS any_form WHERE any_form.sync_id = sync.id AND any_form.page_number = :page_number),
     EXISTS (
         SELECT 1 FROM sync AS other
