@@ -21,8 +21,9 @@ TARGET = ROOT / "docs/configuration.md"
 _INTRODUCTION = """\
 # Configuration
 
-Made by `make docs` from the settings themselves and from what [config.toml](../config.toml) says about them; change it
-there. That file begins with what holds for all keys:
+Every key of the configuration: what it means, its default, its bounds, its environment variable, and whether a change needs
+a restart. `make docs` makes this document from [config.toml](../config.toml) and the settings in the code; change it there. For all
+keys:
 """
 _TABLES: dict[str, type[msgspec.Struct]] = {
     **SECTIONS,

@@ -1,7 +1,7 @@
-"""What can be configured, typed, bounded and frozen; `config.py` fills these from TOML and the environment.
+"""What can be configured: typed, bounded and frozen. `loading.py` fills these from TOML and the environment.
 
-The bounds stand in the types (`msgspec.Meta`): reading a configuration checks them, and says what would be right from the
-same words. What every key means and costs is told in `config.toml`.
+The bounds are in the types (`msgspec.Meta`). Reading a configuration checks them, and its messages use the same words.
+`config.toml` says what every key means and costs.
 """
 
 import os
