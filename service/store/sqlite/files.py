@@ -121,11 +121,14 @@ class StoreFiles:
         self._locked_at = time.monotonic()
         try:
             _require_one_name(database)
-            self._mark = os.open(mark_file(database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._mark = _open_mark(database)
         except BaseException:
             self._lock.release()
             raise
-        found = os.pread(self._mark, _MARK_BYTES, 0)
+        found = os.pread(self._mark, _MARK_BYTES + 1, 0)
+        if found and len(found) != _MARK_BYTES:
+            log.warning("store.mark_damaged", file=str(mark_file(database)))
+            os.ftruncate(self._mark, 0)
         # The id of the last delivery that was acknowledged; ids only grow.
         self.last_acknowledged = int.from_bytes(found, "little") if len(found) == _MARK_BYTES else 0
 
@@ -146,6 +149,7 @@ class StoreFiles:
             if found.links > known.links and path not in self._linked:
                 self._linked.add(path)
                 log.warning("store.linked", file=str(path), names=found.links)
+        self._keep_mark()
 
     @property
     def seconds_open(self) -> float:
@@ -172,10 +176,32 @@ class StoreFiles:
         with contextlib.suppress(OSError):
             os.pwrite(self._mark, delivery_id.to_bytes(_MARK_BYTES, "little"), 0)
 
+    def _keep_mark(self) -> None:
+        """Put the mark back where it was removed or replaced: it is known here, and no reason to take no page."""
+        path = mark_file(self._database)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._mark), path.stat()):
+                return
+        try:
+            mark = _open_mark(self._database)
+        except OSError:
+            # Tried again before the next commit.
+            return
+        # Under the number that other threads may be writing to.
+        os.dup2(mark, self._mark, inheritable=False)
+        os.close(mark)
+        os.ftruncate(self._mark, 0)
+        self.set_last_acknowledged(self.last_acknowledged)
+        log.warning("store.mark_replaced", file=str(path))
+
     def close(self) -> None:
         """Let another process have the store, once SQLite has closed all of it."""
         os.close(self._mark)
         self._lock.release()
+
+
+def _open_mark(database: Path) -> int:
+    return os.open(mark_file(database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _require_one_name(database: Path) -> None:

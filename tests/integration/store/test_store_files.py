@@ -121,6 +121,44 @@ async def test_a_wal_that_ends_before_what_was_acknowledged_is_told_once(maker, 
         assert connection.execute("SELECT action, changes FROM audit").fetchall() == [("store.pages_missing", 7)]
 
 
+def remove_mark(mark):
+    mark.unlink()
+
+
+def replace_mark(mark):
+    mark.rename(mark.with_name("old mark"))
+    mark.write_bytes(bytes(8))
+
+
+@pytest.mark.parametrize("disturb", [remove_mark, replace_mark])
+async def test_the_mark_is_put_back_where_it_was_removed_or_replaced(maker, disturb):
+    store = await maker.open()
+    await store.accept(page("t1", add=["a"]))
+    mark = maker.database.with_name("store.db.acknowledged")
+    before = mark.read_bytes()
+    disturb(mark)
+    with capture_logs() as lines:
+        await store.accept(page("t2", add=["b"]))
+    assert [line["event"] for line in lines if line["event"].startswith("store.")] == ["store.mark_replaced"]
+    await store.close()
+    assert int.from_bytes(mark.read_bytes(), "little") == int.from_bytes(before, "little") + 1
+
+
+async def test_a_damaged_mark_is_told_at_the_start_and_made_good_by_the_next_page(maker):
+    store = await maker.open()
+    await store.accept(page("t1", add=["a"]))
+    await store.close()
+    mark = maker.database.with_name("store.db.acknowledged")
+    mark.write_bytes(b"x" * 100)
+    with capture_logs() as lines:
+        store = await maker.open()
+        await store.accept(page("t2", add=["b"]))
+        await store.close()
+    assert "store.mark_damaged" in [line["event"] for line in lines]
+    assert int.from_bytes(mark.read_bytes(), "little") == 2
+    assert len(mark.read_bytes()) == 8
+
+
 async def test_no_commit_can_start_while_a_checkpoint_runs(store, maker):
     """A barrier holds the checkpoint where it begins: there a commit that resets the WAL loses others in SQLite < 3.51.3."""
     await store.accept(page("t1", add=["a"]))
