@@ -103,7 +103,7 @@ class Service:
             clock_fault=self.webhook.clock_suspicion.fault,
             lost_lines=lost_lines,
             loop_lag=metrics.loop_lag,
-            certificate_ends_at=lambda: tls.expires_at if tls else None,
+            certificate=tls,
         )
         self.conditions = Conditions(store.conditions, self._facts_now, lambda: self.accounts, clock.now_ms)
         self.notices = Notices(

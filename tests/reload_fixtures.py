@@ -118,6 +118,12 @@ class Reloadable(Installation):
         ):
             return answer.status, await answer.json()
 
+    async def has_condition(self, name: str, detail: str = "") -> bool:
+        """Return whether a condition lasts whose detail begins so."""
+        status, page = await self.ask("conditions")
+        assert status == 200, page
+        return any(each["id"] == name and each["detail"].startswith(detail) for each in page["items"])
+
     async def account_documents(self) -> dict[str, dict[str, Any]]:
         """Return what the API says of each account."""
         status, page = await self.ask("accounts")

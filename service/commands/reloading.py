@@ -53,6 +53,7 @@ async def reload_when_asked(service: Service, read: Callable[[], Settings], aske
         except Exception:
             # The service goes on whatever happens here, and can be asked again.
             log.exception("configuration.not_reloaded")
+            service.facts.reload_refused(["a fault of the service while it loaded the configuration; see the log"])
 
 
 async def _reload(service: Service, read: Callable[[], Settings], actor: str) -> Reload:
@@ -64,18 +65,20 @@ async def _reload(service: Service, read: Callable[[], Settings], actor: str) ->
         await service.store.steering.record(actor, "configuration.reload", "", changes)
         await service.apply(plan.settings)
     except StoreUnavailableError as error:
-        raise _refused([f"the store cannot take it up: {error.message}"]) from error
+        raise _refused(service, [f"the store cannot take it up: {error.message}"]) from error
     except ConfigurationError as error:
-        raise _refused(error.faults) from error
+        raise _refused(service, error.faults) from error
     for key in plan.needs_restart:
         log.warning("configuration.needs_restart", setting=key)
     for warning in loading.secret_warnings(plan.settings):
         log.warning("secret.exposed", warning=warning)
+    service.facts.reloaded(plan.needs_restart)
     log.info("configuration.reloaded", changed=plan.changed, added=plan.added, removed=plan.removed)
     return plan
 
 
-def _refused(faults: Sequence[str]) -> ConfigurationError:
+def _refused(service: Service, faults: Sequence[str]) -> ConfigurationError:
     for fault in faults:
         log.error("configuration.refused", fault=fault)
+    service.facts.reload_refused(faults)
     return ConfigurationError(list(faults))

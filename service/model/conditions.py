@@ -58,6 +58,13 @@ CATALOGUE: dict[str, Kind] = {
         "The store cannot write",
         stops_pages=True,
     ),
+    "pages_missing": Kind(
+        _CRITICAL,
+        "Pages that were answered 200 are missing from the store: its write-ahead log was removed, or an older file took its "
+        "place. Heap does not send them again by itself.",
+        "Press Sync now in Heap for each segment. This is shown for a week.",
+        "The store cannot write",
+    ),
     "task_ended": Kind(
         _CRITICAL,
         "A task of the service ended because of a fault in the program. The process stops in order and must be started again.",
@@ -114,6 +121,12 @@ CATALOGUE: dict[str, Kind] = {
         "Make a trial of the account with test contacts of your own; see docs/trial.md.",
         "An import did not finish",
         command="heap-cordial trial --help",
+    ),
+    "account_not_configured": Kind(
+        _INFO,
+        "The store has changes of an account that the configuration does not have. They wait.",
+        "To send them, add the account again under its old name.",
+        "Change the configuration while it runs",
     ),
     "list_held": Kind(
         _WARNING,
@@ -279,6 +292,26 @@ CATALOGUE: dict[str, Kind] = {
         "The certificate ends soon. Heap cannot deliver after that.",
         "Renew it and replace the files.",
         "The certificate nears its end",
+    ),
+    "certificate_refused": Kind(
+        _WARNING,
+        "The certificate's files were replaced by a pair that cannot be used. The service still shows the old certificate.",
+        "Put a pair that belongs together in their place. The service takes it up by itself.",
+        "The certificate nears its end",
+        command="heap-cordial check",
+    ),
+    "configuration_refused": Kind(
+        _WARNING,
+        "A changed configuration was refused. The service goes on with the old one; a restart would fail.",
+        "Correct the configuration, then reload it.",
+        "Change the configuration while it runs",
+        command="heap-cordial check",
+    ),
+    "restart_needed": Kind(
+        _INFO,
+        "The configuration was reloaded, but some changed settings need a restart. They keep their old values.",
+        "Restart the service when it suits you.",
+        "Change the configuration while it runs",
     ),
     "loop_lag": Kind(
         _WARNING,

@@ -1,7 +1,7 @@
 """What is so now and a person should know, as far as it can be told without waiting (R16)."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -91,6 +91,18 @@ class Refusal(Protocol):
         """The account, if the request named one that exists."""
 
 
+class ServedCertificate(Protocol):
+    """What is needed of the certificate that connections are shown."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends (UTC)."""
+
+    @property
+    def fault(self) -> str:
+        """Why what lies in its files now is not shown; empty where it is."""
+
+
 class _Recent:
     """How often something was seen, as long as it was seen within the last ten minutes."""
 
@@ -123,7 +135,7 @@ class Facts:
         clock_fault: Callable[[], str | None],
         lost_lines: Callable[[], int],
         loop_lag: LoopLag,
-        certificate_ends_at: Callable[[], datetime | None],
+        certificate: ServedCertificate | None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -133,7 +145,10 @@ class Facts:
         self._clock_fault = clock_fault
         self._count_lost_lines = lost_lines
         self._loop_lag = loop_lag
-        self._certificate_ends_at = certificate_ends_at
+        self._certificate = certificate
+        # Of the last reload that was asked for.
+        self._reload_faults: Sequence[str] = ()
+        self._needs_restart: Sequence[str] = ()
         # Of the whole process, which may have run another service before.
         self._lost_before = lost_lines()
         self._lost_lines = _Recent()
@@ -145,12 +160,21 @@ class Facts:
         if answered.outcome not in _NO_REFUSALS:
             self._refused.setdefault(answered.account or "", _Recent()).note(answered.outcome)
 
+    def reload_refused(self, faults: Sequence[str]) -> None:
+        """Note what kept a changed configuration from being taken up."""
+        self._reload_faults = faults
+
+    def reloaded(self, needs_restart: Sequence[str]) -> None:
+        """Note that a configuration was taken up, but for these keys."""
+        self._reload_faults, self._needs_restart = (), needs_restart
+
     def __call__(self) -> Iterator[Fact]:
         """Give what is so now."""
         yield from self._of_store()
         yield from self._of_tasks()
         yield from self._of_sending()
         yield from self._of_webhook()
+        yield from self._of_configuration()
         yield from self._of_host()
 
     def _of_store(self) -> Iterator[Fact]:
@@ -207,10 +231,21 @@ class Facts:
                 whose = "" if account else "no account of ours: "
                 yield Fact("deliveries_refused", account, detail=f"{whose}{refused.number:,}, the last {refused.last}")
 
-    def _of_host(self) -> Iterator[Fact]:
-        ends_at = self._certificate_ends_at()
-        if ends_at is not None and ends_at - datetime.now(UTC) < _CERTIFICATE_NEARS_END:
+    def _of_configuration(self) -> Iterator[Fact]:
+        if self._reload_faults:
+            more = len(self._reload_faults) - 1
+            yield Fact("configuration_refused", detail=self._reload_faults[0] + (f" (and {more} more)" if more else ""))
+        if self._needs_restart:
+            yield Fact("restart_needed", detail=", ".join(self._needs_restart))
+        if self._certificate is None:
+            return
+        if self._certificate.fault:
+            yield Fact("certificate_refused", detail=self._certificate.fault)
+        ends_at = self._certificate.expires_at
+        if ends_at - datetime.now(UTC) < _CERTIFICATE_NEARS_END:
             yield Fact("certificate_ends", detail=f"at {ends_at:%Y-%m-%d %H:%M}Z")
+
+    def _of_host(self) -> Iterator[Fact]:
         lag = self._loop_lag.mean_seconds
         if lag > _MAX_LAG_SECONDS:
             yield Fact("loop_lag", detail=f"{lag:.1f} s")

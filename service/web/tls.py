@@ -110,6 +110,8 @@ class ServedCertificate:
         self._files = files
         self._seen = _signature(files)
         self._certificate = load_certificate(files)
+        # Why what lies in the files now is not shown; empty where it is.
+        self.fault: str = ""
         # For the listening socket; the pair comes from `_choose`, at each handshake.
         self.context = _server_context()
         self.context.sni_callback = self._choose
@@ -121,7 +123,7 @@ class ServedCertificate:
 
     def use(self, files: TlsFiles, certificate: Certificate) -> None:
         """Show this certificate from now on, and watch these files."""
-        self._files, self._certificate = files, certificate
+        self._files, self._certificate, self.fault = files, certificate, ""
         self._seen = _signature(files)
 
     async def watch(self) -> None:
@@ -146,9 +148,10 @@ class ServedCertificate:
         try:
             self._certificate = load_certificate(files)
         except ConfigurationError as error:
-            for fault in error.faults:
-                log.error("certificate.refused", fault=fault)  # noqa: TRY400  the fault says all
+            self.fault = "; ".join(error.faults)
+            log.error("certificate.refused", fault=self.fault)  # noqa: TRY400  the fault says all
         else:
+            self.fault = ""
             log.info("certificate.replaced", expires=self._certificate.expires_at.isoformat())
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:

@@ -1,5 +1,6 @@
 """Conditions in the store: their history, and the facts that only the store knows."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby, pairwise
@@ -23,6 +24,8 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _INCOMPLETE_AFTER_MS = _HOUR_MS
 _INCOMPLETE_UNTIL_MS = 7 * _DAY_MS
+_MISSING_UNTIL_MS = 7 * _DAY_MS
+_MAX_AUDIT_ROWS = 5_000
 _UNCOUNTED_AFTER_MS = _HOUR_MS
 _OLD_AFTER_MS = 4 * _HOUR_MS
 _UNFOLDED_AFTER_MS = 600_000
@@ -71,8 +74,9 @@ class ConditionLog:
             for name, account in accounts.items()
             if account.expect_sync_hours
         }
-        found = await self._read(lambda connection: _facts(connection, now_ms, expected_ms))
-        return [fact for fact in found if fact.account in accounts]
+        names = json.dumps(list(accounts))
+        found: list[Fact] = await self._read(lambda connection: _facts(connection, names, now_ms, expected_ms))
+        return found
 
     async def _conditions(self, statement: str, values: dict[str, Any]) -> list[RecordedCondition]:
         rows = await self._read(lambda connection: named_rows(connection.execute(_SQL[statement], values)))
@@ -85,30 +89,41 @@ class ConditionLog:
             raise StoreUnavailableError(str(error)) from error
 
 
-def _facts(connection: sqlite3.Connection, now_ms: int, expected_ms: Mapping[str, int]) -> list[Fact]:
+def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_ms: Mapping[str, int]) -> list[Fact]:
+    """Return what is so; `accounts` are the names of those configured, as JSON."""
+
+    def rows(statement: str, **values: int) -> list[dict[str, Any]]:
+        return named_rows(connection.execute(_SQL[statement], {"accounts": accounts, **values}))
+
     facts: list[Fact] = []
-    for row in _rows(connection, "lists", limit=_MAX_ROWS):
+    for row in rows("lists", limit=_MAX_ROWS):
         facts += _facts_of_list(row)
-    facts += _incomplete_syncs(connection, now_ms)
+    incomplete = {"before_ms": now_ms - _INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
+    facts += [_incomplete(connection, row) for row in rows("incomplete", limit=_MAX_ROWS, **incomplete)]
     facts += [
         Fact("changes_old", row["account"], "", f"for {_hours(now_ms - row['since_ms'])}")
-        for row in _rows(connection, "oldest", before_ms=now_ms - _OLD_AFTER_MS)
+        for row in rows("oldest", before_ms=now_ms - _OLD_AFTER_MS)
     ]
     facts += [
         Fact("users_unusable", row["account"], _name(row), "in its last sync", row["rejected"], row["list_id"])
-        for row in _rows(connection, "unusable", syncs=_MAX_SYNCS)
+        for row in rows("unusable", syncs=_MAX_SYNCS)
     ]
     facts += [
-        Fact("import_in_doubt", row["account"], "", row["doubt"], row["contacts"])
-        for row in _rows(connection, "imports_in_doubt")
+        Fact("account_not_configured", row["account"], people=row["owed"])
+        for row in rows("not_configured", limit=_MAX_ROWS)
     ]
     facts += [
-        Fact("contacts_in_doubt", row["account"], people=row["contacts"])
-        for row in _rows(connection, "contacts_in_doubt")
+        Fact("pages_missing", detail=f"{row['pages']:,} in the last week")
+        for row in rows("pages_missing", rows=_MAX_AUDIT_ROWS, after_ms=now_ms - _MISSING_UNTIL_MS)
+        if row["pages"]
     ]
+    facts += [
+        Fact("import_in_doubt", row["account"], "", row["doubt"], row["contacts"]) for row in rows("imports_in_doubt")
+    ]
+    facts += [Fact("contacts_in_doubt", row["account"], people=row["contacts"]) for row in rows("contacts_in_doubt")]
     facts += [
         Fact("members_differed", row["account"], _name(row), people=row["contacts"], list_id=row["list_id"])
-        for row in _rows(connection, "members_differed", limit=_MAX_ROWS)
+        for row in rows("members_differed", limit=_MAX_ROWS)
     ]
     facts += [
         Fact(
@@ -119,39 +134,35 @@ def _facts(connection: sqlite3.Connection, now_ms: int, expected_ms: Mapping[str
             row["removals"],
             row["list_id"],
         )
-        for row in _rows(connection, "removals_held", limit=_MAX_ROWS)
+        for row in rows("removals_held", limit=_MAX_ROWS)
     ]
     facts += [
         Fact("pages_stuck", row["account"], _name(row), list_id=row["list_id"])
-        for row in _rows(connection, "unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
+        for row in rows("unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
     ]
     uncounted = {"syncs": _MAX_SYNCS, "before_ms": now_ms - _UNCOUNTED_AFTER_MS, "limit": _MAX_ROWS}
     facts += [
         Fact("list_not_counted", row["account"], _name(row), list_id=row["list_id"])
-        for row in _rows(connection, "not_counted", **uncounted)
+        for row in rows("not_counted", **uncounted)
     ]
-    rhythm = _rows(connection, "rhythm", syncs=_MAX_SYNCS, most=_RHYTHM_SYNCS)
-    for _, rows in groupby(rhythm, key=lambda row: row["list_id"]):
-        latest, *earlier = rows
+    rhythm = rows("rhythm", syncs=_MAX_SYNCS, most=_RHYTHM_SYNCS)
+    for _, latest_first in groupby(rhythm, key=lambda row: row["list_id"]):
+        latest, *earlier = latest_first
         if late := _lateness(latest, [row["first_received_at_ms"] for row in earlier], now_ms, expected_ms):
             facts.append(Fact("heap_silent", latest["account"], _name(latest), late, list_id=latest["list_id"]))
     return facts
 
 
-def _incomplete_syncs(connection: sqlite3.Connection, now_ms: int) -> list[Fact]:
-    values = {"before_ms": now_ms - _INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
-    facts = []
-    for row in _rows(connection, "incomplete", limit=_MAX_ROWS, **values):
-        received = {number for (number,) in connection.execute(_SQL["pages"], {"sync_id": row["id"]})}
-        missing = [number for number in range(1, row["total_pages"] + 1) if number not in received]
-        named = ", ".join(map(str, missing[:_MAX_NAMED_PAGES])) + (" …" if len(missing) > _MAX_NAMED_PAGES else "")
-        which = (
-            f"page {named} of {row['total_pages']} is"
-            if len(missing) == 1
-            else f"pages {named} of {row['total_pages']} are"
-        )
-        facts.append(Fact("sync_incomplete", row["account"], _name(row), f"{which} missing", list_id=row["list_id"]))
-    return facts
+def _incomplete(connection: sqlite3.Connection, row: Mapping[str, Any]) -> Fact:
+    received = {number for (number,) in connection.execute(_SQL["pages"], {"sync_id": row["id"]})}
+    missing = [number for number in range(1, row["total_pages"] + 1) if number not in received]
+    named = ", ".join(map(str, missing[:_MAX_NAMED_PAGES])) + (" …" if len(missing) > _MAX_NAMED_PAGES else "")
+    which = (
+        f"page {named} of {row['total_pages']} is"
+        if len(missing) == 1
+        else f"pages {named} of {row['total_pages']} are"
+    )
+    return Fact("sync_incomplete", row["account"], _name(row), f"{which} missing", list_id=row["list_id"])
 
 
 def _lateness(
@@ -198,10 +209,6 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         words = f"{row['dead']:,} {'person' if row['dead'] == 1 else 'people'}"
         facts.append(fact("people_failed", words, row["dead"]))
     return facts
-
-
-def _rows(connection: sqlite3.Connection, statement: str, **values: int) -> list[dict[str, Any]]:
-    return named_rows(connection.execute(_SQL[statement], values))
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -81,6 +81,7 @@ async def test_a_renewed_certificate_is_taken_up_under_load_and_a_broken_one_ref
         expired.put_at(place)
         await eventually(lambda: _refusals(service), 1)
         assert await shown_certificate(service.port) == renewed.der
+        await eventually(lambda: service.has_condition("certificate_refused", "server.tls_certificate_file: "), True)
 
         # At SIGHUP nothing is waited for, and what cannot serve refuses the reload as a whole.
         service.sections["store"]["max_backlog"] = 77
@@ -89,6 +90,7 @@ async def test_a_renewed_certificate_is_taken_up_under_load_and_a_broken_one_ref
         third.put_at(place)
         assert keys_told(await service.reload()) == ["store.max_backlog"]
         assert await shown_certificate(service.port) == third.der
+        await eventually(lambda: service.has_condition("certificate_refused"), False)
 
         elsewhere = make_pair(tmp_path, "elsewhere")
         service.sections["server"] |= {

@@ -54,6 +54,21 @@ async def test_a_configuration_with_faults_changes_nothing_and_each_fault_has_a_
         assert (await service.post("acme", [JANE], task="t")).status == 200
 
 
+async def test_what_a_reload_could_not_take_up_stays_a_condition_until_it_is_corrected(service):
+    async with service.running():
+        service.sections["log"]["level"] = "chatty"
+        await service.reload(outcome=REFUSED)
+        await eventually(lambda: service.has_condition("configuration_refused", "log.level: "), True)
+        service.sections["log"]["level"] = "info"
+        service.sections["server"]["max_connections"] = 77
+        await service.reload()
+        await eventually(lambda: service.has_condition("configuration_refused"), False)
+        await eventually(lambda: service.has_condition("restart_needed", "server.max_connections"), True)
+        del service.sections["server"]["max_connections"]
+        await service.reload()
+        await eventually(lambda: service.has_condition("restart_needed"), False)
+
+
 async def test_a_pipe_or_a_giant_in_the_place_of_a_file_stops_nothing(service):
     async with service.running():
         refused = 0

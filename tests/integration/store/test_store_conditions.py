@@ -1,5 +1,6 @@
 """What the store tells of lists and syncs that a person should know (R16)."""
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -154,7 +155,7 @@ async def test_pages_that_nobody_looks_at_and_changes_that_are_old_are_told(stor
 async def test_only_accounts_that_are_served_are_told_of(store):
     await store.accept(page("first", add=["anna"], account="globex"))
     await fold_all(store)
-    assert await facts(store) == {}
+    assert set(await facts(store)) == {"account_not_configured"}
 
 
 async def test_what_lasts_is_kept_over_a_restart_and_what_is_over_is_history(store):
@@ -165,3 +166,32 @@ async def test_what_lasts_is_kept_over_a_restart_and_what_is_over_is_history(sto
     await store.conditions.record([], [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)])
     assert await store.conditions.lasting() == []
     assert await store.conditions.history(10) == [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)]
+
+
+async def test_changes_of_an_account_that_is_configured_no_more_are_told_and_nothing_else_of_it(store):
+    await store.accept(page("first", add=["anna", "bert"]))
+    await fold_all(store)
+    assert "account_not_configured" not in await facts(store)
+    found = await facts(store, msgspec.structs.replace(ACCOUNT, name="other"))
+    assert {name: (fact.account, fact.people) for name, fact in found.items()} == {
+        "account_not_configured": ("acme", 2)
+    }
+
+
+async def test_lists_of_removed_accounts_hide_no_list_of_those_that_are_configured(maker, monkeypatch):
+    monkeypatch.setattr("service.store.sqlite.conditions._MAX_ROWS", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        store = await maker.open()
+        stack.push_async_callback(store.close)
+        for number in range(3):
+            await store.accept(page(f"old {number}", account="globex", segment=f"old {number}", add=["anna"]))
+        await store.accept(page("new", add=["anna"]))
+        await fold_all(store)
+        assert (await facts(store))["list_not_ready"].account == "acme"
+
+
+async def test_pages_that_are_missing_from_the_store_are_told_for_a_week(store, maker):
+    await store.steering.record("the service", "store.pages_missing", "", 7)
+    assert (await facts(store))["pages_missing"].detail == "7 in the last week"
+    maker.clock.ms += 7 * 24 * HOUR_MS
+    assert "pages_missing" not in await facts(store)

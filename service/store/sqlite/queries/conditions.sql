@@ -21,8 +21,11 @@ SELECT segment.id, account.name AS account, segment.name AS segment, segment.lis
     segment.pending + segment.waiting AS owed, segment.dead, segment.settled - segment.unnamed AS settled,
     segment.unnamed, segment.list_count
 FROM segment JOIN account ON account.id = segment.account_id
-WHERE segment.list_state <> 'ready' OR segment.dead > 0 OR segment.unnamed > 0
-    OR segment.list_count <> segment.settled - segment.unnamed
+WHERE (
+        segment.list_state <> 'ready' OR segment.dead > 0 OR segment.unnamed > 0
+        OR segment.list_count <> segment.settled - segment.unnamed
+    )
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;
 
 -- name: not_counted
@@ -35,6 +38,7 @@ JOIN segment ON segment.id = latest.segment_id
 JOIN account ON account.id = segment.account_id
 WHERE segment.list_state = 'ready' AND segment.pending + segment.waiting = 0
     AND latest.drained_at_ms < :before_ms AND coalesce(segment.list_counted_at_ms, 0) < latest.drained_at_ms
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;
 
 -- name: incomplete
@@ -47,6 +51,7 @@ JOIN account ON account.id = segment.account_id
 WHERE sync.pages_received < sync.total_pages AND sync.guard IS NOT 'discarded'
     AND sync.last_received_at_ms < :before_ms AND sync.last_received_at_ms > :after_ms
     AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;
 
 -- name: pages
@@ -67,6 +72,7 @@ FROM (
 JOIN segment ON segment.id = recent.segment_id
 JOIN account ON account.id = segment.account_id
 WHERE recent.place <= :most
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 ORDER BY recent.segment_id, recent.id DESC;
 
 -- name: unusable
@@ -74,7 +80,8 @@ SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, 
 FROM (SELECT segment_id, max(id), rejected FROM (SELECT * FROM sync ORDER BY id DESC LIMIT :syncs) GROUP BY segment_id) AS latest
 JOIN segment ON segment.id = latest.segment_id
 JOIN account ON account.id = segment.account_id
-WHERE latest.rejected > 0;
+WHERE latest.rejected > 0
+    AND account.name IN (SELECT value FROM json_each(:accounts));
 
 -- name: oldest
 -- What a held list, or a held sync, owes is told by that.
@@ -82,6 +89,7 @@ SELECT account.name AS account, min(sync.first_received_at_ms) AS since_ms
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
 WHERE sync.drained_at_ms IS NULL AND segment.list_state <> 'held'
     AND NOT EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.sync_id = sync.id)
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 GROUP BY account.id HAVING min(sync.first_received_at_ms) < :before_ms;
 
 -- name: imports_in_doubt
@@ -90,12 +98,14 @@ FROM import_part
 JOIN bulk_import ON bulk_import.id = import_part.import_id
 JOIN account ON account.id = bulk_import.account_id
 WHERE import_part.state = 'in_doubt'
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 GROUP BY account.id;
 
 -- name: contacts_in_doubt
 SELECT account.name AS account, count(*) AS contacts
 FROM read_back JOIN account ON account.id = read_back.account_id
 WHERE read_back.reason IN ('lost_answer', 'crash')
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 GROUP BY account.id;
 
 -- name: members_differed
@@ -104,6 +114,7 @@ FROM day_read
 JOIN segment ON segment.id = day_read.segment_id
 JOIN account ON account.id = segment.account_id
 WHERE day_read.differed = 1
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 GROUP BY segment.id
 LIMIT :limit;
 
@@ -112,6 +123,7 @@ SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, 
     sync.guard_removals AS removals, sync.guard_members AS members
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
 WHERE sync.guard = 'held'
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;
 
 -- name: unfolded
@@ -119,5 +131,18 @@ SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, 
 FROM sync JOIN segment ON segment.id = sync.segment_id JOIN account ON account.id = segment.account_id
 WHERE sync.drained_at_ms IS NULL AND sync.unfolded > 0 AND sync.last_received_at_ms < :before_ms
     AND NOT EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.sync_id = sync.id)
+    AND account.name IN (SELECT value FROM json_each(:accounts))
 GROUP BY segment.id
 LIMIT :limit;
+
+-- name: not_configured
+SELECT account.name AS account, sum(segment.pending + segment.waiting) AS owed
+FROM segment JOIN account ON account.id = segment.account_id
+WHERE account.name NOT IN (SELECT value FROM json_each(:accounts))
+GROUP BY account.id HAVING sum(segment.pending + segment.waiting) > 0
+LIMIT :limit;
+
+-- name: pages_missing
+SELECT coalesce(sum(changes), 0) AS pages
+FROM (SELECT * FROM audit ORDER BY id DESC LIMIT :rows) AS latest
+WHERE latest.action = 'store.pages_missing' AND latest.at_ms > :after_ms;
