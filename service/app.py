@@ -22,6 +22,8 @@ from service.errors import ConfigurationError
 from service.log import configure as configure_log
 from service.log import lost_lines
 from service.model.conditions import Fact
+from service.model.deliveries import Delivery
+from service.model.views import Preview
 from service.observe import health
 from service.observe.api.application import Api
 from service.observe.api.authentication import ApiKeys
@@ -91,7 +93,7 @@ class Service:
             max_body_bytes=settings.server.max_body_bytes,
             is_stopping=lambda: self.is_stopping,
             on_answer=self._answered,
-            foretell=deliverer.preview_delivery,
+            foretell=self._foretell,
             last_received_ms=store.last_received_ms,
         )
         self.facts = Facts(
@@ -154,10 +156,9 @@ class Service:
         self.metrics.counting.add(settings.accounts)
         self.keys.accept(settings.server.api_keys, settings.api_keys)
         self.webhook.serve(settings.accounts, max_body_bytes=settings.server.max_body_bytes)
-        self.deliverer.set_batching(settings.store)
         await self.notices.serve(settings.notices)
         await self.deliverer.apply(
-            settings.accounts, paused=paused, grace_seconds=settings.server.shutdown_grace_seconds
+            settings.accounts, settings.store, paused=paused, grace_seconds=settings.server.shutdown_grace_seconds
         )
 
     async def stop_delivering(self) -> None:
@@ -199,6 +200,9 @@ class Service:
             raise ConfigurationError(["this service was not started from a configuration"])
         plan = await self.reload(actor)
         return Reloaded(plan.changed, plan.added, plan.removed, plan.needs_restart)
+
+    async def _foretell(self, delivery: Delivery, max_calls: int) -> Preview:
+        return await self.deliverer.account(delivery.account).previewer.of_delivery(delivery, max_calls)
 
     def _answered(self, answered: Answered) -> None:
         self.facts.answered(answered)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection
 
-from service import supervision
 from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
@@ -16,6 +15,7 @@ from service.deliver.imports.searching import Searcher
 from service.deliver.line import AccountLine
 from service.deliver.lists import keeper
 from service.deliver.observing import CallObserver, ImportObserver
+from service.deliver.previewing import Previewer
 from service.deliver.proof.doubts import Doubts
 from service.deliver.proof.members import MemberReader
 from service.deliver.proof.read_back import ReadBack, Timings
@@ -23,14 +23,16 @@ from service.deliver.proof.samples import Samples
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.proving import ProofCalls
 from service.deliver.rate.limiter import make_limiter
-from service.deliver.trial import Subjects, Trial
+from service.deliver.trying import Trials
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus, CallsBefore
-from service.model.trial import TrialProgress, TrialState
+from service.model.lists import VerifyResult
 from service.store.port import Store
 from service.supervision import Supervisor
 
 _NOTEWORTHY_MS = 500
+# Whoever asks waits no longer, whatever the account waits for.
+_ANSWER_SECONDS = 30.0
 
 
 class SendingAccount:
@@ -125,9 +127,8 @@ class SendingAccount:
             now_ms=clock.now_ms,
             timings=proof_timings,
         )
-        self._small_files = small_files
-        self._trial: Trial | None = None
-        self._trial_task: asyncio.Task[None] | None = None
+        self.previewer = Previewer(settings, store, self.line)
+        self.trials = Trials(settings, store.trials, self.line, small_files, supervisor)
         self.line.prove_with(ProofCalls(settings, self.line, self.pool, self.lists.names))
         self._recorded: AccountStatus | None = None
         self._recorded_waits: dict[str, int] = {}
@@ -152,40 +153,40 @@ class SendingAccount:
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace; can be called again if it was cut short."""
         self.line.close()
-        await supervision.stop(self._trial_task)
+        await self.trials.stop()
         await self.importer.stop()
         await self.lists.stop()
         await self.verifier.stop()
         await self.read_back.stop()
         await self.pool.stop(grace_seconds)
 
-    async def begin_trial(self, subjects: Subjects, actor: str) -> None:
-        """Begin a trial of the account; its end is told by `trial_progress`. Raises `ServiceError` CONFLICT."""
-        self._check_trial_may_begin()
-        contacts = [f"email:{address}" for address in subjects.addresses]
-        if await self._store.trials.begin(self.name, contacts, actor):
+    def pause(self) -> None:
+        """Stop calling; calls on their way finish."""
+        self.line.pause()
+        self.lists.names.distrust()
+
+    def resume(self) -> None:
+        """Call again, and try at once where the account could not be served."""
+        self.lists.names.distrust()
+        self.line.resume()
+        self.lists.retry_held()
+        self.pool.refresh()
+
+    async def verify(self, segment_id: int) -> VerifyResult:
+        """Compare what should be on a list with what Cordial counts there, now (R11).
+
+        Raises `ServiceError`: NOT_FOUND without such a list, CONFLICT while it cannot be counted.
+        """
+        if self.line.status().state is AccountState.PAUSED:
+            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {self.line.status().reason}")
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self.verifier.verify(segment_id)
+        except TimeoutError:
+            reason = self.line.status().reason or "Cordial does not answer"
             raise ServiceError(
-                ErrorCode.CONFLICT,
-                "one of these contacts is or was in a segment; name contacts that Heap does not send",
-            )
-        # Again after the wait: another may have begun one, or paused the account, meanwhile.
-        self._check_trial_may_begin()
-        self._trial = Trial(self.settings, subjects, self._store.trials, self.line, self._small_files)
-        # It ends by itself.
-        self._trial_task = self._supervisor.start(f"{self.name} trial", self._trial.run(), may_end=lambda: True)
-
-    def _check_trial_may_begin(self) -> None:
-        if self.settings.dry_run:
-            raise ServiceError(ErrorCode.CONFLICT, "the account is in a dry run, which writes nothing; a trial writes")
-        status = self.line.status()
-        if status.state is AccountState.PAUSED:
-            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {status.reason}")
-        if self._trial is not None and self._trial.progress.state is TrialState.RUNNING:
-            raise ServiceError(ErrorCode.CONFLICT, "a trial of this account is under way")
-
-    def trial_progress(self) -> TrialProgress | None:
-        """Return how far the last trial of this run of the service is, None if there was none."""
-        return self._trial.progress if self._trial is not None else None
+                ErrorCode.CONFLICT, f"the list was not counted in {_ANSWER_SECONDS:.0f} s: {reason}"
+            ) from None
 
     async def record_state(self) -> None:
         """Write into the store what the sending does, if that is news."""

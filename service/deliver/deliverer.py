@@ -3,36 +3,28 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from service import supervision
 from service.clock import SteadyClock
 from service.config.settings import AccountSettings, StoreSettings
-from service.deliver import previewing, retry, settler
+from service.deliver import retry, settler
 from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.observing import NOT_OBSERVED, Observer
 from service.deliver.proof import read_back
-from service.deliver.trial import Subjects
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
-from service.model.accounts import AccountState, AccountStatus, CallsBefore
-from service.model.deliveries import Delivery
+from service.model.accounts import AccountStatus, CallsBefore
 from service.model.imports import DoubtEnd, ImportsStatus
-from service.model.lists import VerifyResult
-from service.model.proof import AudiencePage
-from service.model.trial import TrialPoint, TrialProgress, TrialResult
-from service.model.views import Preview
 from service.store.port import Store
 from service.supervision import Supervisor
 
 _TICK_SECONDS = 0.5
 _FAULT_SECONDS = 5.0
-# Whoever asks waits no longer, whatever the account waits for.
-_ANSWER_SECONDS = 30.0
 _SHORTEST_RELEASE_WAIT_SECONDS = 0.02
 
 # What only the receiving side reads of an account.
@@ -96,14 +88,22 @@ class Deliverer:
         ]
 
     async def apply(
-        self, accounts: Mapping[str, AccountSettings], *, paused: Collection[str] = (), grace_seconds: float
+        self,
+        accounts: Mapping[str, AccountSettings],
+        store_settings: StoreSettings,
+        *,
+        paused: Collection[str] = (),
+        grace_seconds: float,
     ) -> None:
         """Send for these accounts from now on, each with its settings; those in `paused` wait for an operator.
+
+        Results are gathered into commits as `store_settings` has it, from the next batch on.
 
         Where nothing changed about sending, an account goes on undisturbed, and reads its API key anew. Elsewhere calls
         on their way finish within the grace, their results are committed, and only then sending goes on with the new
         settings (R5), or ends. Returns when all that is done; given up in between, it can be followed by `stop` alone.
         """
+        self._settler.set_batching(store_settings.settle_batch_results, store_settings.settle_interval_seconds)
         before = self._accounts
         kept = {
             name: account
@@ -170,71 +170,16 @@ class Deliverer:
             on_throttled=self._states_changed.set,
         )
 
-    def set_batching(self, settings: StoreSettings) -> None:
-        """Gather results into commits as `settings` has it, from the next batch on."""
-        self._settler.set_batching(settings.settle_batch_results, settings.settle_interval_seconds)
-
     def wake(self) -> None:
         """Look for work in all accounts."""
         for account in self._accounts.values():
             account.pool.wake()
-
-    def pause(self, name: str) -> None:
-        """Stop calling for an account; calls on their way finish."""
-        account = self._account(name)
-        account.line.pause()
-        account.lists.names.distrust()
-
-    def resume(self, name: str) -> None:
-        """Call again for an account, and try at once where it could not be served."""
-        account = self._account(name)
-        account.lists.names.distrust()
-        account.line.resume()
-        account.lists.retry_held()
-        account.pool.refresh()
 
     def withdraw(self, account: str, contacts: Collection[str]) -> None:
         """Make no call for these contacts with what was wanted until now: their erasure was asked for (R5)."""
         for sending in (self._accounts.get(account), *self._leaving):
             if sending is not None and sending.name == account:
                 sending.pool.withdraw(contacts)
-
-    async def verify(self, account: str, segment_id: int) -> VerifyResult:
-        """Compare what should be on a list with what Cordial counts there, now (R11).
-
-        Raises `ServiceError`: NOT_FOUND without such a list, CONFLICT while it cannot be counted.
-        """
-        found = self._account(account)
-        if found.line.status().state is AccountState.PAUSED:
-            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {found.line.status().reason}")
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                return await found.verifier.verify(segment_id)
-        except TimeoutError:
-            reason = found.line.status().reason or "Cordial does not answer"
-            raise ServiceError(
-                ErrorCode.CONFLICT, f"the list was not counted in {_ANSWER_SECONDS:.0f} s: {reason}"
-            ) from None
-
-    async def audience_page(self, account: str, segment_id: int, page: int) -> AudiencePage:
-        """Return a page of who is on a list, by its audience in Cordial; raises as `MemberReader.page` does."""
-        return await self._account(account).members.page(segment_id, page)
-
-    async def read_members(self, account: str, segment_id: int, contacts: Sequence[str]) -> list[bool | None]:
-        """Return for each contact whether Cordial has it on a list; raises as `MemberReader.read` does."""
-        return await self._account(account).members.read(segment_id, contacts)
-
-    async def preview(self, account: str, segment_id: int, max_calls: int) -> Preview:
-        """Return what would be sent for a segment, without sending it; raises `ServiceError` NOT_FOUND."""
-        return await self._previewer(account).of_segment(segment_id, max_calls)
-
-    async def preview_delivery(self, delivery: Delivery, max_calls: int) -> Preview:
-        """Return what would be sent for a page that is kept nowhere."""
-        return await self._previewer(delivery.account).of_delivery(delivery, max_calls)
-
-    def _previewer(self, name: str) -> previewing.Previewer:
-        account = self._account(name)
-        return previewing.Previewer(account.settings, self._store, account.line)
 
     def importer(self, account: str) -> Importer | None:
         """Return what sends an account's imports, None where there is no such account."""
@@ -252,28 +197,8 @@ class Deliverer:
                 return ended
         raise ServiceError(ErrorCode.NOT_FOUND, "there is no import with this id, or it is over")
 
-    async def begin_trial(self, account: str, contacts: Sequence[str], subscribed: str, actor: str) -> None:
-        """Begin a trial of an account with these addresses. Raises `ServiceError`: NOT_FOUND, CONFLICT."""
-        await self._account(account).begin_trial(Subjects(contacts, subscribed), actor)
-
-    async def trial(self, account: str) -> tuple[TrialProgress | None, Sequence[TrialResult]]:
-        """Return how far the last trial of this run of the service is, and all that trials have shown so far.
-
-        Raises `ServiceError` NOT_FOUND.
-        """
-        found = self._account(account)
-        results = await self._store.trials.results(account, found.settings.cordial_base_url)
-        return found.trial_progress(), [results[point] for point in TrialPoint if point in results]
-
-    async def approve_list(self, account: str, segment_id: int, actor: str) -> bool:
-        """Record a person's yes to what a segment is held for; return whether it was. Raises `ServiceError` NOT_FOUND."""
-        return await self._account(account).lists.approve(segment_id, actor)
-
-    async def recreate_list(self, account: str, segment_id: int) -> None:
-        """Let a list that was deleted in Cordial be created anew."""
-        await self._account(account).lists.recreate(segment_id)
-
-    def _account(self, name: str) -> SendingAccount:
+    def account(self, name: str) -> SendingAccount:
+        """Return what sends for an account. Raises `ServiceError` NOT_FOUND."""
         if name not in self._accounts:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no account {name}")
         return self._accounts[name]

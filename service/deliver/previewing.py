@@ -44,7 +44,6 @@ class Previewer:
         self._store = store
         self._line = line
         self._cordial = CordialLists(line)
-        self._namer = ListNamer(settings, store, self._cordial)
 
     async def of_segment(self, segment_id: int, max_calls: int) -> Preview:
         """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""
@@ -141,7 +140,9 @@ class Previewer:
         chosen = names.ListName(segment.list_name)
         if segment.list_state is not ListState.CREATING:
             # The store keeps no name for a segment it has not seen.
-            found = await self._namer.choose(segment, taken if segment.id == _UNSEEN else frozenset())
+            # Made for this question: what Cordial has may change until the next.
+            namer = ListNamer(self._settings, self._store, self._cordial)
+            found = await namer.choose(segment, taken if segment.id == _UNSEEN else frozenset())
             if found is None:
                 return self._unknown(segment, "Cordial gives no answer")
             chosen = found
@@ -157,7 +158,7 @@ class Previewer:
         return _Forecast(existing.name, ListFate.HOLD, words.not_ours(segment, existing.name))
 
     def _unknown(self, segment: Segment, reason: str) -> _Forecast:
-        return _Forecast(segment.list_name or self._namer.wanted(segment).name, ListFate.UNKNOWN, reason)
+        return _Forecast(segment.list_name or names.wanted_name(segment, self._settings).name, ListFate.UNKNOWN, reason)
 
 
 def _planned(request: Request, condition: str = "") -> PlannedCall:

@@ -240,7 +240,7 @@ async def test_a_list_that_exists_but_is_not_accepted_on_contacts_is_not_hammere
         assert "does not accept it" in (await world.segment()).list_reason
         assert world.dead_letters() == []
         world.cordial.faults.clear()
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.settled()
         assert len(world.members("Readers")) == 101
 

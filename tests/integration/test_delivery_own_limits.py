@@ -63,7 +63,7 @@ async def test_a_wait_that_is_cut_is_told_once_and_ends_with_a_resume(tmp_path):
             await world.until(lambda: state(world) is AccountState.SLOWED)
             await world.until(lambda: world.service.deliverer.statuses()[ACCOUNT].reason == LIMIT_CUT)
             world.cordial.faults.clear()
-            world.service.deliverer.resume(ACCOUNT)
+            world.service.deliverer.account(ACCOUNT).resume()
             await world.settled()
             assert len(world.members("Readers")) == 10
     assert len(lines("account.limit_cut")) == 1

@@ -26,13 +26,13 @@ async def test_after_a_pause_no_call_is_made_that_waited_for_the_rate(tmp_path):
     async with delivering(tmp_path, requests_per_second=5, max_concurrency=32) as world:
         await world.deliver("Readers", users(60))
         await world.until(lambda: len(world.calls(POST_CONTACT)) >= 2)
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         paused_at = time.monotonic()
         # Long enough for a dozen calls, had they been permitted when they began to wait.
         await asyncio.sleep(2.5)
         assert calls_after(world, paused_at) == []
         made = len(world.calls())
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.until(lambda: len(world.calls()) >= made + 5)
 
 
@@ -63,9 +63,9 @@ async def test_a_stop_makes_no_call_that_waited_for_the_rate(tmp_path):
 @pytest.mark.parametrize("keep_on_lists", [True, False])
 async def test_after_an_erasure_nothing_is_sent_that_was_wanted_before(tmp_path, keep_on_lists):
     async with delivering(tmp_path, requests_per_second=4, max_concurrency=8) as world:
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.deliver("Readers", users(30))
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.until(lambda: len(world.calls(POST_CONTACT)) >= 1)
         erased = [f"email:{user}" for user in users(30) if f"email:{user}" not in {c.contact for c in world.calls()}][
             :6
@@ -83,9 +83,9 @@ async def test_a_call_whose_permission_ended_costs_no_room_of_the_rate(tmp_path)
         await world.deliver("Readers", users(80))
         for _ in range(5):
             await asyncio.sleep(0.2)
-            world.service.deliverer.pause(ACCOUNT)
+            world.service.deliverer.account(ACCOUNT).pause()
             await asyncio.sleep(0.05)
-            world.service.deliverer.resume(ACCOUNT)
+            world.service.deliverer.account(ACCOUNT).resume()
         await world.settled()
         assert world.members("Readers") == sorted(users(80))
         assert world.service.deliverer.statuses()[ACCOUNT].state is AccountState.SENDING

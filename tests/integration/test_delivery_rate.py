@@ -51,7 +51,7 @@ async def test_no_second_sees_the_calls_of_two_configurations_whatever_an_operat
         else:
             await world.service.apply(msgspec.structs.replace(settings, accounts={}))
             await world.service.apply(settings)
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.settled()
         assert most_in_one_second(written) <= 21
 

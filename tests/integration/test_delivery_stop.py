@@ -16,7 +16,7 @@ async def test_a_stop_is_heeded_whatever_has_just_woken_up(tmp_path, turns):
     async with delivering(tmp_path) as world:
         await asyncio.sleep(0.05)
         world.service.deliverer.wake()
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         world.service.store.inbox_grew.set()
         for _ in range(turns):
             await asyncio.sleep(0)

@@ -65,7 +65,7 @@ async def test_rebuilding_a_list_deleted_in_cordial_creates_nothing(tmp_path):
         await world.restart(dry_run=True)
         world.cordial.state.delete_list(world.cordial.state.lists_by_name["Readers"])
         world.cordial.journal.reset()
-        await world.service.deliverer.recreate_list(ACCOUNT, 1)
+        await world.service.deliverer.account(ACCOUNT).lists.recreate(1)
         await world.service.store.steering.rebuild(1, include_removed=True, actor="test")
         await until_reason(world, "would be created")
         assert (methods(world), world.cordial.state.lists) == ({"GET"}, {})
@@ -113,7 +113,7 @@ async def test_a_large_backlog_is_not_given_to_cordial_as_a_file_either(tmp_path
         await world.deliver("Readers", users(200), segment_id=1)
         await world.deliver("Writers", users(200), segment_id=2)
         await until_reason(world, "would be created", 2)
-        preview = await world.service.deliverer.preview(ACCOUNT, 1, 10)
+        preview = await world.service.deliverer.account(ACCOUNT).previewer.of_segment(1, 10)
         assert (preview.as_import, len(preview.calls), preview.more_calls) == (True, 10, True)
         assert methods(world) == {"GET"}
         assert imports_of(world) == []
@@ -126,7 +126,7 @@ async def test_a_large_backlog_is_not_given_to_cordial_as_a_file_either(tmp_path
 
 async def test_whatever_writes_is_held_on_the_line_itself_and_what_reads_goes_on(tmp_path):
     async with delivering(tmp_path, dry_run=True) as world:
-        line = world.service.deliverer._accounts[ACCOUNT].line
+        line = world.service.deliverer.account(ACCOUNT).line
         writes = [
             requests.create_list("Readers"),
             requests.rename_list("1", "Readers"),

@@ -43,11 +43,11 @@ async def test_one_file_takes_who_joins_and_who_leaves_of_several_lists(tmp_path
         jobs_before = len(world.calls(POST_IMPORT))
         await world.stop()
         await world.start()
-        world.service.deliverer.pause("acme")
+        world.service.deliverer.account("acme").pause()
         await world.deliver("One", users(300)[200:], users(100), segment_id=1)
         await world.deliver("Two", users(100), users(300)[200:], segment_id=2)
         await world.until(lambda: world.service.store.backlog.pending_total == 400)
-        world.service.deliverer.resume("acme")
+        world.service.deliverer.account("acme").resume()
         await world.settled()
         assert world.members("One") == sorted(users(300)[100:])
         assert world.members("Two") == sorted(users(200))
@@ -65,11 +65,11 @@ async def test_a_list_that_a_file_does_not_change_for_a_contact_stays_as_it_is(t
         by_hand = world.cordial.state.find("email", "user150@example.com")
         assert by_hand is not None
         world.cordial.state.lists_by_name["Two"].members[by_hand.cid] = 0
-        world.service.deliverer.pause("acme")
+        world.service.deliverer.account("acme").pause()
         await world.deliver("One", users(200)[40:], segment_id=1)
         await world.deliver("Two", users(130)[60:], segment_id=2)
         await world.until(lambda: world.service.store.backlog.pending_total == 230)
-        world.service.deliverer.resume("acme")
+        world.service.deliverer.account("acme").resume()
         await world.settled()
         assert world.members("One") == sorted(users(200))
         assert world.members("Two") == sorted([*users(40)[20:], *users(130)[60:], "user150@example.com"])
@@ -198,12 +198,12 @@ async def test_a_list_of_which_nothing_suits_a_file_goes_by_calls_and_others_go_
 
 async def test_a_paused_account_begins_no_import(tmp_path):
     async with importing(tmp_path) as world:
-        world.service.deliverer.pause("acme")
+        world.service.deliverer.account("acme").pause()
         await world.deliver("Active Users", users(100))
         await world.until(lambda: world.service.store.backlog.pending_total == 100)
         await asyncio.sleep(0.3)
         assert world.calls(POST_IMPORT) == []
-        world.service.deliverer.resume("acme")
+        world.service.deliverer.account("acme").resume()
         await world.settled()
         assert world.members("ActiveUsers") == sorted(users(100))
 

@@ -149,7 +149,7 @@ async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
         # The search waits for the list to be quiet; nothing is sent while the account is paused.
         await world.deliver("Active Users", everybody)
         await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
-        world.service.deliverer.pause("acme")
+        world.service.deliverer.account("acme").pause()
         async with asyncio.timeout(30):
             while "rows_unnamed" not in (told := [each["id"] for each in (await ask(world, "conditions"))["items"]]):  # noqa: ASYNC110  conditions are asked for, as a person does
                 await asyncio.sleep(0.1)
@@ -161,7 +161,7 @@ async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
         assert {(letter.contact, letter.reason) for letter in world.dead_letters()} >= {
             (f"email:{address}", "rejected_row") for address in everybody[6:9]
         }
-        world.service.deliverer.resume("acme")
+        world.service.deliverer.account("acme").resume()
         await all_named(world)
         assert sorted(dead(world)) == sorted(everybody[5:9])
         await asyncio.sleep(0)

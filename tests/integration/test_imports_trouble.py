@@ -273,11 +273,11 @@ async def test_a_file_names_no_list_by_a_name_that_passed_on_while_its_request_w
         world.cordial.faults.add(fault)
         await world.deliver("Readers", users(100))
         await world.until(lambda: len(world.calls(POST_IMPORT)) == 1)
-        world.service.deliverer.pause("acme")
+        world.service.deliverer.account("acme").pause()
         state = world.cordial.state
         state.rename_list(state.lists_by_name["Readers"], "Book-Lovers")
         foreign = state.create_list("Readers")
-        world.service.deliverer.resume("acme")
+        world.service.deliverer.account("acme").resume()
         await world.settled()
         assert foreign.members == {}
         assert world.members("Book-Lovers") == sorted(users(100))

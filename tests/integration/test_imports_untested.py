@@ -95,7 +95,7 @@ async def test_what_a_trial_has_shown_to_subscribe_people_is_not_used_untested_e
 
 async def test_a_preview_tells_of_a_file_only_where_one_would_be_used(tmp_path):
     async with importing(tmp_path, bulk_untested=False) as world:
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.deliver("Active Users", users(100))
         await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
         assert not (await ask(world, "lists/1/preview"))["as_import"]

@@ -95,8 +95,8 @@ async def test_names_that_come_into_doubt_while_a_proof_call_looks_for_somebody_
         async def settled_contacts_while_names_are_doubted(store, *arguments, **options):
             looks.append(arguments)
             found = await settled_contacts(store, *arguments, **options)
-            world.service.deliverer.pause(ACCOUNT)
-            world.service.deliverer.resume(ACCOUNT)
+            world.service.deliverer.account(ACCOUNT).pause()
+            world.service.deliverer.account(ACCOUNT).resume()
             return found
 
         monkeypatch.setattr(SqliteStore, "settled_contacts", settled_contacts_while_names_are_doubted)

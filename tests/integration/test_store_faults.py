@@ -46,11 +46,11 @@ async def folded(world: World, pending: int) -> None:
 async def test_a_result_that_the_store_refuses_becomes_a_dead_letter_and_all_others_are_settled(tmp_path):
     async with delivering(tmp_path) as world:
         expect_fault(world)
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.deliver("Active Users", users(60))
         await folded(world, 60)
         write(tmp_path, refuse("UPDATE ON member", f"new.contact = 'email:{FAULTY}' AND new.state = 0"))
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.settled()
         assert [(dead.contact, dead.reason) for dead in world.dead_letters()] == [(f"email:{FAULTY}", "store_fault")]
         assert (await world.segment()).settled == 59
@@ -66,12 +66,12 @@ async def test_where_a_counter_is_wrong_its_segment_stays_owed_and_the_others_ar
     """The CHECK on the counter trips for every contact of the one segment: each is sent once and then kept back."""
     async with delivering(tmp_path) as world:
         expect_fault(world)
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.deliver("Ill", users(20, "ill"), segment_id=1)
         await world.deliver("Well", users(20, "well"), segment_id=2)
         await folded(world, 40)
         write(tmp_path, "UPDATE segment SET pending = 0 WHERE heap_id = '1'")
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.until(lambda: world.service.store.backlog.pending_total == 20)
         await world.until(lambda: len(world.contact_calls()) >= 40)
         assert (await world.segment(2)).settled == 20
@@ -110,7 +110,7 @@ async def test_a_page_that_cannot_be_folded_keeps_only_its_segment_waiting(tmp_p
 async def test_a_waiting_change_that_cannot_be_made_pending_keeps_no_other_waiting(tmp_path):
     async with delivering(tmp_path) as world:
         expect_fault(world)
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.deliver("Active Users", users(20))
         await folded(world, 20)
         await world.stop()
@@ -137,9 +137,9 @@ async def test_a_state_of_an_account_that_cannot_be_recorded_ends_nothing(tmp_pa
     async with delivering(tmp_path) as world:
         expect_fault(world)
         write(tmp_path, refuse("UPDATE OF state ON account", "new.state = 'paused'"))
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await asyncio.sleep(1.2)
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.deliver("Active Users", users(3))
         await world.settled()
         assert world.service.supervisor.ended == []
@@ -178,11 +178,11 @@ async def test_a_full_queue_of_the_writer_is_waited_out(tmp_path, monkeypatch):
     async with delivering(tmp_path, requests_per_second=20) as world:
         await world.deliver("Active Users", users(1))
         await world.settled()
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.deliver("Active Users", users(40))
         await folded(world, 40)
         with monkeypatch.context() as full:
-            world.service.deliverer.resume(ACCOUNT)
+            world.service.deliverer.account(ACCOUNT).resume()
             # All are claimed with the first, so what the queue has no room for is what the calls had for a result.
             await world.until(lambda: len(world.contact_calls()) >= 2)
             full.setattr(writer, "_MAX_WAITING", 0)

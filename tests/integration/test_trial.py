@@ -204,7 +204,7 @@ async def test_a_trial_is_refused_where_it_could_do_harm(tmp_path):
                 "one of these contacts is or was in a segment; name contacts that Heap does not send",
             )
             assert (await refusal("No Address"))[0] == 422
-            world.service.deliverer.pause(ACCOUNT)
+            world.service.deliverer.account(ACCOUNT).pause()
             assert await refusal(CONTACTS[0]) == (409, "the account is paused: paused by an operator")
         assert world.cordial.state.lists_by_name.keys() == {"ActiveUsers"}
 

@@ -64,6 +64,12 @@ def list_name(segment_name: str, heap_id: str, *, prefix: str = "", chosen: str 
     return ListName(allowed)
 
 
+def wanted_name(segment: Segment, settings: AccountSettings) -> ListName:
+    """Return the name of a segment's list by the rule and the account's settings alone."""
+    chosen = settings.list_names.get(segment.heap_id, "")
+    return list_name(segment.name, segment.heap_id, prefix=settings.list_prefix, chosen=chosen)
+
+
 def is_reserved(name: str) -> bool:
     """Tell whether Cordial or a contact's own fields use the name, in any letter case."""
     return name.lower() in RESERVED_LIST_NAMES
@@ -98,11 +104,6 @@ class ListNamer:
         self._failures = 0
         self._unread_until = float("-inf")
 
-    def wanted(self, segment: Segment) -> ListName:
-        """Return the name by the rule alone."""
-        chosen = self._settings.list_names.get(segment.heap_id, "")
-        return list_name(segment.name, segment.heap_id, prefix=self._settings.list_prefix, chosen=chosen)
-
     async def choose(self, segment: Segment, taken: Container[str] = frozenset()) -> ListName | None:
         """Return the name the segment's list should have; None while it is worth asking Cordial again for attributes.
 
@@ -111,7 +112,7 @@ class ListNamer:
         attributes = await self._attribute_keys()
         if attributes is None:
             return None
-        possible = names_in_turn(self.wanted(segment), segment.heap_id, attributes)
+        possible = names_in_turn(wanted_name(segment, self._settings), segment.heap_id, attributes)
         chosen = next(possible)
         while chosen.name.lower() in taken or await self._store.list_name_taken(segment.id, chosen.name):
             chosen = next(possible)

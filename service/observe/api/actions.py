@@ -138,7 +138,7 @@ class Actions:
         segment = await find_list(self._reader, list_id)
         # Before the action, for nothing may be done that is not in the audit.
         await self._steering.record(request[ACTOR], "list.verify", str(list_id), 0)
-        verified = await self._sending.verify(segment.account, list_id)
+        verified = await self._sending.account(segment.account).verify(list_id)
         result = Verification(verified.counted, verified.expected, verified.owed, verified.differs)
         return _answer(request, "list.verify", result)
 
@@ -165,7 +165,7 @@ class Actions:
         segment = await find_list(self._reader, list_id)
         sent = await self._steering.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
         if segment.account in self._sending.statuses():
-            await self._sending.recreate_list(segment.account, list_id)
+            await self._sending.account(segment.account).lists.recreate(list_id)
         return _answer(request, "list.rebuild", Rebuilt(sent))
 
     @docs(
@@ -186,7 +186,8 @@ class Actions:
         await self._read(request, NoOptions)
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
-        result = Approved(await self._sending.approve_list(segment.account, list_id, request[ACTOR]))
+        account = self._sending.account(segment.account)
+        result = Approved(await account.lists.approve(list_id, request[ACTOR]))
         if not result.approved:
             await self._steering.record(request[ACTOR], "list.approve", str(list_id), 0)
         return _answer(request, "list.approve", result)
@@ -278,12 +279,15 @@ class Actions:
         name = request.match_info["name"]
         if name not in self._sending.statuses():
             raise ServiceError(ErrorCode.NOT_FOUND, "there is no account of this name")
-        steer = self._sending.pause if paused else self._sending.resume
 
         def follow() -> None:
             # A reload may have removed it meanwhile.
             if name in self._sending.statuses():
-                steer(name)
+                account = self._sending.account(name)
+                if paused:
+                    account.pause()
+                else:
+                    account.resume()
 
         changed = await self._steering.set_paused(name, paused=paused, actor=request[ACTOR], follow=follow)
         action = "account.pause" if paused else "account.resume"

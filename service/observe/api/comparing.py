@@ -94,7 +94,7 @@ class ListComparing:
         segment = await find_list(self._reader, path_id(request))
         if body.page == 1:
             await self._steering.record(request[ACTOR], "list.read", str(segment.id), 0)
-        found = await self._sending.audience_page(segment.account, segment.id, body.page)
+        found = await self._sending.account(segment.account).members.page(segment.id, body.page)
         return described.json_response(AudienceDocument(found.people))
 
     @docs(
@@ -114,7 +114,7 @@ class ListComparing:
         """Answer `POST /lists/{id}/members/read`."""
         body = await self._read(request, ContactsRequest)
         segment = await find_list(self._reader, path_id(request))
-        found = await self._sending.read_members(segment.account, segment.id, body.contacts)
+        found = await self._sending.account(segment.account).members.read(segment.id, body.contacts)
         members = [ReadMember(contact, on_list) for contact, on_list in zip(body.contacts, found, strict=True)]
         return described.json_response(ReadMembers(members))
 

@@ -70,7 +70,7 @@ class Previews:
         segment = await find_list(self._reader, list_id)
         if segment.account not in self._sending.statuses():
             raise ServiceError(ErrorCode.CONFLICT, f"the configuration has no account {segment.account}")
-        found = await self._sending.preview(segment.account, list_id, query.calls)
+        found = await self._sending.account(segment.account).previewer.of_segment(list_id, query.calls)
         owed = await self._reader.owed(list_id)
         return described.json_response(
             PreviewDocument(

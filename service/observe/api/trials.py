@@ -108,12 +108,13 @@ class TrialActions:
         asked = await read_action(request, TrialRequest, self._is_stopping)
         name = request.match_info["name"]
         contacts = [address for address in dict.fromkeys(asked.contacts) if address != asked.subscribed]
-        await self._sending.begin_trial(name, contacts or asked.contacts, asked.subscribed or "", request[ACTOR])
+        account = self._sending.account(name)
+        await account.trials.begin(contacts or asked.contacts, asked.subscribed or "", request[ACTOR])
         log.info("action.done", action="account.trial", actor=request[ACTOR], account=name)
         return described.json_response(await self._document(name))
 
     async def _document(self, account: str) -> TrialDocument:
-        progress, results = await self._sending.trial(account)
+        progress, results = await self._sending.account(account).trials.shown()
         return TrialDocument(account, __version__, progress, [_point(result) for result in results])
 
 

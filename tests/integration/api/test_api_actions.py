@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.deliver import deliverer
+from service.deliver import account
 from service.deliver.lists import keeper
 from service.deliver.lists.timings import Timings
 from service.errors import StoreUnavailableError
@@ -229,7 +229,7 @@ async def test_what_was_written_is_done_even_where_nobody_hears_of_it(world, mon
 
 
 async def test_a_count_that_cordial_keeps_waiting_is_answered_in_time(world, monkeypatch):
-    monkeypatch.setattr(deliverer, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(account, "_ANSWER_SECONDS", 1.0)
     await world.deliver("Heap Test", users(3))
     await world.settled()
     await world.post("lists/1/verify")

@@ -37,11 +37,11 @@ async def test_three_segments_take_turns(tmp_path):
             await world.accepted(page(users(1, "first"), segment=f"Segment {number}", segment_id=number, task="first"))
         await world.settled()
         world.cordial.journal.reset()
-        world.service.deliverer.pause("acme")
+        world.service.deliverer.account("acme").pause()
         for number in (1, 2, 3):
             await world.accepted(page(users(150, f"s{number}-"), segment=f"Segment {number}", segment_id=number))
         await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
-        world.service.deliverer.resume("acme")
+        world.service.deliverer.account("acme").resume()
         await world.settled()
         segments = [call.contact.removeprefix("email:s")[0] for call in world.contact_calls()]
         # From when all three are claimed until the first segment is done, nine calls in a row serve all three.

@@ -47,7 +47,7 @@ async def test_retention_forgets_what_is_old_and_nothing_that_is_worked_on(tmp_p
         await world.accepted(page(["dead@example.com"], task="given-up", segment="Writers", segment_id=2))
         await world.settled()
         await steering.set_paused(ACCOUNT, paused=True, actor="someone")
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         await world.accepted(page(["late@example.com"], task="worked-on"))
 
         assert await forget_old(world) == 0
@@ -63,7 +63,7 @@ async def test_retention_forgets_what_is_old_and_nothing_that_is_worked_on(tmp_p
         await world.restart()
         assert (await world.segment()).members == 4
         await world.service.store.steering.set_paused(ACCOUNT, paused=False, actor="someone")
-        world.service.deliverer.resume(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).resume()
         await world.settled()
         assert world.members("Readers") == ["late@example.com", *users(3)]
         # What is known of a member outlives the sync that said it.
@@ -100,7 +100,7 @@ async def test_the_wal_stays_bounded_under_steady_writes_with_readers(tmp_path, 
     monkeypatch.setattr(opening, "MAX_WAL_BYTES", bound)
     timings = Timings(cut_off_seconds=0.5, max_wal_bytes=bound)
     async with hostile_world(tmp_path, store_timings=timings) as world:
-        world.service.deliverer.pause(ACCOUNT)
+        world.service.deliverer.account(ACCOUNT).pause()
         largest = max(await fill(world, range(pages)))
         assert largest <= bound
         with contextlib.closing(sqlite3.connect(world.store_file, isolation_level=None)) as backup:

@@ -135,7 +135,7 @@ async def test_refused_connections_end_without_a_dead_letter(tmp_path):
         await world.accepted(page(["before@example.com"], task="before"))
         await world.settled()
         await gate.close()
-        await suffer(world, lambda: int(world.service.deliverer._accounts["acme"].line.calls))
+        await suffer(world, lambda: int(world.service.deliverer.account("acme").line.calls))
         await gate.open()
         await recover(world)
 

@@ -55,12 +55,12 @@ async def test_a_list_cleared_by_hand_is_reported_and_made_right(tmp_path):
             assert (told["list"], told["counted"], told["expected"]) == ("Readers", 1, 31)
             assert "rebuild" in told["hint"]
             segment = await world.segment()
-            found = await world.service.deliverer.verify(ACCOUNT, segment.id)
+            found = await world.service.deliverer.account(ACCOUNT).verify(segment.id)
             assert (found.differs, found.counted, found.expected) == (True, 1, 31)
             assert await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR) == 31
             await world.settled()
             assert world.members("Readers") == sorted(["late@example.com", *users(30)])
-            assert not (await world.service.deliverer.verify(ACCOUNT, segment.id)).differs
+            assert not (await world.service.deliverer.account(ACCOUNT).verify(segment.id)).differs
             await world.until(lambda: len(lines("list.exact")) == 2)
             assert audit(world) == [(ACTOR, "list.rebuild", 31)]
             after = await world.segment()
@@ -77,7 +77,7 @@ async def test_who_was_put_back_by_hand_is_removed_by_a_rebuild_that_includes_th
         for contact in world.cordial.state.contacts.values():
             account_list.members[contact.cid] = 0
         segment = await world.segment()
-        found = await world.service.deliverer.verify(ACCOUNT, segment.id)
+        found = await world.service.deliverer.account(ACCOUNT).verify(segment.id)
         assert (found.counted, found.expected) == (5, 3)
         assert await world.service.store.steering.rebuild(segment.id, include_removed=True, actor=ACTOR) == 5
         await world.settled()
@@ -93,7 +93,7 @@ async def test_a_deleted_list_is_created_anew_with_everyone_on_it(tmp_path):
         await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
         assert world.cordial.state.lists == {}
         segment = await world.segment()
-        await world.service.deliverer.recreate_list(ACCOUNT, segment.id)
+        await world.service.deliverer.account(ACCOUNT).lists.recreate(segment.id)
         await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR)
         await world.settled()
         assert world.members("Readers") == sorted(["late@example.com", *users(20)])
@@ -107,7 +107,7 @@ async def test_a_deleted_list_that_nobody_missed_yet_is_created_anew_at_once(tmp
         await world.settled()
         world.cordial.state.delete_list(world.cordial.state.lists_by_name["Readers"])
         segment = await world.segment()
-        await world.service.deliverer.recreate_list(ACCOUNT, segment.id)
+        await world.service.deliverer.account(ACCOUNT).lists.recreate(segment.id)
         await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR)
         await world.settled()
         assert world.members("Readers") == sorted(users(20))
@@ -122,7 +122,7 @@ async def test_a_rebuild_is_not_lost_while_the_held_list_is_being_looked_for(tmp
         await world.accepted(page(["late@example.com"], task="second"))
         await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
         segment = await world.segment()
-        await world.service.deliverer.recreate_list(ACCOUNT, segment.id)
+        await world.service.deliverer.account(ACCOUNT).lists.recreate(segment.id)
         await world.service.store.steering.rebuild(segment.id, include_removed=False, actor=ACTOR)
         await world.settled()
         assert world.members("Readers") == sorted(["late@example.com", *users(5)])
