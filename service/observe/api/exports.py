@@ -1,9 +1,10 @@
 """Whole tables as files: `?format=csv` or `ndjson` answers every row that meets the filters, streamed as it is read."""
 
 import asyncio
+import contextlib
 import csv
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -78,6 +79,35 @@ class Exports:
         Raises `ServiceError` (503) when too many are under way, or when the first rows cannot be read. When later rows
         cannot be read the connection is cut, so that a part is never taken for the whole.
         """
+        with self._place():
+            first: Sequence[msgspec.Struct] = await anext(batches, [])
+            file = f"{name}-{datetime.now(UTC):%Y-%m-%d}.{chosen}"
+            response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{file}"'})
+            response.content_type = _CONTENT_TYPES[chosen]
+            response.charset = "utf-8"
+            await response.prepare(request)
+            columns = [field.encode_name for field in msgspec.structs.fields(row)]
+            if chosen is Format.CSV:
+                await response.write(_csv([columns]))
+            rows = 0
+            try:
+                async for batch in _with_first(first, batches):
+                    self._check_key(request)
+                    async with asyncio.timeout(_WRITE_SECONDS):
+                        await response.write(_encoded(batch, columns, chosen))
+                    rows += len(batch)
+            except (ServiceError, TimeoutError) as error:
+                reason = error.message if isinstance(error, ServiceError) else "it was not read"
+                _log.warning("export.cut", export=name, rows=rows, reason=reason)
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+            _log.info("export.sent", export=name, format=chosen.value, rows=rows)
+            await response.write_eof()
+            return response
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
         if self._running >= _MAX_AT_ONCE:
             raise ServiceError(
                 ErrorCode.STORE_UNAVAILABLE,
@@ -86,43 +116,9 @@ class Exports:
             )
         self._running += 1
         try:
-            return await self._send(request, name, row, batches, chosen)
+            yield
         finally:
             self._running -= 1
-
-    async def _send(
-        self,
-        request: web.Request,
-        name: str,
-        row: type[msgspec.Struct],
-        batches: AsyncIterator[Sequence[msgspec.Struct]],
-        chosen: Format,
-    ) -> web.StreamResponse:
-        first: Sequence[msgspec.Struct] = await anext(batches, [])
-        file = f"{name}-{datetime.now(UTC):%Y-%m-%d}.{chosen}"
-        response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{file}"'})
-        response.content_type = _CONTENT_TYPES[chosen]
-        response.charset = "utf-8"
-        await response.prepare(request)
-        columns = [field.encode_name for field in msgspec.structs.fields(row)]
-        if chosen is Format.CSV:
-            await response.write(_csv([columns]))
-        rows = 0
-        try:
-            async for batch in _with_first(first, batches):
-                self._check_key(request)
-                async with asyncio.timeout(_WRITE_SECONDS):
-                    await response.write(_encoded(batch, columns, chosen))
-                rows += len(batch)
-        except (ServiceError, TimeoutError) as error:
-            reason = error.message if isinstance(error, ServiceError) else "it was not read"
-            _log.warning("export.cut", export=name, rows=rows, reason=reason)
-            if request.transport is not None:
-                request.transport.abort()
-            return response
-        _log.info("export.sent", export=name, format=chosen.value, rows=rows)
-        await response.write_eof()
-        return response
 
     def _check_key(self, request: web.Request) -> None:
         if not self._is_still_valid(request):
