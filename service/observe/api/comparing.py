@@ -13,7 +13,7 @@ from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.actions import find_list
 from service.observe.api.authentication import ACTOR
-from service.observe.api.requests import path_id, read_body
+from service.observe.api.requests import path_id, read_action
 from service.observe.api.sending import Sending
 from service.store.port import Reading, Steering
 
@@ -90,7 +90,7 @@ class ListComparing:
     )
     async def audience(self, request: web.Request) -> web.Response:
         """Answer `POST /lists/{id}/members/audience`."""
-        body = await self._read(request, AudienceRequest)
+        body = await read_action(request, AudienceRequest, self._is_stopping)
         segment = await find_list(self._reader, path_id(request))
         if body.page == 1:
             await self._steering.record(request[ACTOR], "list.read", str(segment.id), 0)
@@ -112,7 +112,7 @@ class ListComparing:
     )
     async def read(self, request: web.Request) -> web.Response:
         """Answer `POST /lists/{id}/members/read`."""
-        body = await self._read(request, ContactsRequest)
+        body = await read_action(request, ContactsRequest, self._is_stopping)
         segment = await find_list(self._reader, path_id(request))
         found = await self._sending.account(segment.account).members.read(segment.id, body.contacts)
         members = [ReadMember(contact, on_list) for contact, on_list in zip(body.contacts, found, strict=True)]
@@ -134,14 +134,9 @@ class ListComparing:
     )
     async def read_back(self, request: web.Request) -> web.Response:
         """Answer `POST /lists/{id}/members/read-back`."""
-        body = await self._read(request, ContactsRequest)
+        body = await read_action(request, ContactsRequest, self._is_stopping)
         segment = await find_list(self._reader, path_id(request))
         if segment.account not in self._sending.statuses():
             raise ServiceError(ErrorCode.NOT_FOUND, "the configuration has no such account any more")
         await self._steering.ask_read_back(segment.account, segment.id, body.contacts, actor=request[ACTOR])
         return described.json_response(AskedReadBack(len(body.contacts)))
-
-    async def _read(self, request: web.Request, body_type: type[described.Document]) -> described.Document:
-        if self._is_stopping():
-            raise ServiceError(ErrorCode.STOPPING, "the service is stopping")
-        return await read_body(request, body_type)

@@ -225,11 +225,12 @@ def read_query(request: web.Request, query: type[Asked]) -> Asked:
 
 
 async def read_body(request: web.Request, document: type[Asked]) -> Asked:
-    """Return the JSON body of a request; an empty one means `{}`.
+    """Return the JSON body of a request, which takes no query; an empty body means `{}`.
 
     Raises `ServiceError`: `BODY_UNREADABLE` for what is not JSON, `INVALID_REQUEST` with the place for another shape,
     `BODY_TOO_LARGE`.
     """
+    read_query(request, NoQuery)
     try:
         return msgspec.convert(_decode(await _read_bounded(request) or b"{}"), document)
     except msgspec.ValidationError as error:
@@ -240,10 +241,9 @@ async def read_body(request: web.Request, document: type[Asked]) -> Asked:
 
 
 async def read_action(request: web.Request, document: type[Asked], is_stopping: Callable[[], bool]) -> Asked:
-    """Return the body of an action, which takes no query; raises `ServiceError` (503) where the service is stopping."""
+    """Return the body of an action as `read_body` does; raises `StoppingError` where the service is stopping."""
     if is_stopping():
         raise StoppingError
-    read_query(request, NoQuery)
     return await read_body(request, document)
 
 

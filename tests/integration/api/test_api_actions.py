@@ -238,3 +238,39 @@ async def test_a_count_that_cordial_keeps_waiting_is_answered_in_time(world, mon
     answer = await world.post("lists/1/verify")
     assert (answer.status, answer.document["error"]["code"]) == (409, "conflict")
     assert "limit" in answer.document["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "failures/retry",
+        "lists/1/verify",
+        "lists/1/rebuild",
+        "lists/1/approve",
+        "lists/1/members/audience",
+        "lists/1/members/read",
+        "lists/1/members/read-back",
+        "imports/1/end-doubt",
+        "imports/1/rejected",
+        "syncs/1/approve",
+        "syncs/1/discard",
+        "accounts/acme/pause",
+        "accounts/acme/resume",
+        "accounts/acme/trial",
+        "forget",
+        "reload",
+    ],
+)
+async def test_while_the_service_stops_every_action_is_to_be_asked_for_again(world, path):
+    world.service.is_stopping = True
+    answer = await world.post(path)
+    assert (answer.status, answer.document["error"]["code"], answer.headers["Retry-After"]) == (503, "stopping", "5")
+    world.service.is_stopping = False
+
+
+@pytest.mark.parametrize(
+    "path", ["lists/1/members/find", "failures/find", "session", "lists/1/members/read", "lists/1/verify"]
+)
+async def test_what_has_a_body_takes_no_query(world, path):
+    answer = await world.post(path, params={"limit": "1"})
+    assert (answer.status, answer.document["error"]["code"]) == (422, "invalid_request")
