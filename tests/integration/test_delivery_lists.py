@@ -1,15 +1,17 @@
 """Which list a segment gets, and what happens when Cordial's side of it changes."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from service.deliver.lists import keeper
+from service.deliver.lists.questions import CordialLists, Directory, NoAnswer
 from service.model.lists import ListState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
-from tests.service_fixtures import ACCOUNT, CREATE_LIST, delivering, users
+from tests.service_fixtures import ACCOUNT, CREATE_LIST, World, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -252,3 +254,48 @@ async def test_a_fallback_name_that_another_segment_has_is_passed_by_too(tmp_pat
             await world.settled()
         assert (await world.segment(9)).list_name == "Foo-9-2"
         assert world.members("Foo-9-2") == ["user9@example.com"]
+
+
+def _resume_during_a_look(world: World, monkeypatch: pytest.MonkeyPatch, before: Callable[[], None]) -> None:
+    """Have an operator resume once, between Cordial's answer about all lists and its use."""
+    ask_for_all = CordialLists.all
+    has_resumed: list[bool] = []
+
+    async def all_then_resume(asked: CordialLists) -> Directory | NoAnswer:
+        answer = await ask_for_all(asked)
+        if not has_resumed:
+            has_resumed.append(True)
+            before()
+            world.service.deliverer.account(ACCOUNT).resume()
+        return answer
+
+    monkeypatch.setattr(CordialLists, "all", all_then_resume)
+
+
+async def test_a_resume_while_a_held_list_is_looked_at_has_it_looked_at_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, retry=3_600.0))
+    async with delivering(tmp_path) as world:
+        state = world.cordial.state
+        foreign = state.create_list("Readers", enhanced=True)
+        await world.deliver("Readers", users(3))
+        await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_held_for = 'not_ours'"))
+        _resume_during_a_look(world, monkeypatch, lambda: state.delete_list(foreign))
+        world.service.deliverer.account(ACCOUNT).resume()
+        await world.settled()
+        assert world.members("Readers") == users(3)
+
+
+async def test_a_list_whose_look_was_overtaken_by_a_resume_is_looked_at_again_at_once(tmp_path, monkeypatch):
+    never = msgspec.structs.replace(keeper.TIMINGS, soon=3_600.0, retry=3_600.0)
+    monkeypatch.setattr(keeper, "TIMINGS", never)
+    async with delivering(tmp_path) as world:
+        await world.deliver("Readers", users(2))
+        await world.settled()
+        world.service.deliverer.account(ACCOUNT).pause()
+        await world.deliver("Readers", users(3))
+        await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
+        # The look that this wants waits for the resume, and what it sees is not relied on afterwards.
+        await asyncio.sleep(0.1)
+        world.service.deliverer.account(ACCOUNT).resume()
+        await world.settled()
+        assert world.members("Readers") == users(3)

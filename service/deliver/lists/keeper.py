@@ -45,6 +45,9 @@ TIMINGS = Timings()
 
 _LOOKS_AT_ONCE = 10
 
+# In place of a list's next time while it is looked at: whoever puts another there meanwhile wants it looked at again.
+_UNDER_WAY = float("inf")
+
 
 class ListKeeper:
     """Knows which segments of an account have a list that can be written to, and gets one for those that do not."""
@@ -249,7 +252,9 @@ class ListKeeper:
         is_old = bool(self.names) and loop.time() - self.names.seen_at >= self._timings.look_again
         if not due and not is_old:
             return
-        wait = self._timings.soon
+        for segment_id in due:
+            self._due[segment_id] = _UNDER_WAY
+        wait, distrusted = self._timings.soon, self.names.distrusted
         try:
             await self._records.read()
             has_list = any(each.list_id for each in self._records.segments.values() if each.id in due)
@@ -262,10 +267,13 @@ class ListKeeper:
             log.exception("list.look_failed", account=self._settings.name)
             wait = self._timings.retry
         for segment_id in due:
-            self._due[segment_id] = loop.time() + await self._see_to(segment_id, wait)
+            seconds = await self._see_to(segment_id, wait)
             if segment_id in self.names:
                 del self._due[segment_id]
                 self._on_ready()
+            elif self._due[segment_id] == _UNDER_WAY:
+                is_outdated = self.names.distrusted != distrusted and seconds <= self._timings.soon
+                self._due[segment_id] = 0.0 if is_outdated else loop.time() + seconds
 
     async def _wait_to_look(self) -> None:
         """Wait if all lists were looked at often of late: what trickles in must not use up Cordial's limit (R8)."""
