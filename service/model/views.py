@@ -36,7 +36,8 @@ class SyncView(msgspec.Struct, frozen=True):
     is held. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `done`: all are.
     `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
-    `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken.
+    `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken. `list_held`: the list is held,
+    so nothing of any of its syncs is sent.
     """
 
     id: int
@@ -44,6 +45,7 @@ class SyncView(msgspec.Struct, frozen=True):
     list_id: int
     segment_name: str
     list_name: str
+    list_held: bool
     task_id: str
     action: str
     state: SyncState
@@ -165,7 +167,8 @@ class SegmentView(msgspec.Struct, frozen=True):
 
     `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing` says it
     in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial, but for `unnamed` of
-    them: their rows in a file were refused, and which ones these are is being found out. `counted` is Cordial's own count.
+    them: their rows in a file were refused, and which ones these are is being found out. `counted` is Cordial's own count,
+    `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it was not asked, or changes are owed.
     `read_back`: the members wanted on the list that were read back from Cordial in the last day; `read_back_differ`: those
     of them that Cordial did not have there.
     """
@@ -188,6 +191,7 @@ class SegmentView(msgspec.Struct, frozen=True):
     failed: Count
     unnamed: Count
     counted: Count | None
+    count_differs_by: int | None
     counted_at: datetime | None
     created_at: datetime
     read_back: Count

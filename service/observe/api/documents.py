@@ -57,8 +57,8 @@ class AccountDocument(msgspec.Struct, frozen=True):
 
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
-    `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`: until
-    all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent or no pace shows.
+    `sendable` of the `pending` changes are on lists that are ready; the others wait for theirs. `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`: until
+    all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent, no pace shows, or a file is on its way.
     `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
     `imports_rest`: until when no import is tried, and why the last one came to nothing; null while nothing keeps them off.
     `in_doubt`: contacts for which Cordial may still carry out a call whose answer never came; they are read back, and set
@@ -83,6 +83,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     waits_for_trial: bool
     lists: Count
     pending: Count
+    sendable: Count
     waiting: Count
     failed: Count
     in_doubt: Count
@@ -197,8 +198,7 @@ class AuditPage(msgspec.Struct, frozen=True):
 
 def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) -> ListDocument:
     """Add to a segment what follows from its figures, and how it travels by what `imports` says of each account."""
-    owed = segment.pending or segment.waiting
-    differs = None if segment.counted is None or owed else segment.counted != segment.on_list - segment.unnamed
+    differs = None if segment.count_differs_by is None else segment.count_differs_by != 0
     known = msgspec.structs.asdict(segment)
     if segment.state in {ListState.UNRESOLVED, ListState.CREATING}:
         known["reason"] = segment.reason or is_looked_for()
@@ -243,13 +243,14 @@ def account_document(
         settled_per_second=meter.settled_per_second(account.name),
         failed_per_second=meter.failed_per_second(account.name),
         seconds_left=meter.seconds_left(account.name, account.sendable)
-        if state is Sending.SENDING and account.sendable
+        if state is Sending.SENDING and account.sendable and not _is_file_on_its_way(imports)
         else None,
         found_rates=status.found_rates if status is not None else {},
         imports_rest=imports.rest if imports is not None else None,
         waits_for_trial=imports is not None and imports.waits_for_trial,
         lists=account.lists,
         pending=account.pending,
+        sendable=account.sendable,
         waiting=account.waiting,
         failed=account.failed,
         in_doubt=account.in_doubt,
@@ -259,6 +260,11 @@ def account_document(
         differ_at_most=differ_at_most(account.read_back, account.read_back_differ, account.wanted),
         proof=proof_in_words(account.read_back, account.read_back_differ, account.wanted),
     )
+
+
+def _is_file_on_its_way(imports: ImportsStatus | None) -> bool:
+    """Tell whether a file settles many changes at a moment that only Cordial knows."""
+    return imports is not None and ListTravel.SENDING in imports.lists.values()
 
 
 def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Sending:

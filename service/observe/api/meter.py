@@ -134,8 +134,12 @@ class Meter:
         return _rate(before.failed, now.failed, account, now.at - before.at)
 
     def seconds_left(self, account: str, changes: int) -> float | None:
-        """Return in how many seconds so many changes are settled at the pace of the last minute; None if none shows."""
-        before, now = self._window[0], self._window[-1]
+        """Return in how many seconds so many changes are settled at the pace of the last minute; None if none shows.
+
+        Where sending began within that minute, the pace is the one since then.
+        """
+        oldest, now = self._window[0].settled.get(account, 0), self._window[-1]
+        before = [each for each in self._window if each.settled.get(account, 0) == oldest][-1]
         seconds = now.at - before.at
         pace = _rate(before.settled, now.settled, account, seconds)
         return changes / pace if pace > 0 and seconds >= _MIN_PACE_SECONDS else None

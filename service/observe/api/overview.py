@@ -154,15 +154,34 @@ def _headline(
     if not standings:
         return "Waiting for the first page from Heap"
     if to_send:
-        slowed = any(account.state is Sending.SLOWED for account in accounts)
-        return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
+        return _how_it_is_sent(accounts)
     if guarded:
         return "Waiting for the other pages of a sync"
+    return _how_exact(standings)
+
+
+def _how_exact(standings: Mapping[ListStanding, int]) -> str:
+    if differing := standings.get(ListStanding.DIFFERS, 0):
+        # A condition only once it has lasted: Cordial may count late.
+        return f"All is sent · {_in_words('list_differs', differing)}"
     is_exact = standings.get(ListStanding.EXACT, 0) == sum(standings.values())
     return "All lists are exact" if is_exact else "All that has arrived is sent"
 
 
+def _how_it_is_sent(accounts: list[AccountDocument]) -> str:
+    """Say what happens to changes that wait, while nothing needs a person."""
+    may_send = [account for account in accounts if account.state in {Sending.SENDING, Sending.SLOWED}]
+    if any(account.sendable for account in may_send):
+        slowed = any(account.state is Sending.SLOWED for account in may_send)
+        return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
+    if any(account.waiting for account in may_send):
+        return "Some changes are tried again later"
+    if any(account.state is Sending.DRY_RUN and account.pending for account in accounts):
+        return "All is sent, but for the accounts in a dry run"
+    return "Getting ready to send"
+
+
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:
-    sending = [account for account in accounts if account.state is Sending.SENDING and account.pending]
+    sending = [account for account in accounts if account.state is Sending.SENDING and account.sendable]
     left = [account.seconds_left for account in sending if account.seconds_left is not None]
     return max(left) if left and len(left) == len(sending) else None

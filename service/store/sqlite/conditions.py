@@ -197,11 +197,9 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         facts.append(fact(kind, row["list_reason"], row["owed"]))
     elif row["list_state"] != "ready" and row["owed"]:
         facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
-    elif row["list_count"] is not None and row["list_count"] != row["settled"] and not row["owed"]:
-        # Changes that wait would explain a difference.
+    elif difference := row["count_differs_by"]:
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
-        kind = "list_strangers" if row["list_count"] > row["settled"] else "list_differs"
-        facts.append(fact(kind, detail, abs(row["list_count"] - row["settled"])))
+        facts.append(fact("list_strangers" if difference > 0 else "list_differs", detail, abs(difference)))
     if row["unnamed"]:
         settled = row["settled"] + row["unnamed"]
         facts.append(fact("rows_unnamed", f"{row['unnamed']:,} of {settled:,}", row["unnamed"]))

@@ -3,14 +3,18 @@
 import re
 from importlib import resources
 
+_WITH = re.compile(r"^-- with: (\w+)$", re.MULTILINE)
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 def load(file: str) -> dict[str, str]:
-    """Return the named statements of `queries/<file>.sql`."""
+    """Return the named statements of `queries/<file>.sql`; the line `-- with: NAME` stands for the statement of that name."""
     text = (resources.files(__package__) / "queries" / f"{file}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(text)
-    return {name: statement.strip().removesuffix(";") for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
+    found = {
+        name: statement.strip().removesuffix(";") for name, statement in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    return {name: _WITH.sub(lambda part: found[part[1]], statement) for name, statement in found.items()}
 
 
 def migrations() -> list[tuple[int, str]]:

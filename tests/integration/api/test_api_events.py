@@ -214,6 +214,17 @@ async def test_rates_are_calls_over_time_and_history_is_bounded():
     assert meter.rates["acme"] < 25
 
 
+def test_the_time_left_is_from_the_pace_since_sending_began():
+    now, results = [0.0], {"acme": {OutcomeKind.SETTLED: 0}}
+    meter = Meter(lambda: {"acme": 0}, lambda: results, lambda: 1_000, lambda: now[0])
+    for second in range(90):
+        now[0] += 1
+        if second >= 70:
+            results["acme"][OutcomeKind.SETTLED] += 20
+        meter.tick()
+    assert meter.seconds_left("acme", 1_000) == 50.0
+
+
 def test_no_time_is_told_where_nothing_is_settled():
     now = [0.0]
     meter = Meter(lambda: {"acme": 0}, dict, lambda: 10, lambda: now[0])

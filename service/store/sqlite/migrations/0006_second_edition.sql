@@ -318,3 +318,8 @@ CREATE TABLE guarded_piece (
 
 CREATE INDEX guarded_piece_of_segment ON guarded_piece (segment_id, id);
 CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, id, wanted, users);
+
+-- By how many contacts Cordial's count of a list differs from what it confirmed; null where nobody can tell, because the list
+-- was never counted or changes are owed.
+ALTER TABLE segment ADD COLUMN count_differs_by INTEGER
+    GENERATED ALWAYS AS (CASE WHEN pending + waiting = 0 THEN list_count - (settled - unnamed) END) VIRTUAL;

@@ -19,11 +19,11 @@ FROM condition WHERE ended_at_ms IS NOT NULL ORDER BY id DESC LIMIT :limit;
 SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,
     segment.list_reason, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
     segment.pending + segment.waiting AS owed, segment.dead, segment.settled - segment.unnamed AS settled,
-    segment.unnamed, segment.list_count
+    segment.unnamed, segment.list_count, segment.count_differs_by
 FROM segment JOIN account ON account.id = segment.account_id
 WHERE (
         segment.list_state <> 'ready' OR segment.dead > 0 OR segment.unnamed > 0
-        OR segment.list_count <> segment.settled - segment.unnamed
+        OR segment.count_differs_by <> 0
     )
     AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;

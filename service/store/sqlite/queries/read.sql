@@ -4,7 +4,7 @@
 -- name: syncs
 WITH shown AS (
     SELECT sync.id, account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name,
-        sync.task_id, sync.action,
+        segment.list_state = 'held' AS list_held, sync.task_id, sync.action,
         CASE
             WHEN sync.guard = 'held' THEN 'held'
             WHEN sync.guard = 'discarded' AND sync.pending = 0 THEN 'discarded'
@@ -61,7 +61,8 @@ SELECT contact FROM (
 WHERE segment_id = :list_id AND wanted = 1
 LIMIT :limit;
 
--- name: lists
+-- name: shown
+-- A list with its standing, for the statements that begin with it.
 WITH shown AS (
     SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
         segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
@@ -80,14 +81,17 @@ WITH shown AS (
                     AND sync.guard IS NOT 'discarded'
             ) THEN 'receiving'
             WHEN segment.list_count IS NULL THEN 'not_counted'
-            WHEN segment.list_count <> segment.settled THEN 'differs'
+            WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
         END AS standing,
         segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
         segment.unnamed,
-        segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
+        segment.list_count AS counted, segment.count_differs_by, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
+
+-- name: lists
+-- with: shown
 SELECT shown.*,
     (SELECT count(*) FROM day_read WHERE segment_id = shown.id AND wanted = 1) AS read_back,
     (SELECT count(*) FROM day_read WHERE segment_id = shown.id AND wanted = 1 AND differed = 1) AS read_back_differ
@@ -129,32 +133,7 @@ ORDER BY
 LIMIT :limit OFFSET :offset;
 
 -- name: count_lists
-WITH shown AS (
-    SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
-        segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
-        segment.list_held_for AS held_for, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
-        CASE
-            WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
-            WHEN segment.list_state = 'held' THEN 'held'
-            WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
-            WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
-            WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
-            WHEN segment.pending + segment.waiting > 0 THEN 'sending'
-            WHEN EXISTS (
-                SELECT 1 FROM sync
-                WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
-                    AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
-                    AND sync.guard IS NOT 'discarded'
-            ) THEN 'receiving'
-            WHEN segment.list_count IS NULL THEN 'not_counted'
-            WHEN segment.list_count <> segment.settled THEN 'differs'
-            ELSE 'exact'
-        END AS standing,
-        segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
-        segment.unnamed,
-        segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
-    FROM segment JOIN account ON account.id = segment.account_id
-)
+-- with: shown
 SELECT count(*) FROM shown
 WHERE
     (:account IS NULL OR account = :account)
@@ -168,32 +147,7 @@ WHERE
     );
 
 -- name: standings
-WITH shown AS (
-    SELECT segment.id, account.name AS account, segment.heap_id AS segment_id, segment.name AS segment_name,
-        segment.list_name, segment.list_id AS cordial_list_id, segment.list_state AS state, segment.list_reason AS reason,
-        segment.list_held_for AS held_for, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
-        CASE
-            WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
-            WHEN segment.list_state = 'held' THEN 'held'
-            WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
-            WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
-            WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
-            WHEN segment.pending + segment.waiting > 0 THEN 'sending'
-            WHEN EXISTS (
-                SELECT 1 FROM sync
-                WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
-                    AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
-                    AND sync.guard IS NOT 'discarded'
-            ) THEN 'receiving'
-            WHEN segment.list_count IS NULL THEN 'not_counted'
-            WHEN segment.list_count <> segment.settled THEN 'differs'
-            ELSE 'exact'
-        END AS standing,
-        segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
-        segment.unnamed,
-        segment.list_count AS counted, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
-    FROM segment JOIN account ON account.id = segment.account_id
-)
+-- with: shown
 SELECT standing, count(*) FROM shown GROUP BY standing;
 
 -- name: list_sum
