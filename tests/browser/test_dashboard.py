@@ -165,14 +165,20 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await go(page, "accounts/acme")
     await page.get_by_role("button", name="Pause… acme").click()
     await page.get_by_role("dialog").get_by_role("button", name="Pause acme").click()
-    await expect(page.locator(".title .badge")).to_contain_text("Paused by a person")
+    await expect(page.locator(".title .badge")).to_contain_text("Paused")
     await world.deliver("Active Users", users(3))
     await go(page, "")
     await expect(page.locator("#headline")).to_contain_text("1 account paused")
-    await expect(page.locator(".figures")).to_contain_text(re.compile(r"Changes to send\s*3\s*no time can be told"))
+    await expect(page.locator(".figures")).to_contain_text(re.compile(r"Changes to send\s*3\s*time left not known"))
+    await expect(page.locator("#sync-rows li")).to_contain_text("Paused")
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("Paused")
+    await expect(page.get_by_role("button", name="Verify")).to_have_count(0)
+    await go(page, "")
     assert world.contact_calls() == []
     await page.locator("#account-rows").get_by_role("button", name="Resume acme").click()
     await expect(page.locator("#headline")).to_contain_text("All lists are exact")
+    await expect(page.locator("#account-rows")).to_contain_text("Ready")
 
 
 async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_seen(live: Watched, world: World) -> None:
@@ -181,8 +187,9 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     await world.restart(hold_new_segments=True, dry_run=True)
     await page.goto(world.service.url)
     await world.deliver("Active Users", users(3))
-    await expect(page.locator("#account-rows li")).to_contain_text("Dry run")
+    await expect(page.locator("#account-rows tr")).to_contain_text("Dry run")
     await expect(page.locator("#headline")).to_contain_text("1 segment to approve")
+    await expect(page.locator("#sync-rows li")).to_contain_text("List held")
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("To approve")
     await page.get_by_role("button", name="Approve… Active Users").click()
@@ -193,7 +200,7 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     assert await faults_of_access(page) == []
     await dialog.get_by_role("button", name="Approve 3 people").click()
     await expect(page.locator("#toast")).to_contain_text("Active Users is approved.")
-    await expect(page.locator(".title .badge")).to_contain_text("Not created yet")
+    await expect(page.locator(".title .badge")).to_contain_text("Dry run")
     assert {call.method for call in world.calls()} <= {"GET"}
     assert live.errors == []
 
@@ -208,7 +215,7 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await world.settled()
     await world.deliver("Active Users", ["new@example.com"], users(8))
     await expect(page.locator("#headline")).to_contain_text("1 sync held")
-    await expect(page.locator("#attention-rows")).to_contain_text("sync 2 would remove 8 of 10 people")
+    await expect(page.locator("#attention-rows")).to_contain_text("Sync 2 would remove 8 of 10 people")
     await expect(page.locator("#sync-rows")).to_contain_text("would remove 8 people of 10")
     await page.get_by_role("link", name="See the sync").click()
     await expect(page.locator("#sync-rows li")).to_have_count(1)
@@ -242,6 +249,9 @@ async def test_a_list_changed_by_hand_is_found_and_rebuilt(live: Watched, world:
     world.cordial.state.lists_by_name["ActiveUsers"].members.clear()
     await page.get_by_role("button", name="Verify ActiveUsers").click()
     await expect(page.locator(".title .badge")).to_contain_text("Differs from Cordial")
+    await go(page, "")
+    await expect(page.locator("#headline[data-tone=warn]")).to_contain_text("1 list differs from Cordial")
+    await go(page, "lists/1")
     await page.get_by_role("button", name="Rebuild… ActiveUsers").click()
     await page.get_by_role("dialog").get_by_role("button", name="Send 4 memberships again").click()
     await world.until(lambda: world.members("ActiveUsers") == sorted(users(4)))
@@ -256,6 +266,39 @@ async def test_a_hostile_segment_name_stays_text(live: Watched, world: World) ->
     await expect(live.page.locator("tbody tr").first).to_contain_text(name)
     assert await live.page.locator("main img, main b").count() == 0
     assert await live.page.title() != "1"
+
+
+async def test_long_names_are_cut_and_push_nothing_aside(live: Watched, world: World) -> None:
+    page = live.page
+    name = "A name that somebody wrote without thinking of who reads it " * 4 + "x" * 100
+    await world.deliver(name, users(2))
+    await expect(page.locator("footer")).to_contain_text("API key (admin)")
+    await expect(page.locator("footer")).not_to_contain_text("/")
+    for width in (1280, 390, 320):
+        await page.set_viewport_size({"width": width, "height": 844})
+        await go(page, "lists")
+        shown = page.locator("tbody tr .cut").first
+        await expect(shown).to_have_attribute("title", name.strip())
+        place = await shown.bounding_box()
+        assert place
+        assert place["height"] < 40
+        last = await page.locator("tbody tr td").last.bounding_box()
+        assert last
+        assert last["x"] + last["width"] <= width
+        tops = await page.locator(".masthead nav li").evaluate_all("all => all.map(each => each.offsetTop)")
+        assert len(set(tops)) == 1
+
+
+async def test_times_are_of_24_hours_and_people_are_whole(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(3))
+    await expect(page.locator("#legend")).to_contain_text(re.compile(r"Changes to send: \d+.*Confirmed a second: "))
+    await expect(page.locator(".plot canvas")).to_have_count(2)
+    assert await page.evaluate(
+        """import("./page/words.js").then(({ clockOnAxis }) => [
+            clockOnAxis(new Date(2026, 2, 1, 13, 5, 9), 5), clockOnAxis(new Date(2026, 2, 1, 13, 5), 300),
+            clockOnAxis(new Date(2026, 2, 1), 3600), clockOnAxis(new Date(2026, 2, 1, 13), 86400)])"""
+    ) == ["13:05:09", "13:05", "1 Mar", "1 Mar"]
 
 
 async def test_a_thousand_lists_are_searched_sorted_and_paged_by_the_service(live: Watched, world: World) -> None:

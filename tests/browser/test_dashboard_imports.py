@@ -41,7 +41,8 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     world.cordial.imports.faults.add(ImportFault(ends="never"))
     await world.deliver("Active Users", users(100))
     row = page.locator("#import-rows li")
-    await expect(row).to_contain_text("Sending")
+    await expect(row).to_contain_text("With Cordial")
+    await expect(page.locator(".figures")).to_contain_text("time left not known")
     await expect(row).to_contain_text("file fetched)")
     [job_id] = world.cordial.imports.jobs
     await expect(row).to_contain_text(f"100 rows: the file is being carried out by Cordial (Cordial's job {job_id}")

@@ -18,6 +18,14 @@ const Calls = ({ preview }) => html`
     )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`}
 `;
 
+export const Preview = ({ list, primary }) => html`<${Button} text="Preview…" primary=${primary} needs="read"
+  label=${`Preview… ${list.segment_name}`} onClick=${() =>
+    confirm({
+      title: `What would be sent for ${list.segment_name}`,
+      read: () => get(`lists/${list.id}/preview?calls=10`),
+      body: (preview) => html`<${Calls} preview=${preview} />`,
+    })} />`;
+
 export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" primary=${primary}
   label=${`Approve… ${list.segment_name}`} onClick=${() =>
     confirm({
@@ -94,7 +102,7 @@ export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`P
     words: `${account.name} is paused.`,
   })} />`;
 
-export const Resume = ({ account, text = "Resume", primary }) => html`<${Button} text=${text} primary=${primary}
+export const Resume = ({ account, text = "Resume", primary, small }) => html`<${Button} text=${text} primary=${primary} small=${small}
   label=${`${text} ${account.name}`} onClick=${() =>
     act(
       () => post(`accounts/${encodeURIComponent(account.name)}/resume`),
@@ -109,8 +117,8 @@ export const RetryGroup = ({ group, primary }) => html`<${Button} text=${`Retry 
     )} />`;
 
 // The one thing to press where an account does not send as it should.
-export function AccountAction({ account, primary }) {
-  if (account.state === "paused_by_operator") return html`<${Resume} account=${account} primary=${primary} />`;
-  if (account.state === "paused") return html`<${Resume} account=${account} text="Try now" primary=${primary} />`;
+export function AccountAction({ account, primary, small }) {
+  if (account.state === "paused_by_operator") return html`<${Resume} account=${account} primary=${primary} small=${small} />`;
+  if (account.state === "paused") return html`<${Resume} account=${account} text="Try now" primary=${primary} small=${small} />`;
   return null;
 }

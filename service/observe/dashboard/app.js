@@ -70,6 +70,9 @@ function View({ place, service }) {
   }
 }
 
+// A key without a name of its own is named by the place of its file, which is no business of who looks over a shoulder.
+const keyName = (key) => `${/^API key of /.test(key.name) ? "API key" : key.name} (${key.role})`;
+
 const CONNECTION = { live: "Live", lost: "Not reachable, trying again", waiting: "Connecting" };
 
 function Connection() {
@@ -135,7 +138,7 @@ function Shell({ service, onSignOut }) {
     </header>
     <main ref=${main} id="main" data-stale=${stale ? "true" : undefined}><${View} place=${place} service=${service} /></main>
     <footer class="hint">
-      <span>Version ${service.version}</span><span>Times in ${timeZone()}</span><span>${service.key.name} (${service.key.role})</span>
+      <span>Version ${service.version}</span><span>Times in ${timeZone()}</span><span title=${service.key.name}>${keyName(service.key)}</span>
       <a href="docs">API</a><button type="button" class="small" onClick=${onSignOut}>Sign out</button>
     </footer>`;
 }

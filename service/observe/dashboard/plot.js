@@ -1,94 +1,131 @@
-// How it went: backlog and results a second, over an hour, a day or a week, with axes, units and values on hover.
+// How it went: changes to send, and results a second, over an hour, a day or a week. Two pictures over one time, for people
+// and people a second have no common axis.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { Section } from "./ui.js";
-import { count, rate } from "./words.js";
+import { clock, clockOnAxis, count, momentText, rate } from "./words.js";
 
-const SPANS = [
-  ["hour", "1 h"],
-  ["day", "24 h"],
-  ["week", "7 d"],
+const SPANS = {
+  hour: { text: "1 h", seconds: 3600, gap: 150 },
+  day: { text: "24 h", seconds: 86_400, gap: 900 },
+  week: { text: "7 d", seconds: 604_800, gap: 5400 },
+};
+const LEAST_SECONDS = 120;
+const SERIES = [
+  { name: "Changes to send", key: "backlog", text: count, line: "--warn", fill: "--warn-soft", picture: 0 },
+  { name: "Confirmed a second", key: "settled_per_second", text: rate, line: "--accent", picture: 1 },
+  { name: "Refused or failed a second", key: "failed_per_second", text: rate, line: "--bad", dash: [4, 4], picture: 1 },
 ];
+const HEIGHTS = [150, 130];
+// Changes are people: there is no half of one.
+const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(9).keys()].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colour = (name) => (name ? getComputedStyle(document.documentElement).getPropertyValue(name).trim() : undefined);
 
-function draw(parent, samples) {
+// [times, ...values of each series]; where the service did not run there is a gap, and no line that says otherwise.
+function columns(samples, gap) {
+  const rows = [];
+  for (const sample of samples) {
+    const at = new Date(sample.at).getTime() / 1000;
+    const last = rows[rows.length - 1]?.[0];
+    if (last !== undefined && at - last > gap) rows.push([last + 1, ...SERIES.map(() => null)]);
+    rows.push([at, ...SERIES.map(({ key }) => sample[key])]);
+  }
+  return [0, ...SERIES.map((_, index) => index + 1)].map((column) => rows.map((row) => row[column]));
+}
+
+function draw(parent, picture, span, data, onHover) {
   const line = colour("--line");
-  const quiet = colour("--text-quiet");
-  const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
+  const font = `12px ${colour("--font")}`;
+  const axis = { stroke: colour("--text-quiet"), grid: { stroke: line, width: 1 }, ticks: { show: false }, font };
+  const shown = SERIES.filter((each) => each.picture === picture);
+  const range = (_, first, last) => [Math.max(last - span.seconds, Math.min(first, last - LEAST_SECONDS)), last];
   return new window.uPlot(
     {
       width: parent.clientWidth,
-      height: 220,
-      cursor: { drag: { x: false, y: false } },
-      scales: { changes: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] }, speed: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
+      height: HEIGHTS[picture],
+      legend: { show: false },
+      cursor: { drag: { x: false, y: false }, y: false, sync: { key: "history" } },
+      scales: { x: { range }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
       axes: [
-        { ...axis },
-        { ...axis, scale: "changes", label: "changes to send", labelSize: 20, size: 64, values: (_, all) => all.map(count) },
-        { ...axis, scale: "speed", side: 1, label: "a second", labelSize: 20, size: 48, grid: { show: false }, values: (_, all) => all.map(rate) },
+        { ...axis, space: 110, size: 28, values: (_, all, __, ___, step) => all.map((at) => clockOnAxis(at * 1000, step)) },
+        { ...axis, size: 64, space: 28, incrs: picture === 0 ? WHOLE : undefined, values: (_, all) => all.map(shown[0].text) },
       ],
       series: [
         {},
-        { label: "To send", scale: "changes", stroke: colour("--warn"), fill: colour("--warn-soft"), width: 2, value: (_, value) => (value === null ? "–" : count(value)) },
-        { label: "Confirmed a second", scale: "speed", stroke: colour("--accent"), width: 2, value: (_, value) => (value === null ? "–" : rate(value)) },
-        { label: "Refused or failed a second", scale: "speed", stroke: colour("--bad"), width: 2, dash: [4, 4], value: (_, value) => (value === null ? "–" : rate(value)) },
+        ...shown.map((each) => ({
+          stroke: colour(each.line),
+          fill: colour(each.fill),
+          width: 2,
+          dash: each.dash,
+          points: { show: false },
+        })),
       ],
+      hooks: { setCursor: [(plot) => onHover(plot.cursor.idx ?? null)] },
     },
-    columns(samples),
+    part(data, picture),
     parent,
   );
 }
 
-const columns = (samples) => [
-  samples.map((sample) => new Date(sample.at).getTime() / 1000),
-  samples.map((sample) => sample.backlog),
-  samples.map((sample) => sample.settled_per_second),
-  samples.map((sample) => sample.failed_per_second),
-];
+const part = (data, picture) => [data[0], ...SERIES.flatMap((each, index) => (each.picture === picture ? [data[index + 1]] : []))];
 
 function summary(samples) {
   if (!samples.length) return "Nothing is recorded yet.";
   const last = samples[samples.length - 1];
   const most = Math.max(...samples.map((sample) => sample.backlog));
-  return `To send: ${count(last.backlog)} now, ${count(most)} at most. Confirmed a second: ${rate(last.settled_per_second)} now.`;
+  return `Changes to send: ${count(last.backlog)} now, ${count(most)} at most. Confirmed a second: ${rate(last.settled_per_second)} now.`;
 }
 
 export function Plot() {
-  const [span, setSpan] = useState("hour");
-  const { data } = useResource(`history?span=${span}`);
-  const parent = useRef(null);
-  const plot = useRef(null);
-  const samples = data?.samples ?? [];
+  const [name, setName] = useState("hour");
+  const [hover, setHover] = useState(null);
+  const span = SPANS[name];
+  const { data: history } = useResource(`history?span=${name}`);
+  const parents = [useRef(null), useRef(null)];
+  const plots = useRef([]);
+  const samples = history?.samples ?? [];
   const enough = samples.length > 1;
+  const data = columns(samples, span.gap);
+  const latest = useRef(data);
+  latest.current = data;
   useEffect(() => {
     if (!enough || !window.uPlot) return undefined;
-    plot.current = draw(parent.current, samples);
-    const fit = new ResizeObserver(() => plot.current?.setSize({ width: parent.current.clientWidth, height: 220 }));
-    fit.observe(parent.current);
-    const scheme = matchMedia("(prefers-color-scheme: dark)");
-    const again = () => {
-      plot.current?.destroy();
-      plot.current = draw(parent.current, samples);
+    const end = () => plots.current.splice(0).forEach((plot) => plot.destroy());
+    const begin = () => {
+      end();
+      plots.current = parents.map((parent, picture) => draw(parent.current, picture, span, latest.current, setHover));
     };
-    scheme.addEventListener("change", again);
+    begin();
+    const fit = new ResizeObserver(() =>
+      plots.current.forEach((plot, picture) => plot.setSize({ width: parents[picture].current.clientWidth, height: HEIGHTS[picture] })),
+    );
+    fit.observe(parents[0].current);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", begin);
     return () => {
       fit.disconnect();
-      scheme.removeEventListener("change", again);
-      plot.current?.destroy();
-      plot.current = null;
+      scheme.removeEventListener("change", begin);
+      end();
     };
-  }, [enough, span]);
+  }, [enough, name]);
   useEffect(() => {
-    if (enough) plot.current?.setData(columns(samples));
-  }, [data]);
-  const choose = html`<div class="segments" role="group" aria-label="How far back">${SPANS.map(
-    ([name, text]) =>
-      html`<button type="button" class="small" aria-pressed=${span === name} onClick=${() => setSpan(name)}>${text}</button>`,
+    plots.current.forEach((plot, picture) => plot.setData(part(data, picture)));
+  }, [history]);
+  const last = data[0].length - 1;
+  const shown = hover !== null && hover <= last ? hover : last;
+  const choose = html`<div class="segments" role="group" aria-label="How far back">${Object.entries(SPANS).map(
+    ([each, { text }]) =>
+      html`<button type="button" class="small" aria-pressed=${name === each} onClick=${() => setName(each)}>${text}</button>`,
   )}</div>`;
   return html`<${Section} title="How it went" id="plot-heading" actions=${choose}>
-    <div class="plot" ref=${parent} role="img" aria-label=${summary(samples)}>
-      ${!enough && html`<p class="hint">The picture begins a few seconds after the start.</p>`}
-    </div>
+    ${enough
+      ? html`<ul class="legend" id="legend">${SERIES.map(
+          (each, index) => html`<li key=${each.key}><i class="mark" data-series=${each.key}></i> ${each.name}:${" "}
+            <strong>${data[index + 1][shown] === null ? "not known" : each.text(data[index + 1][shown])}</strong></li>`,
+        )}<li class="hint" title=${momentText(data[0][shown] * 1000)}>${shown === last ? "now" : clock(data[0][shown] * 1000)}</li></ul>
+        <div class="plot" role="img" aria-label=${summary(samples)}><div ref=${parents[0]}></div><div ref=${parents[1]}></div></div>`
+      : html`<p class="hint">The picture begins a few seconds after the start.</p>`}
   <//>`;
 }

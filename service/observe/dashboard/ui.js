@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
 import { refresh } from "./live.js";
-import { ago, count, momentText, rate } from "./words.js";
+import { ago, count, momentText, rate, sentence } from "./words.js";
 
 const ROLES = ["read", "operate", "admin"];
 let role = "read";
@@ -64,6 +64,15 @@ export function Button({ text, label, onClick, primary = false, needs = "operate
 
 export const Link = ({ to, children, ...more }) => html`<a href=${`#/${to}`} ...${more}>${children}</a>`;
 
+// A name that is too long for its place is cut; the whole of it is in the title.
+export const Name = ({ text }) => html`<span class="cut" title=${text}>${text}</span>`;
+
+// What the service says, as a sentence; what it puts between backticks is for a terminal.
+export const Prose = ({ text }) =>
+  sentence(text)
+    .split("`")
+    .map((part, index) => (index % 2 ? html`<code class="code">${part}</code>` : part));
+
 const MARKS = { good: "✓", bad: "✕", warn: "!", busy: "•" };
 
 export const Badge = ({ of: [text, tone] }) =>
@@ -107,7 +116,7 @@ export const Section = ({ title, id, actions, children, hint }) => html`<section
 </section>`;
 
 // `columns`: [heading, cell, {number, wide}]; on a narrow screen each row is a small card with its headings.
-export function Table({ caption, columns, rows, keyOf, empty }) {
+export function Table({ caption, columns, rows, keyOf, empty, id }) {
   if (!rows.length) return html`<p class="hint">${empty}</p>`;
   return html`<div class="scroller" tabindex="0" role="region" aria-label=${`${caption}, table`}>
     <table class="stack">
@@ -118,7 +127,7 @@ export function Table({ caption, columns, rows, keyOf, empty }) {
             kind.unseen ? html`<span class="unseen">${heading}</span>` : heading
           }</th>`,
       )}</tr></thead>
-      <tbody>${rows.map(
+      <tbody id=${id}>${rows.map(
         (row) =>
           html`<tr key=${keyOf(row)}>${columns.map(
             ([heading, cell, kind = {}]) =>
@@ -165,11 +174,12 @@ export function Dialog() {
     html`<h2 id="dialog-title">${question.title}</h2>
       <div class="dialog-body">${shown ?? html`<${Waiting} />`}</div>
       <div class="buttons">
-        <button type="button" class="primary" disabled=${shown === null} onClick=${() => {
+        ${question.work &&
+        html`<button type="button" class="primary" disabled=${shown === null} onClick=${() => {
           close();
           act(question.work, question.words);
-        }}>${question.button}</button>
-        <button type="button" onClick=${close}>Cancel</button>
+        }}>${question.button}</button>`}
+        <button type="button" onClick=${close}>${question.work ? "Cancel" : "Close"}</button>
       </div>`}
   </dialog>`;
 }

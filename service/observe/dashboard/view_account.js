@@ -3,8 +3,9 @@
 import { html } from "./vendor/preact-htm.js";
 import { AccountAction, Pause } from "./actions.js";
 import { useResource } from "./live.js";
-import { Badge, Figure, Figures, Link, Rates, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
-import { ACCOUNT_STATE, count, duration, momentText, rate } from "./words.js";
+import { Trial } from "./view_trial.js";
+import { Badge, Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
+import { accountState, count, duration, momentText, rate, sentence } from "./words.js";
 
 export function Account({ name, service }) {
   const { data, error } = useResource("accounts");
@@ -16,19 +17,19 @@ export function Account({ name, service }) {
   const webhook = service.webhooks.find((each) => each.account === name);
   const steerable = !["not_configured", "paused_by_operator"].includes(account.state);
   return html`
-    <div class="title"><h1 tabindex="-1">${name}</h1><${Badge} of=${ACCOUNT_STATE[account.state]} />
+    <div class="title"><h1 tabindex="-1">${name}</h1><${Badge} of=${accountState(account)} />
       <span class="buttons"><${AccountAction} account=${account} primary=${true} />${steerable && html`<${Pause} account=${account} />`}</span></div>
     <${Trouble} error=${error} />
     ${account.state !== "sending" &&
-    html`<section class="card notice"><p class="wrap">${account.reason}${account.next_call_at ? `. The next call is at ${momentText(account.next_call_at)}.` : ""}</p>
-      ${account.hint && html`<p>${account.hint}</p>`}</section>`}
+    html`<section class="card notice"><p class="wrap"><${Prose} text=${account.reason} />${account.next_call_at ? ` The next call is at ${momentText(account.next_call_at)}.` : ""}</p>
+      ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}</section>`}
     <${Figures} label=${name}>
       <${Figure} name="Changes to send" value=${count(account.pending + account.waiting)} hint=${
-        account.seconds_left === null ? null : `about ${duration(account.seconds_left)} left`
+        account.seconds_left === null ? (account.sendable && account.state === "sending" ? "time left not known" : null) : `about ${duration(account.seconds_left)} left`
       } />
-      <${Figure} name="Calls a second" value=${rate(account.calls_per_second)} />
+      <${Figure} name="Calls a second" value=${rate(account.calls_per_second)} hint="in the last seconds" />
       <${Figure} name="Lists" value=${count(account.lists)} to=${`lists?account=${encoded}`} />
-      <${Figure} name="Could not be added or removed" value=${count(account.failed)} tone=${account.failed ? "bad" : undefined} to=${`people?account=${encoded}`} />
+      <${Figure} name="Failed" hint="people" value=${count(account.failed)} tone=${account.failed ? "bad" : undefined} to=${`people?account=${encoded}`} />
     <//>
     <${Section} title="Details" id="details-heading">
       <${Terms} items=${[
@@ -38,9 +39,10 @@ export function Account({ name, service }) {
         ...Object.entries(account.found_rates).map(([operation, found]) => [`At most, ${operation}`, `${rate(found)} a second`]),
         ["Contacts in doubt", account.in_doubt || null],
         ["Read back", account.read_back > 0 ? account.proof : null],
-        ["Files", account.waits_for_trial ? "set up, and not used before a trial: heap-cordial trial" : account.imports_rest?.reason],
+        ["Files", account.waits_for_trial ? "set up, and not used before a trial" : account.imports_rest && sentence(account.imports_rest.reason)],
         ["Files again", account.imports_rest?.until && momentText(account.imports_rest.until)],
       ]} />
       <p class="buttons"><${Link} to=${`syncs?account=${encoded}`}>Its syncs<//><${Link} to=${`imports?account=${encoded}`}>Its imports<//></p>
-    <//>`;
+    <//>
+    ${account.state !== "not_configured" && html`<${Trial} account=${account} />`}`;
 }

@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
-import { Link, Section, Table, Time, Trouble, Waiting } from "./ui.js";
+import { Link, Name, Section, Table, Time, Trouble, Waiting } from "./ui.js";
 import { count } from "./words.js";
 
 export function Activity() {
@@ -15,9 +15,9 @@ export function Activity() {
             columns=${[
               ["When", (each) => html`<${Time} at=${each.at} />`],
               ["What", (each) => html`<code class="code">${each.action}</code>`],
-              ["On what", (each) => html`<span class="wrap">${each.target}</span>`],
+              ["On what", (each) => html`<${Name} text=${each.target} />`],
               ["Changes", (each) => count(each.changes), { number: true }],
-              ["By", (each) => html`<span class="wrap">${each.actor}</span>`],
+              ["By", (each) => html`<${Name} text=${each.actor} />`],
             ]} />`
         : html`<${Waiting} />`}
     <//>
@@ -26,7 +26,7 @@ export function Activity() {
         ? html`<${Table} caption="Pages from Heap" rows=${deliveries.data.items} keyOf=${(each) => each.id} empty="None has come yet."
             columns=${[
               ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
-              ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}>${each.segment_name}<//><div class="hint">${each.account}</div>`, { wide: true }],
+              ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}><${Name} text=${each.segment_name} /><//><div class="hint"><${Name} text=${each.account} /></div>`, { wide: true }],
               ["Page", (each) => count(each.page_number), { number: true }],
               ["To add", (each) => count(each.added), { number: true }],
               ["To remove", (each) => count(each.removed), { number: true }],

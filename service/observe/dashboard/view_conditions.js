@@ -2,41 +2,65 @@
 
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
+import { withQuery } from "./api.js";
 import { AccountAction } from "./actions.js";
-import { Badge, Link, Section, Table, Time, Trouble, Waiting } from "./ui.js";
-import { SEVERITY } from "./words.js";
+import { Badge, Link, Name, Prose, Section, Table, Time, Trouble, Waiting } from "./ui.js";
+import { count, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
 
 // Where the thing is that a condition is about.
 function placeOf(each) {
-  if (each.id === "people_failed") return [`people?account=${encode(each.account)}`, "See who"];
+  if (each.id === "people_failed") return [withQuery("people", { list: each.list_id }), "See who"];
   if (each.id === "removals_held") return [`syncs?list=${each.list_id}&state=held`, "See the sync"];
-  if (each.id === "users_unusable") return [`unusable?account=${encode(each.account)}`, "See which"];
-  if (/^(list|sync|heap|strangers|removals)/.test(each.id) && each.subject) {
-    return [`lists?account=${encode(each.account)}&search=${encode(each.subject)}`, "Open the list"];
-  }
+  if (each.id === "users_unusable") return [withQuery("unusable", { list: each.list_id }), "See which"];
+  if (each.list_id !== null) return [`lists/${each.list_id}`, "Open the list"];
   if (each.id.startsWith("import")) return [`imports?account=${encode(each.account)}`, "Open the imports"];
   return each.account ? [`accounts/${encode(each.account)}`, `Open ${each.account}`] : null;
 }
 
-export function ConditionRow({ each, accounts = [] }) {
+const subjectOf = (each) => [each.account, each.subject].filter(Boolean).join(" · ") || "The service";
+
+// What is about one thing: that thing, and what to press.
+function Subject({ each, accounts, primary }) {
   const place = placeOf(each);
   const account = accounts.find((found) => found.name === each.account);
-  return html`<li class="row condition" data-severity=${each.severity}>
-    <div class="row-head">
-      <strong>${[each.account, each.subject].filter(Boolean).join(" · ") || "The service"}</strong>
-      <${Badge} of=${SEVERITY[each.severity]} />
-      <span class="hint">began <${Time} at=${each.since} /></span>
-    </div>
-    <p>${each.meaning}</p>
-    ${each.detail && html`<p class="wrap">${each.detail}</p>`}
-    <p class="hint">${each.what_to_do}</p>
-    <p class="buttons">
-      ${account && each.id.startsWith("account_") && html`<${AccountAction} account=${account} primary=${each.severity === "critical"} />`}
-      ${place && html`<${Link} to=${place[0]}>${place[1]}<//>`}
-    </p>
+  return html`<li class="subject">
+    <strong><${Name} text=${subjectOf(each)} /></strong>
+    ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
+    ${each.detail && html`<span class="wrap"><${Prose} text=${each.detail} /></span>`}
+    <span class="hint">began <${Time} at=${each.since} /></span>
+    <span class="buttons">
+      ${account && ["account_paused", "account_stopped"].includes(each.id) && html`<${AccountAction} account=${account} primary=${primary} small=${true} />`}
+      ${place && html`<${Link} to=${place[0]} aria-label=${`${place[1]}: ${subjectOf(each)}`}>${place[1]}<//>`}
+    </span>
   </li>`;
+}
+
+// One kind of condition with all that it is about: what it means and what to do is said once.
+function Group({ group, accounts, most, primary }) {
+  const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
+  const more = group.length - most;
+  const [, first, rest] = /^(.*?\.)(?: (.*))?$/s.exec(meaning);
+  return html`<li class="condition" data-severity=${severity}>
+    <div class="row-head"><h3>${first}</h3><${Badge} of=${SEVERITY[severity]} /></div>
+    <p class="hint">${rest ? `${rest} ` : ""}<${Prose} text=${whatToDo} /></p>
+    <ul class="subjects">${group
+      .slice(0, most)
+      .map((each) => html`<${Subject} key=${`${each.account} ${each.subject}`} each=${each} accounts=${accounts} primary=${primary} />`)}</ul>
+    ${more > 0 && html`<p><${Link} to=${withQuery("conditions", { id })}>${`${count(more)} more`}<//></p>`}
+  </li>`;
+}
+
+const SHOWN = 3;
+
+// The worst kinds first, as the service sorts them. Where the only trouble is an account that stands still, its button is the one to press.
+export function ConditionGroups({ conditions, accounts, most = SHOWN }) {
+  const groups = new Map();
+  for (const each of conditions) groups.set(each.id, [...(groups.get(each.id) ?? []), each]);
+  return html`<ul class="plain" id="attention-rows">${[...groups.values()].map(
+    (group, index) => html`<${Group} key=${group[0].id} group=${group} accounts=${accounts} most=${most} primary=${index === 0 && group.length === 1} />`,
+  )}</ul>`;
 }
 
 export function Conditions({ query }) {
@@ -45,15 +69,13 @@ export function Conditions({ query }) {
   const wanted = (each) => !query.id || each.id === query.id;
   return html`<h1 tabindex="-1">What you should know</h1><${Trouble} error=${error} />${
     data
-      ? html`<section class="card"><ul class="plain" id="attention-rows">${data.items
-            .filter(wanted)
-            .map((each) => html`<${ConditionRow} key=${`${each.id} ${each.account} ${each.subject}`} each=${each} accounts=${accounts} />`)}</ul>
-            ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}</section>
+      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} />
+            ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
             keyOf=${(each) => `${each.id} ${each.account} ${each.subject} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."
             columns=${[
               ["What", (each) => each.meaning, { wide: true }],
-              ["On what", (each) => [each.account, each.subject].filter(Boolean).join(" · ") || "the service"],
+              ["On what", (each) => html`<${Name} text=${subjectOf(each)} />`],
               ["Began", (each) => html`<${Time} at=${each.since} />`],
               ["Ended", (each) => html`<${Time} at=${each.ended_at} />`],
             ]} /><//>`

@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Link, Time, Trouble, Waiting } from "./ui.js";
+import { Badge, Bar, Link, Name, Time, Trouble, Waiting } from "./ui.js";
 import { count, momentText, plural } from "./words.js";
 
 const PARTS = {
@@ -18,7 +18,7 @@ const PARTS = {
 function stateOf(each) {
   if (each.parts.some((part) => part.doubt)) return ["In doubt", "bad"];
   if (each.state === "gathering") return ["Gathering", "busy"];
-  if (each.state === "sending") return ["Sending", "busy"];
+  if (each.state === "sending") return [each.parts.every((part) => part.state === "running") ? "With Cordial" : "Sending", "busy"];
   if (each.released || !each.contacts) return ["Left to single calls", "warn"];
   return ["Done", "good"];
 }
@@ -33,7 +33,7 @@ function Part({ part }) {
 
 export const ImportRow = ({ each }) => html`<li class="row">
   <div class="row-head">
-    <${Link} to=${`imports/${each.id}`}><strong>${each.lists.map((list) => list.list_name).join(", ") || `Import ${each.id}`}</strong><//>
+    <${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.list_name).join(", ") || `Import ${each.id}`} /></strong><//>
     <span class="hint">${each.account} · <${Time} at=${each.started_at} /></span>
     <${Badge} of=${stateOf(each)} />
   </div>

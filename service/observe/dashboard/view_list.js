@@ -2,12 +2,12 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
-import { Approve, Rebuild, RetryGroup, Verify } from "./actions.js";
+import { Approve, Preview, Rebuild, RetryGroup, Verify } from "./actions.js";
 import { useResource } from "./live.js";
 import { SyncRow } from "./view_syncs.js";
-import { Counted, listName } from "./view_lists.js";
-import { Badge, Link, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
-import { count, LIST_STANDING, MEMBER_STATE, momentText, people, person, plural } from "./words.js";
+import { Counted, listName, saysWhy } from "./view_lists.js";
+import { Badge, Link, Name, Prose, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
+import { count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
 // Heap named N = on the list + to be sent + could not be added + unusable + in pages that have not arrived.
 function Sum({ list, sum }) {
@@ -81,20 +81,24 @@ export function List({ id }) {
   const accounts = useResource("accounts").data?.items ?? [];
   if (!list) return html`<h1 tabindex="-1">List</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((each) => each.name === list.account);
+  const needsReason = list.reason && saysWhy(list);
   return html`
-    <div class="title"><h1 tabindex="-1">${list.segment_name}</h1><${Badge} of=${LIST_STANDING[list.standing]} />
+    <div class="title"><h1 tabindex="-1"><${Name} text=${list.segment_name} /></h1><${Badge} of=${listState(list, account)} />
       <span class="buttons">
-        ${list.awaits_approval && html`<${Approve} list=${list} primary=${true} />`}
-        <${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs"} />
+        ${list.awaits_approval
+          ? html`<${Approve} list=${list} primary=${true} />`
+          : account?.state === "dry_run" && html`<${Preview} list=${list} primary=${true} />`}
+        ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs"} />`}
       </span></div>
     <${Trouble} error=${error} />
-    ${(list.reason || list.what_to_do) &&
-    html`<section class="card notice"><p class="wrap">${list.reason}</p>${list.what_to_do && html`<p>${list.what_to_do}</p>`}</section>`}
+    ${(needsReason || list.what_to_do) &&
+    html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${list.what_to_do && html`<p><${Prose} text=${list.what_to_do} /></p>`}</section>`}
     <div class="columns">
       ${sum ? html`<${Sum} list=${list} sum=${sum} />` : html`<${Waiting} />`}
       <${Section} title="The list in Cordial" id="facts-heading">
         <${Terms} items=${[
           ["Name", listName(list)],
+          ["Why this name", needsReason ? null : sentence(list.reason)],
           ["Cordial's id", list.cordial_list_id],
           ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(list.account)}`}>${list.account}<//>`],
           ["Heap's segment", list.segment_id],
@@ -116,11 +120,11 @@ export function List({ id }) {
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
           <p class="wrap">${group.message}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
-          <${RetryGroup} group=${group} /></li>`,
+          <${RetryGroup} group=${group} primary=${group === groups[0] && list.standing === "incomplete"} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<${Link} to=${`syncs?list=${list.id}`}>All<//>`}>
       <ul class="plain" id="sync-rows">${syncs.map(
-        (each) => html`<${SyncRow} key=${each.id} sync=${{ ...each, is_held: list.state === "held" }} account=${account} />`,
+        (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${account} ofOneList=${true} />`,
       )}</ul>${!syncs.length && html`<p class="hint">None is kept any more.</p>`}<//>`;
 }

@@ -3,11 +3,11 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Button, Choice, Link, Search, Table, Time, Trouble, Waiting } from "./ui.js";
-import { count, LIST_STANDING, plural } from "./words.js";
+import { Badge, Button, Choice, Link, Name, Search, Table, Time, Trouble, Waiting } from "./ui.js";
+import { count, LIST_STANDING, listState, plural, sentence } from "./words.js";
 
 const ROWS = 50;
-const STANDINGS = [["", "All"], ...Object.entries(LIST_STANDING).map(([name, [text]]) => [name, text])];
+const STANDINGS = [["", "All"], ...Object.entries({ ...LIST_STANDING, sending: ["Changes to send"] }).map(([name, [text]]) => [name, text])];
 const SORTS = [
   ["trouble", "Trouble first"],
   ["name", "Name"],
@@ -19,15 +19,18 @@ const SORTS = [
 
 export const listName = (list) => list.list_name || "(not named yet)";
 
-const columns = [
+// Where a list does not go on, its reason is news; else it says how its name came about.
+export const saysWhy = (list) => ["held", "to_approve", "not_created"].includes(list.standing);
+
+const columnsFor = (accounts) => [
   [
     "List",
-    (list) => html`<${Link} to=${`lists/${list.id}`}><strong>${list.segment_name}</strong><//>
-      <div class="hint">${list.account} · ${listName(list)}</div>
-      ${list.reason && html`<div class="hint wrap">${list.reason}</div>`}`,
+    (list) => html`<${Link} to=${`lists/${list.id}`}><strong><${Name} text=${list.segment_name} /></strong><//>
+      <div class="hint"><${Name} text=${`${list.account} · ${listName(list)}`} /></div>
+      ${list.reason && saysWhy(list) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
     { wide: true },
   ],
-  ["State", (list) => html`<${Badge} of=${LIST_STANDING[list.standing]} />`],
+  ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`],
   ["In Heap", (list) => count(list.wanted), { number: true }],
   ["On the list", (list) => count(list.on_list), { number: true }],
   ["To send", (list) => count(list.pending + list.waiting), { number: true }],
@@ -57,12 +60,13 @@ export function Lists({ query, go }) {
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
             data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
           }</p>
-          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columns} empty="No list fits." />
-          <p class="buttons">
+          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columnsFor(accounts)} empty=${data.total || Object.values(query).some(Boolean) ? "No list fits." : "No list yet. The first page from Heap brings it."} />
+          ${(from > 0 || data.next) &&
+          html`<p class="buttons">
             ${from > 0 &&
             html`<${Button} text="Previous" needs="read" onClick=${() => go("lists", { ...query, after: from > ROWS ? (from - ROWS).toString(16) : "" })} />`}
             ${data.next && html`<${Button} text="Next" needs="read" onClick=${() => go("lists", { ...query, after: data.next })} />`}
-          </p>
+          </p>`}
         </section>`
       : html`<${Waiting} />`}`;
 }

@@ -3,25 +3,36 @@
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { AccountAction } from "./actions.js";
-import { ConditionRow } from "./view_conditions.js";
+import { ConditionGroups } from "./view_conditions.js";
 import { ImportRow } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncRow } from "./view_syncs.js";
-import { Badge, Figure, Figures, Link, Rates, Section, Trouble, Waiting } from "./ui.js";
-import { ACCOUNT_STATE, count, duration, plural, rate } from "./words.js";
+import { Badge, Figure, Figures, Link, Name, Section, Table, Trouble, Waiting } from "./ui.js";
+import { accountState, count, duration, rate } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
-const AccountRow = ({ account }) => html`<li class="row">
-  <div class="row-head">
-    <${Link} to=${`accounts/${encodeURIComponent(account.name)}`}><strong>${account.name}</strong><//>
-    <${Badge} of=${ACCOUNT_STATE[account.state]} />
-  </div>
-  <p class="hint">${plural(account.lists, "list")} · ${
-    account.pending + account.waiting ? `${plural(account.pending + account.waiting, "change")} to send` : "nothing to send"
-  } · <${Rates} settled=${account.settled_per_second} failed=${account.failed_per_second} /></p>
-  <${AccountAction} account=${account} />
-</li>`;
+const accountColumns = [
+  ["Account", (each) => html`<${Link} to=${`accounts/${encodeURIComponent(each.name)}`}><strong><${Name} text=${each.name} /></strong><//>`, { wide: true }],
+  ["State", (each) => html`<${Badge} of=${accountState(each)} /> <${AccountAction} account=${each} small=${true} />`],
+  ["Lists", (each) => count(each.lists), { number: true }],
+  ["To send", (each) => count(each.pending + each.waiting), { number: true }],
+  ["Confirmed a second", (each) => rate(each.settled_per_second), { number: true }],
+  ["Failed", (each) => count(each.failed), { number: true }],
+];
+
+const AccountTable = ({ accounts }) => html`<${Table} caption="Accounts" id="account-rows" rows=${accounts} keyOf=${(each) => each.name}
+  columns=${accountColumns} empty="The configuration has no account." />`;
+
+// How serious it is: something is critical, something needs a person, nothing happens yet, all is well.
+function toneOf(data, conditions) {
+  if (conditions.some((each) => each.severity === "critical")) return "bad";
+  if (!data.is_well || data.lists.differs) return "warn";
+  const isWaiting = !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.state));
+  return isWaiting ? "busy" : "good";
+}
+
+const TONE_MARKS = { bad: "✕", warn: "!", busy: "•", good: "✓" };
 
 // Where the first page comes from: the address that Heap needs, for each account.
 function Empty({ service }) {
@@ -44,36 +55,34 @@ export function Overview({ service }) {
   const lists = Object.values(data.lists).reduce((sum, number) => sum + number, 0);
   const accounts = data.accounts.slice(0, MANY_ACCOUNTS);
   const items = conditions.data?.items ?? [];
+  const tone = toneOf(data, items);
+  const isEmpty = !data.syncs.length;
   return html`
     <h1 tabindex="-1" class="unseen">Overview</h1>
-    <p class="headline" id="headline" role="status" data-tone=${data.is_well ? "good" : "bad"}>
-      <span aria-hidden="true">${data.is_well ? "✓" : "!"}</span> ${data.headline}
+    <p class="headline" id="headline" role="status" data-tone=${tone}>
+      <span aria-hidden="true">${TONE_MARKS[tone]}</span> ${data.headline}
     </p>
+    ${isEmpty && html`<${Empty} service=${service} />`}
     ${items.length > 0 &&
-    html`<${Section} title="What you should know" id="attention" hint=${items.length > 10 ? `The worst 10 of ${items.length}.` : null}
-      actions=${html`<${Link} to="conditions">All, and what is over<//>`}>
-      <ul class="plain" id="attention-rows">${items
-        .slice(0, 10)
-        .map((each) => html`<${ConditionRow} key=${`${each.id} ${each.account} ${each.subject}`} each=${each} accounts=${data.accounts} />`)}</ul>
+    html`<${Section} title="What you should know" id="attention" actions=${html`<${Link} to="conditions">All, and what is over<//>`}>
+      <${ConditionGroups} conditions=${items} accounts=${data.accounts} />
     <//>`}
-    <${Figures} label="Now">
+    ${!isEmpty &&
+    html`<${Figures} label="Now">
       <${Figure} name="Changes to send" value=${count(data.to_send)} hint=${
         data.guarded
           ? `${count(data.guarded)} in syncs that are held or incomplete`
-          : data.to_send ? (data.seconds_left === null ? "no time can be told" : `about ${duration(data.seconds_left)} left`) : "nothing waits"
+          : data.to_send ? (data.seconds_left === null ? "time left not known" : `about ${duration(data.seconds_left)} left`) : "nothing waits"
       } />
       <${Figure} name="Confirmed a second" value=${rate(data.settled_per_second)} hint=${`${rate(data.calls_per_second)} calls a second`} />
-      <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} />
-      <${Figure} name="Lists exact" value=${lists ? `${count(data.lists.exact)} of ${count(lists)}` : "–"} to="lists" />
-      <${Figure} name="Could not be added or removed" value=${count(data.failed)} tone=${data.failed ? "bad" : undefined} to="people" />
+      <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} hint="in the last seconds" />
+      <${Figure} name="Lists exact" value=${lists ? `${count(data.lists.exact)} of ${count(lists)}` : "–"} hint="by Cordial's count" to="lists" />
+      <${Figure} name="Failed" value=${count(data.failed)} tone=${data.failed ? "bad" : undefined} hint="people" to="people" />
+    <//>`}
+    <${Section} title="Accounts" id="accounts-heading" actions=${data.accounts.length > MANY_ACCOUNTS && html`<${Link} to="accounts">All ${data.accounts.length}<//>`}>
+      <${AccountTable} accounts=${accounts} />
     <//>
-    ${data.syncs.length === 0 && html`<${Empty} service=${service} />`}
-    <div class="columns">
-      <${Section} title="Accounts" id="accounts-heading" actions=${data.accounts.length > MANY_ACCOUNTS && html`<${Link} to="accounts">All ${data.accounts.length}<//>`}>
-        <ul class="plain" id="account-rows">${accounts.map((each) => html`<${AccountRow} key=${each.name} account=${each} />`)}</ul>
-      <//>
-      <${Plot} />
-    </div>
+    ${!isEmpty && html`<${Plot} />`}
     ${data.imports.length > 0 &&
     html`<${Section} title="Files on their way" id="imports-heading" actions=${html`<${Link} to="imports">All<//>`}>
       <ul class="plain" id="import-rows">${data.imports.map((each) => html`<${ImportRow} key=${each.id} each=${each} />`)}</ul>
@@ -90,9 +99,7 @@ export function Accounts() {
   const { data, error } = useResource("accounts");
   return html`<h1 tabindex="-1">Accounts</h1><${Trouble} error=${error} />${
     data
-      ? html`<section class="card"><ul class="plain" id="account-rows">${data.items.map(
-          (each) => html`<${AccountRow} key=${each.name} account=${each} />`,
-        )}</ul></section>`
+      ? html`<section class="card"><${AccountTable} accounts=${data.items} /></section>`
       : html`<${Waiting} />`
   }`;
 }

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { onChange, useResource } from "./live.js";
-import { Badge, Button, Link, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
+import { Badge, Button, Link, Name, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
 import { count, person, plural } from "./words.js";
 
 const ROWS = 50;
@@ -62,8 +62,8 @@ export function People({ query }) {
   const columns = [
     ["Chosen", (each) => may("operate") && html`<input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
       onChange=${() => choose(each.id)} />`, { unseen: true }],
-    ["Person", (each) => html`<strong class="wrap">${person(each.contact)}</strong><div class="hint">
-      <${Link} to=${`lists/${each.list_id}`}>${each.list_name || `list ${each.list_id}`}<//> · ${each.account}</div>`, { wide: true }],
+    ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
+      <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true }],
     ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
     ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`],
     ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
@@ -80,7 +80,7 @@ export function People({ query }) {
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
       ${(query.list || query.reason || query.account) && html`<${Link} to="people">All failures<//>`}
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
-      ${total > 0 && !user && html`<${Button} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
+      ${total > 0 && !user && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       <a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>
     </div>

@@ -4,8 +4,8 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Choice, Link, More, Section, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
-import { count, people, plural, syncState } from "./words.js";
+import { Badge, Bar, Choice, Link, More, Name, Section, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
+import { count, momentText, people, plural, syncState } from "./words.js";
 
 function words(sync) {
   const parts = [`${count(sync.added)} to add, ${count(sync.removed)} to remove`];
@@ -22,17 +22,20 @@ function words(sync) {
   return parts.join(" · ");
 }
 
-export const SyncRow = ({ sync, account }) => html`<li class="row">
+// Nothing moves any more, or not before a person decides: a bar would only repeat the words.
+const STILL = ["done", "held", "queued", "discarded"];
+
+export const SyncRow = ({ sync, account, ofOneList = false, primary = false }) => html`<li class="row">
   <div class="row-head">
-    <${Link} to=${`syncs/${sync.id}`}><strong>${sync.segment_name}</strong><//>
-    <span class="hint">${sync.account} · <${Time} at=${sync.last_received_at} /></span>
+    <${Link} to=${`syncs/${sync.id}`}><strong>${ofOneList ? momentText(sync.last_received_at) : html`<${Name} text=${sync.segment_name} />`}</strong><//>
+    <span class="hint">${ofOneList ? "" : `${sync.account} · `}<${Time} at=${sync.last_received_at} /></span>
     <${Badge} of=${syncState(sync, account)} />
   </div>
   <p class="hint">${words(sync)}</p>
-  ${sync.state === "held" && html`<p class="buttons"><${ApproveSync} sync=${sync} /><${DiscardSync} sync=${sync} /></p>`}
+  ${sync.state === "held" && html`<p class="buttons"><${ApproveSync} sync=${sync} primary=${primary} /><${DiscardSync} sync=${sync} /></p>`}
   ${sync.state === "receiving" &&
   html`<${Bar} done=${sync.pages_received} total=${sync.total_pages} label=${`Pages of ${sync.segment_name} that have arrived`} />`}
-  ${sync.changes > 0 && sync.state !== "receiving" &&
+  ${sync.changes > 0 && sync.state !== "receiving" && !STILL.includes(sync.state) &&
   html`<${Bar} done=${Math.max(0, sync.settled + sync.superseded)} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`}
 </li>`;
 
@@ -77,9 +80,9 @@ export function Sync({ id }) {
   const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
   const accounts = useResource("accounts").data?.items ?? [];
   if (!data) return html`<h1 tabindex="-1">Sync</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
-  return html`<h1 tabindex="-1">Sync of ${data.segment_name}</h1><${Trouble} error=${error} />
+  return html`<h1 tabindex="-1"><${Name} text=${`Sync of ${data.segment_name}`} /></h1><${Trouble} error=${error} />
     <section class="card">
-      <ul class="plain"><${SyncRow} sync=${data} account=${accounts.find((found) => found.name === data.account)} /></ul>
+      <ul class="plain"><${SyncRow} sync=${data} ofOneList=${true} primary=${true} account=${accounts.find((found) => found.name === data.account)} /></ul>
       <${Terms} items=${[
         ["List", html`<${Link} to=${`lists/${data.list_id}`}>${data.list_name || data.segment_name}<//>`],
         ["Account", data.account],

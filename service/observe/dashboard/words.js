@@ -29,6 +29,20 @@ const moments = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyl
 
 export const momentText = (moment) => moments.format(new Date(moment));
 
+// A day and a time of it as they are short, of 24 hours; on an axis with what changes from one mark to the next.
+const times = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const exactTimes = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const DAY_SECONDS = 86_400;
+
+export const clock = (moment) => `${days.format(moment)}, ${exactTimes.format(moment)}`;
+
+export function clockOnAxis(moment, stepSeconds) {
+  if (stepSeconds < 60) return exactTimes.format(moment);
+  const time = times.format(moment);
+  return stepSeconds >= DAY_SECONDS || time === "00:00" ? days.format(moment) : time;
+}
+
 export const timeZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 // The person, without the name of Cordial's key where that is the usual one.
@@ -47,14 +61,41 @@ export const LIST_STANDING = {
   exact: ["Exact", "good"],
 };
 
+// A list's changes travel as a file, or will.
+const LIST_TRAVEL = { sending: ["In a file", "busy"], waiting: ["Waits for a file", "busy"] };
+
 export const ACCOUNT_STATE = {
   sending: ["Sending", "good"],
   slowed: ["Slowed by Cordial", "warn"],
   paused: ["Stopped", "bad"],
-  paused_by_operator: ["Paused by a person", "warn"],
+  paused_by_operator: ["Paused", "warn"],
   dry_run: ["Dry run", "warn"],
   not_configured: ["Not configured", "warn"],
 };
+
+// What is said of a list: its standing, unless its account keeps it from being sent.
+export function listState(list, account) {
+  const moves = ["sending", "not_created"].includes(list.standing);
+  if (moves && keptBack(account)) return keptBack(account);
+  return (list.standing === "sending" && LIST_TRAVEL[list.import_state]) || LIST_STANDING[list.standing];
+}
+
+// What keeps an account's changes from being sent, undefined where nothing does.
+function keptBack(account) {
+  return account && ["paused", "paused_by_operator", "dry_run", "not_configured"].includes(account.state)
+    ? ACCOUNT_STATE[account.state]
+    : undefined;
+}
+
+// What is said of an account: whether it may send, and whether there is something to send.
+export function accountState(account) {
+  if (account.state !== "sending") return ACCOUNT_STATE[account.state];
+  if (account.sendable) return ["Sending", "good"];
+  return account.pending + account.waiting ? ["Waiting", "busy"] : ["Ready", "good"];
+}
+
+// A text from the service as a sentence.
+export const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
 
 export const MEMBER_STATE = {
   never_named: ["Heap never named this user", "warn"],
@@ -74,10 +115,7 @@ export function syncState(sync, account) {
   if (sync.state === "receiving") return [`Receiving (${sync.pages_received} of ${sync.total_pages} pages)`, "busy"];
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];
-  if (sync.is_held) return ["Held", "warn"];
-  if (account?.state === "paused_by_operator") return ["Paused", "warn"];
-  if (account?.state === "paused") return ["Stopped", "bad"];
-  if (account?.state === "dry_run") return ["Dry run", "warn"];
-  if (account?.state === "not_configured") return ["Not configured", "warn"];
+  if (sync.list_held) return ["List held", "warn"];
+  if (keptBack(account)) return keptBack(account);
   return sync.settled + sync.failed > 0 ? ["Sending", "busy"] : ["Waiting", "busy"];
 }
