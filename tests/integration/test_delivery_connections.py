@@ -94,3 +94,42 @@ async def test_what_was_cut_keeps_its_contact_in_doubt(tmp_path):
         cut = proxy.cut["POST /v2/contacts"]
         assert cut > 0
         assert world.rows("SELECT count(*) FROM read_back WHERE reason = 'lost_answer'") == [(cut,)]
+
+
+class RepeatingProxy(ClosingProxy):
+    """Answers the first contact's request on a connection once more later, and carries out nothing that follows on it."""
+
+    def __init__(self, cordial_url: str) -> None:
+        super().__init__(cordial_url, at_once=False)
+        self.is_read = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            line, answer = "", b""
+            while line != "POST /v2/contacts":
+                line, request = await _read(reader)
+                answer = await self._answer(request)
+                writer.write(answer)
+                await writer.drain()
+            await self.is_read.wait()
+            writer.write(answer)
+            self.is_read.clear()
+            line, _ = await _read(reader)
+            self.cut[line] += 1
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(tmp_path):
+    """It would say of the next contact what Cordial said of the one before."""
+    async with delivering(tmp_path, max_concurrency=1) as world:
+        proxy = RepeatingProxy(world.cordial.url)
+        async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await world.restart(cordial_base_url=f"http://127.0.0.1:{port}")
+            for user in EVERYONE[:3]:
+                await world.deliver("Readers", [user])
+                await world.settled()
+                proxy.is_read.set()
+                await world.until(lambda: not proxy.is_read.is_set())
+            assert world.members("Readers") == sorted(EVERYONE[:3])
+            assert not proxy.cut
+            await world.stop()
