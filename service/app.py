@@ -13,11 +13,10 @@ from service import __version__, supervision
 from service.clock import SteadyClock
 from service.config.reloading import Reload
 from service.config.settings import AccountSettings, Settings
-from service.deliver import retry
+from service.deliver import timings as delivering
 from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
-from service.deliver.proof import read_back
 from service.errors import ConfigurationError
 from service.log import configure as configure_log
 from service.log import lost_lines
@@ -42,19 +41,26 @@ from service.observe.swagger import openapi
 from service.observe.swagger import routes as swagger_routes
 from service.receive import routes as receive_routes
 from service.receive.answers import Answered
+from service.store.sqlite import writer
 from service.store.sqlite.eraser import Eraser
 from service.store.sqlite.figures import FiguresReader
 from service.store.sqlite.folder import Folder
 from service.store.sqlite.judge import Judge
 from service.store.sqlite.reading import Reader
 from service.store.sqlite.store import SqliteStore
-from service.store.sqlite.writer import Timings
 from service.supervision import Supervisor
 from service.web.errors import error_middleware
 from service.web.server import GuardedRunner
 from service.web.tls import ServedCertificate, TlsFiles, load_certificate
 
 log = structlog.get_logger()
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """How long the stages wait; each says what its own times mean."""
+
+    store: writer.Timings = writer.Timings()
+    deliver: delivering.Timings = delivering.Timings()
 
 
 class Service:
@@ -228,7 +234,13 @@ def make_application(service: Service) -> web.Application:
     service.api.add_to(app)
     receive_routes.add_routes(app, service.webhook)
     import_files.add_routes(
-        app, ImportFiles(service.store.imports, service.deliverer.importer, service.deliverer.small_files)
+        app,
+        ImportFiles(
+            service.store.imports,
+            service.deliverer.importer,
+            service.deliverer.small_files,
+            may_fetch_again_seconds=service.deliverer.timings.may_fetch_again_seconds,
+        ),
     )
     health.add_routes(app, service.conditions.current, lambda: service.is_stopping)
     metrics_routes.add_routes(
@@ -265,9 +277,7 @@ def _for_watchers(answered: Answered) -> AnsweredDelivery:
 async def running_service(
     settings: Settings,
     supervisor: Supervisor | None = None,
-    store_timings: Timings | None = None,
-    proof_timings: read_back.Timings | None = None,
-    retry_timings: retry.Timings | None = None,
+    timings: Timings | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
 
@@ -276,6 +286,7 @@ async def running_service(
     Raises `ConfigurationError` for a certificate that cannot serve, `StoreOpenError` when the store cannot be opened and
     `OSError` when the address is in use.
     """
+    timings = timings or Timings()
     tls_files = TlsFiles.of(settings.server)
     tls = ServedCertificate(tls_files) if tls_files else None
     clock = SteadyClock()
@@ -287,7 +298,7 @@ async def running_service(
         retention_days=settings.store.retention_days,
         clock=clock,
         supervisor=supervisor,
-        timings=store_timings,
+        timings=timings.store,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
@@ -308,8 +319,7 @@ async def running_service(
             clock,
             supervisor=supervisor,
             observer=metrics.counting,
-            proof_timings=proof_timings,
-            retry_timings=retry_timings,
+            timings=timings.deliver,
         )
         service = Service(
             settings,

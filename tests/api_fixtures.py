@@ -60,9 +60,7 @@ class ApiWorld(World):
             accounts={ACCOUNT: self.account},
             api_keys=self._named_keys,
         )
-        self._service = await self._stack.enter_async_context(
-            running_service(settings, retry_timings=self.retry_timings)
-        )
+        self._service = await self._stack.enter_async_context(running_service(settings, timings=self.timings()))
 
     def url(self, path: str) -> str:
         return f"{self.service.url}/api/v1/{path}"

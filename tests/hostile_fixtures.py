@@ -57,9 +57,7 @@ class HostileWorld(World):
 
     async def start(self, **account: Any) -> None:
         self.account = msgspec.structs.replace(self.account, **account)
-        self._service = await self._stack.enter_async_context(
-            running_service(self.settings(), store_timings=self.store_timings, retry_timings=self.retry_timings)
-        )
+        self._service = await self._stack.enter_async_context(running_service(self.settings(), timings=self.timings()))
 
     async def settled(self) -> None:
         """Wait until nothing is owed to Cordial any more, deliveries without users (drains) among it."""

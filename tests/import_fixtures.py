@@ -9,7 +9,6 @@ import aiohttp
 import msgspec
 import pytest
 
-from service.deliver.imports import importer
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
 from tests.ports import free_port
@@ -33,7 +32,7 @@ async def importing(directory: Path, imports: ImportOptions | None = None, **acc
 
 def set_timings(monkeypatch: pytest.MonkeyPatch, **seconds: Any) -> None:
     """Let the services started from now on wait differently where imports are concerned."""
-    monkeypatch.setattr(importer, "TIMINGS", msgspec.structs.replace(importer.TIMINGS, **seconds))
+    monkeypatch.setattr(World, "import_timings", msgspec.structs.replace(World.import_timings, **seconds))
 
 
 def add_contacts(world: World, addresses: Iterable[str], status: str = "none") -> None:

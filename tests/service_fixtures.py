@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from structlog.testing import capture_logs
 
-from service.app import Service, running_service
+from service.app import Service, Timings, running_service
 from service.config.settings import (
     AccountSettings,
     LogSettings,
@@ -21,14 +21,18 @@ from service.config.settings import (
     Settings,
     StoreSettings,
 )
-from service.deliver import retry
-from service.deliver.proof import read_back
+from service.deliver import retry, trial
+from service.deliver import timings as deliver
+from service.deliver.imports import importer
+from service.deliver.lists import timings as lists
+from service.deliver.proof import read_back, verifier
 from service.model.conditions import Severity
 from service.model.lists import Segment
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
+from service.store.sqlite import writer
 
 ACCOUNT = "acme"
 HEAP_SECRET = "whsec one"
@@ -49,8 +53,15 @@ class DeadLetter(NamedTuple):
 class World:
     """A service, its store and the Cordial it writes to; the service can be stopped and started again."""
 
-    # Tests replace it where they need other times.
+    # Tests replace them where they need other times.
     retry_timings = retry.Timings(absent=0.3)
+    list_timings = lists.Timings()
+    import_timings = importer.Timings()
+    count_timings = verifier.Timings()
+    proof_timings = read_back.Timings(look_seconds=0.05, again_seconds=0.1)
+    trial_timings = trial.Timings()
+    store_timings = writer.Timings()
+    may_fetch_again_seconds = 120.0
 
     def __init__(
         self, directory: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, **account: Any
@@ -93,6 +104,21 @@ class World:
         assert self._service is not None, "the service is not running"
         return self._service
 
+    def timings(self) -> Timings:
+        """Return how long the parts of the service wait."""
+        return Timings(
+            store=self.store_timings,
+            deliver=deliver.Timings(
+                retry=self.retry_timings,
+                lists=self.list_timings,
+                imports=self.import_timings,
+                counts=self.count_timings,
+                proof=self.proof_timings,
+                trial=self.trial_timings,
+                may_fetch_again_seconds=self.may_fetch_again_seconds,
+            ),
+        )
+
     async def start(self, **account: Any) -> None:
         """Start the service, with other settings for the account if given."""
         self.account = msgspec.structs.replace(self.account, **account)
@@ -108,13 +134,7 @@ class World:
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
         )
-        self._service = await self._stack.enter_async_context(
-            running_service(
-                settings,
-                proof_timings=read_back.Timings(look_seconds=0.05, again_seconds=0.1),
-                retry_timings=self.retry_timings,
-            )
-        )
+        self._service = await self._stack.enter_async_context(running_service(settings, timings=self.timings()))
 
     async def stop(self) -> None:
         await self._stack.aclose()

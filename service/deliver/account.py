@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
-from service.deliver import pool, retry, settler
+from service.deliver import pool, settler
 from service.deliver.cordial.client import CordialClient, Sessions
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
@@ -18,11 +18,12 @@ from service.deliver.observing import CallObserver, ImportObserver
 from service.deliver.previewing import Previewer
 from service.deliver.proof.doubts import Doubts
 from service.deliver.proof.members import MemberReader
-from service.deliver.proof.read_back import ReadBack, Timings
+from service.deliver.proof.read_back import ReadBack
 from service.deliver.proof.samples import Samples
 from service.deliver.proof.verifier import ListVerifier
 from service.deliver.proving import ProofCalls
 from service.deliver.rate.limiter import make_limiter
+from service.deliver.timings import Timings
 from service.deliver.trying import Trials
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus, CallsBefore
@@ -31,8 +32,6 @@ from service.store.port import Store
 from service.supervision import Supervisor
 
 _NOTEWORTHY_MS = 500
-# Whoever asks waits no longer, whatever the account waits for.
-_ANSWER_SECONDS = 30.0
 
 
 class SendingAccount:
@@ -49,8 +48,7 @@ class SendingAccount:
         supervisor: Supervisor,
         observer: CallObserver,
         import_observer: ImportObserver,
-        proof_timings: Timings,
-        retry_timings: retry.Timings,
+        timings: Timings,
         small_files: SmallFiles,
         on_throttled: Callable[[], None],
     ) -> None:
@@ -77,7 +75,7 @@ class SendingAccount:
             observer=observer,
             on_lost_answer=self.doubts.lost,
             on_throttled=on_throttled,
-            timings=retry_timings,
+            timings=timings.retry,
         )
         self.lists = keeper.ListKeeper(
             settings,
@@ -87,8 +85,9 @@ class SendingAccount:
             on_ready=self._list_ready,
             flush=results.flush,
             now_ms=clock.now_ms,
+            timings=timings.lists,
         )
-        self.verifier = ListVerifier(settings.name, store, self.lists, store.is_drained)
+        self.verifier = ListVerifier(settings.name, store, self.lists, store.is_drained, timings=timings.counts)
         self.importer = Importer(
             settings,
             store.imports,
@@ -99,6 +98,7 @@ class SendingAccount:
             on_ended=self._imported,
             observer=import_observer,
             now_ms=clock.now_ms,
+            timings=timings.imports,
         )
         self.pool = pool.AccountPool(
             settings,
@@ -111,7 +111,7 @@ class SendingAccount:
             find_late=self.importer.find_late,
             on_settled=self._settled,
             now_ms=clock.now_ms,
-            timings=retry_timings,
+            timings=timings.retry,
         )
         self.members = MemberReader(settings, store, self.line, self.lists)
         self.samples = Samples(settings.name, store.proofs, settings.proof_sample, store.is_drained, clock.now_ms)
@@ -125,11 +125,14 @@ class SendingAccount:
             is_busy=self._is_busy,
             take_samples=self.samples.take,
             now_ms=clock.now_ms,
-            timings=proof_timings,
+            timings=timings.proof,
         )
-        self.previewer = Previewer(settings, store, self.line)
-        self.trials = Trials(settings, store.trials, self.line, small_files, supervisor)
+        self.previewer = Previewer(settings, store, self.line, self.lists.cordial)
+        self.trials = Trials(
+            settings, store.trials, self.line, small_files, supervisor=supervisor, timings=timings.trial
+        )
         self.line.prove_with(ProofCalls(settings, self.line, self.pool, self.lists.names))
+        self._answer_seconds = timings.counts.answer
         self._recorded: AccountStatus | None = None
         self._recorded_waits: dict[str, int] = {}
 
@@ -180,12 +183,12 @@ class SendingAccount:
         if self.line.status().state is AccountState.PAUSED:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {self.line.status().reason}")
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(self._answer_seconds):
                 return await self.verifier.verify(segment_id)
         except TimeoutError:
             reason = self.line.status().reason or "Cordial does not answer"
             raise ServiceError(
-                ErrorCode.CONFLICT, f"the list was not counted in {_ANSWER_SECONDS:.0f} s: {reason}"
+                ErrorCode.CONFLICT, f"the list was not counted in {self._answer_seconds:.0f} s: {reason}"
             ) from None
 
     async def record_state(self) -> None:

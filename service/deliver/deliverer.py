@@ -10,13 +10,13 @@ import msgspec
 from service import supervision
 from service.clock import SteadyClock
 from service.config.settings import AccountSettings, StoreSettings
-from service.deliver import retry, settler
+from service.deliver import settler
 from service.deliver.account import SendingAccount
 from service.deliver.cordial import client
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.observing import NOT_OBSERVED, Observer
-from service.deliver.proof import read_back
+from service.deliver.timings import Timings
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountStatus, CallsBefore
 from service.model.imports import DoubtEnd, ImportsStatus
@@ -50,15 +50,13 @@ class Deliverer:
         *,
         supervisor: Supervisor,
         observer: Observer = NOT_OBSERVED,
-        proof_timings: read_back.Timings | None = None,
-        retry_timings: retry.Timings | None = None,
+        timings: Timings | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self._observer = observer
-        self._proof_timings = proof_timings or read_back.Timings()
-        self._retry_timings = retry_timings or retry.Timings()
+        self.timings = timings or Timings()
         self._sessions = client.Sessions()
         self.small_files = SmallFiles()
         self._states_changed = asyncio.Event()
@@ -164,8 +162,7 @@ class Deliverer:
             supervisor=self._supervisor,
             observer=self._observer.for_account(settings.name),
             import_observer=self._observer.for_imports(settings.name),
-            proof_timings=self._proof_timings,
-            retry_timings=self._retry_timings,
+            timings=self.timings,
             small_files=self.small_files,
             on_throttled=self._states_changed.set,
         )

@@ -39,11 +39,11 @@ class _Forecast(msgspec.Struct, frozen=True):
 class Previewer:
     """Foretells the calls of one account."""
 
-    def __init__(self, settings: AccountSettings, store: Store, line: AccountLine) -> None:
+    def __init__(self, settings: AccountSettings, store: Store, line: AccountLine, cordial: CordialLists) -> None:
         self._settings = settings
         self._store = store
         self._line = line
-        self._cordial = CordialLists(line)
+        self._cordial = cordial
 
     async def of_segment(self, segment_id: int, max_calls: int) -> Preview:
         """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""

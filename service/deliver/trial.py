@@ -66,9 +66,6 @@ class Timings(msgspec.Struct, frozen=True):
     prompt_job: float = 900.0
 
 
-TIMINGS = Timings()
-
-
 class Subjects(NamedTuple):
     """The test contacts, by address: `contacts` may be unknown to Cordial; `subscribed` is subscribed there, or empty."""
 
@@ -118,14 +115,21 @@ class Trial:
     """One trial; `run` makes it, `progress` tells how far it is."""
 
     def __init__(
-        self, settings: AccountSettings, subjects: Subjects, store: Trials, line: AccountLine, files: SmallFiles
+        self,
+        settings: AccountSettings,
+        subjects: Subjects,
+        store: Trials,
+        line: AccountLine,
+        files: SmallFiles,
+        *,
+        timings: Timings,
     ) -> None:
         self._settings = settings
         self._subjects = subjects
         self._store = store
         self._line = line
         self._files = files
-        self._timings = TIMINGS
+        self._timings = timings
         self._stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
         self._state = TrialState.RUNNING
         self._trying: TrialPoint | None = None

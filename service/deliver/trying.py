@@ -7,7 +7,7 @@ from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.imports.files import SmallFiles
 from service.deliver.line import AccountLine
-from service.deliver.trial import Subjects, Trial
+from service.deliver.trial import Subjects, Timings, Trial
 from service.errors import ErrorCode, ServiceError
 from service.model.accounts import AccountState
 from service.model.trial import TrialPoint, TrialProgress, TrialResult, TrialState
@@ -24,13 +24,16 @@ class Trials:
         store: port.Trials,
         line: AccountLine,
         small_files: SmallFiles,
+        *,
         supervisor: Supervisor,
+        timings: Timings,
     ) -> None:
         self._settings = settings
         self._store = store
         self._line = line
         self._small_files = small_files
         self._supervisor = supervisor
+        self._timings = timings
         self._trial: Trial | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -50,7 +53,7 @@ class Trials:
             )
         # Again after the wait: another may have begun one, or paused the account, meanwhile.
         self._check_may_begin()
-        self._trial = Trial(self._settings, subjects, self._store, self._line, self._small_files)
+        self._trial = Trial(self._settings, subjects, self._store, self._line, self._small_files, timings=self._timings)
         # It ends by itself.
         self._task = self._supervisor.start(f"{self._settings.name} trial", self._trial.run(), may_end=lambda: True)
 

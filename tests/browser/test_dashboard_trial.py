@@ -9,7 +9,6 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
-from service.deliver import trial
 from service.model.trial import TrialPoint
 from tests.browser.conftest import Watched
 from tests.import_fixtures import add_contacts, importing
@@ -21,9 +20,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     timings = msgspec.structs.replace(
-        trial.TIMINGS, look=0.05, prompt=5.0, visible=10.0, settle=0.2, job=10.0, prompt_job=10.0
+        World.trial_timings, look=0.05, prompt=5.0, visible=10.0, settle=0.2, job=10.0, prompt_job=10.0
     )
-    monkeypatch.setattr(trial, "TIMINGS", timings)
+    monkeypatch.setattr(World, "trial_timings", timings)
     async with importing(tmp_path, bulk_untested=False) as running:
         yield running
 

@@ -3,7 +3,6 @@
 import pytest
 
 from service.deliver import retry
-from service.deliver.lists import keeper
 from service.deliver.lists.timings import Timings
 from tests.service_fixtures import World
 
@@ -13,4 +12,4 @@ def quick_retries(monkeypatch):
     """Retries and probes follow each other in hundredths of seconds; how they grow is left as it is."""
     quick = retry.Timings(probe_base=0.05, probe_cap=0.4, retry_base=0.05, retry_cap=0.4, absent=0.3)
     monkeypatch.setattr(World, "retry_timings", quick)
-    monkeypatch.setattr(keeper, "TIMINGS", Timings(soon=0.05, retry=0.2, between_looks=0.02))
+    monkeypatch.setattr(World, "list_timings", Timings(soon=0.05, retry=0.2, between_looks=0.02))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from service.deliver.lists import keeper
 from service.deliver.lists.questions import CordialLists, Directory, NoAnswer
 from service.model.lists import ListState
 from service.sandbox.faults import Fault, FaultKind
@@ -226,7 +225,7 @@ async def test_a_deleted_list_holds_its_segment_and_nobody_elses(tmp_path):
 
 
 async def test_a_list_that_exists_but_is_not_accepted_on_contacts_is_not_hammered(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, retry=3_600.0))
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, retry=3_600.0))
     async with delivering(tmp_path, max_concurrency=8) as world:
         await world.deliver("Readers", ["jane@example.com"])
         await world.settled()
@@ -273,7 +272,7 @@ def _resume_during_a_look(world: World, monkeypatch: pytest.MonkeyPatch, before:
 
 
 async def test_a_resume_while_a_held_list_is_looked_at_has_it_looked_at_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, retry=3_600.0))
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, retry=3_600.0))
     async with delivering(tmp_path) as world:
         state = world.cordial.state
         foreign = state.create_list("Readers", enhanced=True)
@@ -286,8 +285,8 @@ async def test_a_resume_while_a_held_list_is_looked_at_has_it_looked_at_again(tm
 
 
 async def test_a_list_whose_look_was_overtaken_by_a_resume_is_looked_at_again_at_once(tmp_path, monkeypatch):
-    never = msgspec.structs.replace(keeper.TIMINGS, soon=3_600.0, retry=3_600.0)
-    monkeypatch.setattr(keeper, "TIMINGS", never)
+    never = msgspec.structs.replace(World.list_timings, soon=3_600.0, retry=3_600.0)
+    monkeypatch.setattr(World, "list_timings", never)
     async with delivering(tmp_path) as world:
         await world.deliver("Readers", users(2))
         await world.settled()

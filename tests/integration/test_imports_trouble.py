@@ -1,13 +1,11 @@
 """What a file cannot do is done by calls, which name who failed; an account whose imports fail goes on without them."""
 
-import asyncio
 import base64
 
 import aiohttp
 import pytest
 
 from service.config.settings import SecretReference
-from service.deliver.imports import files
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
@@ -209,7 +207,20 @@ async def file_url(world: World) -> str:
     return url
 
 
-async def test_a_file_is_there_for_its_job_alone(tmp_path, monkeypatch):
+async def test_a_file_that_was_fetched_is_there_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(World, "may_fetch_again_seconds", 0.0)
+    async with importing(tmp_path, SLOW) as world, aiohttp.ClientSession() as session:
+        add_contacts(world, users(60))
+        await world.deliver("Active Users", users(60))
+        url = await file_url(world)
+        async with session.get(url) as answer:
+            assert answer.status == 200
+            await answer.read()
+        async with session.get(url) as answer:
+            assert answer.status == 404
+
+
+async def test_a_file_is_there_for_its_job_alone(tmp_path):
     async with importing(tmp_path, SLOW) as world, aiohttp.ClientSession() as session:
         add_contacts(world, users(60))
         await world.deliver("Active Users", users(60))
@@ -221,13 +232,8 @@ async def test_a_file_is_there_for_its_job_alone(tmp_path, monkeypatch):
         assert len(body) == size
         assert body.decode().split() == sorted(f"{user},1" for user in users(60))
         assert answer.headers["Cache-Control"] == "no-store"
-        monkeypatch.setattr(files, "_REPEAT_SECONDS", 0.0)
-        await asyncio.sleep(0.01)
-        async with session.get(url) as answer:
-            assert answer.status == 404, "it was fetched"
         async with session.get(url.replace("/imports/", "/imports/X")) as answer:
             assert answer.status == 404
-        monkeypatch.setattr(files, "_REPEAT_SECONDS", 3600.0)
         await world.settled()
         async with session.get(url) as answer:
             assert answer.status == 404, "its job is over"

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from service.deliver.lists import keeper
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
@@ -14,7 +13,7 @@ from service.sandbox.state import AccountList
 from service.store.sqlite.store import SqliteStore
 from tests.api_fixtures import ApiWorld, asking
 from tests.reload_fixtures import Reloadable
-from tests.service_fixtures import ACCOUNT, CREATE_LIST, users
+from tests.service_fixtures import ACCOUNT, CREATE_LIST, World, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -111,8 +110,8 @@ async def test_names_that_come_into_doubt_while_a_proof_call_looks_for_somebody_
 
 
 async def test_a_name_that_passes_on_while_a_list_is_sent_loses_nobody(tmp_path, monkeypatch):
-    quick = msgspec.structs.replace(keeper.TIMINGS, look_again=0.2, trust=0.4)
-    monkeypatch.setattr(keeper, "TIMINGS", quick)
+    quick = msgspec.structs.replace(World.list_timings, look_again=0.2, trust=0.4)
+    monkeypatch.setattr(World, "list_timings", quick)
     async with asking(tmp_path, requests_per_second=60) as world:
         await world.deliver("Readers", users(200))
         await world.until(lambda: len(world.contact_calls()) > 20)
@@ -205,7 +204,7 @@ async def test_a_list_that_may_be_somebody_elses_waits_for_a_person(tmp_path, en
 
 
 async def test_a_creation_long_ago_proves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, doubt=0.0))
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, doubt=0.0))
     async with asking(tmp_path) as world:
         world.cordial.faults.add(LOST)
         await world.deliver("Readers", users(3))
@@ -340,7 +339,7 @@ async def test_a_key_of_another_account_is_noticed_and_a_new_key_of_this_one_is_
 
 @pytest.mark.parametrize("kind", [FaultKind.ANSWER, FaultKind.HANG])
 async def test_attributes_that_cannot_be_read_stop_no_list(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("service.deliver.lists.questions._SIDE_QUESTION_SECONDS", 0.3)
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, side_question=0.3))
     fault = Fault(kind, endpoint="/v2/accountcontactattributes", status=500, seconds=60, times=None)
     if kind is FaultKind.ANSWER:
         fault = msgspec.structs.replace(fault, seconds=0)
@@ -357,7 +356,7 @@ async def test_attributes_that_cannot_be_read_stop_no_list(tmp_path, kind, monke
 
 
 async def test_the_fault_of_one_list_leaves_the_others_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, follow=0.05))
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, follow=0.05))
     async with asking(tmp_path, on_segment_rename="rename") as world:
         for number in (1, 2, 3):
             await world.deliver(f"Segment {number}", users(2), segment_id=number)

@@ -10,7 +10,6 @@ import aiohttp
 import msgspec
 import pytest
 
-from service.deliver import trial
 from service.model.trial import POINT_TEXTS, TrialPoint, may_use_files
 from service.sandbox.deviations import Deviation
 from service.sandbox.faults import Fault, FaultKind
@@ -29,9 +28,9 @@ TOLD = SandboxOptions(rate=10_000)
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     timings = msgspec.structs.replace(
-        trial.TIMINGS, look=0.05, prompt=1.5, visible=4.0, settle=0.2, job=2.0, prompt_job=1.0
+        World.trial_timings, look=0.05, prompt=1.5, visible=4.0, settle=0.2, job=2.0, prompt_job=1.0
     )
-    monkeypatch.setattr(trial, "TIMINGS", timings)
+    monkeypatch.setattr(World, "trial_timings", timings)
 
 
 @contextlib.asynccontextmanager

@@ -2,18 +2,15 @@
 
 import argparse
 import asyncio
-import contextlib
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 import structlog
 
-from service.deliver.imports import importer
 from tests.powercut.cuts import Findings, examine
 from tests.powercut.disk import Loss
 from tests.powercut.lives import LIVES
@@ -46,27 +43,12 @@ async def examine_life(name: str, disks: int, *, seed: int = 1, fault: Fault | N
         return await _examine(name, disks, seed, fault)
     # Several at once, for they wait more than they work. Each run has other moments.
     runs = (_examine(name, -(-disks // _AT_ONCE), seed + run, None) for run in range(_AT_ONCE))
-    with _quick_imports():
-        found = await asyncio.gather(*runs)
+    found = await asyncio.gather(*runs)
     return Findings(
         sum(each.disks for each in found),
         sum((each.by_loss for each in found), Counter()),
         [fault for each in found for fault in each.faults],
     )
-
-
-@contextlib.contextmanager
-def _quick_imports() -> Iterator[None]:
-    """Let services in this process ask often how their imports are."""
-    usual = importer.TIMINGS
-    quick = dict.fromkeys(
-        ("idle", "store_retry", "repeat", "first_look", "max_look", "max_doubt_look", "min_look"), 0.1
-    )
-    vars(importer)["TIMINGS"] = msgspec.structs.replace(usual, **quick, max_repost=0.5, recount=(0.0, 0.1))
-    try:
-        yield
-    finally:
-        vars(importer)["TIMINGS"] = usual
 
 
 async def _examine(name: str, disks: int, seed: int, fault: Fault | None) -> Findings:

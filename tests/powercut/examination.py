@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
+from service.deliver.imports import importer
 from service.sandbox.heap_pages import post_page
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
@@ -18,6 +19,17 @@ from tests.recount import wrong_counters
 from tests.service_fixtures import HEAP_SECRET, World
 
 _SETTLED_SECONDS = 30.0
+_QUICK_IMPORTS = importer.Timings(
+    idle=0.1,
+    store_retry=0.1,
+    repeat=0.1,
+    first_look=0.1,
+    max_look=0.1,
+    max_doubt_look=0.1,
+    min_look=0.1,
+    max_repost=0.5,
+    recount=(0.0, 0.1),
+)
 
 
 async def faults_after(files: Mapping[str, bytes], record: Record, promises: Promises, told: Told) -> list[str]:
@@ -45,6 +57,7 @@ async def faults_after(files: Mapping[str, bytes], record: Record, promises: Pro
                 bulk_untested=True,
             )
             world.port = record.port
+            world.import_timings = _QUICK_IMPORTS
             try:
                 await world.start()
             except StoreOpenError as error:

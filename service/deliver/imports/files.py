@@ -20,8 +20,6 @@ from service.store.port import Imports
 
 log = structlog.get_logger()
 
-# The last bytes of a download may be lost where the sender cannot see it, so a file can be fetched again for so long.
-_REPEAT_SECONDS = 120.0
 # Of files fetched whole: far more than there are accounts whose job runs.
 _MAX_REMEMBERED = 10_000
 _MAX_STATUS_BYTES = 65_536
@@ -80,10 +78,18 @@ class SmallFiles:
 class ImportFiles:
     """Answers those who know a file's name."""
 
-    def __init__(self, store: Imports, account: Callable[[str], Fetcher | None], small: SmallFiles) -> None:
+    def __init__(
+        self,
+        store: Imports,
+        account: Callable[[str], Fetcher | None],
+        small: SmallFiles,
+        *,
+        may_fetch_again_seconds: float,
+    ) -> None:
         self._store = store
         self._account = account
         self._small = small
+        self._may_fetch_again_seconds = may_fetch_again_seconds
         self._fetched_at: dict[bytes, float] = {}
 
     @docs(
@@ -159,7 +165,7 @@ class ImportFiles:
 
     def _is_used_up(self, digest: bytes) -> bool:
         now = time.monotonic()
-        return now - self._fetched_at.get(digest, now) > _REPEAT_SECONDS
+        return now - self._fetched_at.get(digest, now) > self._may_fetch_again_seconds
 
 
 def add_routes(app: web.Application, files: ImportFiles) -> None:

@@ -92,9 +92,6 @@ class Timings(msgspec.Struct, frozen=True):
     doubt_limit: float = 30 * 86_400.0
 
 
-TIMINGS = Timings()
-
-
 class _Look:
     """When to ask for a part's job next, and what was seen of it so far."""
 
@@ -126,6 +123,7 @@ class Importer:
         on_ended: Callable[[Collection[int]], None],
         observer: ImportObserver,
         now_ms: Callable[[], int],
+        timings: Timings,
     ) -> None:
         self._settings = settings
         self._name = settings.name
@@ -134,12 +132,12 @@ class Importer:
         self._line = line
         self._lists = lists
         self._searcher = searcher
-        self._timings = TIMINGS
+        self._timings = timings
         self._counter = ListCounter(settings.name, store, lists)
         self._on_ended = on_ended
         self._observer = observer
         self._now_ms = now_ms
-        self._jobs = Jobs(settings, store, line, throttle_patience_seconds=self._timings.throttle_patience)
+        self._jobs = Jobs(settings, store, line, throttle_patience_seconds=timings.throttle_patience)
         self._is_set_up = bool(settings.public_url) and not settings.dry_run
         self._is_tested = False
         self._rest: Rest | None = None

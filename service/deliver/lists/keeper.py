@@ -41,8 +41,6 @@ from service.supervision import Supervisor
 
 log = structlog.get_logger()
 
-TIMINGS = Timings()
-
 _LOOKS_AT_ONCE = 10
 
 # In place of a list's next time while it is looked at: whoever puts another there meanwhile wants it looked at again.
@@ -62,13 +60,14 @@ class ListKeeper:
         on_ready: Callable[[], None],
         flush: Callable[[], Awaitable[None]],
         now_ms: Callable[[], int],
+        timings: Timings,
     ) -> None:
         self._settings = settings
         self._on_ready = on_ready
-        self._timings = TIMINGS
-        self.cordial = CordialLists(line)
+        self._timings = timings
+        self.cordial = CordialLists(line, timings.side_question)
         self._home = CordialHome(settings, api_key, self.cordial)
-        self.names = SeenNames(self._timings.trust, self._home.is_key_new)
+        self.names = SeenNames(timings.trust, self._home.is_key_new)
         self._records = ListRecords(settings, store, self.names, self._home)
         namer = ListNamer(settings, store, self.cordial)
         self._looker = ListLooker(
@@ -80,7 +79,7 @@ class ListKeeper:
             home=self._home,
             flush=flush,
             look_again=self._look_again,
-            timings=self._timings,
+            timings=timings,
         )
         self._creator = ListCreator(
             settings,
@@ -90,7 +89,7 @@ class ListKeeper:
             namer,
             look_again=self._look_again,
             now_ms=now_ms,
-            timings=self._timings,
+            timings=timings,
         )
         self._renamer = ListRenamer(
             settings, self._records, self.cordial, namer, names=self.names, look_at=self._look_at

@@ -18,9 +18,6 @@ _MAX_COUNT = 10_000_000_000
 _MAX_NAME_CHARACTERS = 512
 _MAX_ID_CHARACTERS = 64
 
-# What is good to know, but not needed, is waited for so long.
-_SIDE_QUESTION_SECONDS = 10.0
-
 
 class FoundList(NamedTuple):
     """A list as Cordial describes it."""
@@ -68,8 +65,10 @@ class Refused(NamedTuple):
 class CordialLists:
     """Asks Cordial about the lists of one account."""
 
-    def __init__(self, line: AccountLine) -> None:
+    def __init__(self, line: AccountLine, side_question_seconds: float) -> None:
         self._line = line
+        # What is good to know, but not needed, is waited for so long.
+        self._side_question_seconds = side_question_seconds
 
     async def all(self) -> Directory | NoAnswer:
         """Return all lists."""
@@ -138,7 +137,7 @@ class CordialLists:
         if served.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
             return _no_answer(served)
         try:
-            async with asyncio.timeout(_SIDE_QUESTION_SECONDS):
+            async with asyncio.timeout(self._side_question_seconds):
                 answer = await self._line.ask(requests.contact_attributes())
         except TimeoutError:
             return NoAnswer("it does not answer in time")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from service import supervision
@@ -14,24 +15,40 @@ from service.store.port import Lists
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
-_TICK_SECONDS = 1.0
 
-# Cordial may count a little behind its writes: a difference is believed once it has lasted.
-_RECOUNT_AFTER_SECONDS = (2.0, 10.0, 60.0)
 
-# A count that failed is repeated after twice the wait of the one before, from the first to the last of these.
-_REPEAT_FIRST_SECONDS = 5.0
-_REPEAT_LAST_SECONDS = 600.0
+class Timings(msgspec.Struct, frozen=True):
+    """How long to wait for what, in seconds.
+
+    `tick`: between two looks for lists that have drained. `recount_after`: Cordial may count a little behind its writes, so
+    a difference is believed once it has lasted. `repeat_first`, `repeat_last`: a count that failed is repeated after twice
+    the wait of the one before, from the first to the last. `answer`: whoever asks for a count waits no longer.
+    """
+
+    tick: float = 1.0
+    recount_after: tuple[float, ...] = (2.0, 10.0, 60.0)
+    repeat_first: float = 5.0
+    repeat_last: float = 600.0
+    answer: float = 30.0
 
 
 class ListVerifier:
     """Counts each list of an account after its changes have drained, and whenever asked."""
 
-    def __init__(self, name: str, store: Lists, lists: ListKeeper, is_drained: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Lists,
+        lists: ListKeeper,
+        is_drained: Callable[[int], bool],
+        *,
+        timings: Timings,
+    ) -> None:
         self._name = name
         self._store = store
         self._lists = lists
         self._is_drained = is_drained
+        self._timings = timings
         self._due: dict[int, tuple[float, int]] = {}
         self._failures: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +94,7 @@ class ListVerifier:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_TICK_SECONDS)
+            await asyncio.sleep(self._timings.tick)
             for segment_id, (due, tries) in list(self._due.items()):
                 if due <= loop.time() and self._is_drained(segment_id):
                     del self._due[segment_id]
@@ -89,7 +106,7 @@ class ListVerifier:
         except (ServiceError, StoreUnavailableError) as error:
             failures = self._failures.get(segment_id, 0)
             self._failures[segment_id] = failures + 1
-            wait = min(_REPEAT_LAST_SECONDS, _REPEAT_FIRST_SECONDS * 2 ** min(failures, 16))
+            wait = min(self._timings.repeat_last, self._timings.repeat_first * 2 ** min(failures, 16))
             self._due.setdefault(segment_id, (asyncio.get_running_loop().time() + wait, tries))
             log.warning(
                 "list.not_counted", account=self._name, segment=segment_id, reason=error.message, again_in_seconds=wait
@@ -104,8 +121,8 @@ class ListVerifier:
         figures = {"list": result.list_name, "counted": result.counted, "expected": result.expected}
         if not result.differs:
             log.info("list.exact", account=self._name, **figures)
-        elif tries < len(_RECOUNT_AFTER_SECONDS):
-            self._due[segment_id] = (asyncio.get_running_loop().time() + _RECOUNT_AFTER_SECONDS[tries], tries + 1)
+        elif tries < len(self._timings.recount_after):
+            self._due[segment_id] = (asyncio.get_running_loop().time() + self._timings.recount_after[tries], tries + 1)
         else:
             hint = "rebuild the list to send its members again"
             log.error("list.differs", account=self._name, hint=hint, **figures)

@@ -3,14 +3,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.deliver import account
-from service.deliver.lists import keeper
-from service.deliver.lists.timings import Timings
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
-from tests.service_fixtures import users
+from tests.service_fixtures import World, users
 
 
 async def deliver_with_refusals(
@@ -77,8 +74,7 @@ async def test_a_list_that_is_not_there_cannot_be_counted(world):
     assert (answer.status, answer.document["error"]["code"]) == (409, "conflict")
 
 
-async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", Timings())
+async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world):
     await world.deliver("Heap Test", users(3))
     await world.settled()
     world.cordial.state.delete_list(world.cordial.state.lists_by_name["HeapTest"])
@@ -229,7 +225,8 @@ async def test_what_was_written_is_done_even_where_nobody_hears_of_it(world, mon
 
 
 async def test_a_count_that_cordial_keeps_waiting_is_answered_in_time(world, monkeypatch):
-    monkeypatch.setattr(account, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(World, "count_timings", msgspec.structs.replace(World.count_timings, answer=1.0))
+    await world.restart()
     await world.deliver("Heap Test", users(3))
     await world.settled()
     await world.post("lists/1/verify")

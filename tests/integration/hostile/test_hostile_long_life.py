@@ -10,13 +10,12 @@ import msgspec
 import pytest
 
 from service.clock import SteadyClock
-from service.deliver.lists import keeper
 from service.sandbox.faults import Fault, FaultKind
 from service.store.sqlite import opening
 from service.store.sqlite.loading import read_segments_of
 from service.store.sqlite.writer import Timings
 from tests.hostile_fixtures import LONG, HostileWorld, hostile_world, page
-from tests.service_fixtures import ACCOUNT, users
+from tests.service_fixtures import ACCOUNT, World, users
 
 DAY_MS = 86_400_000
 
@@ -138,7 +137,7 @@ async def test_fifty_starts_and_stops_leave_nothing_behind(tmp_path):
 
 @pytest.fixture
 def soon_followed(monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, follow=0.05))
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, follow=0.05))
 
 
 @pytest.mark.usefixtures("soon_followed")

@@ -5,22 +5,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.deliver.lists import keeper
-from service.deliver.proof import verifier
 from service.model.changes import FailureSelection
 from service.model.lists import ListState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import SandboxOptions
 from tests.hostile_fixtures import HostileWorld, hostile_world, log_lines, page
-from tests.service_fixtures import ACCOUNT, users
+from tests.service_fixtures import ACCOUNT, World, users
 
 ACTOR = "an operator"
 
 
 @pytest.fixture(autouse=True)
 def soon_counted(monkeypatch, quick_retries):  # noqa: ARG001  asked for to be in force
-    monkeypatch.setattr(verifier, "_TICK_SECONDS", 0.02)
-    monkeypatch.setattr(verifier, "_RECOUNT_AFTER_SECONDS", (0.05, 0.05, 0.05))
+    quick = msgspec.structs.replace(World.count_timings, tick=0.02, recount_after=(0.05, 0.05, 0.05))
+    monkeypatch.setattr(World, "count_timings", quick)
 
 
 def audit(world: HostileWorld) -> list[Any]:
@@ -114,7 +112,7 @@ async def test_a_deleted_list_that_nobody_missed_yet_is_created_anew_at_once(tmp
 
 
 async def test_a_rebuild_is_not_lost_while_the_held_list_is_being_looked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "TIMINGS", msgspec.structs.replace(keeper.TIMINGS, retry=0.001))
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, retry=0.001))
     async with hostile_world(tmp_path, cordial=SandboxOptions(latency_ms=5)) as world:
         await world.accepted(page(users(5), task="first"))
         await world.settled()
@@ -182,7 +180,7 @@ async def test_retries_by_id_reason_and_list_are_audited_and_done_once(tmp_path)
     "body", ['{"id": 101, "count": -5}', '{"id": 101, "count": true}', '{"id": 101, "count": 1e40}']
 )
 async def test_an_odd_count_is_not_kept_and_the_list_is_counted_again(tmp_path, monkeypatch, body):
-    monkeypatch.setattr(verifier, "_REPEAT_FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(World, "count_timings", msgspec.structs.replace(World.count_timings, repeat_first=0.05))
     with log_lines() as lines:
         async with hostile_world(tmp_path) as world:
             world.cordial.faults.add(
