@@ -183,9 +183,10 @@ class AccountPool:
         return False
 
     async def _settled_near(self, kind: Kind, apart_from: str) -> list[str]:
-        near = self._line.blame.latest_contact(kind) or apart_from
-        contacts = await self._store.settled_contacts(self._name, kind.segment_id, wanted=kind.wanted, near=near)
-        return [contact for contact in contacts if contact != apart_from]
+        near = self._line.blame.latest_contact(kind)
+        return await self._store.settled_contacts(
+            self._name, kind.segment_id, wanted=kind.wanted, near=near, apart_from=apart_from
+        )
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls that are on their way finish within the grace, cancel the others (R13)."""

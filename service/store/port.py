@@ -86,10 +86,12 @@ class Ledger(Protocol):
         Marks nothing: what is in flight lives in the caller's memory (R6).
         """
 
-    async def settled_contacts(self, account: str, segment_id: int, *, wanted: bool, near: str) -> list[str]:
-        """Return a few contacts whose wanted state in a segment is this and confirmed, and that no import carries.
+    async def settled_contacts(
+        self, account: str, segment_id: int, *, wanted: bool, near: str, apart_from: str
+    ) -> list[str]:
+        """Return a few contacts but `apart_from` whose wanted state in a segment is this and confirmed.
 
-        They are looked for from the contact `near` on, and not for long: there may be others.
+        None that an import carries. Nobody is returned only where there is nobody. `near` is among them if it is one.
         """
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:

@@ -306,6 +306,8 @@ async def test_approving_says_that_it_is_the_same_account_behind_another_url(tmp
         await world.restart(cordial_base_url=world.cordial.url.replace("127.0.0.1", "localhost"))
         await world.deliver("Readers", users(2, "late"), segment_id=1)
         await held_for(world, "other_cordial", 1)
+        # A yes to one is a yes to all that are held for it.
+        await held_for(world, "other_cordial", 2)
         assert (await world.post("lists/1/approve")).document == {"approved": True}
         await world.deliver("Writers", users(2, "late"), segment_id=2)
         await world.settled()

@@ -14,9 +14,6 @@ _decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int, int
 # A crash can leave many pieces that turn out to be settled; no claim holds the reader up for all of them.
 _MOST_PIECES = 32
 
-# How many members are looked at for one that is settled: a reader does so in milliseconds.
-_MAX_LOOKED_AT = 10_000
-
 
 def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
     """Return contacts with a pending change in the segment, at most `limit`, going on from `cursor`.
@@ -73,15 +70,3 @@ def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int])
     if changes:
         works.append(ContactWork(contact, tuple(changes)))
     return works, is_left
-
-
-def settled_contacts(
-    connection: sqlite3.Connection, account_id: int, segment_id: int, near: str, *, wanted: bool
-) -> list[str]:
-    """Return a few contacts whose wanted state in the segment is confirmed, looked for from `near` on, then from the start."""
-    values = {"account_id": account_id, "segment_id": segment_id, "wanted": wanted, "limit": _MAX_LOOKED_AT}
-    for start in (near, ""):
-        found = connection.execute(_SQL["settled_contacts"], values | {"near": start}).fetchall()
-        if found:
-            return [contact for (contact,) in found]
-    return []

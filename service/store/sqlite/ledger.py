@@ -16,6 +16,7 @@ from service.clock import SteadyClock
 from service.errors import StoreFaultError
 from service.model.changes import MemberState, Outcome, OutcomeKind
 from service.store.sqlite import queries, spellings
+from service.store.sqlite.confirmed import Way
 from service.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
@@ -73,9 +74,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Changed:
-    """What a transaction did to the counters of segments, and whether it put contacts into the queue."""
+    """What a transaction did to the counters of segments, whom it settled, and whether it put contacts into the queue."""
 
     segments: Mapping[int, Figures]
+    settled: Mapping[Way, Sequence[str]]
     has_queued: bool
 
 
@@ -90,6 +92,7 @@ class LedgerTransaction:
         self.now_ms = now_ms
         self._segments: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SEGMENT_COLUMNS, 0))
         self._syncs: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SYNC_COLUMNS, 0))
+        self._settled: dict[Way, Sequence[str]] = {}
         self._has_queued = False
 
     def decide_staged(self, account_id: int, segment_id: int, sync_id: int, *, wanted: bool, is_queued: bool) -> int:
@@ -135,6 +138,7 @@ class LedgerTransaction:
         if self.connection.execute(_SQL["any_failure"]).fetchone():
             self.connection.execute(_SQL["forget_failures_to_settle"], values)
         self.connection.execute(_SQL["settle"], values)
+        self._settled[Way(segment_id, wanted)] = contacts
 
     def set_aside(self, account_id: int, outcome: Outcome) -> None:
         """Let a change wait for its next call, or be dead, if it is pending and still wanted as it was sent (R7)."""
@@ -229,7 +233,7 @@ class LedgerTransaction:
             self.connection.execute(_SQL["remove_void_pieces"], {"segment_id": segment_id})
         for sync_id, figures in self._syncs.items():
             self.connection.execute(_SQL["count_sync"], {**figures, "sync_id": sync_id, "now_ms": self.now_ms})
-        return Changed(self._segments, self._has_queued)
+        return Changed(self._segments, self._settled, self._has_queued)
 
     def _make_pending(
         self,
@@ -293,7 +297,8 @@ class LedgerTransaction:
 class LedgerWriter:
     """The one way to change the ledger: figures in memory and who folds learn of a change once it is durable.
 
-    `apply` adds to the figures in memory; `inbox_grew` wakes who folds, because what was queued is sent after that.
+    `apply` adds to the figures in memory, `note_settled` is told of some that were settled; `inbox_grew` wakes who folds,
+    because what was queued is sent after that.
     """
 
     def __init__(
@@ -301,11 +306,13 @@ class LedgerWriter:
         writer: Writer,
         clock: SteadyClock,
         apply: Callable[[Mapping[int, Figures]], None],
+        note_settled: Callable[[Mapping[Way, Sequence[str]]], None],
         inbox_grew: asyncio.Event,
     ) -> None:
         self._writer = writer
         self._clock = clock
         self._apply = apply
+        self._note_settled = note_settled
         self._inbox_grew = inbox_grew
 
     async def change(
@@ -325,6 +332,7 @@ class LedgerWriter:
         def conclude(done: tuple[Result, Changed]) -> None:
             result, changed = done
             self._apply(changed.segments)
+            self._note_settled(changed.settled)
             if changed.has_queued:
                 self._inbox_grew.set()
             if on_commit is not None:

@@ -24,6 +24,7 @@ from service.model.lists import Segment
 from service.store.sqlite import accepting, calls, claiming, folding, loading, opening, queries, rescheduling, settling
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.conditions import ConditionLog
+from service.store.sqlite.confirmed import ConfirmedContacts, Way
 from service.store.sqlite.erasure import Erasures
 from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault, make_folder
 from service.store.sqlite.guarding import Guard
@@ -95,7 +96,8 @@ class SqliteStore:
         self.last_received_ms: dict[str, int] = {}
         # Set when there is something to fold.
         self.inbox_grew = asyncio.Event()
-        self._ledger = LedgerWriter(self._writer, clock, self._apply, self.inbox_grew)
+        self._confirmed = ConfirmedContacts(self._read)
+        self._ledger = LedgerWriter(self._writer, clock, self._apply, self._confirmed.note, self.inbox_grew)
         self.steering = Steering(self._writer, clock, self._account_ids, ledger=self._ledger)
         self.erasures = Erasures(self._writer, clock, self._ledger, self.backlog, self._read)
         self.imports = Imports(
@@ -312,11 +314,12 @@ class SqliteStore:
         account_id = self._account_ids[account]
         return await self._read(lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit))
 
-    async def settled_contacts(self, account: str, segment_id: int, *, wanted: bool, near: str) -> list[str]:
+    async def settled_contacts(
+        self, account: str, segment_id: int, *, wanted: bool, near: str, apart_from: str
+    ) -> list[str]:
         """Return a few contacts whose wanted state in a segment is this and confirmed, and that no import carries."""
-        account_id = self._account_ids[account]
-        return await self._read(
-            lambda connection: claiming.settled_contacts(connection, account_id, segment_id, near, wanted=wanted)
+        return await self._confirmed.find(
+            self._account_ids[account], Way(segment_id, wanted), near=near, apart_from=apart_from
         )
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:

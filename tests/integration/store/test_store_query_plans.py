@@ -11,7 +11,7 @@ from tests.store_sqlite import SqliteStoreMaker
 LARGE = {"member", "due", "piece", "delivery", "sync", "failure"}
 STATEMENTS = {
     f"{file}.{name}": text
-    for file in ("accept", "fold", "ledger", "precedence", "spelling", "claim", "settle", "guard")
+    for file in ("accept", "fold", "ledger", "precedence", "spelling", "claim", "settle", "guard", "confirmed")
     for name, text in queries.load(file).items()
     if "CREATE " not in text
 }

@@ -34,14 +34,3 @@ CROSS JOIN member ON member.account_id = :account_id AND member.contact = due.co
 LEFT JOIN failure ON failure.account_id = member.account_id
     AND failure.contact = member.contact AND failure.segment_id = member.segment_id
 WHERE piece.id = :piece_id AND entry.key >= :start AND entry.key < :stop;
-
--- name: settled_contacts
-SELECT contact FROM (
-    SELECT contact, segment_id, wanted, state FROM member
-    WHERE account_id = :account_id AND contact >= :near
-    ORDER BY contact LIMIT :limit
-) AS near
-WHERE segment_id = :segment_id AND wanted = :wanted
-    AND state = (SELECT number FROM member_state WHERE name = 'settled')
-    AND NOT EXISTS (SELECT 1 FROM import_change AS sent WHERE sent.account_id = :account_id AND sent.contact = near.contact)
-LIMIT 8;
