@@ -24,8 +24,9 @@ from service.model.conditions import Fact
 from service.model.deliveries import Delivery
 from service.model.views import Preview
 from service.observe import health
+from service.observe.api import authentication
 from service.observe.api.application import Api
-from service.observe.api.authentication import ApiKeys
+from service.observe.api.authentication import ApiKeys, Delays
 from service.observe.api.events import AnsweredDelivery
 from service.observe.api.identity import Identity
 from service.observe.api.reloading import Reloaded
@@ -57,10 +58,15 @@ log = structlog.get_logger()
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """How long the stages wait; each says what its own times mean."""
+    """How long the stages wait; each says what its own times mean.
+
+    `heartbeat_seconds`: whoever watches the events of the API is sent something at least so often.
+    """
 
     store: writer.Timings = writer.Timings()
     deliver: delivering.Timings = delivering.Timings()
+    wrong_keys: authentication.Timings = authentication.Timings()
+    heartbeat_seconds: float = 15.0
 
 
 class Service:
@@ -79,6 +85,7 @@ class Service:
         metrics: Metrics,
         tls: ServedCertificate | None,
         clock: SteadyClock,
+        timings: Timings,
     ) -> None:
         self.settings = settings
         # Those being served at the moment: changed in place, for several parts look at it.
@@ -92,7 +99,7 @@ class Service:
         self.supervisor = supervisor
         self.folder = Folder(store, deliverer.wake)
         self.judge = Judge(store.guard)
-        self.keys = ApiKeys(settings.server.api_keys, settings.api_keys)
+        self.keys = ApiKeys(settings.server.api_keys, settings.api_keys, Delays(timings=timings.wrong_keys))
         self.webhook = receive_routes.Webhook(
             settings.accounts,
             store,
@@ -134,6 +141,7 @@ class Service:
             is_stopping=lambda: self.is_stopping,
             supervisor=supervisor,
             conditions=self.conditions,
+            heartbeat_seconds=timings.heartbeat_seconds,
         )
         self.is_stopping = False
         self.url = ""
@@ -332,6 +340,7 @@ async def running_service(
             metrics=metrics,
             tls=tls,
             clock=clock,
+            timings=timings,
         )
         metrics.loop_lag.start(supervisor)
         stack.push_async_callback(metrics.loop_lag.stop)

@@ -28,6 +28,7 @@ from service.deliver.lists import timings as lists
 from service.deliver.proof import read_back, verifier
 from service.model.conditions import Severity
 from service.model.lists import Segment
+from service.observe.api import authentication
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
@@ -62,6 +63,8 @@ class World:
     trial_timings = trial.Timings()
     store_timings = writer.Timings()
     may_fetch_again_seconds = 120.0
+    wrong_key_timings = authentication.Timings()
+    heartbeat_seconds = 15.0
 
     def __init__(
         self, directory: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, **account: Any
@@ -117,6 +120,8 @@ class World:
                 trial=self.trial_timings,
                 may_fetch_again_seconds=self.may_fetch_again_seconds,
             ),
+            wrong_keys=self.wrong_key_timings,
+            heartbeat_seconds=self.heartbeat_seconds,
         )
 
     async def start(self, **account: Any) -> None:

@@ -54,6 +54,7 @@ class Api:
         is_stopping: Callable[[], bool],
         supervisor: Supervisor,
         conditions: Conditions,
+        heartbeat_seconds: float,
     ) -> None:
         self._keys = keys
         self._identity = identity
@@ -74,7 +75,13 @@ class Api:
         self._trials = TrialActions(sending, is_stopping)
         self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
         self.events = Events(
-            keys, reader, sending, self._meter, history=history, account_documents=self._questions.account_documents
+            keys,
+            reader,
+            sending,
+            self._meter,
+            history=history,
+            account_documents=self._questions.account_documents,
+            heartbeat_seconds=heartbeat_seconds,
         )
 
     def add_to(self, app: web.Application) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -30,9 +31,6 @@ ACTOR = web.RequestKey("actor", str)
 SESSION_COOKIE = "heap_cordial_session"
 SESSION_SECONDS = 43_200
 
-_FIRST_DELAY_SECONDS = 0.1
-_LONGEST_DELAY_SECONDS = 3.0
-_FORGIVEN_AFTER_SECONDS = 300.0
 _MOST_ADDRESSES = 1_000
 _MOST_DELAYED = 200
 _MAX_EXPIRES_DIGITS = 12
@@ -71,25 +69,34 @@ def role_needed(method: str, path: str) -> Role:
     return _ROLE_OF.get((method, path), Role.READ if method in _SAFE_METHODS else Role.OPERATE)
 
 
-class Delays:
-    """How long the answer to a wrong key is held back, growing with each from one address; bounded in memory."""
+class Timings(msgspec.Struct, frozen=True):
+    """For how long the answer to a wrong key waits, in seconds: at first, at most, and after how long it is at first again."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    first_delay: float = 0.1
+    longest_delay: float = 3.0
+    forgiven_after: float = 300.0
+
+
+class Delays:
+    """How long the answer to a wrong key waits, growing with each from one address; bounded in memory."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, timings: Timings | None = None) -> None:
         self._clock = clock
+        self._timings = timings or Timings()
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def next_seconds(self, address: str) -> float:
-        """Note a wrong key from an address; return for how long to hold back the answer."""
+        """Note a wrong key from an address; return for how many seconds the answer waits."""
         now = self._clock()
         origin = origin_of(address)
         count, last = self._failures.pop(origin, (0, now))
-        if now - last > _FORGIVEN_AFTER_SECONDS:
+        if now - last > self._timings.forgiven_after:
             count = 0
         self._failures[origin] = (count + 1, now)
         if len(self._failures) > _MOST_ADDRESSES:
             self._failures.popitem(last=False)
         # Past sixteen doublings every delay is the longest.
-        return min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0 ** min(count, 16))
+        return min(self._timings.longest_delay, self._timings.first_delay * 2.0 ** min(count, 16))
 
 
 class ApiKeys:
@@ -119,8 +126,8 @@ class ApiKeys:
     async def authenticate(self, request: web.Request) -> Caller:
         """Return who asks: the audit's actor, named by the key's name or its place.
 
-        Raises `ServiceError` (401) for a key that is missing or wrong. A wrong key's answer is held back; a right key
-        never waits.
+        Raises `ServiceError` (401) for a key that is missing or wrong. The answer to a wrong key waits; a right
+        key never does.
         """
         if not self._keys:
             raise ServiceError(
@@ -136,7 +143,7 @@ class ApiKeys:
         if caller is None and isinstance(credentials, _Session):
             raise ServiceError(ErrorCode.UNAUTHORIZED, "this browser is not signed in any more")
         if caller is None:
-            await self._hold_back(request)
+            await self._delay(request)
             raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is not valid")
         return caller
 
@@ -166,7 +173,7 @@ class ApiKeys:
             except (OSError, LookupError) as error:
                 self._bounded_log.warning("api_key.unreadable", kind=place, place=place, fault=str(error))
 
-    async def _hold_back(self, request: web.Request) -> None:
+    async def _delay(self, request: web.Request) -> None:
         address = request.remote or ""
         delay = self._delays.next_seconds(address)
         self._bounded_log.warning("api_key.wrong", address=address)

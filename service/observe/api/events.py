@@ -27,7 +27,6 @@ from service.store.port import History, Reading
 log = structlog.get_logger()
 
 _TICK_SECONDS = 1.0
-_HEARTBEAT_SECONDS = 15.0
 _WRITE_TIMEOUT_SECONDS = 10.0
 _MOST_DELIVERIES = 20
 _BROWSER_RETRY_MS = 2_000
@@ -72,11 +71,14 @@ class Events:
         *,
         history: History,
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
+        heartbeat_seconds: float,
     ) -> None:
         self._keys = keys
         self._meter = meter
         self._history = history
         self._account_documents = account_documents
+        # Something is sent at least so often, so that either side sees when the other has gone.
+        self._heartbeat_seconds = heartbeat_seconds
         self._changes = Changes(reader, sending)
         self._stream = Stream(run=f"{time.time_ns():x}")
         self._deliveries: deque[AnsweredDelivery] = deque(maxlen=_MOST_DELIVERIES)
@@ -143,7 +145,7 @@ class Events:
             await response.prepare(request)
             await response.write(b"retry: %d\n\n" % _BROWSER_RETRY_MS)
             while not watcher.is_dropped and self._keys.is_still_valid(request):
-                text = await watcher.next(_HEARTBEAT_SECONDS)
+                text = await watcher.next(self._heartbeat_seconds)
                 async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
                     await response.write(text or b": still here\n\n")
         except (TimeoutError, ConnectionError):

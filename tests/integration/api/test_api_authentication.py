@@ -6,9 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.config.settings import SecretReference
-from service.observe.api.authentication import Delays
+from service.observe.api.authentication import Delays, Timings
 from tests.api_fixtures import API_KEY, ApiWorld, asking, authorization
-from tests.service_fixtures import users
+from tests.service_fixtures import World, users
 
 
 async def ask(world: ApiWorld, headers: dict[str, str], path: str = "accounts") -> tuple[int, Any, Any]:
@@ -44,7 +44,8 @@ NOT_THE_KEY = [
 
 @pytest.mark.parametrize("path", ["accounts", "lists/1", "events", "nothing"])
 async def test_anything_else_is_refused_with_a_challenge(world, monkeypatch, path):
-    monkeypatch.setattr("service.observe.api.authentication._LONGEST_DELAY_SECONDS", 0)
+    monkeypatch.setattr(World, "wrong_key_timings", Timings(longest_delay=0.0))
+    await world.restart()
     for headers in NOT_THE_KEY:
         status, answered, document = await ask(world, headers, path)
         assert (status, document["error"]["code"]) == (401, "unauthorized"), headers
@@ -84,8 +85,8 @@ async def test_of_several_keys_each_opens_and_is_told_apart(tmp_path, monkeypatc
 
 
 async def test_a_right_key_does_not_wait_behind_wrong_ones(world, monkeypatch):
-    monkeypatch.setattr("service.observe.api.authentication._FIRST_DELAY_SECONDS", 1e9)
-    monkeypatch.setattr("service.observe.api.authentication._LONGEST_DELAY_SECONDS", 1e9)
+    monkeypatch.setattr(World, "wrong_key_timings", Timings(first_delay=1e9, longest_delay=1e9))
+    await world.restart()
     async with world._session.get(world.url("accounts"), headers=authorization(API_KEY)) as warm:
         assert warm.status == 200
     with pytest.raises(TimeoutError):
@@ -113,7 +114,8 @@ def test_delays_remember_a_bounded_number_of_addresses():
 
 
 async def test_neither_keys_nor_user_ids_are_logged(world, monkeypatch):
-    monkeypatch.setattr("service.observe.api.authentication._LONGEST_DELAY_SECONDS", 0)
+    monkeypatch.setattr(World, "wrong_key_timings", Timings(longest_delay=0.0))
+    await world.restart()
     await world.deliver("Heap Test", users(1))
     await world.settled()
     with capture_logs() as entries:

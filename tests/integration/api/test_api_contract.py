@@ -12,12 +12,13 @@ from service.model.views import AuditView, DeliveryView, FailureGroupView, Failu
 from service.observe.api import authentication, documents, events, examples, identity, meter, overview, preview
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY
-from tests.service_fixtures import users
+from tests.service_fixtures import World, users
 
 
 async def test_schemathesis_finds_no_deviation(world, tmp_path, monkeypatch):
     # It tries wrong keys too; that these are held back is tested elsewhere.
-    monkeypatch.setattr(authentication, "_LONGEST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(World, "wrong_key_timings", authentication.Timings(longest_delay=0.001))
+    await world.restart()
     world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:bad@example.com", status=422, times=None))
     await world.deliver("Heap Test", [*users(3), "bad@example.com", "undefined"])
     await world.settled()

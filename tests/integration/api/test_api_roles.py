@@ -9,8 +9,10 @@ import pytest
 
 from service.config.secrets import CachedSecret
 from service.config.settings import ApiKeySettings, SecretReference
+from service.observe.api.authentication import Timings
 from tests.api_fixtures import API_KEY, asking, authorization
 from tests.command_fixtures import eventually
+from tests.service_fixtures import World
 
 ROLES: list[Literal["read", "operate", "admin"]] = ["read", "operate", "admin"]
 
@@ -101,8 +103,9 @@ def test_a_secret_that_is_gone_is_kept_for_an_instant_and_no_longer(tmp_path, co
 async def test_a_key_that_is_taken_away_closes_the_api_and_ends_who_watches(world, monkeypatch):
     monkeypatch.setattr("service.config.secrets._MAX_AGE_SECONDS", 0.0)
     monkeypatch.setattr("service.config.secrets._MAX_UNREADABLE_SECONDS", 0.0)
-    monkeypatch.setattr("service.observe.api.events._HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr("service.observe.api.authentication._LONGEST_DELAY_SECONDS", 0)
+    monkeypatch.setattr(World, "heartbeat_seconds", 0.05)
+    monkeypatch.setattr(World, "wrong_key_timings", Timings(longest_delay=0.0))
+    await world.restart()
     async with world._session.get(
         world.url("events"), headers=authorization(API_KEY), timeout=aiohttp.ClientTimeout(total=60)
     ) as watched:
