@@ -45,7 +45,7 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     await expect(page.locator(".figures")).to_contain_text("time left not known")
     await expect(row).to_contain_text("file fetched)")
     [job_id] = world.cordial.imports.jobs
-    await expect(row).to_contain_text(f"100 rows: the file is being carried out by Cordial (Cordial's job {job_id}")
+    await expect(row).to_contain_text(f"The file is being carried out by Cordial (Cordial's job {job_id}")
     await row.get_by_role("link").click()
     await expect(page).to_have_url(re.compile(r"#/imports/1$"))
     await page.goto(f"{world.service.url}/#/lists/1")

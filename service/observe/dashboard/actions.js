@@ -71,12 +71,22 @@ export const DiscardSync = ({ sync }) => html`<${Button} text="Discard…" label
     words: (done) => (done.decided ? `The sync of ${sync.segment_name} is discarded.` : "The sync is not held any more."),
   })} />`;
 
+// Why a list is not what the segment is, although Cordial counts what it confirmed.
+function whatIsMissing(list) {
+  if (list.failed) return `${people(list.failed)} could not be added or removed`;
+  if (list.standing === "receiving") return "pages of a sync have not arrived";
+  if (list.standing === "sync_held") return "a sync is held";
+  return list.unnamed ? `${people(list.unnamed)} refused by Cordial ${list.unnamed === 1 ? "is" : "are"} being looked for` : "";
+}
+
 export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verify ${name(list)}`} onClick=${() =>
   act(
     () => post(`lists/${list.id}/verify`),
     (found) => {
       if (found.owed) return `${name(list)}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`;
       if (found.differs) return `${name(list)} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there.`;
+      const missing = whatIsMissing(list);
+      if (missing) return `${name(list)}: Cordial counts ${count(found.counted)}, as many as it confirmed, but ${missing}.`;
       return `${name(list)} is exact: Cordial counts ${count(found.counted)}.`;
     },
   )} />`;

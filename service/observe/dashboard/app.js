@@ -4,7 +4,7 @@ import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.j
 import { get, post, signIn } from "./api.js";
 import { connection, onChange, start, useResource } from "./live.js";
 import { Dialog, Link, Toast, setRole } from "./ui.js";
-import { ago, timeZone } from "./words.js";
+import { ago, keyName, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
 import { Activity } from "./view_activity.js";
@@ -70,8 +70,13 @@ function View({ place, service }) {
   }
 }
 
-// A key without a name of its own is named by the place of its file, which is no business of who looks over a shoulder.
-const keyName = (key) => `${/^API key of /.test(key.name) ? "API key" : key.name} (${key.role})`;
+// A view below a tab is marked as being in it.
+const BELOW = { unusable: "people", conditions: "", accounts: "" };
+
+function currentTab({ view, id }, tab) {
+  if (view === tab) return id ? "true" : "page";
+  return BELOW[view] === tab ? "true" : undefined;
+}
 
 const CONNECTION = { live: "Live", lost: "Not reachable, trying again", waiting: "Connecting" };
 
@@ -132,13 +137,13 @@ function Shell({ service, onSignOut }) {
     <header class="masthead">
       <${Link} to="" class="brand">heap-cordial<//>
       <nav aria-label="Views"><ul>${TABS.map(
-        ([to, text]) => html`<li><${Link} to=${to} aria-current=${place.view === to ? "page" : undefined}>${text}<//></li>`,
+        ([to, text]) => html`<li><${Link} to=${to} aria-current=${currentTab(place, to)}>${text}<//></li>`,
       )}</ul></nav>
       <div class="status"><${Connection} /></div>
     </header>
     <main ref=${main} id="main" data-stale=${stale ? "true" : undefined}><${View} place=${place} service=${service} /></main>
     <footer class="hint">
-      <span>Version ${service.version}</span><span>Times in ${timeZone()}</span><span title=${service.key.name}>${keyName(service.key)}</span>
+      <span>Version ${service.version}</span><span>Times in ${timeZone()}</span><span title=${service.key.name}>${keyName(service.key.name)} (${service.key.role})</span>
       <a href="docs">API</a><button type="button" class="small" onClick=${onSignOut}>Sign out</button>
     </footer>`;
 }

@@ -11,7 +11,7 @@ const SPANS = {
   day: { text: "24 h", seconds: 86_400, gap: 900 },
   week: { text: "7 d", seconds: 604_800, gap: 5400 },
 };
-const LEAST_SECONDS = 120;
+const LEAST_SECONDS = 60;
 const SERIES = [
   { name: "Changes to send", key: "backlog", text: count, line: "--warn", fill: "--warn-soft", picture: 0 },
   { name: "Confirmed a second", key: "settled_per_second", text: rate, line: "--accent", picture: 1 },
@@ -69,6 +69,9 @@ function draw(parent, picture, span, data, onHover) {
   );
 }
 
+// A line at nothing would only lie over the other one.
+const showFailed = (plot, data) => plot?.setSeries(2, { show: data[3].some(Boolean) });
+
 const part = (data, picture) => [data[0], ...SERIES.flatMap((each, index) => (each.picture === picture ? [data[index + 1]] : []))];
 
 function summary(samples) {
@@ -96,6 +99,7 @@ export function Plot() {
     const begin = () => {
       end();
       plots.current = parents.map((parent, picture) => draw(parent.current, picture, span, latest.current, setHover));
+      showFailed(plots.current[1], latest.current);
     };
     begin();
     const fit = new ResizeObserver(() =>
@@ -112,6 +116,7 @@ export function Plot() {
   }, [enough, name]);
   useEffect(() => {
     plots.current.forEach((plot, picture) => plot.setData(part(data, picture)));
+    showFailed(plots.current[1], data);
   }, [history]);
   const last = data[0].length - 1;
   const shown = hover !== null && hover <= last ? hover : last;

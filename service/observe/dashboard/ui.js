@@ -65,7 +65,7 @@ export function Button({ text, label, onClick, primary = false, needs = "operate
 export const Link = ({ to, children, ...more }) => html`<a href=${`#/${to}`} ...${more}>${children}</a>`;
 
 // A name that is too long for its place is cut; the whole of it is in the title.
-export const Name = ({ text }) => html`<span class="cut" title=${text}>${text}</span>`;
+export const Name = ({ text, title = text }) => html`<span class="cut" title=${title}>${text}</span>`;
 
 // What the service says, as a sentence; what it puts between backticks is for a terminal.
 export const Prose = ({ text }) =>

@@ -3,7 +3,13 @@
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { Link, Name, Section, Table, Time, Trouble, Waiting } from "./ui.js";
-import { count } from "./words.js";
+import { actionName, count, keyName } from "./words.js";
+
+const target = (each) => {
+  const view = { list: "lists", sync: "syncs", account: "accounts", import: "imports" }[each.action.split(".")[0]];
+  const isPlace = view === "accounts" ? each.target : /^\d+$/.test(each.target);
+  return view && isPlace ? html`<${Link} to=${`${view}/${encodeURIComponent(each.target)}`}><${Name} text=${each.target} /><//>` : html`<${Name} text=${each.target} />`;
+};
 
 export function Activity() {
   const audit = useResource("audit?limit=100");
@@ -14,10 +20,10 @@ export function Activity() {
         ? html`<${Table} caption="What people did" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
             columns=${[
               ["When", (each) => html`<${Time} at=${each.at} />`],
-              ["What", (each) => html`<code class="code">${each.action}</code>`],
-              ["On what", (each) => html`<${Name} text=${each.target} />`],
+              ["What", (each) => actionName(each.action)],
+              ["On what", (each) => target(each)],
+              ["By", (each) => html`<${Name} text=${keyName(each.actor)} title=${each.actor} />`],
               ["Changes", (each) => count(each.changes), { number: true }],
-              ["By", (each) => html`<${Name} text=${each.actor} />`],
             ]} />`
         : html`<${Waiting} />`}
     <//>

@@ -5,7 +5,7 @@ import { useResource } from "./live.js";
 import { withQuery } from "./api.js";
 import { AccountAction } from "./actions.js";
 import { Badge, Link, Name, Prose, Section, Table, Time, Trouble, Waiting } from "./ui.js";
-import { count, SEVERITY } from "./words.js";
+import { count, people, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
 
@@ -21,14 +21,17 @@ function placeOf(each) {
 
 const subjectOf = (each) => [each.account, each.subject].filter(Boolean).join(" · ") || "The service";
 
+// A segment that waits for approval waits for one reason, which the heading says; how many people it has is news.
+const detailOf = (each) => (each.id === "list_awaits_approval" ? people(each.people) : each.detail);
+
 // What is about one thing: that thing, and what to press.
 function Subject({ each, accounts, primary }) {
   const place = placeOf(each);
   const account = accounts.find((found) => found.name === each.account);
   return html`<li class="subject">
-    <strong><${Name} text=${subjectOf(each)} /></strong>
+    ${(each.account || each.subject) && html`<strong><${Name} text=${subjectOf(each)} /></strong>`}
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
-    ${each.detail && html`<span class="wrap"><${Prose} text=${each.detail} /></span>`}
+    ${detailOf(each) && html`<span class="wrap"><${Prose} text=${detailOf(each)} /></span>`}
     <span class="hint">began <${Time} at=${each.since} /></span>
     <span class="buttons">
       ${account && ["account_paused", "account_stopped"].includes(each.id) && html`<${AccountAction} account=${account} primary=${primary} small=${true} />`}
@@ -55,10 +58,10 @@ function Group({ group, accounts, most, primary }) {
 const SHOWN = 3;
 
 // The worst kinds first, as the service sorts them. Where the only trouble is an account that stands still, its button is the one to press.
-export function ConditionGroups({ conditions, accounts, most = SHOWN }) {
+export function ConditionGroups({ conditions, accounts, most = SHOWN, id = "attention-rows" }) {
   const groups = new Map();
   for (const each of conditions) groups.set(each.id, [...(groups.get(each.id) ?? []), each]);
-  return html`<ul class="plain" id="attention-rows">${[...groups.values()].map(
+  return html`<ul class="plain" id=${id}>${[...groups.values()].map(
     (group, index) => html`<${Group} key=${group[0].id} group=${group} accounts=${accounts} most=${most} primary=${index === 0 && group.length === 1} />`,
   )}</ul>`;
 }

@@ -23,10 +23,10 @@ function stateOf(each) {
   return ["Done", "good"];
 }
 
-function Part({ part }) {
+function Part({ part, isOnly }) {
   const fetched = part.state === "running" ? (part.fetched_at ? ", file fetched" : ", file not fetched yet") : "";
   const job = part.job_id ? ` (Cordial's job ${part.job_id}${fetched})` : "";
-  return html`<p class="hint wrap">${plural(part.contacts, "row")}: the file ${PARTS[part.state]}${job}${
+  return html`<p class="hint wrap">${isOnly ? "The" : `${plural(part.contacts, "row")}: the`} file ${PARTS[part.state]}${job}${
     part.doubt ? `. ${part.doubt}` : ""
   }${part.doubt_ends_at ? ` Until ${momentText(part.doubt_ends_at)} at the latest.` : ""}</p>`;
 }
@@ -46,9 +46,10 @@ export const ImportRow = ({ each }) => html`<li class="row">
   ]
     .filter(Boolean)
     .join(" · ")}</p>
-  ${each.contacts > 0 &&
+  ${each.settled + each.released > 0 &&
+  each.state !== "ended" &&
   html`<${Bar} done=${each.settled} failed=${each.released} total=${each.contacts} label=${`Import ${each.id}, rows`} />`}
-  ${each.parts.slice(0, 5).map((part) => html`<${Part} key=${part.id} part=${part} />`)}
+  ${each.parts.slice(0, 5).map((part) => html`<${Part} key=${part.id} part=${part} isOnly=${each.parts.length === 1} />`)}
   ${each.parts.length > 5 && html`<p class="hint">and ${plural(each.parts.length - 5, "more file")}</p>`}
   ${each.reason && html`<p class="wrap">${each.reason}.</p>`}
 </li>`;
@@ -59,7 +60,9 @@ export function Imports({ query, id }) {
   return html`<h1 tabindex="-1">${id === undefined ? "Imports" : `Import ${id}`}</h1><${Trouble} error=${error} />
     ${data
       ? html`<section class="card">
-          <p class="hint">Large backlogs travel to Cordial as files.</p>
+          <p class="hint">Large backlogs travel to Cordial as files.${query.account && id === undefined ? ` Only those of ${query.account} are here. ` : " "}${
+            (query.account || id !== undefined) && html`<${Link} to="imports">All imports<//>`
+          }</p>
           <ul class="plain" id="import-rows">${items.map((each) => html`<${ImportRow} key=${each.id} each=${each} />`)}</ul>
           ${!items.length && html`<p class="hint">${id === undefined ? "None yet: single calls do all the work." : "It is not among the latest 50."}</p>`}
         </section>`

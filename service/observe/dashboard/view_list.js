@@ -20,7 +20,7 @@ function Sum({ list, sum }) {
   ];
   return html`<${Section} title="Where is everybody?" id="sum-heading">
     <table class="sum" id="sum"><caption class="unseen">Where the users are that Heap named</caption><tbody>
-      <tr class="total"><th scope="row">Heap named</th><td class="number">${count(named)}</td></tr>
+      <tr class="total"><th scope="row">${sum.missing_pages.length ? "Heap named so far" : "Heap named"}</th><td class="number">${count(named)}</td></tr>
       ${rows.map(
         ([text, number, to]) => html`<tr key=${text} data-tone=${number && text !== rows[0][0] ? "warn" : undefined}>
           <th scope="row">${number ? html`<a href=${to}>${text}</a>` : text}</th><td class="number">${count(number)}</td></tr>`,
@@ -36,9 +36,9 @@ function Sum({ list, sum }) {
       sum.remove_failed ? `; ${count(sum.remove_failed)} could not be removed` : ""
     }.</p>`}
     ${sum.held > 0 &&
-    html`<p data-tone="warn">${people(sum.held)} are named in <${Link} to=${`syncs?list=${list.id}&state=held`}>a sync that is held<//>.</p>`}
-    ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} were named in syncs that a person discarded.</p>`}
-    ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of older syncs were overtaken by newer ones.</p>`}
+    html`<p data-tone="warn">${people(sum.held)} ${sum.held === 1 ? "is" : "are"} named in <${Link} to=${`syncs?list=${list.id}&state=held`}>a sync that is held<//>.</p>`}
+    ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} ${sum.discarded === 1 ? "was" : "were"} named in syncs that a person discarded.</p>`}
+    ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of older syncs ${sum.overtaken === 1 ? "was" : "were"} overtaken by newer ones.</p>`}
   <//>`;
 }
 
@@ -68,7 +68,6 @@ function Person({ list }) {
           ["Heap last said", member.heap && `${member.heap.wanted ? "in the segment" : "not in the segment"}${member.heap.said_at ? `, ${momentText(member.heap.said_at)}` : ""}`],
           ["Sent as", member.contact && person(member.contact)],
           ["Cordial answered", member.failure && `${member.failure.status ? `HTTP ${member.failure.status}: ` : ""}${member.failure.message}`],
-          ["What comes next", member.next.what],
         ]} />`}</div>
   <//>`;
 }

@@ -60,7 +60,7 @@ export function Lists({ query, go }) {
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
             data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
           }</p>
-          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columnsFor(accounts)} empty=${data.total || Object.values(query).some(Boolean) ? "No list fits." : "No list yet. The first page from Heap brings it."} />
+          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columnsFor(accounts)} empty=${data.total || Object.values(query).some(Boolean) ? "No list fits." : html`No list yet: Heap's first page creates it. <${Link} to="">See what Heap needs<//>`} />
           ${(from > 0 || data.next) &&
           html`<p class="buttons">
             ${from > 0 &&

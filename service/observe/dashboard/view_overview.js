@@ -55,6 +55,9 @@ export function Overview({ service }) {
   const lists = Object.values(data.lists).reduce((sum, number) => sum + number, 0);
   const accounts = data.accounts.slice(0, MANY_ACCOUNTS);
   const items = conditions.data?.items ?? [];
+  const needed = items.filter((each) => each.severity !== "info");
+  const other = items.filter((each) => each.severity === "info");
+  const all = html`<${Link} to="conditions">All, and what is over<//>`;
   const tone = toneOf(data, items);
   const isEmpty = !data.syncs.length;
   return html`
@@ -63,9 +66,9 @@ export function Overview({ service }) {
       <span aria-hidden="true">${TONE_MARKS[tone]}</span> ${data.headline}
     </p>
     ${isEmpty && html`<${Empty} service=${service} />`}
-    ${items.length > 0 &&
-    html`<${Section} title="What you should know" id="attention" actions=${html`<${Link} to="conditions">All, and what is over<//>`}>
-      <${ConditionGroups} conditions=${items} accounts=${data.accounts} />
+    ${needed.length > 0 &&
+    html`<${Section} title="What you should know" id="attention" actions=${all}>
+      <${ConditionGroups} conditions=${needed} accounts=${data.accounts} />
     <//>`}
     ${!isEmpty &&
     html`<${Figures} label="Now">
@@ -92,6 +95,10 @@ export function Overview({ service }) {
       <ul class="plain" id="sync-rows">${data.syncs.map(
         (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${data.accounts.find((found) => found.name === each.account)} />`,
       )}</ul>
+    <//>`}
+    ${other.length > 0 &&
+    html`<${Section} title="For information" id="information" actions=${all}>
+      <${ConditionGroups} conditions=${other} accounts=${data.accounts} id="information-rows" />
     <//>`}`;
 }
 

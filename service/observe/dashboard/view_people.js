@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { onChange, useResource } from "./live.js";
 import { Badge, Button, Link, Name, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
-import { count, person, plural } from "./words.js";
+import { count, person, plural, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
 
@@ -82,11 +82,11 @@ export function People({ query }) {
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
       ${total > 0 && !user && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
-      <a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>
+      ${items?.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>`}
     </div>
     <${Trouble} error=${error} />
     ${items
-      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} empty="Nobody." />
+      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />
           ${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
       : !error && html`<${Waiting} />`}`;
 }
@@ -109,13 +109,15 @@ export function Unusable({ query }) {
   return html`<h1 tabindex="-1">Ids that cannot be used</h1>
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
     <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap.</p>
-    <div class="filters"><a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a></div>
+    <div class="filters">
+      ${Object.values(filters).some(Boolean) && html`<${Link} to="unusable">All unusable ids<//>`}
+      ${data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a>`}</div>
     <${Trouble} error=${error} />
     ${data
-      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${[...data.items, ...pages.items]} keyOf=${(each) => each.id} empty="None."
+      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${[...data.items, ...pages.items]} keyOf=${(each) => each.id} empty=${Object.values(filters).some(Boolean) ? "None fits." : "None: every id that Heap sent can be used."}
           columns=${[
             ["Id", (each) => html`<code class="code wrap">${each.value || "(empty)"}</code>`, { wide: true }],
-            ["Why", (each) => each.reason],
+            ["Why", (each) => UNUSABLE[each.reason] ?? each.reason],
             ["Segment", (each) => html`<${Link} to=${`lists/${each.list_id}`}>${each.segment_name}<//>`],
             ["Where", (each) => html`<code class="code">${each.path}</code> of page ${each.page_number}`],
             ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],

@@ -22,21 +22,22 @@ function words(sync) {
   return parts.join(" · ");
 }
 
-// Nothing moves any more, or not before a person decides: a bar would only repeat the words.
-const STILL = ["done", "held", "queued", "discarded"];
+// How far sending is, where that is more than the words say. Pages that arrive are told in words: a bar means one thing.
+function Progress({ sync }) {
+  const done = Math.max(0, sync.settled + sync.superseded);
+  if (sync.state === "done" || !(done + sync.failed)) return null;
+  return html`<${Bar} done=${done} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`;
+}
 
-export const SyncRow = ({ sync, account, ofOneList = false, primary = false }) => html`<li class="row">
+export const SyncRow = ({ sync, account, ofOneList = false }) => html`<li class="row">
   <div class="row-head">
     <${Link} to=${`syncs/${sync.id}`}><strong>${ofOneList ? momentText(sync.last_received_at) : html`<${Name} text=${sync.segment_name} />`}</strong><//>
     <span class="hint">${ofOneList ? "" : `${sync.account} · `}<${Time} at=${sync.last_received_at} /></span>
     <${Badge} of=${syncState(sync, account)} />
   </div>
   <p class="hint">${words(sync)}</p>
-  ${sync.state === "held" && html`<p class="buttons"><${ApproveSync} sync=${sync} primary=${primary} /><${DiscardSync} sync=${sync} /></p>`}
-  ${sync.state === "receiving" &&
-  html`<${Bar} done=${sync.pages_received} total=${sync.total_pages} label=${`Pages of ${sync.segment_name} that have arrived`} />`}
-  ${sync.changes > 0 && sync.state !== "receiving" && !STILL.includes(sync.state) &&
-  html`<${Bar} done=${Math.max(0, sync.settled + sync.superseded)} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`}
+  ${sync.state === "held" && html`<p class="buttons"><${ApproveSync} sync=${sync} primary=${ofOneList} /><${DiscardSync} sync=${sync} /></p>`}
+  <${Progress} sync=${sync} />
 </li>`;
 
 const STATES = [
@@ -59,12 +60,16 @@ export function Syncs({ query, go }) {
   return html`<h1 tabindex="-1">Syncs</h1><${Trouble} error=${error} />
     <div class="filters">
       <${Choice} label="State" value=${query.state ?? ""} options=${STATES} onChange=${(state) => go("syncs", { ...query, state })} />
-      <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list })}`} download>Download as CSV</a>
+      ${(accounts.length > 1 || query.account) &&
+      html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
+        onChange=${(account) => go("syncs", { ...query, account })} />`}
+      ${query.list && html`<span>Of <${Link} to=${`lists/${query.list}`}>one list<//></span><${Link} to="syncs">All syncs<//>`}
+      <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
     </div>
     ${data
       ? html`<section class="card"><ul class="plain" id="sync-rows">${[...data.items, ...pages].map(
           (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${accounts.find((found) => found.name === each.account)} />`,
-        )}</ul>${!data.items.length && html`<p class="hint">No sync.</p>`}<${More} next=${following} onClick=${() => more(following)} /></section>`
+        )}</ul>${!data.items.length && html`<p class="hint">${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`}</p>`}<${More} next=${following} onClick=${() => more(following)} /></section>`
       : html`<${Waiting} />`}`;
 }
 
@@ -80,12 +85,16 @@ export function Sync({ id }) {
   const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
   const accounts = useResource("accounts").data?.items ?? [];
   if (!data) return html`<h1 tabindex="-1">Sync</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
-  return html`<h1 tabindex="-1"><${Name} text=${`Sync of ${data.segment_name}`} /></h1><${Trouble} error=${error} />
+  const account = accounts.find((found) => found.name === data.account);
+  return html`<div class="title"><h1 tabindex="-1"><${Name} text=${`Sync of ${data.segment_name}`} /></h1>
+      <${Badge} of=${syncState(data, account)} />
+      ${data.state === "held" && html`<span class="buttons"><${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} /></span>`}</div>
+    <${Trouble} error=${error} />
     <section class="card">
-      <ul class="plain"><${SyncRow} sync=${data} ofOneList=${true} primary=${true} account=${accounts.find((found) => found.name === data.account)} /></ul>
+      <p>${words(data)}</p><${Progress} sync=${data} />
       <${Terms} items=${[
         ["List", html`<${Link} to=${`lists/${data.list_id}`}>${data.list_name || data.segment_name}<//>`],
-        ["Account", data.account],
+        ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(data.account)}`}>${data.account}<//>`],
         ["Heap's sync task", html`<code class="code">${data.task_id}</code>`],
         ["First page", html`<${Time} at=${data.first_received_at} />`],
         ["Last page", html`<${Time} at=${data.last_received_at} />`],
@@ -102,7 +111,7 @@ export function Sync({ id }) {
           ["To add", (each) => count(each.added), { number: true }],
           ["To remove", (each) => count(each.removed), { number: true }],
           ["Unusable", (each) => count(each.rejected), { number: true }],
-          ["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : "–")],
+          ...(deliveries.some((each) => each.superseded_at) ? [["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : "no")]] : []),
         ]} />
     </section>`;
 }

@@ -45,6 +45,15 @@ export function clockOnAxis(moment, stepSeconds) {
 
 export const timeZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+// A key without a name of its own is named by the place of its file, which is no business of who looks over a shoulder.
+export const keyName = (name) => name.replace(/^API key of .*/s, "API key");
+
+// `account.pause` as people say it.
+export function actionName(action) {
+  const [on, what] = action.replaceAll("_", " ").split(".");
+  return sentence(what ? `${what} ${on}` : on).slice(0, -1);
+}
+
 // The person, without the name of Cordial's key where that is the usual one.
 export const person = (contact) => contact.replace(/^email:/, "");
 
@@ -103,6 +112,21 @@ export const MEMBER_STATE = {
   pending: ["To be sent", "busy"],
   waiting: ["Sent again later", "warn"],
   dead: ["Could not be added or removed", "bad"],
+};
+
+// Why a user cannot be synced.
+export const UNUSABLE = {
+  not_an_object: "not an object",
+  missing: "no id",
+  null: "null",
+  boolean: "true or false",
+  object: "an object",
+  list: "a list",
+  empty: "empty",
+  placeholder: "stands for no value",
+  too_long: "too long",
+  control_characters: "control characters",
+  broken_text: "broken text",
 };
 
 export const SEVERITY = { critical: ["Critical", "bad"], warning: ["Warning", "warn"], info: ["Information", "busy"] };
