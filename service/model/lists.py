@@ -83,7 +83,7 @@ _WITHOUT_LIST: dict[Standing, tuple[Standing, ...]] = {
         HeldFor.NOT_OURS,
         HeldFor.NAME_REFUSED,
     ),
-    HeldFor.CREATION_IN_DOUBT: (ListState.CREATING, ListState.READY, HeldFor.NOT_OURS),
+    HeldFor.CREATION_IN_DOUBT: (ListState.UNRESOLVED, ListState.CREATING, ListState.READY, HeldFor.NOT_OURS),
     HeldFor.NOT_OURS: (ListState.UNRESOLVED, ListState.CREATING, ListState.READY),
     HeldFor.NAME_REFUSED: (ListState.UNRESOLVED, ListState.CREATING, ListState.READY, HeldFor.NOT_OURS),
 }

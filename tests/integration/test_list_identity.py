@@ -216,6 +216,39 @@ async def test_a_creation_long_ago_proves_nothing(tmp_path, monkeypatch):
         assert world.members("Readers") == users(3)
 
 
+@pytest.mark.parametrize("is_made_before", [True, False])
+async def test_another_segments_list_is_not_taken_for_the_one_asked_for(tmp_path, is_made_before):
+    """Not even on a person's word, who sees a list of that name in Cordial."""
+    async with asking(tmp_path) as world:
+        if is_made_before:
+            await world.deliver("Readers", users(3), segment_id=1)
+            await world.settled()
+        # Nothing comes of the creation of the second one.
+        world.cordial.faults.add(Fault(FaultKind.RESET, method="POST", endpoint="/v2/accountlists", times=None))
+        await world.deliver("Writers", users(2, "writer"), segment_id=2)
+        await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE name = 'Writers' AND list_asked_at_ms"))
+        if is_made_before:
+            ours = world.cordial.state.lists_by_name["Readers"]
+            world.cordial.state.rename_list(ours, "Writers")
+        else:
+            # Empty and new, as the one asked for would be.
+            world.execute("UPDATE segment SET list_ids_before = '[]'")
+            ours = world.cordial.state.create_list("Writers", enhanced=True)
+            world.execute(
+                "INSERT INTO segment (account_id, heap_id, name, list_state, list_name, list_id, list_home, created_at_ms) "  # noqa: S608  ours
+                f"SELECT account_id, '1', 'Readers', 'ready', 'Readers', '{ours.id}', list_home, 0 FROM segment"
+            )
+        world.cordial.faults.clear()
+        for _ in range(20):
+            await world.post("lists/2/approve")
+            await world.post("lists/1/approve")
+            await asyncio.sleep(0.05)
+        await world.settled()
+        (other,) = [each for each in world.cordial.state.lists.values() if each.id != ours.id]
+        assert members_of(world, other) == users(2, "writer")
+        assert members_of(world, ours) == (users(3) if is_made_before else [])
+
+
 async def test_a_list_that_was_there_before_is_not_taken_for_the_one_asked_for(tmp_path):
     async with asking(tmp_path) as world:
         # Renamed to the name that we ask for, while we ask.

@@ -120,11 +120,7 @@ class ListCreator:
             return self._timings.soon
         if not was_in_doubt:
             # A refusal says for certain that the list, if there is one now, is somebody else's.
-            creating = await self._records.save(
-                msgspec.structs.replace(
-                    creating, list_state=ListState.UNRESOLVED, list_ids_before="", list_asked_at_ms=0
-                )
-            )
+            creating = await self._records.end_doubt(creating)
         existing = await self._cordial.named(wanted.name)
         if isinstance(existing, NoAnswer):
             await self._records.explain([segment.id], existing.words)
@@ -140,7 +136,7 @@ class ListCreator:
 
     async def _judge_doubt(self, segment: Segment, existing: FoundList, wanted: ListName) -> float:
         """Decide whether a list is the one that Cordial was asked to create, when its answer was lost."""
-        if self._owner(existing):
+        if self._owner(existing) or self._own(existing, segment):
             return await self._take_existing(segment, existing, wanted)
         is_approved = not segment.list_ids_before
         is_ours = is_approved or await self._is_newly_made(segment, existing)
@@ -182,13 +178,13 @@ class ListCreator:
     async def _take_existing(self, segment: Segment, existing: FoundList, wanted: ListName) -> float:
         """Take over a list that this service did not create, if the configuration says so, or hold the segment."""
         await self._records.read()
-        own = [
-            each for each in self._records.segments.values() if each.list_id == existing.id and each.id != segment.id
-        ]
-        if own:
+        if own := self._own(existing, segment):
             # Renamed in Cordial to the name that this segment wants: seen first, then another name is chosen.
             for each in own:
                 self._look_again(each.id, 0.0)
+            if segment.list_asked_at_ms:
+                # What was asked for under that name was never made, or has another name by now.
+                await self._records.end_doubt(segment)
             await self._records.explain([segment.id], f"the list {existing.name} is another segment's")
             return self._timings.soon
         self._records.to_recreate.discard(segment.id)
@@ -209,6 +205,12 @@ class ListCreator:
                 return 0.0
         await self._records.hold(segment, HeldFor.NOT_OURS, words.not_ours(segment, existing.name, owner))
         return self._timings.retry
+
+    def _own(self, existing: FoundList, segment: Segment) -> list[Segment]:
+        """Return the other segments of this account whose list it is."""
+        return [
+            each for each in self._records.segments.values() if each.list_id == existing.id and each.id != segment.id
+        ]
 
     def _owner(self, existing: FoundList, *, or_asked_for: bool = False) -> str:
         """Return the other account of this service whose segment has the list, or asked for one of the name; else empty."""

@@ -146,6 +146,18 @@ class ListRecords:
             )
         )
 
+    async def end_doubt(self, segment: Segment) -> Segment:
+        """Record that nothing comes any more of the creation that Cordial was asked for."""
+        return await self.save(
+            msgspec.structs.replace(
+                segment,
+                list_state=ListState.UNRESOLVED,
+                list_held_for=None,
+                list_ids_before="",
+                list_asked_at_ms=0,
+            )
+        )
+
     async def explain(self, segment_ids: Iterable[int], said: str) -> None:
         """Say that Cordial gives no answer, where a segment waits for one."""
         for segment_id in segment_ids:
