@@ -35,6 +35,8 @@ _ESCAPES_FOR_TRACEBACK = {code: text for code, text in _ESCAPES_FOR_CONSOLE.item
 # Some thousand lines: minutes of a busy service.
 _MAX_WAITING_BYTES = 2_097_152
 _FULL_STREAM_SECONDS = 0.05
+# Waking the thread that writes costs as much as making a line: while there are many, it takes them together.
+_GATHER_SECONDS = 0.01
 
 _SHORT_ID = 5
 _SHORT_NAME = 3
@@ -156,8 +158,6 @@ class _Lines:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._is_writing = False
-                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._is_ended)
                 if not self._waiting:
                     return
@@ -171,6 +171,10 @@ class _Lines:
                     self.lost += len(lines)
             else:
                 self._tell_lost()
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+            time.sleep(_GATHER_SECONDS)
 
     def _tell_lost(self) -> None:
         with self._changed:

@@ -91,6 +91,8 @@ class SqliteStore:
         self._account_ids: dict[str, int] = {}
         self._account_of_segment: dict[int, str] = {}
         self._accepted_at = float("-inf")
+        # How many have come since the start.
+        self.deliveries = 0
         self.backlog = Backlog(max_backlog)
         # When the last page of each account came, as the file had it at the start.
         self.last_received_ms: dict[str, int] = {}
@@ -242,6 +244,7 @@ class SqliteStore:
         """
         self.backlog.check_room(delivery.account)
         self._accepted_at = asyncio.get_running_loop().time()
+        self.deliveries += 1
         account_id = self._account_ids[delivery.account]
         users = len(delivery.add) + len(delivery.remove)
 
