@@ -15,7 +15,7 @@ from benchmarks.stand_in import running_stand_in
 
 _USERS_PER_PAGE = 1_000
 _POLL_SECONDS = 0.005
-_MOST_START_SECONDS = 60.0
+_MAX_START_SECONDS = 60.0
 
 _MEMORY_TARGET_MIB = 128.0
 _START_TARGET_SECONDS = 1.0
@@ -25,7 +25,7 @@ class Resident(NamedTuple):
     """Memory of a process, in MiB: now, and the most it ever had."""
 
     now_mib: float
-    most_mib: float
+    max_mib: float
 
 
 class _Start(NamedTuple):
@@ -48,7 +48,7 @@ async def measure(*, pending: int) -> list[Figure]:
     return [
         Figure(
             f"memory: resident, {pending:,} pending",
-            f"{filled.now_mib:.0f} MiB, once {filled.most_mib:.0f}",
+            f"{filled.now_mib:.0f} MiB, once {filled.max_mib:.0f}",
             measured=filled.now_mib,
             target=("≤", _MEMORY_TARGET_MIB),
             unit="MiB",
@@ -80,8 +80,8 @@ def resident(process_id: int) -> Resident:
     """Return how much memory a process has."""
     lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
-    now_kib, most_kib = (int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM"))
-    return Resident(now_kib / 1024, most_kib / 1024)
+    now_kib, max_kib = (int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+    return Resident(now_kib / 1024, max_kib / 1024)
 
 
 async def _start(directory: Path, cordial_url: str) -> _Start:
@@ -97,7 +97,7 @@ async def _start(directory: Path, cordial_url: str) -> _Start:
         first_call = asyncio.create_task(until_first_call())
         async with running_service(directory, cordial_url, requests_per_second=1):
             listening_seconds = time.perf_counter() - started
-            return _Start(listening_seconds, await asyncio.wait_for(first_call, _MOST_START_SECONDS))
+            return _Start(listening_seconds, await asyncio.wait_for(first_call, _MAX_START_SECONDS))
 
 
 async def _calls(session: aiohttp.ClientSession, cordial_url: str) -> int:

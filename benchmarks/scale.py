@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rows", type=float, default=5_000, help="rows a second that each account's imports carry out")
     parser.add_argument("--delay", type=float, default=2, help="seconds that an import is scheduled, and again pending")
     parser.add_argument("--bulk-threshold", type=int, default=5_000, help="bulk_threshold of each account")
-    parser.add_argument("--most-minutes", type=float, default=120, help="give up when a wait takes longer than this")
+    parser.add_argument("--max-minutes", type=float, default=120, help="give up when a wait takes longer than this")
     options = parser.parse_args()
     try:
         segments = plan(
@@ -51,7 +51,7 @@ def main() -> None:
             options.rate * 0.95, max(4, round(options.rate * options.latency_ms / 250)), options.bulk_threshold
         ),
         Limits(options.rate, options.latency_ms, options.rows, options.delay),
-        options.most_minutes * 60,
+        options.max_minutes * 60,
     )
     before = machine()
     members = sum(segment.members for segment in segments)
@@ -112,7 +112,7 @@ def _calls(name: str, totals: Totals) -> list[Figure]:
 def _taken(name: str, phase: Phase, members: int) -> list[Figure]:
     memory, database_bytes, wal_bytes = phase.taken
     return [
-        Figure(f"{name}: resident, at the end / at most", f"{memory.now_mib:.0f} / {memory.most_mib:.0f} MiB"),
+        Figure(f"{name}: resident, at the end / at most", f"{memory.now_mib:.0f} / {memory.max_mib:.0f} MiB"),
         Figure(
             f"{name}: database, WAL at most",
             f"{database_bytes / MIB_BYTES:,.0f} MiB, {database_bytes / members:.0f} bytes/member; {wal_bytes / MIB_BYTES:,.0f} MiB",

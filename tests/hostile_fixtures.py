@@ -138,7 +138,7 @@ def log_lines() -> Iterator[Callable[[str], LogLines]]:
         yield lambda event: [line for line in lines if line["event"] == event]
 
 
-def most_in_a_window(calls: Sequence[CallRecord], window_seconds: float) -> int:
+def max_in_a_window(calls: Sequence[CallRecord], window_seconds: float) -> int:
     """Return the largest number of calls that arrived within any stretch of time of that length."""
     arrivals = sorted(call.arrived_at_seconds for call in calls)
     most, first = 0, 0

@@ -50,9 +50,9 @@ class Processes:
         for process in ended.values():
             await process.wait()
 
-    def most_resident_mib(self) -> float:
+    def max_resident_mib(self) -> float:
         """Return the sum of the most memory that each process ever had resident."""
-        return sum(_most_resident_kib(process.pid) for process in self._running.values()) / 1024
+        return sum(_max_resident_kib(process.pid) for process in self._running.values()) / 1024
 
     async def _start(self, program: Program) -> None:
         with self._log(program).open("ab") as log:
@@ -85,6 +85,6 @@ async def _is_listening(port: int) -> bool:
     return True
 
 
-def _most_resident_kib(process_id: int) -> int:
+def _max_resident_kib(process_id: int) -> int:
     lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

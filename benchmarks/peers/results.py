@@ -50,7 +50,7 @@ def _done_row(result: Result, users: int) -> tuple[str, ...]:
         f"{done.calls:,}",
         f"{done.p50_ms:,.0f} ms",
         f"{done.p99_ms:,.0f} ms",
-        f"{done.most_resident_mib:.0f} MiB",
+        f"{done.max_resident_mib:.0f} MiB",
     )
 
 

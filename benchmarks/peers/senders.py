@@ -12,7 +12,7 @@ from service.sandbox.heap_pages import build_pages, post_page
 SEGMENT_NAME = "Peers"
 _SEGMENT_ID = 1
 _PAUSE_SECONDS = 0.2
-_MOST_SECONDS = 300.0
+_MAX_SECONDS = 300.0
 
 
 def make_users(number: int) -> list[str]:
@@ -45,7 +45,7 @@ class Senders:
         for page in self._pages:
             started = time.perf_counter()
             while (answer := await post_page(session, self._url, self._secret, page)).status != 200:
-                if time.perf_counter() > started + _MOST_SECONDS:
+                if time.perf_counter() > started + _MAX_SECONDS:
                     raise RuntimeError(f"a page is answered {answer.status} again and again: {answer.text}")
                 await asyncio.sleep(_PAUSE_SECONDS)
             self.answered_seconds.append(time.perf_counter() - started)

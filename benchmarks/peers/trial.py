@@ -39,7 +39,7 @@ class Done(NamedTuple):
     calls: int
     p50_ms: float
     p99_ms: float
-    most_resident_mib: float
+    max_resident_mib: float
 
 
 class Killed(NamedTuple):
@@ -88,7 +88,7 @@ async def measure(contender: Contender, job: Job) -> Done:
             raise RuntimeError(f"{contender.name}: {missing:,} of {len(users):,} users are wrong on the list")
         answered = sorted(trial.senders.answered_seconds)
         p50, p99 = (1000 * answered[min(len(answered) - 1, int(share * len(answered)))] for share in (0.5, 0.99))
-        return Done(seconds, progress.calls, p50, p99, trial.processes.most_resident_mib())
+        return Done(seconds, progress.calls, p50, p99, trial.processes.max_resident_mib())
 
 
 async def kill(contender: Contender, ending: Ending, job: Job) -> Killed:

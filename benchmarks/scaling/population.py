@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 
 # An odd factor turns numbers into others without a repeat and without an order: ids come at random to the ledger.
 _FACTOR = 0x9E37_79B9_7F4A_7C15
-_MOST_NUMBERS = 1 << 64
+_MAX_NUMBERS = 1 << 64
 _NUMBERS_PER_ACCOUNT = 1 << 40
 _FIRST_OF_OWN_USERS = 1 << 32
 
@@ -120,4 +120,4 @@ def _changed(members: int, share: float) -> int:
 
 
 def _user_id(number: int) -> str:
-    return f"{number * _FACTOR % _MOST_NUMBERS:016x}@example.com"
+    return f"{number * _FACTOR % _MAX_NUMBERS:016x}@example.com"

@@ -46,7 +46,7 @@ class Taken(NamedTuple):
 
     memory: Resident
     database_bytes: int
-    most_wal_bytes: int
+    max_wal_bytes: int
 
 
 class Service:
@@ -58,8 +58,8 @@ class Service:
         self.database = directory / "store.db"
         self._directory = directory
         self._port = free_port()
-        self._most_wal_bytes = 0
-        self._most_mib = 0.0
+        self._max_wal_bytes = 0
+        self._max_mib = 0.0
         self._process: asyncio.subprocess.Process | None = None
         self._configuration = directory / "config.toml"
         text = _HEAD.format(port=self._port, directory=directory, max_backlog=max_backlog)
@@ -99,7 +99,7 @@ class Service:
         assert self._process is not None
         self._look(self._process.pid)
         now_mib = resident(self._process.pid).now_mib
-        return Taken(Resident(now_mib, self._most_mib), self.database.stat().st_size, self._most_wal_bytes)
+        return Taken(Resident(now_mib, self._max_mib), self.database.stat().st_size, self._max_wal_bytes)
 
     async def _watch(self, process_id: int) -> None:
         while True:
@@ -109,9 +109,9 @@ class Service:
     def _look(self, process_id: int) -> None:
         # The files of a process come and go with it: what cannot be read adds nothing.
         with contextlib.suppress(OSError, KeyError):
-            self._most_mib = max(self._most_mib, resident(process_id).most_mib)
+            self._max_mib = max(self._max_mib, resident(process_id).max_mib)
         with contextlib.suppress(OSError):
-            self._most_wal_bytes = max(self._most_wal_bytes, Path(f"{self.database}-wal").stat().st_size)
+            self._max_wal_bytes = max(self._max_wal_bytes, Path(f"{self.database}-wal").stat().st_size)
 
 
 def heap_secret(account: int) -> str:

@@ -83,7 +83,7 @@ async def run(scale: Scale) -> Trial:
             async with service.running():
                 delta = await conduct.delta()
             compared += await _compare(cordial, scale.segments, lambda segment: segment.users_after_delta)
-        grown_mib = resident(cordial.process_id).most_mib - empty_mib
+        grown_mib = resident(cordial.process_id).max_mib - empty_mib
         return Trial(first, restart, folded_seconds, delta, compared, grown_mib * MIB_BYTES / delta.calls.contacts)
 
 

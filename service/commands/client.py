@@ -21,7 +21,7 @@ from service.web.tls import TlsFiles, fingerprint
 
 _TIMEOUT_SECONDS = 60.0
 _SHORT_TIMEOUT_SECONDS = 5.0
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 _OK = 200
 
 
@@ -48,7 +48,7 @@ class ApiClient:
         found: list[dict[str, Any]] = []
         after = None
         while len(found) < most:
-            page = await self.get(path, after=after, limit=min(_MOST_ROWS, most - len(found)), **query)
+            page = await self.get(path, after=after, limit=min(_MAX_ROWS, most - len(found)), **query)
             found += page["items"]
             after = page.get("next")
             if after is None:
@@ -81,7 +81,7 @@ class ApiClient:
         if wanted.isdigit():
             found: dict[str, Any] = await self.get(f"lists/{wanted}")
             return found
-        rows = await self.items("lists", _MOST_ROWS, search=wanted)
+        rows = await self.items("lists", _MAX_ROWS, search=wanted)
         exact = [row for row in rows if wanted in {row["list_name"], row["segment_name"]}]
         if len(exact) == 1:
             return exact[0]

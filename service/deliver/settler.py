@@ -88,7 +88,7 @@ class Settler:
     async def add(self, outcomes: Sequence[Outcome], on_committed: Callable[[], None]) -> None:
         """Take results; `on_committed` is called when they are durable. Waits while the store cannot keep up.
 
-        They are taken before the wait: giving up the wait does not lose them.
+        They are taken before the wait: cancelling the wait does not lose them.
         """
         self._results.append(_Result(outcomes, on_committed))
         self._gathered += len(outcomes)

@@ -164,8 +164,8 @@ class Authenticator:
             name: [CachedSecret(reference) for reference in account.heap_secrets] for name, account in accounts.items()
         }
         # Every delivery is checked against as many secrets, so that the time taken tells of no account.
-        most_secrets = max((len(account.heap_secrets) for account in accounts.values()), default=1)
-        self._decoys = [secrets.token_hex() for _ in range(most_secrets)]
+        max_secrets = max((len(account.heap_secrets) for account in accounts.values()), default=1)
+        self._decoys = [secrets.token_hex() for _ in range(max_secrets)]
         self._widest_tolerance_seconds = max(
             (account.timestamp_tolerance_seconds for account in accounts.values()), default=0.0
         )

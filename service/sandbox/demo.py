@@ -119,7 +119,7 @@ async def _sync(
 
 
 async def _watch(backlog: Callable[[], int], total: int) -> None:
-    """Draw the progress until nothing is left; gives up after a minute."""
+    """Draw the progress until nothing is left, for a minute at most."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     shown = -1
     while time.monotonic() < deadline:

@@ -411,11 +411,11 @@ def _has_unread_input(transport: asyncio.BaseTransport) -> bool:
 
 def _fitting_connections(wanted: int) -> int:
     """Return how many connections there may be without running out of file descriptors."""
-    allowed_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed_files, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed_files = wanted + _RESERVED_FILES
-    if allowed_files not in {resource.RLIM_INFINITY, most_files} and allowed_files < needed_files:
-        allowed_files = needed_files if most_files == resource.RLIM_INFINITY else min(needed_files, most_files)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed_files, most_files))
+    if allowed_files not in {resource.RLIM_INFINITY, max_files} and allowed_files < needed_files:
+        allowed_files = needed_files if max_files == resource.RLIM_INFINITY else min(needed_files, max_files)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed_files, max_files))
     if allowed_files == resource.RLIM_INFINITY or needed_files <= allowed_files:
         return wanted
     fitting = max(_FEWEST_CONNECTIONS, allowed_files - _RESERVED_FILES)

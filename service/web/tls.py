@@ -20,7 +20,7 @@ _LOOK_SECONDS = 2.0
 _PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _CERTIFICATE_KEY, _KEY_KEY = "server.tls_certificate_file", "server.tls_key_file"
 # Each message of one side goes to the other; TLS 1.2 takes most, which is two rounds.
-_MOST_HANDSHAKE_STEPS = 10
+_MAX_HANDSHAKE_STEPS = 10
 
 
 class TlsFiles(NamedTuple):
@@ -181,7 +181,7 @@ def _prove(server_context: ssl.SSLContext, leaf: bytes) -> datetime:
     client = client_context.wrap_bio(to_client, to_server)
     server = server_context.wrap_bio(to_server, to_client, server_side=True)
     waiting = [client, server]
-    for _ in range(_MOST_HANDSHAKE_STEPS):
+    for _ in range(_MAX_HANDSHAKE_STEPS):
         waiting = [side for side in waiting if not _step(side)]
     described = client.getpeercert()
     if waiting or not described:

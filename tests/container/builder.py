@@ -22,7 +22,7 @@ from tests.container.package_access import PackageAccess, package_access
 
 # What official images set, and an engine's own default.
 _BASE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-_MOST_SHOWN_CHARACTERS = 3_000
+_MAX_SHOWN_CHARACTERS = 3_000
 
 
 class BuildError(Exception):
@@ -92,7 +92,7 @@ class _Builder:
             lend=self._access.paths,
         )
         if ended.returncode:
-            said = ended.stdout[-_MOST_SHOWN_CHARACTERS:]
+            said = ended.stdout[-_MAX_SHOWN_CHARACTERS:]
             raise BuildError(f"RUN {script}\nended with status {ended.returncode}:\n{said}")
 
     def _copy(self, argument: str, image: Image) -> None:

@@ -20,9 +20,9 @@ class Report(NamedTuple):
     answers: dict[int, int]
     calls: int
     calls_by_status: dict[str, int]
-    most_in_flight_per_contact: int
+    max_in_flight_per_contact: int
     restarts: Sequence[Restart]
-    most_repeated_calls_allowed: int
+    max_repeated_calls_allowed: int
     lists: Sequence[ListFinding]
     figures: StoreFigures
     integrity_fault: str
@@ -32,8 +32,8 @@ class Report(NamedTuple):
     def faults(self) -> list[str]:
         """Return every way in which the run was not exact."""
         faults = [f"{self.lost} acknowledged pages were lost"] if self.lost else []
-        if self.most_in_flight_per_contact != 1:
-            faults.append(f"{self.most_in_flight_per_contact} calls for one contact were under way at once")
+        if self.max_in_flight_per_contact != 1:
+            faults.append(f"{self.max_in_flight_per_contact} calls for one contact were under way at once")
         if self.figures.dead or self.figures.owed:
             faults.append(f"{self.figures.dead} dead letters, {self.figures.owed} changes still owed")
         for found in self.lists:
@@ -45,7 +45,7 @@ class Report(NamedTuple):
         for number, restart in enumerate(self.restarts, 1):
             if restart.crashed.integrity_fault:
                 faults.append(f"kill {number}: integrity_check: {restart.crashed.integrity_fault}")
-            if restart.repeated_calls > self.most_repeated_calls_allowed:
+            if restart.repeated_calls > self.max_repeated_calls_allowed:
                 faults.append(f"kill {number}: {restart.repeated_calls} answered calls were made again")
         if self.integrity_fault:
             faults.append(f"at the end: integrity_check: {self.integrity_fault}")
@@ -59,9 +59,9 @@ class Report(NamedTuple):
             f"duration              {self.seconds:,.0f} s",
             f"pages acknowledged    {self.acknowledged:,}, lost {self.lost}; answers by status (0: none) {self.answers}",
             f"calls made            {self.calls:,}; by status {self.calls_by_status}",
-            f"calls per contact     {self.most_in_flight_per_contact} at once at most",
+            f"calls per contact     {self.max_in_flight_per_contact} at once at most",
             f"kills                 {len(self.restarts)}",
-            f"calls repeated        {_spread(repeated, '.0f')} per kill; {self.most_repeated_calls_allowed} allowed",
+            f"calls repeated        {_spread(repeated, '.0f')} per kill; {self.max_repeated_calls_allowed} allowed",
             f"owed when killed      {_spread([restart.crashed.owed for restart in self.restarts], ',.0f')}",
             f"start to first call   {_spread(self._first_call_seconds(), '.2f')} s; target {_FIRST_CALL_TARGET_SECONDS:.0f} s",
             f"integrity_check       {'ok' if not self.integrity_fault else self.integrity_fault}",
@@ -102,9 +102,9 @@ async def make_report(harness: Harness, seconds: float) -> Report:
         answers=answers,
         calls=state["calls"],
         calls_by_status=state["calls_by_status"],
-        most_in_flight_per_contact=state["max_in_flight_per_contact"],
+        max_in_flight_per_contact=state["max_in_flight_per_contact"],
         restarts=restarts,
-        most_repeated_calls_allowed=options.max_concurrency + options.settle_batch_results,
+        max_repeated_calls_allowed=options.max_concurrency + options.settle_batch_results,
         lists=lists,
         figures=figures,
         integrity_fault=end.integrity_fault,

@@ -21,7 +21,7 @@ _SHARE_HELD_BACK = 0.1
 _PROGRESS_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 0.01
-_MOST_CALLS_BEFORE_KILL = 0.5
+_MAX_CALLS_BEFORE_KILL = 0.5
 
 
 class Soak:
@@ -69,7 +69,7 @@ class Soak:
             if number % 2:
                 # Each call settles a change in every list at most, so there will be that many more.
                 calls_to_come = await self._owed() / self._arguments.segments
-                share = self._random.uniform(0, _MOST_CALLS_BEFORE_KILL)
+                share = self._random.uniform(0, _MAX_CALLS_BEFORE_KILL)
                 await self._harness.wait_for_calls(await self._harness.call_total() + int(share * calls_to_come))
             await asyncio.sleep(self._random.uniform(0, _LONGEST_DELAY_SECONDS))
             await self._harness.kill_and_restart()

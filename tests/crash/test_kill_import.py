@@ -9,7 +9,7 @@ PAGES = 20
 PAGE_SIZE = 500
 OPTIONS = ServiceOptions(imports=True, bulk_threshold=1_000)
 # Each of both jobs is posted again at most once for each kill.
-MOST_JOBS = 4
+MAX_JOBS = 4
 
 
 @pytest.mark.parametrize("event", ["import.begun", "import.posted", "import.fetched"])
@@ -27,5 +27,5 @@ async def test_an_import_killed_at_any_stage_ends_exact(event):
         assert await harness.senders.count_lost() == 0
         state = await harness.ask_stand_in("GET", "/sandbox/state")
         assert state["subscription_changes"] == 0
-        assert state["imports"] <= MOST_JOBS
+        assert state["imports"] <= MAX_JOBS
         assert sum(epoch["calls"] for epoch in await harness.ask_stand_in("GET", "/crash/epochs")) == 0

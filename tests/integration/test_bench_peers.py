@@ -75,7 +75,7 @@ def test_peers_verify_as_heap_signs():
 
 
 def test_who_was_given_fewer_users_is_marked():
-    done = Done(seconds=10, calls=1_002, p50_ms=1, p99_ms=2, most_resident_mib=30)
+    done = Done(seconds=10, calls=1_002, p50_ms=1, p99_ms=2, max_resident_mib=30)
     killed = {"all of it": Killed(users_at_kill=500, lost=7, repeated=9)}
     text = tables([Result("slow", 1_000, done, killed), Result("quick", 2_000, done, killed)], 2_000, 60)
     rows = {row[0]: row for row in rows_of(text) if len(row) == 8}

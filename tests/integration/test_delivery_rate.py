@@ -12,7 +12,7 @@ from service.sandbox.options import SandboxOptions
 from tests.service_fixtures import ACCOUNT, POST_CONTACT, PUT_CONTACT, delivering, users
 
 
-def most_in_one_second(times: list[float]) -> int:
+def max_in_one_second(times: list[float]) -> int:
     """Return the most of these times that lie within any one second."""
     return max(sum(start <= time < start + 1.0 for time in times) for start in times)
 
@@ -36,7 +36,7 @@ async def test_no_second_sees_more_calls_than_configured(tmp_path, written):
         await world.deliver("Readers", users(45))
         await world.settled()
         assert len(written) == len(world.calls()) > 45
-        assert most_in_one_second(written) <= 20
+        assert max_in_one_second(written) <= 20
 
 
 @pytest.mark.parametrize("account", ["changed", "back"])
@@ -53,7 +53,7 @@ async def test_no_second_sees_the_calls_of_two_configurations_whatever_an_operat
             await world.service.apply(settings)
         world.service.deliverer.account(ACCOUNT).resume()
         await world.settled()
-        assert most_in_one_second(written) <= 21
+        assert max_in_one_second(written) <= 21
 
 
 @pytest.mark.parametrize("ending", ["stop", "crash"])

@@ -77,21 +77,21 @@ def _let_a_late_checkpoint_end_in_the_next_wal() -> None:
     """
     commit = writer._commit
     index: IO[bytes] | None = None
-    most_frames = 0
+    max_frames = 0
 
     def commit_and_lose(connection: sqlite3.Connection, *others: Any) -> Any:
-        nonlocal index, most_frames
+        nonlocal index, max_frames
         database = connection.execute("PRAGMA database_list").fetchone()[2]
         # Never closed: that would end the locks that SQLite has on it.
         index = index or Path(f"{database}-shm").open("r+b", buffering=0)  # noqa: SIM115  see above
         committed = commit(connection, *others)
         frames = _number_in(index, _FRAMES_AT)
         # Only in the last sync of its life, whose changes nobody waits for.
-        if frames < most_frames and connection.execute("SELECT 1 FROM sync WHERE task_id = 'b3'").fetchone():
+        if frames < max_frames and connection.execute("SELECT 1 FROM sync WHERE task_id = 'b3'").fetchone():
             index.seek(_BROUGHT_BACK_AT)
-            index.write(most_frames.to_bytes(4, sys.byteorder))
-            most_frames = 0
-        most_frames = max(frames, most_frames)
+            index.write(max_frames.to_bytes(4, sys.byteorder))
+            max_frames = 0
+        max_frames = max(frames, max_frames)
         return committed
 
     vars(writer)["_commit"] = commit_and_lose

@@ -15,7 +15,7 @@ from saq import Queue
 from benchmarks.peers.programs.aiohttp_calls import add_to_list, ensure_list, make_session
 from benchmarks.peers.programs.job import read_settings
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 _DEFAULT_SWEEP_SECONDS = 60
 
 _settings = read_settings()

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from benchmarks.peers.programs.job import SIGNATURE_HEADER, is_signed, read_settings
-from benchmarks.peers.programs.saq_queue import MOST_ATTEMPTS, add_user, queue
+from benchmarks.peers.programs.saq_queue import MAX_ATTEMPTS, add_user, queue
 
-_MOST_BODY_BYTES = 33_554_432
+_MAX_BODY_BYTES = 33_554_432
 _settings = read_settings()
 
 
@@ -29,7 +29,7 @@ async def _take(request: web.Request) -> web.Response:
 
 
 async def _enqueue(page: str, user_id: str) -> None:
-    await queue.enqueue(add_user.__qualname__, key=f"{page}:{user_id}", retries=MOST_ATTEMPTS, user_id=user_id)
+    await queue.enqueue(add_user.__qualname__, key=f"{page}:{user_id}", retries=MAX_ATTEMPTS, user_id=user_id)
 
 
 async def _connection(_application: web.Application) -> AsyncIterator[None]:
@@ -38,7 +38,7 @@ async def _connection(_application: web.Application) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    application = web.Application(client_max_size=_MOST_BODY_BYTES)
+    application = web.Application(client_max_size=_MAX_BODY_BYTES)
     application.router.add_post("/", _take)
     application.cleanup_ctx.append(_connection)
     web.run_app(application, host="127.0.0.1", port=_settings.port, access_log=None, print=None)

@@ -13,7 +13,7 @@ from aiohttp import web
 from benchmarks.peers.programs.aiohttp_calls import add_to_list, ensure_list, make_session
 from benchmarks.peers.programs.job import SIGNATURE_HEADER, is_signed, read_settings
 
-_MOST_BODY_BYTES = 33_554_432
+_MAX_BODY_BYTES = 33_554_432
 _settings = read_settings()
 _waiting = web.AppKey("waiting", asyncio.Queue[str])
 
@@ -44,7 +44,7 @@ async def _sending(application: web.Application) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    application = web.Application(client_max_size=_MOST_BODY_BYTES)
+    application = web.Application(client_max_size=_MAX_BODY_BYTES)
     application.router.add_post("/", _take)
     application.cleanup_ctx.append(_sending)
     web.run_app(application, host="127.0.0.1", port=_settings.port, access_log=None, print=None)

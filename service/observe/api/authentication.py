@@ -31,8 +31,8 @@ ACTOR = web.RequestKey("actor", str)
 SESSION_COOKIE = "heap_cordial_session"
 SESSION_SECONDS = 43_200
 
-_MOST_ADDRESSES = 1_000
-_MOST_DELAYED = 200
+_MAX_ADDRESSES = 1_000
+_MAX_DELAYED = 200
 _MAX_EXPIRES_DIGITS = 12
 
 
@@ -93,7 +93,7 @@ class Delays:
         if now - last > self._timings.forgiven_after:
             count = 0
         self._failures[origin] = (count + 1, now)
-        if len(self._failures) > _MOST_ADDRESSES:
+        if len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)
         # Past sixteen doublings every delay is the longest.
         return min(self._timings.longest_delay, self._timings.first_delay * 2.0 ** min(count, 16))
@@ -177,7 +177,7 @@ class ApiKeys:
         address = request.remote or ""
         delay = self._delays.next_seconds(address)
         self._bounded_log.warning("api_key.wrong", address=address)
-        if self._delayed >= _MOST_DELAYED:
+        if self._delayed >= _MAX_DELAYED:
             return
         self._delayed += 1
         try:

@@ -11,11 +11,11 @@ from service.observe.api.documents import AccountDocument, ListDocument, list_do
 from service.observe.api.sending import Sending
 from service.store.port import Reading
 
-_MOST_LISTS = 2_000
-_MOST_SYNCS = 50
-_MOST_IMPORTS = 20
+_MAX_LISTS = 2_000
+_MAX_SYNCS = 50
+_MAX_IMPORTS = 20
 # A bound for one event; what is left comes with the next.
-_MOST_TOLD = 100
+_MAX_TOLD = 100
 
 Thing = TypeVar("Thing", ListDocument, SyncView, ImportView)
 
@@ -57,9 +57,9 @@ class Changes:
         seen = await self._reader.version(), statuses
         if seen == self._seen:
             return Changed([], [], [])
-        segments = await self._reader.segments(limit=_MOST_LISTS)
-        syncs = await self._reader.syncs(limit=_MOST_SYNCS)
-        imports = await self._reader.imports(limit=_MOST_IMPORTS)
+        segments = await self._reader.segments(limit=_MAX_LISTS)
+        syncs = await self._reader.syncs(limit=_MAX_SYNCS)
+        imports = await self._reader.imports(limit=_MAX_IMPORTS)
         lists, more_lists = _take(self._lists, [list_document(segment, statuses) for segment in segments])
         told_syncs, more_syncs = _take(self._syncs, syncs)
         told_imports, _ = _take(self._imports, imports)
@@ -72,6 +72,6 @@ class Changes:
 def _take(told: dict[int, Thing], things: list[Thing]) -> tuple[list[Thing], bool]:
     """Return the things that were not told as they are, noting them as told, and whether there are more."""
     changed = [thing for thing in things if told.get(thing.id) != thing]
-    for thing in changed[:_MOST_TOLD]:
+    for thing in changed[:_MAX_TOLD]:
         told[thing.id] = thing
-    return changed[:_MOST_TOLD], len(changed) > _MOST_TOLD
+    return changed[:_MAX_TOLD], len(changed) > _MAX_TOLD

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _TICK_SECONDS = 1.0
 _WRITE_TIMEOUT_SECONDS = 10.0
-_MOST_DELIVERIES = 20
+_MAX_DELIVERIES = 20
 _BROWSER_RETRY_MS = 2_000
 
 
@@ -81,7 +81,7 @@ class Events:
         self._heartbeat_seconds = heartbeat_seconds
         self._changes = Changes(reader, sending)
         self._stream = Stream(run=f"{time.time_ns():x}")
-        self._deliveries: deque[AnsweredDelivery] = deque(maxlen=_MOST_DELIVERIES)
+        self._deliveries: deque[AnsweredDelivery] = deque(maxlen=_MAX_DELIVERIES)
         self._delivered = 0
         self._told: object = None
 

@@ -16,14 +16,14 @@ from service.observe.api.requests import path_id, read_query
 from service.observe.api.sending import Sending
 from service.store.port import Reading
 
-_MOST_CALLS = 100
+_MAX_CALLS = 100
 _CALLS = 20
 
 
 class PreviewQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much to show."""
 
-    calls: Annotated[int, Meta(ge=1, le=_MOST_CALLS, description="the most calls to show")] = _CALLS
+    calls: Annotated[int, Meta(ge=1, le=_MAX_CALLS, description="the most calls to show")] = _CALLS
 
 
 class PreviewDocument(Preview, frozen=True):

@@ -19,12 +19,12 @@ from service.observe.api.meter import Span
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 
 LARGEST_ID = 2**63 - 1
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 _ROWS = 50
-_MOST_FAILURES = 1_000
-_MOST_BODY_BYTES = 524_288
+_MAX_FAILURES = 1_000
+_MAX_BODY_BYTES = 524_288
 # Fits into a body, however long the addresses are.
-_MOST_ADDRESSES = 150
+_MAX_ADDRESSES = 150
 
 Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
 # Short enough that all filters together fit into an address, percent-encoded.
@@ -55,7 +55,7 @@ class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | UnsetType
     ) = UNSET
-    limit: Annotated[int, Meta(ge=1, le=_MOST_ROWS, description="the most items of a page")] = _ROWS
+    limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS, description="the most items of a page")] = _ROWS
 
 
 class ExportQuery(PageQuery, frozen=True):
@@ -120,7 +120,7 @@ class FailureSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Filter | UnsetType = UNSET
     dead: bool | UnsetType = UNSET
     after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
-    limit: Annotated[int, Meta(ge=1, le=_MOST_ROWS)] = _ROWS
+    limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS)] = _ROWS
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,7 +173,7 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which failures to retry: those that meet every condition given, without any all. `list` is the list's `id`."""
 
-    ids: Annotated[list[Id], Meta(min_length=1, max_length=_MOST_FAILURES)] | UnsetType = UNSET
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=_MAX_FAILURES)] | UnsetType = UNSET
     account: Filter | UnsetType = UNSET
     list: Id | UnsetType = UNSET
     reason: Filter | UnsetType = UNSET
@@ -195,7 +195,7 @@ class RejectedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses of Cordial's file of rejected rows; several requests where they are more."""
 
     addresses: Annotated[
-        list[Annotated[str, Meta(min_length=3, max_length=320)]], Meta(min_length=1, max_length=_MOST_ADDRESSES)
+        list[Annotated[str, Meta(min_length=3, max_length=320)]], Meta(min_length=1, max_length=_MAX_ADDRESSES)
     ]
 
 
@@ -260,8 +260,8 @@ async def _read_bounded(request: web.Request) -> bytes:
     body = b""
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > _MOST_BODY_BYTES:
-            raise ServiceError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than {_MOST_BODY_BYTES} bytes")
+        if len(body) > _MAX_BODY_BYTES:
+            raise ServiceError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY_BYTES} bytes")
     return body
 
 

@@ -8,10 +8,10 @@ import msgspec
 
 from service.errors import ErrorCode, ServiceError
 
-MOST_WATCHERS = 100
-_MOST_EVENTS = 256
-_MOST_BYTES = 4_194_304
-_MOST_BEHIND = 32
+MAX_WATCHERS = 100
+_MAX_EVENTS = 256
+_MAX_BYTES = 4_194_304
+_MAX_BEHIND = 32
 _RETRY_AFTER_SECONDS = 30
 
 _encode = msgspec.json.Encoder().encode
@@ -29,7 +29,7 @@ class Watcher:
         """Send this next, or drop the watcher."""
         if self.is_dropped:
             return
-        if len(self._waiting) >= _MOST_BEHIND:
+        if len(self._waiting) >= _MAX_BEHIND:
             self.drop()
         else:
             self._waiting.append(text)
@@ -76,7 +76,7 @@ class Stream:
         text = self._event(kind, _encode(document))
         self._kept.append((self._number, text))
         self._kept_bytes += len(text)
-        while len(self._kept) > _MOST_EVENTS or self._kept_bytes > _MOST_BYTES:
+        while len(self._kept) > _MAX_EVENTS or self._kept_bytes > _MAX_BYTES:
             self._kept_bytes -= len(self._kept.popleft()[1])
         for watcher in self._watchers:
             watcher.push(text)
@@ -87,10 +87,10 @@ class Stream:
         The watcher is sent what it missed, or a `reset` event if that is not kept or not known: then everything is to be
         loaded anew. Raises `ServiceError` (503) when too many watch.
         """
-        if len(self._watchers) >= MOST_WATCHERS:
+        if len(self._watchers) >= MAX_WATCHERS:
             raise ServiceError(
                 ErrorCode.NOT_READY,
-                f"{MOST_WATCHERS} watch already, the most that may",
+                f"{MAX_WATCHERS} watch already, the most that may",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         watcher = Watcher()

@@ -20,7 +20,7 @@ from service.observe.api.sending import Sending
 
 log = structlog.get_logger()
 
-_MOST_CONTACTS = 5
+_MAX_CONTACTS = 5
 Address = Annotated[str, Meta(pattern=r"^[a-z0-9._+-]+@[a-z0-9.-]+\.[a-z]+\Z", max_length=100)]
 
 
@@ -31,7 +31,7 @@ class TrialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     without it, nothing is shown about those.
     """
 
-    contacts: Annotated[list[Address], Meta(min_length=1, max_length=_MOST_CONTACTS)]
+    contacts: Annotated[list[Address], Meta(min_length=1, max_length=_MAX_CONTACTS)]
     subscribed: Address | None = None
 
 

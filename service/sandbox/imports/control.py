@@ -7,7 +7,7 @@ from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.job import ImportJob
 from service.sandbox.imports.jobs import ImportJobs
 
-_MOST_SHOWN = 50
+_MAX_SHOWN = 50
 
 
 def add_import_control_routes(application: web.Application, jobs: ImportJobs) -> None:
@@ -29,7 +29,7 @@ class _ImportControl:
 
     async def imports(self, _request: web.Request) -> web.Response:
         """Answer the last fifty imports, newest first, and the faults that wait for one."""
-        jobs = list(self._jobs.jobs.values())[: -_MOST_SHOWN - 1 : -1]
+        jobs = list(self._jobs.jobs.values())[: -_MAX_SHOWN - 1 : -1]
         return _json({"imports": [_shown(job) for job in jobs], "faults": self._jobs.faults.script})
 
     async def add_faults(self, request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from service.sandbox.imports.source import can_connect, has_size
 from service.sandbox.state import SandboxState
 
 # Cordial keeps jobs for 60 days; a stand-in keeps the last ones of its short life.
-_MOST_JOBS = 1000
+_MAX_JOBS = 1000
 _JOBS_PER_PAGE = 25
 # Job ids look like Cordial's: 24 hexadecimal digits.
 _FIRST_JOB_NUMBER = 0x5F6B1434_F778AC14_00000001
@@ -100,7 +100,7 @@ class ImportJobs:
 
     def _keep(self, job: ImportJob) -> None:
         self.jobs[job.id] = job
-        if len(self.jobs) > _MOST_JOBS:
+        if len(self.jobs) > _MAX_JOBS:
             oldest = next((kept.id for kept in self.jobs.values() if kept.ended), None)
             if oldest is not None:
                 del self.jobs[oldest]

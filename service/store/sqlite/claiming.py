@@ -12,7 +12,7 @@ _SQL = queries.load("claim")
 _decode_rows = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int, int]]).decode
 
 # A crash can leave many pieces that turn out to be settled; no claim holds the reader up for all of them.
-_MOST_PIECES = 32
+_MAX_PIECES = 32
 
 
 def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
@@ -27,7 +27,7 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
         first, last = passed_over
         stretches.append(Stretch(first, [], complete=False, is_left=True))
         cursor = ClaimCursor(last + 1, 0)
-    for _ in range(_MOST_PIECES):
+    for _ in range(_MAX_PIECES):
         position = {"segment_id": segment_id, "piece_id": cursor.piece_id}
         row = connection.execute(_SQL["next_piece"], position).fetchone()
         if row is None:

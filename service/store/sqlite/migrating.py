@@ -13,7 +13,7 @@ from service.store.sqlite.copying import copy_database, partial_copy
 log = structlog.get_logger()
 
 # Older ones are of use to nobody, and hold people's ids.
-_MOST_COPIES = 3
+_MAX_COPIES = 3
 
 
 def newest_version() -> int:
@@ -64,6 +64,6 @@ def _copy_first(connection: sqlite3.Connection, database: Path, newest: int) -> 
     partial_copy(target).unlink(missing_ok=True)
     copy_database(connection, target)
     log.info("store.copied_before_upgrade", copy=str(target), to_schema=newest)
-    for old in copies_before(database)[:-_MOST_COPIES]:
+    for old in copies_before(database)[:-_MAX_COPIES]:
         old.unlink(missing_ok=True)
         log.info("store.old_copy_removed", copy=str(old))

@@ -1,4 +1,4 @@
-"""Opening the SQLite file: the pragmas that durability rests on, and the schema of this program."""
+"""Opening the SQLite file: the pragmas that durability depends on, and the schema of this program."""
 
 import asyncio
 import sqlite3
@@ -25,7 +25,7 @@ MAX_WAL_BYTES = 67_108_864
 _BUSY_TIMEOUT_MS = 1_000
 _MINIMUM_SQLITE = (3, 37, 0)
 # Looking through so much takes about a second; damage to a larger file shows where it is met.
-_MOST_CHECKED_BYTES = 33_554_432
+_MAX_CHECKED_BYTES = 33_554_432
 
 
 class Connection(aiosqlite.Connection):
@@ -136,7 +136,7 @@ def _prepare_writer(connection: sqlite3.Connection, database: Path) -> None:
 
 def _check_damage(connection: sqlite3.Connection) -> None:
     pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if pages * page_bytes > _MOST_CHECKED_BYTES:
+    if pages * page_bytes > _MAX_CHECKED_BYTES:
         return
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":

@@ -52,10 +52,10 @@ _LISTS = queries.load("lists")
 _CONDITIONS = queries.load("conditions")
 _TIME_LIMIT_SECONDS = 2.0
 _INSTRUCTIONS_BETWEEN_LOOKS = 20_000
-_MOST_WAITING = 64
+_MAX_WAITING = 64
 _RETRY_AFTER_SECONDS = 5
 _LARGEST_ID = 2**63 - 1
-_MOST_GROUPS = 200
+_MAX_GROUPS = 200
 # Rows of the ledger, of whichever list, that one slice of members looks at.
 _SLICE_ROWS = 20_000
 # Of whom a held sync would remove.
@@ -212,7 +212,7 @@ class Reader:
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first, at most 200."""
-        values = {"account": account, "list_id": list_id, "limit": _MOST_GROUPS}
+        values = {"account": account, "list_id": list_id, "limit": _MAX_GROUPS}
         return await self._run(lambda connection: _views(connection, "failure_groups", FailureGroupView, values))
 
     async def accounts(self) -> list[RecordedAccount]:
@@ -308,7 +308,7 @@ class Reader:
         return await self._watching.run(read)
 
     async def _run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting >= _MAX_WAITING:
             raise _unavailable("too many questions at once")
         self._waiting += 1
         try:

@@ -306,7 +306,7 @@ class SqliteStore:
         return self.backlog.pending_segments(account)
 
     def is_drained(self, segment_id: int) -> bool:
-        """Tell whether every change of the segment is settled or given up."""
+        """Tell whether every change of the segment is settled or dead."""
         return self.backlog.is_drained(segment_id)
 
     async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:

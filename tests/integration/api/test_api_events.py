@@ -177,7 +177,7 @@ async def test_who_reads_too_slowly_is_dropped_and_nobody_else():
 
 async def test_only_so_many_may_watch():
     shared = Stream("run")
-    watchers = [shared.add("") for _ in range(stream.MOST_WATCHERS)]
+    watchers = [shared.add("") for _ in range(stream.MAX_WATCHERS)]
     with pytest.raises(ServiceError) as refused:
         shared.add("")
     assert refused.value.status == 503

@@ -20,7 +20,7 @@ from tests.hostile_fixtures import (
     calls_before_retry_after,
     drain_page,
     hostile_world,
-    most_in_a_window,
+    max_in_a_window,
 )
 
 REQUESTS_PER_SECOND = 60
@@ -177,7 +177,7 @@ def check_calls(world: HostileWorld) -> None:
     assert journal.max_in_flight_per_contact <= 1
     assert calls_before_retry_after(journal.calls, RETRY_AFTER_SECONDS) == []
     # A little less than a second: the stand-in may see a call later than it was made, on a machine that is busy.
-    assert most_in_a_window(journal.calls, 0.8) <= REQUESTS_PER_SECOND
+    assert max_in_a_window(journal.calls, 0.8) <= REQUESTS_PER_SECOND
     journal.reset()
 
 
@@ -237,6 +237,6 @@ def test_the_measures_of_calls_can_fail(tmp_path):
                 assert answer.status == 201
             calls = world.cordial.journal.calls
             assert len(calls_before_retry_after(calls, time.monotonic() - started + 60)) == 1
-            assert most_in_a_window(calls, 60) == 5
+            assert max_in_a_window(calls, 60) == 5
 
     asyncio.run(call_too_much())

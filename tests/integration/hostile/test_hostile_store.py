@@ -209,7 +209,7 @@ async def test_a_damaged_file_is_refused_at_start(tmp_path):
 
 
 async def test_damage_met_while_running_stays_a_fault_and_nothing_more_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.store.sqlite.opening._MOST_CHECKED_BYTES", 0)
+    monkeypatch.setattr("service.store.sqlite.opening._MAX_CHECKED_BYTES", 0)
     with log_lines() as lines:
         async with hostile_world(tmp_path) as world:
             await world.accepted(page(users(2_000)))
