@@ -199,7 +199,7 @@ async def wait_until_well(store: Store) -> None:
     """Write until the store finds nothing wrong with itself any more."""
     async with asyncio.timeout(30):
         while store.fault is not None:
-            await store.release_due()
+            await store.make_due_pending()
             await asyncio.sleep(0.1)
 
 

@@ -194,10 +194,10 @@ class SendingAccount:
     async def record_state(self) -> None:
         """Write into the store what the sending does, if that is news."""
         status = self.line.status()
-        now_ms, left = self._clock.now_ms(), self.line.left
+        now_ms, handover = self._clock.now_ms(), self.line.handover
         next_call_at_ms = now_ms + int(status.seconds * 1000)
         # What the state is awaited for counts as well: the next probe of a paused account.
-        waits = {operation: now_ms + int(seconds * 1000) for operation, seconds in left.waits.items()}
+        waits = {operation: now_ms + int(seconds * 1000) for operation, seconds in handover.waits.items()}
         awaited = {**waits, "": next_call_at_ms} if status.seconds > 0 else waits
         known = self._recorded
         is_known = known is not None and (known.state, known.reason) == (status.state, status.reason)
@@ -208,14 +208,14 @@ class SendingAccount:
             # What is refused once is refused again.
             with contextlib.suppress(StoreFaultError):
                 await self._store.set_account_state(
-                    self.name, status.state.recorded, status.reason, next_call_at_ms, left.waits
+                    self.name, status.state.recorded, status.reason, next_call_at_ms, handover.waits
                 )
             self._recorded, self._recorded_waits = status, awaited
 
     async def record_end(self) -> None:
         """Tell whoever sends next for the account of the last call, and of what Cordial has said (R8)."""
         with contextlib.suppress(StoreUnavailableError, StoreFaultError):
-            await self._store.end_calls(self.name, self.line.left)
+            await self._store.end_calls(self.name, self.line.handover)
 
     def _settled(self, segment_id: int, contact: str) -> None:
         self.verifier.touched(segment_id)

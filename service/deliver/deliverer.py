@@ -68,7 +68,7 @@ class Deliverer:
         )
         self._accounts = {name: self._make(settings) for name, settings in accounts.items()}
         # Served no more, or no more with these settings, and not at their end yet.
-        self._leaving: list[SendingAccount] = []
+        self._ending: list[SendingAccount] = []
         self._past_calls: Counter[str] = Counter()
         self._past_pauses: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,7 +81,7 @@ class Deliverer:
                 account.line.pause()
             await account.start(await self._store.take_over_calls(account.name))
         self._tasks = [
-            self._supervisor.start("releaser", self._release_when_due(), beats=True),
+            self._supervisor.start("due changes", self._make_pending_when_due(), beats=True),
             self._supervisor.start("account states", self._record_states(), beats=True),
         ]
 
@@ -110,10 +110,10 @@ class Deliverer:
         }
         for account in kept.values():
             account.line.client.renew_key()
-        leaving = [account for name, account in before.items() if name not in kept]
+        ending = [account for name, account in before.items() if name not in kept]
         self._accounts = {name: kept.get(name) or self._make(settings) for name, settings in accounts.items()}
-        self._leaving += leaving
-        for account in leaving:
+        self._ending += ending
+        for account in ending:
             self._past_calls[account.name] += account.line.calls
             self._past_pauses[account.name] += account.line.circuit.openings
             if account.name in self._accounts and account.line.is_paused_by_operator:
@@ -123,7 +123,7 @@ class Deliverer:
             if account.name in paused:
                 account.line.pause()
         ended = await asyncio.gather(
-            *(self._change_over(account, self._accounts.get(account.name), grace_seconds) for account in leaving),
+            *(self._change_over(account, self._accounts.get(account.name), grace_seconds) for account in ending),
             *(self._begin(account) for account in added),
             return_exceptions=True,
         )
@@ -136,10 +136,10 @@ class Deliverer:
         await old.doubts.end()
         if new is None:
             await old.record_end()
-        self._leaving.remove(old)
+        self._ending.remove(old)
         if new is not None:
             new.verifier.take_over(old.verifier)
-            await self._begin(new, old.line.left)
+            await self._begin(new, old.line.handover)
 
     async def _begin(self, account: SendingAccount, before: CallsBefore | None = None) -> None:
         """Start an account beside the others that run: trouble of the store is waited out."""
@@ -174,7 +174,7 @@ class Deliverer:
 
     def withdraw(self, account: str, contacts: Collection[str]) -> None:
         """Make no call for these contacts with what was wanted until now: their erasure was asked for (R5)."""
-        for sending in (self._accounts.get(account), *self._leaving):
+        for sending in (self._accounts.get(account), *self._ending):
             if sending is not None and sending.name == account:
                 sending.pool.withdraw(contacts)
 
@@ -224,7 +224,7 @@ class Deliverer:
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls on their way finish within the grace, commit all results (R13)."""
-        accounts = [*self._accounts.values(), *self._leaving]
+        accounts = [*self._accounts.values(), *self._ending]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(account.stop(grace_seconds) for account in accounts))
@@ -235,13 +235,13 @@ class Deliverer:
             await account.record_end()
         await self._sessions.close()
 
-    async def _release_when_due(self) -> None:
+    async def _make_pending_when_due(self) -> None:
         while True:
             self._supervisor.beat()
             wait = _TICK_SECONDS
             if self._store.waiting_changes:
                 try:
-                    next_due = await self._store.release_due()
+                    next_due = await self._store.make_due_pending()
                 except (StoreUnavailableError, StoreFaultError) as error:
                     wait = _wait_after(error)
                 else:

@@ -293,8 +293,8 @@ class AccountLine:
         return operation in self._limiter.waits
 
     @property
-    def left(self) -> CallsBefore:
-        """What is left to whoever calls next; a call on its way is made now."""
+    def handover(self) -> CallsBefore:
+        """What whoever calls next must keep to; a call on its way counts as made now."""
         return CallsBefore(self._limiter.waits, 0.0 if self._calling else time.monotonic() - self._called_at)
 
     def wait_first(self, before: CallsBefore) -> None:

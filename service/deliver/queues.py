@@ -40,7 +40,7 @@ class SegmentQueue:
             self._open[stretch.piece_id] += taken
         if stretch.complete:
             self._complete.add(stretch.piece_id)
-        if stretch.is_left:
+        if stretch.has_skipped:
             self._again.add(stretch.piece_id)
         return taken
 

@@ -52,13 +52,13 @@ class ClaimCursor(msgspec.Struct, frozen=True, gc=False):
 class Stretch(msgspec.Struct, frozen=True):
     """What a claim found in one piece of the inbox; `complete` when it has looked at the piece's last contact.
 
-    `is_left` when it left out contacts that travel with an import: the piece has to be looked at again.
+    `has_skipped` when it skipped contacts that travel with an import: the piece has to be looked at again.
     """
 
     piece_id: int
     works: list[ContactWork]
     complete: bool
-    is_left: bool = False
+    has_skipped: bool = False
 
 
 class Claimed(msgspec.Struct, frozen=True):

@@ -172,14 +172,14 @@ class ImportFile(msgspec.Struct, frozen=True):
 class Expected(msgspec.Struct, frozen=True):
     """How many contacts a list must hold, at `least` and at `most`, once an import took effect; `list_id` is Cordial's.
 
-    `leaving`: how many the import takes off it.
+    `removals`: how many the import takes off it.
     """
 
     segment_id: int
     list_id: str
     least: int
     most: int
-    leaving: int
+    removals: int
 
 
 class StepResult(msgspec.Struct, frozen=True):

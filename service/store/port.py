@@ -52,7 +52,7 @@ from service.model.views import (
     UnusableView,
 )
 
-# Keeps contacts from being claimed while it is open, and gives those that calls hold.
+# Keeps contacts from being claimed while it is open, and gives the contacts with a call in flight.
 BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
 
 
@@ -97,7 +97,7 @@ class Ledger(Protocol):
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
         """Make a batch of results durable, and drop pieces that have no contact left to send."""
 
-    async def release_due(self) -> int | None:
+    async def make_due_pending(self) -> int | None:
         """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
 
     async def hasten(self, account: str) -> None:
@@ -160,8 +160,8 @@ class Imports(Protocol):
     async def begin(self, account: str, segment_ids: Sequence[int]) -> None:
         """Begin to gather the segments' changes, unless an import of the account is under way."""
 
-    async def gather_some(self, account: str, held: Collection[str], max_contacts: int) -> None:
-        """Take the next pending changes into the import that gathers, but for contacts that calls hold.
+    async def gather_some(self, account: str, in_flight: Collection[str], max_contacts: int) -> None:
+        """Take the next pending changes into the import that gathers, but for contacts with a call in flight.
 
         The last step cuts it into parts of at most so many contacts, or ends it if nothing suits a file.
         """
@@ -196,7 +196,7 @@ class Imports(Protocol):
     async def release_some(self, account: str, part: ImportPart) -> StepResult:
         """Leave the next of a part's changes to single calls."""
 
-    async def release_leaving(self, account: str, part: ImportPart) -> int:
+    async def release_removals(self, account: str, part: ImportPart) -> int:
         """Leave those of a part's changes to single calls that take contacts off lists; return how many."""
 
     async def expected_counts(self, account: str) -> list[Expected]:

@@ -11,9 +11,9 @@ _LONGEST_WAIT_SECONDS = 300.0
 
 
 class Choice(NamedTuple):
-    """`left`: segments that single calls do not send. `now`: those of them to begin an import with, at once."""
+    """`waiting`: segments that single calls do not send. `now`: those of them to begin an import with, at once."""
 
-    left: frozenset[int]
+    waiting: frozenset[int]
     now: tuple[int, ...]
 
 
@@ -33,12 +33,12 @@ class Chooser:
         """Choose among segments with changes to send, by the users still to come of each and those not folded yet."""
         now = self._clock()
         to_come = {segment_id: arriving(segment_id) for segment_id in pending}
-        left = [segment_id for segment_id in pending if pending[segment_id] + to_come[segment_id] > self._threshold]
-        self._since = {segment_id: self._since.get(segment_id, now) for segment_id in left}
-        if not left:
+        waiting = [segment_id for segment_id in pending if pending[segment_id] + to_come[segment_id] > self._threshold]
+        self._since = {segment_id: self._since.get(segment_id, now) for segment_id in waiting}
+        if not waiting:
             return Choice(frozenset(), ())
-        is_complete = not inbox_users and not any(to_come[segment_id] for segment_id in left)
+        is_complete = not inbox_users and not any(to_come[segment_id] for segment_id in waiting)
         if not is_complete and now - min(self._since.values()) < _LONGEST_WAIT_SECONDS:
-            return Choice(frozenset(left), ())
-        due = [segment_id for segment_id in left if pending[segment_id] > self._threshold]
-        return Choice(frozenset(left), tuple(due[:_MAX_SEGMENTS]))
+            return Choice(frozenset(waiting), ())
+        due = [segment_id for segment_id in waiting if pending[segment_id] > self._threshold]
+        return Choice(frozenset(waiting), tuple(due[:_MAX_SEGMENTS]))

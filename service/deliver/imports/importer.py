@@ -346,8 +346,8 @@ class Importer:
         if not self._is_on:
             await self._store.take_back_some(self._name, _TAKEN_BACK)
             return
-        async with between_claims() as held:
-            await self._store.gather_some(self._name, held, _MAX_CONTACTS)
+        async with between_claims() as in_flight:
+            await self._store.gather_some(self._name, in_flight, _MAX_CONTACTS)
 
     def _next_in_doubt(self, parts: Sequence[ImportPart]) -> ImportPart:
         return min(parts, key=lambda part: self._looks[part.id].next_at if part.id in self._looks else 0.0)
@@ -497,7 +497,7 @@ class Importer:
             if not found.shortfall:
                 step = NextStep.SETTLE
                 if excess:
-                    await self._release_leaving(part, excess)
+                    await self._release_removals(part, excess)
         if step is NextStep.SETTLE:
             self._observer.settled((await self._store.settle_some(self._name, part)).changes)
         elif step is NextStep.CREATE:
@@ -507,7 +507,7 @@ class Importer:
             await self._store.note_reason(part, reason)
             if step is NextStep.SEARCH:
                 # Whom the file was to take off, the count of a list that lacks others cannot show.
-                self._note_released(await self._store.release_leaving(self._name, part))
+                self._note_released(await self._store.release_removals(self._name, part))
                 await self._searcher.keep(part, judgement.missing)
             else:
                 await self._release_some(part)
@@ -535,11 +535,11 @@ class Importer:
         self._observer.fell_back()
         log.error("import.fell_back", account=self._name, reason=reason, hint="single calls do the work")
 
-    async def _release_leaving(self, part: ImportPart, reason: str) -> None:
+    async def _release_removals(self, part: ImportPart, reason: str) -> None:
         """Have calls take contacts off lists that two jobs did not take off: unless others put them there, they can."""
         log.warning("import.fell_short", account=self._name, contacts=part.contacts, reason=reason, then="calls")
         await self._store.note_reason(part, reason)
-        self._note_released(await self._store.release_leaving(self._name, part))
+        self._note_released(await self._store.release_removals(self._name, part))
 
     async def _release_some(self, part: ImportPart) -> None:
         self._note_released((await self._store.release_some(self._name, part)).changes)

@@ -146,7 +146,7 @@ def shortfall(expected: Expected, counted: int, list_name: str) -> str:
 
 def excess(expected: Expected, counted: int, list_name: str) -> str:
     """Say that a list holds more than it may although the import was to take some off it; empty if it does not."""
-    if counted <= expected.most or not expected.leaving:
+    if counted <= expected.most or not expected.removals:
         return ""
     return f"Cordial counts {counted} contacts on {list_name}, where at most {expected.most} may be"
 

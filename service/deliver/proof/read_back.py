@@ -37,8 +37,8 @@ _AT_ONCE = 100
 _HOUR_SECONDS = 3_600.0
 # So many readings that differ, each after the contact was sent again but the first two, and a person has to look.
 _MAX_TRIES = 6
-_REST_FIRST_SECONDS = 5.0
-_REST_LAST_SECONDS = 600.0
+_BACKOFF_FIRST_SECONDS = 5.0
+_BACKOFF_LAST_SECONDS = 600.0
 _NAMES_SECONDS = 10.0
 # The key may not read contacts.
 _MAY_NOT_READ = frozenset({"unauthorized", "forbidden"})
@@ -85,7 +85,7 @@ class ReadBack:
         self._now_ms = now_ms
         self._timings = timings
         self._failures = 0
-        self._rest_until = 0.0
+        self._backoff_until = 0.0
         self._next_walk_at = time.monotonic()
         # An answer that names no lists means "on none" only where other answers do name some.
         self._has_seen_lists = False
@@ -105,10 +105,10 @@ class ReadBack:
             try:
                 await self._look()
             except (StoreUnavailableError, StoreFaultError) as error:
-                self._rest("store", error.message)
+                self._back_off("store", error.message)
             except Exception as error:
                 log.exception("read_back.failed", account=self._name)
-                self._rest("fault", str(error))
+                self._back_off("fault", str(error))
 
     async def _look(self) -> None:
         """Read what is due, those in doubt first, then the next contacts of the ledger if it is time for them."""
@@ -138,7 +138,7 @@ class ReadBack:
 
     def _may_read(self, reason: ReadBackReason) -> bool:
         """Tell whether a contact may be read now: after changes, unless it is in doubt."""
-        if time.monotonic() < self._rest_until or self._line.status().state is AccountState.PAUSED:
+        if time.monotonic() < self._backoff_until or self._line.status().state is AccountState.PAUSED:
             return False
         return reason.is_doubt or not self._is_busy()
 
@@ -234,7 +234,7 @@ class ReadBack:
         if (due.reason.is_doubt or is_absent) and answer.reason in _MAY_NOT_READ and not self._settings.dry_run:
             # What was confirmed is sent again instead: the old call is over, so this one is the last. Who is absent is on no
             # list, so that needs no call.
-            self._rest(answer.reason, answer.message_without(due.contact))
+            self._back_off(answer.reason, answer.message_without(due.contact))
             again = tuple(segment_id for segment_id, wanted in settled.items() if wanted or not is_absent)
             return Finding(due.contact, due.reason, before, differing=again, mend=True)
         if due.reason is ReadBackReason.NAMED and answer.kind in {AnswerKind.REFUSED, AnswerKind.MISCONFIGURED}:
@@ -243,7 +243,7 @@ class ReadBack:
         on = self._lists_in(answer)
         if on is None:
             said = answer.message_without(due.contact) or "the answer names no lists"
-            self._rest(answer.reason or "unexpected_answer", said)
+            self._back_off(answer.reason or "unexpected_answer", said)
             return None
         self._failures = 0
         differing = tuple(
@@ -281,11 +281,11 @@ class ReadBack:
         if due.due_at_ms <= self._now_ms():
             await self._store.put_off(self._name, due, self._now_ms() + int(self._timings.again_seconds * 1000))
 
-    def _rest(self, reason: str, message: str) -> None:
+    def _back_off(self, reason: str, message: str) -> None:
         """Ask nothing for a time that grows with each failure in a row."""
-        wait = min(_REST_LAST_SECONDS, _REST_FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        wait = min(_BACKOFF_LAST_SECONDS, _BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        self._rest_until = time.monotonic() + wait
+        self._backoff_until = time.monotonic() + wait
         log.warning("contact.not_read", account=self._name, reason=reason, message=message, again_in_seconds=wait)
 
     def _tell(self, due: DueReadBack, finding: Finding, names: Mapping[int, str]) -> None:

@@ -6,7 +6,7 @@ in another, and leave open whether answers that succeed carry the headers; so no
 - Until the first 429 the pace doubles every few seconds.
 - After a 429 calls stop for as long as Cordial asks. One call then tries whether it is over; only when that passes do
   the others follow, a little below the level at which the 429 came.
-- From there the pace nears that level ever more slowly, rests around it, and beyond it grows ever faster: the limit is
+- From there the pace nears that level ever more slowly, stays around it, and beyond it grows ever faster: the limit is
   well used while it stays, and found again soon when it has changed.
 - Where answers carry `X-Rate-Limit-Limit` and `-Reset` the pace stays just below what they promise.
 

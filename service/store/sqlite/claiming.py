@@ -25,7 +25,7 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
     passed_over = connection.execute(_SQL["passed_over"], place).fetchone()
     if passed_over is not None:
         first, last = passed_over
-        stretches.append(Stretch(first, [], complete=False, is_left=True))
+        stretches.append(Stretch(first, [], complete=False, has_skipped=True))
         cursor = ClaimCursor(last + 1, 0)
     for _ in range(_MAX_PIECES):
         position = {"segment_id": segment_id, "piece_id": cursor.piece_id}
@@ -42,9 +42,9 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
             "stop": start + limit,
             "absent": CONTACT_NOT_FOUND,
         }
-        works, is_left = _read_works(connection, values)
+        works, has_skipped = _read_works(connection, values)
         complete = start + limit >= length
-        stretches.append(Stretch(piece_id, works, complete, is_left))
+        stretches.append(Stretch(piece_id, works, complete, has_skipped))
         cursor = ClaimCursor(piece_id + 1, 0) if complete else ClaimCursor(piece_id, start + limit)
         if works:
             break
@@ -52,15 +52,15 @@ def claim(connection: sqlite3.Connection, account_id: int, segment_id: int, curs
 
 
 def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int]) -> tuple[list[ContactWork], bool]:
-    """Return the contacts to send, and whether any was left out because it travels with an import."""
+    """Return the contacts to send, and whether any was skipped because it travels with an import."""
     works: list[ContactWork] = []
-    is_left = False
+    has_skipped = False
     contact = ""
     changes: list[Change] = []
     (rows,) = connection.execute(_SQL["claim"], values).fetchone()
     for row_contact, segment_id, wanted, attempts, failures, was_absent, is_sent in _decode_rows(rows):
         if is_sent:
-            is_left = True
+            has_skipped = True
             continue
         if row_contact != contact:
             if changes:
@@ -69,4 +69,4 @@ def _read_works(connection: sqlite3.Connection, values: Mapping[str, str | int])
         changes.append(Change(segment_id, bool(wanted), attempts, failures, bool(was_absent)))
     if changes:
         works.append(ContactWork(contact, tuple(changes)))
-    return works, is_left
+    return works, has_skipped

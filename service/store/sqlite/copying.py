@@ -13,7 +13,7 @@ from service.store.sqlite.files import sync_to_disk
 _SPARE_BYTES = 16_777_216
 # 1 MiB, and then the processor and the disk to others: on the smallest host, answers are to be given meanwhile.
 _PAGES_AT_ONCE = 256
-_REST_SECONDS = 0.005
+_PAUSE_SECONDS = 0.005
 
 
 class CopyError(Exception):
@@ -62,7 +62,7 @@ def _copy_pages(connection: sqlite3.Connection, partial: Path) -> None:
         connection.execute("BEGIN")
         try:
             connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
-            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda *_: time.sleep(_REST_SECONDS))
+            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda *_: time.sleep(_PAUSE_SECONDS))
         finally:
             connection.execute("ROLLBACK")
         copy.execute("PRAGMA journal_mode = delete")

@@ -140,14 +140,14 @@ class Imports:
         }
         await self._writer.run(lambda connection: connection.execute(_SQL["begin"], values).rowcount)
 
-    async def gather_some(self, account: str, held: Collection[str], max_contacts: int) -> None:
-        """Take the next pending changes into the import that gathers, but for contacts that calls hold.
+    async def gather_some(self, account: str, in_flight: Collection[str], max_contacts: int) -> None:
+        """Take the next pending changes into the import that gathers, but for contacts with a call in flight.
 
         The last step cuts it into parts of at most so many contacts, or ends it if nothing suits a file.
         """
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()
-        # A copy: the set of those held changes on the loop while the writer's thread reads.
-        busy = frozenset(held)
+        # A copy: the set of those in flight changes on the loop while the writer's thread reads.
+        busy = frozenset(in_flight)
         await self._step(lambda connection: _gather_some(connection, account_id, busy, max_contacts, now_ms))
 
     async def take_back_some(self, account: str, reason: str) -> None:
@@ -211,10 +211,10 @@ class Imports:
         """Leave the next of a part's changes to single calls."""
         return await self._end_some(account, part, _release_some)
 
-    async def release_leaving(self, account: str, part: ImportPart) -> int:
+    async def release_removals(self, account: str, part: ImportPart) -> int:
         """Leave those of a part's changes to single calls that take contacts off lists; return how many."""
         account_id, total = self._account_ids[account], 0
-        while released := await self._step(lambda connection: _release_leaving(connection, account_id, part)):
+        while released := await self._step(lambda connection: _release_removals(connection, account_id, part)):
             total += released
         return total
 
@@ -286,7 +286,7 @@ def _read_open(connection: sqlite3.Connection, account_id: int) -> OpenImport | 
 
 
 def _gather_some(
-    connection: sqlite3.Connection, account_id: int, held: Collection[str], max_contacts: int, now_ms: int
+    connection: sqlite3.Connection, account_id: int, in_flight: Collection[str], max_contacts: int, now_ms: int
 ) -> None:
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
     if row is None:
@@ -301,7 +301,7 @@ def _gather_some(
         "wanted_from": int(bool(gather_end)),
         "limit": _MEMBERS_PER_STEP,
         "segments": segments,
-        "held": json.dumps(list(held)),
+        "in_flight": json.dumps(list(in_flight)),
     }
     last = connection.execute(_SQL["end_of_step"], values).fetchone()
     values["end"] = last[0] if last else gather_end or _BEHIND_LAST
@@ -421,23 +421,23 @@ def _release_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) 
     return StepResult(len(rows), more)
 
 
-def _release_leaving(connection: sqlite3.Connection, account_id: int, part: ImportPart) -> int:
+def _release_removals(connection: sqlite3.Connection, account_id: int, part: ImportPart) -> int:
     """Leave the next of a part's changes that take contacts off lists to single calls; return how many."""
     if not _stands(connection, part):
         return 0
-    released = _remove_some(connection, account_id, part.after_contact, part.last_contact, leaving_only=True)
+    released = _remove_some(connection, account_id, part.after_contact, part.last_contact, removals_only=True)
     counted = {"settled": 0, "released": released, "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
     return released
 
 
 def _take_back_some(connection: sqlite3.Connection, account_id: int, reason: str, now_ms: int) -> None:
-    """Take back the next of what an import gathered whose gathering was cut short; return whether that is to go on.
+    """Take back the next of what an import gathered whose gathering was cut short.
 
     Nothing of it was sent. The last step ends the import.
     """
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
-    if row is not None and not _remove_some(connection, account_id, _BEFORE_FIRST, _BEHIND_LAST, leaving_only=False):
+    if row is not None and not _remove_some(connection, account_id, _BEFORE_FIRST, _BEHIND_LAST, removals_only=False):
         _end_unsent(connection, row[0], reason, now_ms)
 
 
@@ -478,13 +478,13 @@ def _end_unsent(connection: sqlite3.Connection, import_id: int, reason: str, now
     connection.execute(_SQL["end_import"], {"id": import_id, "now_ms": now_ms})
 
 
-def _remove_some(connection: sqlite3.Connection, account_id: int, after: str, last: str, *, leaving_only: bool) -> int:
+def _remove_some(connection: sqlite3.Connection, account_id: int, after: str, last: str, *, removals_only: bool) -> int:
     """Remove one step's share of what stands between two contacts; return how many changes that were."""
     values = {
         "account_id": account_id,
         "after": after,
         "last": last,
-        "leaving_only": leaving_only,
+        "removals_only": removals_only,
         "limit": _CHANGES_PER_STEP,
     }
     return connection.execute(_SQL["remove_some"], values).rowcount

@@ -330,15 +330,15 @@ class SqliteStore:
         pairs = [(self._account_ids[outcome.account], outcome) for outcome in outcomes]
         await self._ledger.change(lambda ledger: settling.settle(ledger, pairs, spent_pieces))
 
-    async def release_due(self) -> int | None:
+    async def make_due_pending(self) -> int | None:
         """Make waiting changes pending whose time has come; return when the next one's comes (Unix ms), if any."""
         try:
             return await self._ledger.change(settling.send_due)
         except StoreFaultError:
-            return await self._release_one_by_one()
+            return await self._make_pending_one_by_one()
 
-    async def _release_one_by_one(self) -> int | None:
-        """Release what can be, and put off by an hour what breaks a rule of the database."""
+    async def _make_pending_one_by_one(self) -> int | None:
+        """Make pending what can be, and put off by an hour what breaks a rule of the database."""
         now_ms = self._clock.now_ms()
         for account_id, segment_id, contact in await self._writer.run(lambda each: settling.due(each, now_ms)):
             try:

@@ -42,7 +42,7 @@ SHARED_TASKS = {
     "events",
     "folder",
     "judge",
-    "releaser",
+    "due changes",
     "retention",
     "settler",
     "store writer",

@@ -230,5 +230,5 @@ async def test_damage_met_while_running_stays_a_fault_and_nothing_more_is_taken(
             assert (answer.status, '"store_unavailable"' in answer.text) == (503, True)
             assert (await world.get("/livez"))[0] == 200
             with pytest.raises(StoreUnavailableError, match="malformed"):
-                await world.service.store.release_due()
+                await world.service.store.make_due_pending()
     assert len(lines("store.damaged")) == 1

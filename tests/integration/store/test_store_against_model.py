@@ -149,7 +149,7 @@ class Life:
         self.maker.clock.ms += self.chance.choice([0, 500, 5_000])
         if self.chance.random() < 0.3:
             await self.store.hasten(self._account())
-        await self.store.release_due()
+        await self.store.make_due_pending()
 
     async def end(self) -> None:
         """Stop or crash, and begin again; calls under way may have reached Cordial, and their answers are lost."""
@@ -191,7 +191,7 @@ class Life:
             outcomes = [self._outcomes(call, OutcomeKind.SETTLED) for call in self.calls]
             await self.store.settle([outcome for some in outcomes for outcome in some])
             self.maker.clock.ms += 10**6
-            await self.store.release_due()
+            await self.store.make_due_pending()
             await fold_all(self.store)
         facts = self.maker.facts()
         check_invariants(facts, self.store)

@@ -86,7 +86,7 @@ async def test_nothing_is_erased_before_cordial_has_confirmed_it(store, maker):
     await store.erasures.advance()
     assert [erasure.left for erasure in await store.erasures.open()] == [1]
     maker.clock.ms += 1_000
-    await store.release_due()
+    await store.make_due_pending()
     assert await send_and_finish(store) == [f"email:{JANE}"]
     assert await store.erasures.open() == []
 

@@ -97,10 +97,10 @@ async def test_a_failed_change_waits_until_its_time(store, maker):
     await settle_with_failure(store, retry_at_ms=LATER_MS, attempts=1)
     assert maker.facts().states() == {"a": MemberState.WAITING}
     assert maker.facts().sync("t1").drained_at_ms is None
-    assert await store.release_due() == LATER_MS
+    assert await store.make_due_pending() == LATER_MS
     assert await claim_all(store) == ([], [])
     maker.clock.ms = LATER_MS
-    assert await store.release_due() is None
+    assert await store.make_due_pending() is None
     await fold_all(store)
     ((work,), _) = await claim_all(store)
     assert (work.changes[0].attempts, work.changes[0].failures) == (1, 1)
@@ -110,7 +110,7 @@ async def test_failures_and_attempts_are_counted_apart(store, maker):
     await one_member(store)
     for number, attempts in enumerate((0, 1, 1, 2), start=1):
         await settle_with_failure(store, retry_at_ms=maker.clock.ms, attempts=attempts)
-        await store.release_due()
+        await store.make_due_pending()
         await fold_all(store)
         check_invariants(maker.facts(), store)
         ((work,), _) = await claim_all(store)
@@ -120,7 +120,7 @@ async def test_failures_and_attempts_are_counted_apart(store, maker):
 async def test_success_after_failures_forgets_them(store, maker):
     await one_member(store)
     await settle_with_failure(store, retry_at_ms=START_MS)
-    await store.release_due()
+    await store.make_due_pending()
     await fold_all(store)
     await send_all(store)
     assert maker.facts().failures == []
@@ -138,7 +138,7 @@ async def test_a_change_given_up_is_kept_with_cordials_words(store, maker):
     assert facts.sync("t1").drained_at_ms is not None
     assert await claim_all(store) == ([], [])
     maker.clock.ms += 10**9
-    assert await store.release_due() is None
+    assert await store.make_due_pending() is None
 
 
 async def test_a_newer_change_forgets_the_failures_of_the_older(store, maker):
@@ -164,10 +164,10 @@ async def test_haste_calls_those_who_wait_through_no_fault_of_their_own(store, m
         ),
     )
     await store.hasten("globex")
-    assert await store.release_due() == LATER_MS
+    assert await store.make_due_pending() == LATER_MS
     assert store.waiting_changes == 2
     await store.hasten("acme")
-    assert await store.release_due() == LATER_MS
+    assert await store.make_due_pending() == LATER_MS
     assert maker.facts().states() == {"blameless": MemberState.PENDING, "faulty": MemberState.WAITING}
 
 
@@ -177,7 +177,7 @@ async def test_more_fall_due_than_one_transaction_releases(store, maker):
     await fold_all(store)
     await settle_with_failure(store, retry_at_ms=START_MS)
     rounds = 1
-    while (due := await store.release_due()) is not None and due <= maker.clock.ms:
+    while (due := await store.make_due_pending()) is not None and due <= maker.clock.ms:
         rounds += 1
         check_invariants(maker.facts(), store)
     assert rounds == 2
@@ -206,7 +206,7 @@ async def test_no_piece_stays_when_a_released_contact_is_settled_before_its_piec
     await fold_all(store)
     ((work, _), _) = await claim_all(store)
     await store.settle([failed(work, work.changes[0], retry_at_ms=START_MS)])
-    await store.release_due()
+    await store.make_due_pending()
     ((first, second), pieces) = await claim_all(store)
     await store.settle([accepted_by_cordial(each, each.changes[0]) for each in (first, second)], pieces)
     assert store.pending_segments("acme") == {}

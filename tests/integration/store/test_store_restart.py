@@ -29,7 +29,7 @@ async def finish(maker: StoreMaker) -> set[str]:
     for _ in range(3):
         await send_all(store)
         maker.clock.ms += 10**7
-        await store.release_due()
+        await store.make_due_pending()
         await fold_all(store)
     check_invariants(maker.facts(), store)
     facts = maker.facts()
@@ -51,7 +51,7 @@ async def steps(store: Store):
     yield
     await store.settle([failed(work, work.changes[0], retry_at_ms=1) for work in works[1:]], pieces)
     yield
-    yield await store.release_due()
+    yield await store.make_due_pending()
     while (await store.fold_next()).more:
         yield
     yield await send_all(store)

@@ -124,7 +124,7 @@ async def test_work_goes_on_where_the_older_program_left_it(maker, version):
             "email:anna", "email:bert", "email:fritz", "email:gina", "email:hugo"
         }  # fmt: skip
         maker.clock.ms += 60_000
-        await store.release_due()
+        await store.make_due_pending()
         await fold_all(store)
         assert [work.contact for work in await send_all(store)] == ["email:cleo"]
         assert maker.facts().wanted() == {"bert", "cleo", "dora", "fritz", "gina", "hugo"}

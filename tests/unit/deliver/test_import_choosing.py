@@ -68,7 +68,7 @@ pending = st.dictionaries(st.integers(1, 30), st.integers(1, 300))
 @given(pending=pending, arriving=st.dictionaries(st.integers(1, 30), st.integers(0, 300)), inbox=st.integers(0, 2))
 def test_whatever_waits_only_large_ones_are_taken_from_calls(pending, arriving, inbox):
     choice = Chooser(THRESHOLD, Clock()).choose(pending, lambda segment_id: arriving.get(segment_id, 0), inbox)
-    assert choice.left == {each for each in pending if pending[each] + arriving.get(each, 0) > THRESHOLD}
-    assert set(choice.now) <= choice.left
+    assert choice.waiting == {each for each in pending if pending[each] + arriving.get(each, 0) > THRESHOLD}
+    assert set(choice.now) <= choice.waiting
     assert all(pending[each] > THRESHOLD for each in choice.now)
     assert len(choice.now) <= 16

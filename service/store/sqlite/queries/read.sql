@@ -317,7 +317,7 @@ WHERE member.account_id = (SELECT account_id FROM segment WHERE id = :list_id)
     AND member.contact = :contact AND member.segment_id = :list_id;
 
 -- name: owed
--- From the counters: only the members that were given up are looked at one by one.
+-- From the counters: only dead letters are looked at one by one.
 WITH owed AS (
     SELECT segment.pending + segment.waiting AS changes, segment.members - segment.settled - (
         SELECT count(*) FROM failure
