@@ -212,6 +212,23 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     assert live.errors == []
 
 
+async def test_an_account_whose_lists_all_wait_is_not_said_to_send(live: Watched, world: World) -> None:
+    page = live.page
+    await page.goto("about:blank")
+    await world.restart(hold_new_segments=True)
+    await page.goto(world.service.url)
+    await world.deliver("Active Users", users(3))
+    await expect(page.locator("#account-rows")).to_contain_text("Waiting")
+    await expect(page.locator(".figures")).to_contain_text("time left not known")
+    await go(page, "accounts/acme")
+    await expect(page.locator("main")).to_contain_text(
+        "Nothing can be sent now: 3 changes are for lists that are not ready."
+    )
+    await go(page, "conditions")
+    await expect(page.locator("#attention-rows")).to_contain_text("heap-cordial approve 'Active Users'")
+    assert await faults_of_access(page) == []
+
+
 @pytest.mark.parametrize("decision", ["Approve", "Discard"])
 async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched, world: World, decision: str) -> None:
     page = live.page
@@ -403,9 +420,8 @@ async def test_it_comes_back_after_a_proxy_answered_in_the_services_place(live: 
     await expect(page.locator("#sync-rows")).to_contain_text("Active Users")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1280])
-async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, world: World, width: int, scheme) -> None:
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, world: World, scheme, width: int) -> None:
     page = live.page
     await refuse(world, "user3@example.com")
     await world.deliver("Active Users with a rather long name " * 3, [*users(6), "undefined"])

@@ -4,7 +4,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { Section } from "./ui.js";
-import { clock, clockOnAxis, count, momentText, rate } from "./words.js";
+import { clock, clockOnAxis, count, rate } from "./words.js";
 
 const SPANS = {
   hour: { text: "1 h", seconds: 3600, gap: 150 },
@@ -129,7 +129,7 @@ export function Plot() {
       ? html`<ul class="legend" id="legend">${SERIES.map(
           (each, index) => html`<li key=${each.key}><i class="mark" data-series=${each.key}></i> ${each.name}:${" "}
             <strong>${data[index + 1][shown] === null ? "not known" : each.text(data[index + 1][shown])}</strong></li>`,
-        )}<li class="hint" title=${momentText(data[0][shown] * 1000)}>${shown === last ? "now" : clock(data[0][shown] * 1000)}</li></ul>
+        )}<li class="hint">at ${clock(data[0][shown] * 1000)}</li></ul>
         <div class="plot" role="img" aria-label=${summary(samples)}><div ref=${parents[0]}></div><div ref=${parents[1]}></div></div>`
       : html`<p class="hint">The picture begins a few seconds after the start.</p>`}
   <//>`;

@@ -5,7 +5,19 @@ import { AccountAction, Pause } from "./actions.js";
 import { useResource } from "./live.js";
 import { Trial } from "./view_trial.js";
 import { Badge, Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
-import { accountState, count, duration, momentText, rate, sentence } from "./words.js";
+import { accountState, count, duration, momentText, plural, rate, sentence } from "./words.js";
+
+// Why nothing is sent although the account may send.
+function Waits({ account }) {
+  const held = account.pending - account.sendable;
+  const parts = [
+    held && `${plural(held, "change")} ${held === 1 ? "is" : "are"} for lists that are not ready`,
+    account.waiting && `${plural(account.waiting, "change")} ${account.waiting === 1 ? "is" : "are"} sent again later`,
+  ].filter(Boolean);
+  if (account.state !== "sending" || account.sendable || !parts.length) return null;
+  return html`<section class="card notice"><p>${sentence(`nothing can be sent now: ${parts.join(", and ")}`)}</p>
+    <p><${Link} to=${`lists?account=${encodeURIComponent(account.name)}`}>See the lists, trouble first<//></p></section>`;
+}
 
 export function Account({ name, service }) {
   const { data, error } = useResource("accounts");
@@ -23,6 +35,7 @@ export function Account({ name, service }) {
     ${account.state !== "sending" &&
     html`<section class="card notice"><p class="wrap"><${Prose} text=${account.reason} />${account.next_call_at ? ` The next call is at ${momentText(account.next_call_at)}.` : ""}</p>
       ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}</section>`}
+    <${Waits} account=${account} />
     <${Figures} label=${name}>
       <${Figure} name="Changes to send" value=${count(account.pending + account.waiting)} hint=${
         account.seconds_left === null ? (account.sendable && account.state === "sending" ? "time left not known" : null) : `about ${duration(account.seconds_left)} left`

@@ -24,6 +24,10 @@ const accountColumns = [
 const AccountTable = ({ accounts }) => html`<${Table} caption="Accounts" id="account-rows" rows=${accounts} keyOf=${(each) => each.name}
   columns=${accountColumns} empty="The configuration has no account." />`;
 
+const TROUBLE = ["paused", "paused_by_operator", "slowed", "dry_run", "sending", "not_configured"];
+
+const troubleFirst = (accounts) => [...accounts].sort((one, other) => TROUBLE.indexOf(one.state) - TROUBLE.indexOf(other.state));
+
 // How serious it is: something is critical, something needs a person, nothing happens yet, all is well.
 function toneOf(data, conditions) {
   if (conditions.some((each) => each.severity === "critical")) return "bad";
@@ -53,7 +57,7 @@ export function Overview({ service }) {
   const conditions = useResource("conditions");
   if (!data) return html`<h1 tabindex="-1">Overview</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const lists = Object.values(data.lists).reduce((sum, number) => sum + number, 0);
-  const accounts = data.accounts.slice(0, MANY_ACCOUNTS);
+  const accounts = troubleFirst(data.accounts).slice(0, MANY_ACCOUNTS);
   const items = conditions.data?.items ?? [];
   const needed = items.filter((each) => each.severity !== "info");
   const other = items.filter((each) => each.severity === "info");
@@ -106,7 +110,7 @@ export function Accounts() {
   const { data, error } = useResource("accounts");
   return html`<h1 tabindex="-1">Accounts</h1><${Trouble} error=${error} />${
     data
-      ? html`<section class="card"><${AccountTable} accounts=${data.items} /></section>`
+      ? html`<section class="card"><${AccountTable} accounts=${troubleFirst(data.items)} /></section>`
       : html`<${Waiting} />`
   }`;
 }
