@@ -192,7 +192,7 @@ class SendingAccount:
             ) from None
 
     async def record_state(self) -> None:
-        """Write into the store what the sending does, if that is news."""
+        """Record what the sending does, if that is news; trouble of the store is passed over."""
         status = self.line.status()
         now_ms, handover = self._clock.now_ms(), self.line.handover
         next_call_at_ms = now_ms + int(status.seconds * 1000)
@@ -213,7 +213,7 @@ class SendingAccount:
             self._recorded, self._recorded_waits = status, awaited
 
     async def record_end(self) -> None:
-        """Tell whoever sends next for the account of the last call, and of what Cordial has said (R8)."""
+        """Record when the last call was made and what Cordial said of limits, for whoever sends next for the account (R8)."""
         with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self._store.end_calls(self.name, self.line.handover)
 

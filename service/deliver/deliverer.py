@@ -99,7 +99,8 @@ class Deliverer:
 
         Where nothing changed about sending, an account goes on undisturbed, and reads its API key anew. Elsewhere calls
         on their way finish within the grace, their results are committed, and only then sending goes on with the new
-        settings (R5), or ends. Returns when all that is done; cancelled in between, it can be followed by `stop` alone.
+        settings (R5), or ends. Returns when all that is done; cancelled in between, it can be followed by `stop` alone. Raises
+        `BaseExceptionGroup` with what kept accounts from being changed over; the others have been.
         """
         self._settler.set_batching(store_settings.settle_batch_results, store_settings.settle_interval_seconds)
         before = self._accounts

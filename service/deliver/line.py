@@ -325,7 +325,7 @@ class AccountLine:
         return self._allowed.is_set() and self._seconds_to_probe() is not None
 
     def _seconds_to_probe(self) -> float | None:
-        """Return how long the next probe is away, None if none is needed."""
+        """Return in how many seconds the next probe is due, None if none is needed."""
         return max(0.0, self.circuit.next_probe_at - time.monotonic()) if self.circuit.is_open else None
 
     async def _has_probed(self) -> bool:

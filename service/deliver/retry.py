@@ -22,12 +22,12 @@ class Timings(msgspec.Struct, frozen=True):
     absent: float = 60.0
 
     def retry_delay(self, failures: int, random: Callable[[], float]) -> float:
-        """Return how long a change that failed waits for its next call."""
+        """Return for how many seconds a change that failed waits before its next call."""
         return backoff_seconds(failures, self.retry_base, self.retry_cap, random)
 
 
 def backoff_seconds(failures: int, base_seconds: float, cap_seconds: float, random: Callable[[], float]) -> float:
-    """Return how long to wait after the given number of failures: exponential, capped, with full jitter.
+    """Return for how many seconds to wait after so many failures: exponential, capped, with full jitter.
 
     `random` returns a number from 0 up to 1.
     """

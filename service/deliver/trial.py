@@ -52,9 +52,9 @@ _REFUSED = {"unauthorized", "forbidden"}
 class Timings(msgspec.Struct, frozen=True):
     """How long to wait for what, in seconds.
 
-    `call`: for the answer to one call, its turn included. `prompt`: a write that is read within this is read promptly;
+    `call`: for the answer to one call, its turn included. `look`: between two looks. `prompt`: a write that is read within this is read promptly;
     `visible`: for so long it is looked for. `settle`: after a file took effect, for so long a subscription may still follow
-    it. `job`: for the end of a job.
+    it. `job`: for the end of a job; `prompt_job`: one that ends within this ends promptly.
     """
 
     call: float = 120.0

@@ -67,7 +67,8 @@ _SAID = {
 class Timings(msgspec.Struct, frozen=True):
     """How long to wait for what, in seconds.
 
-    `rest`: after an import came to nothing, single calls do the work for so long before a file is tried again.
+    `idle`: between two looks for work; `store_retry`: after trouble of the store; `repeat`: before a part is tried
+    again. `max_repost`: at most between two posts of a part; the wait doubles from one second on. `rest`: after an import came to nothing, single calls do the work for so long before a file is tried again.
     `recount`: Cordial may count a little behind its writes, so a shortfall is believed once it has lasted.
     `first_look`, `max_look`: between two questions how a job is, doubled each time; `max_doubt_look` where a part is in
     doubt. A hint may be anybody's: it never makes us ask more often than each `min_look`. `patience_unfetched`,

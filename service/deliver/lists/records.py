@@ -166,7 +166,10 @@ class ListRecords:
                 await self.save(msgspec.structs.replace(segment, list_reason=words.no_answer(said)))
 
     async def save(self, segment: Segment) -> Segment:
-        """Record what a segment says of its list, if that is news."""
+        """Record what a segment says of its list, if that is news.
+
+        Raises `RuntimeError` for a step that `LIST_TRANSITIONS` does not have: a fault of the program.
+        """
         known = self.segments.get(segment.id)
         step = (known.standing, segment.standing) if known is not None else None
         if step is not None and step[0] != step[1] and step not in LIST_TRANSITIONS:

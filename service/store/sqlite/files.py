@@ -153,7 +153,7 @@ class StoreFiles:
 
     @property
     def seconds_open(self) -> float:
-        """For how long no other process can have had the store."""
+        """For how many seconds no other process can have had the store."""
         return time.monotonic() - self._locked_at
 
     @property

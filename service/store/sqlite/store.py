@@ -268,7 +268,7 @@ class SqliteStore:
 
     @property
     def seconds_since_accept(self) -> float:
-        """How long ago the last delivery came."""
+        """How many seconds ago the last delivery came."""
         return asyncio.get_running_loop().time() - self._accepted_at
 
     async def fold_next(self, *, small: bool = False) -> FoldProgress:

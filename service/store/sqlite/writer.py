@@ -259,7 +259,7 @@ class Writer:
     async def empty_wal(self) -> bool:
         """Bring all of the WAL into the database and cut it off; return whether that could be done now.
 
-        A program that reads the file for long prevents it, and is not waited for.
+        A program that reads the file for long prevents it, and is not waited for. Raises `StoreUnavailableError`.
         """
         async with self._turn:
             try:
