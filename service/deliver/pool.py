@@ -17,7 +17,7 @@ from service.deliver.blame import Kind
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.proof.doubts import Doubts
-from service.deliver.proving import Confirmed
+from service.deliver.proof_calls import Confirmed
 from service.deliver.queues import Rotation, SegmentQueue
 from service.deliver.retry import Timings
 from service.deliver.sending import Sender

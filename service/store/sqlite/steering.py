@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 1_000
 
 _SQL = queries.load("steer")
 _LISTS = queries.load("lists")
-_ASK_READ_BACK = queries.load("prove")["ask"]
+_ASK_READ_BACK = queries.load("read_backs")["ask"]
 
 
 class Steering:

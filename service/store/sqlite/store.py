@@ -33,7 +33,7 @@ from service.store.sqlite.imports import Imports
 from service.store.sqlite.ledger import Figures, LedgerWriter
 from service.store.sqlite.notices import Notices
 from service.store.sqlite.opening import Connection, Result
-from service.store.sqlite.proving import Proofs
+from service.store.sqlite.read_backs import Proofs
 from service.store.sqlite.retention import Retention
 from service.store.sqlite.steering import Steering
 from service.store.sqlite.trials import Trials

@@ -14,7 +14,7 @@ from service.store.sqlite import queries
 from service.store.sqlite.ledger import LedgerTransaction, LedgerWriter
 from service.store.sqlite.writer import Writer
 
-_SQL = queries.load("prove")
+_SQL = queries.load("read_backs")
 _DAY_MS = 86_400_000
 _PLACES = string.digits + string.ascii_lowercase
 
