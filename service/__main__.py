@@ -74,9 +74,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
     for module in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
         importlib.import_module(module).register(subparsers)
+    if empty := _empty_argument(given):
+        parser.error(f"{empty} is empty: give it a value, or leave it out")
     namespace = parser.parse_args(given)
     status: int = namespace.run(namespace)
     return status
+
+
+def _empty_argument(given: Sequence[str]) -> str:
+    """Return what to call the first argument that is empty, as an unset variable of a script is; empty if none is.
+
+    It never stands for "all": `retry --account "$ACCOUNT"` would send the failures of every account again.
+    """
+    for position, argument in enumerate(given):
+        if argument.startswith("--") and argument.find("=") == len(argument) - 1:
+            return argument.removesuffix("=")
+        if not argument:
+            before = given[position - 1] if position else ""
+            return before if before.startswith("--") else f"argument {position + 1}"
+    return ""
 
 
 def _open_standard_streams() -> None:

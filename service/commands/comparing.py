@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from service.commands.client import ApiClient, ClientError, add_api_command
-from service.commands.exported_file import ExportedFile, UnreadableFileError
+from service.commands.csv_file import UnreadableFileError
+from service.commands.exported_file import ExportedFile
 from service.commands.terminal import agreed, bar, redraw, say, say_json, table, tell
 from service.config import loading
 from service.config.settings import AccountSettings, Settings

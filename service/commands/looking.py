@@ -1,7 +1,6 @@
 """The commands that show what the running service knows, and change nothing."""
 
 import argparse
-import csv
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import msgspec
 
 from service.commands.client import ApiClient, ClientError, add_api_command
+from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import agreed, say, say_json, table, tell
 from service.model.conditions import Severity
 
@@ -118,11 +118,10 @@ async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 async def _rejected(client: ApiClient, arguments: argparse.Namespace) -> int:
     try:
-        text = arguments.file.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise ClientError(f"{arguments.file} cannot be read: {error.strerror}") from error
-    rows = csv.reader(text.splitlines())
-    addresses = list(dict.fromkeys(filter(None, (_address_in(row) for row in rows))))
+        rows = CsvFile(arguments.file).rows()
+        addresses = list(dict.fromkeys(filter(None, (_address_in(row) for row in rows))))
+    except (UnreadableFileError, OSError) as error:
+        raise ClientError(f"{arguments.file}: {error}") from error
     if not addresses:
         raise ClientError(f"{arguments.file} has no address in it")
     ids = (

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from service.commands.csv_file import UnreadableFileError
+from service.commands.exported_file import ExportedFile
 from service.sandbox.state import SandboxState
 from tests.command_fixtures import eventually
 
@@ -132,3 +134,52 @@ async def test_a_file_that_cannot_be_compared_says_why(installation, tmp_path, c
         await eventually(lambda: installation.figures("settled"), [12])
         ended = await installation.run("compare", "ActiveUsers", str(file))
     assert (ended.status, words in ended.errors) == (1, True), ended
+
+
+LINE = "jane@example.com,1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Email,email,ActiveUsers\r\njane@example.com,,1\r\n", "several columns Email"),
+        ("email,ActiveUsers,ActiveUsers\r\njane@example.com,1,0\r\n", "several columns ActiveUsers"),
+        (f"email,ActiveUsers\r\n{LINE}jane@exam", "the file was cut off"),
+        (f'email,ActiveUsers,name\r\njane@example.com,1,"Ja\r\n{LINE}', "the file was cut off"),
+        (
+            f"email,ActiveUsers\r\n{LINE}" + "x" * 2_000_000,
+            "row 3 cannot be read: it has more than 1,000,000 characters",
+        ),
+        (f"email,ActiveUsers\r\n{LINE}\udc81x,1\r\n", "cannot be read"),
+        ("\r\n\r\n", "it is empty"),
+    ],
+)
+def test_a_file_that_is_damaged_or_ambiguous_is_refused(tmp_path, content, words):
+    with pytest.raises(UnreadableFileError, match=words):
+        list(exported(tmp_path, content.encode(errors="surrogateescape")).people())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"email,ActiveUsers\r\n{LINE}",
+        f"email,ActiveUsers\r\n{LINE.strip()}",
+        "\r\nemail;ActiveUsers\r\n\r\n jane@example.com ;1;\r\n",
+        'email,name,ActiveUsers\r\njane@example.com,"Ja\r\nne ""J"" D",1\r\n',
+        'email,ActiveUsers,name\njane@example.com,1,5" nail\n',
+        "email,name,ActiveUsers\njane@example.com,a\x0bb\x85c\u2028d,1\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_is_read_however_it_was_saved(tmp_path, content, encoding):
+    if encoding in {"utf-16-le", "utf-16-be"} and not content.isascii():
+        pytest.skip("without a mark it cannot be told from other bytes")
+    file = exported(tmp_path, content.encode(encoding))
+    assert list(file.people()) == [["email:jane@example.com"]]
+    assert (file.rows, file.on_list, file.remarks()) == (1, 1, "")
+
+
+def exported(folder, content: bytes) -> ExportedFile:
+    path = folder / "export.csv"
+    path.write_bytes(content)
+    return ExportedFile(path, keys=["email"], column=None, lists=["ActiveUsers", "101"])

@@ -140,3 +140,19 @@ def test_bash_completes_a_command(tmp_path):
         [shutil.which("bash") or "bash", "-c", asked], check=True, capture_output=True, text=True
     )
     assert completed.stdout.split() == ["failures"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("retry", "--account", ""), "--account is empty"),
+        (("retry", "--list="), "--list is empty"),
+        (("forget", "jane@example.com", "--account", ""), "--account is empty"),
+        (("verify", ""), "argument 2 is empty"),
+        (("export", "failures", "--reason", ""), "--reason is empty"),
+    ],
+)
+async def test_an_empty_argument_does_not_mean_all(installation, arguments, words):
+    """A script's variable that is not set must not send, erase or show everything."""
+    ended = await installation.run(*arguments)
+    assert (ended.status, words in ended.errors) == (2, True), ended
