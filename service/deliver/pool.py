@@ -1,7 +1,7 @@
 """The worker pool of one account: claim, wait for the limiter, call, settle; one call at a time per contact (R5).
 
-A contact is *held* from the moment it is claimed until the results of its call are committed. Whatever else turns up
-for a held contact stays in the store and is found again afterwards.
+A contact that was claimed stays so until the results of its call are committed. Whatever else turns up for it meanwhile
+stays in the store and is found again afterwards.
 """
 
 import asyncio
@@ -75,8 +75,8 @@ class AccountPool:
         self._max_ready = int(min(_MAX_READY, max(4 * settings.max_concurrency, 2 * rate)))
         self._share = self._max_ready
         self._rotation = Rotation()
-        self._held: set[str] = set()
-        self._released: set[str] = set()
+        self._claimed: set[str] = set()
+        self._let_go: set[str] = set()
         self._ready = asyncio.Semaphore(0)
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
@@ -101,47 +101,47 @@ class AccountPool:
         return 0.0 if self._moved_at is None else asyncio.get_running_loop().time() - self._moved_at
 
     def wake(self) -> None:
-        """Look for work: something was folded, settled, released, or a list became ready."""
+        """Look for work: something was folded, settled, let go, or a list became ready."""
         self._wake.set()
 
     def refresh(self) -> None:
         """Claim anew what is queued: it may have waited long, and what is wanted may have changed."""
         contacts = self._rotation.put_back_all()
         self._doubts.let_go(contacts)
-        self._held.difference_update(contacts)
-        self._released.update(contacts)
+        self._claimed.difference_update(contacts)
+        self._let_go.update(contacts)
         self.wake()
 
     def withdraw(self, contacts: Collection[str]) -> None:
         """Send nothing of what was claimed for these contacts and is not written yet; it is claimed anew if still owed."""
         self._line.withdraw(contacts)
         # What a claim under way has read of them is out of date.
-        self._released.update(contacts)
+        self._let_go.update(contacts)
         self.refresh()
 
     @contextlib.contextmanager
     def reading(self, contact: str) -> Iterator[bool]:
         """Make no call for a contact and have no file take it until the block ends; gives False if one is under way (R5)."""
-        if contact in self._held:
+        if contact in self._claimed:
             yield False
             return
-        self._held.add(contact)
+        self._claimed.add(contact)
         try:
             yield True
         finally:
-            self._held.discard(contact)
-            self._released.add(contact)
+            self._claimed.discard(contact)
+            self._let_go.add(contact)
             self.wake()
 
     @contextlib.asynccontextmanager
     async def between_claims(self) -> AsyncIterator[Collection[str]]:
-        """Claim nothing until the block ends; gives the contacts that calls hold."""
+        """Claim nothing until the block ends; gives the contacts that are claimed."""
         async with self._claiming:
-            yield self._held
+            yield self._claimed
 
     @contextlib.asynccontextmanager
     async def settled_contact(self, kinds: Sequence[Kind], apart_from: str) -> AsyncIterator[Confirmed | None]:
-        """Hold a contact, until the block ends, whose state Cordial has confirmed in one of these ways (R5).
+        """Keep a contact from other calls, until the block ends, whose state Cordial has confirmed in one of these ways (R5).
 
         Gives None where there is none but `apart_from`, or its list cannot be written to.
         """
@@ -151,14 +151,14 @@ class AccountPool:
             names = dict(self._lists.names.current())
             for kind in (kind for kind in kinds if kind.segment_id in names):
                 contacts = await self._settled_near(kind, apart_from)
-                free = [contact for contact in contacts if contact not in self._held]
+                free = [contact for contact in contacts if contact not in self._claimed]
                 if free:
                     # Whom Cordial found last it finds best; but not always the same, who may be gone from it since.
                     latest = self._line.blame.latest_contact(kind)
                     anyone = random.choice(free)  # noqa: S311  no secret
                     contact = random.choice([latest, anyone]) if latest in free else anyone  # noqa: S311  no secret
                     found = Confirmed(contact, kind, names[kind.segment_id])
-                    self._held.add(found.contact)
+                    self._claimed.add(found.contact)
                     break
         if found is None:
             yield None
@@ -170,8 +170,8 @@ class AccountPool:
             # Otherwise the call was cut off: the note stays, and the next start finds the contact in doubt.
             self._doubts.let_go([found.contact])
         finally:
-            self._held.discard(found.contact)
-            self._released.add(found.contact)
+            self._claimed.discard(found.contact)
+            self._let_go.add(found.contact)
             self.wake()
 
     async def has_settled(self, kinds: Sequence[Kind], apart_from: str) -> bool:
@@ -260,17 +260,17 @@ class AccountPool:
             return await self._claim_next(segment_id, queue, limit)
 
     async def _claim_next(self, segment_id: int, queue: SegmentQueue, limit: int) -> bool:
-        self._released.clear()
+        self._let_go.clear()
         claimed = await self._store.claim(self._name, segment_id, queue.cursor, limit)
         found = {work.contact for stretch in claimed.stretches for work in stretch.works}
-        if contacts := found - self._held - self._released:
+        if contacts := found - self._claimed - self._let_go:
             # Durable before any of their calls is made: a crash must not lose which they were (R6).
             await self._doubts.note_claimed(contacts)
         queue.cursor, queue.exhausted = claimed.cursor, claimed.exhausted
         for stretch in claimed.stretches:
-            for _ in range(queue.take_in(stretch, self._held, self._released)):
+            for _ in range(queue.take_in(stretch, self._claimed, self._let_go)):
                 self._ready.release()
-        # Held or let go while the note was written.
+        # Claimed or let go while the note was written.
         self._doubts.let_go(contacts - {work.contact for _, work in queue.ready})
         self._drop_spent(queue)
         return not claimed.exhausted
@@ -289,7 +289,7 @@ class AccountPool:
                 await self._deliver(queue, piece_id, work)
             except Exception:
                 log.exception("worker.failed", account=self._name)
-                self._release(queue, piece_id, work, ())
+                self._finish(queue, piece_id, work, ())
                 await asyncio.sleep(_IDLE_SECONDS)
 
     async def _deliver(self, queue: SegmentQueue, piece_id: int, work: ContactWork) -> None:
@@ -300,15 +300,15 @@ class AccountPool:
             self._lists.lost(segment_id, name)
         outcomes = verdict.outcomes
         if outcomes:
-            await self._settler.add(outcomes, lambda: self._release(queue, piece_id, work, outcomes))
+            await self._settler.add(outcomes, lambda: self._finish(queue, piece_id, work, outcomes))
         else:
-            self._release(queue, piece_id, work, outcomes)
+            self._finish(queue, piece_id, work, outcomes)
 
-    def _release(self, queue: SegmentQueue, piece_id: int, work: ContactWork, outcomes: Sequence[Outcome]) -> None:
+    def _finish(self, queue: SegmentQueue, piece_id: int, work: ContactWork, outcomes: Sequence[Outcome]) -> None:
         # A change without an outcome is still owed: its piece has to be looked at again.
         queue.finish(piece_id, sent=len(outcomes) == len(work.changes))
-        self._held.discard(work.contact)
-        self._released.add(work.contact)
+        self._claimed.discard(work.contact)
+        self._let_go.add(work.contact)
         self._doubts.let_go([work.contact])
         self._drop_spent(queue)
         if outcomes:

@@ -33,10 +33,10 @@ class Members(Protocol):
     """What the account's ledger has confirmed."""
 
     def settled_contact(self, kinds: Sequence[Kind], apart_from: str) -> AbstractAsyncContextManager[Confirmed | None]:
-        """Hold a contact but `apart_from`, until the block ends, whose state is confirmed in one of these ways."""
+        """Keep a contact but `apart_from` from other calls, until the block ends, whose state is confirmed in one of these ways."""
 
     async def has_settled(self, kinds: Sequence[Kind], apart_from: str) -> bool:
-        """Return whether there is such a contact, held or not."""
+        """Return whether there is such a contact, claimed or not."""
 
 
 class ProofCalls:

@@ -10,7 +10,7 @@ class SegmentQueue:
     """The claimed contacts of one segment, and which of its pieces may be dropped.
 
     A piece is spent when it has been looked at to its end and each contact found in it has been dealt with. A contact
-    that was found while another call held it, or that was put back unsent, makes its piece be looked at again.
+    that was found while it was claimed, or that was put back unsent, makes its piece be looked at again.
     """
 
     def __init__(self) -> None:
@@ -22,17 +22,17 @@ class SegmentQueue:
         self._complete: set[int] = set()
         self._again: set[int] = set()
 
-    def take_in(self, stretch: Stretch, held: set[str], released: Collection[str] = ()) -> int:
-        """Queue what a claim found and nobody holds; return how many contacts that was.
+    def take_in(self, stretch: Stretch, claimed: set[str], let_go: Collection[str] = ()) -> int:
+        """Queue what a claim found that was not claimed yet; return how many contacts that was.
 
-        `released` are contacts let go since the claim began: what it read of them may be out of date.
+        `let_go` are contacts let go since the claim began: what it read of them may be out of date.
         """
         taken = 0
         for work in stretch.works:
-            if work.contact in held or work.contact in released:
+            if work.contact in claimed or work.contact in let_go:
                 self._again.add(stretch.piece_id)
             else:
-                held.add(work.contact)
+                claimed.add(work.contact)
                 self.ready.append((stretch.piece_id, work))
                 taken += 1
         self.outstanding += taken
@@ -60,7 +60,7 @@ class SegmentQueue:
         return done
 
     def look_again(self) -> None:
-        """Go back to the first piece in which something was left, if the queue has come to the end of its pieces."""
+        """Go back to the first piece in which something was skipped, if the queue has come to the end of its pieces."""
         if self.exhausted and not self.ready:
             self.exhausted = False
             if self._again:

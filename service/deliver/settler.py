@@ -1,7 +1,7 @@
 """Gathering results of all accounts into few commits; what a crash repeats is at most what is gathered here (R6).
 
 A result that breaks a rule of the store fails alone: the batch is split until it is found, all others are settled, and it
-becomes a dead letter. If even that cannot be written, its contact stays held, so that nobody sends it again and again: the
+becomes a dead letter. If even that cannot be written, its contact stays claimed, so that nobody sends it again and again: the
 change is still owed, and sent at the next start.
 """
 

@@ -52,7 +52,7 @@ from service.model.views import (
     UnusableView,
 )
 
-# Keeps contacts from being claimed while it is open, and gives the contacts with a call in flight.
+# Keeps contacts from being claimed while it is open, and gives the contacts that calls have claimed.
 BetweenClaims = Callable[[], AbstractAsyncContextManager[Collection[str]]]
 
 
@@ -160,8 +160,8 @@ class Imports(Protocol):
     async def begin(self, account: str, segment_ids: Sequence[int]) -> None:
         """Begin to gather the segments' changes, unless an import of the account is under way."""
 
-    async def gather_some(self, account: str, in_flight: Collection[str], max_contacts: int) -> None:
-        """Take the next pending changes into the import that gathers, but for contacts with a call in flight.
+    async def gather_some(self, account: str, claimed: Collection[str], max_contacts: int) -> None:
+        """Take the next pending changes into the import that gathers, but for contacts that calls have claimed.
 
         The last step cuts it into parts of at most so many contacts, or ends it if nothing suits a file.
         """

@@ -347,8 +347,8 @@ class Importer:
         if not self._is_on:
             await self._store.take_back_some(self._name, _TAKEN_BACK)
             return
-        async with between_claims() as in_flight:
-            await self._store.gather_some(self._name, in_flight, _MAX_CONTACTS)
+        async with between_claims() as claimed:
+            await self._store.gather_some(self._name, claimed, _MAX_CONTACTS)
 
     def _next_in_doubt(self, parts: Sequence[ImportPart]) -> ImportPart:
         return min(parts, key=lambda part: self._looks[part.id].next_at if part.id in self._looks else 0.0)

@@ -1,7 +1,7 @@
 """Reading contacts back from Cordial, one at a time, and having sent again what it holds otherwise (R5, R11).
 
-A reading counts only if no call for the contact was on its way and the ledger stayed as it was: the contact is held while it
-is read, and the ledger is compared again where the reading is kept. A difference is believed when a second reading some
+A reading counts only if no call for the contact was on its way and the ledger stayed as it was: the contact is kept from
+calls while it is read, and the ledger is compared again where the reading is kept. A difference is believed when a second reading some
 time later shows it too, because nobody says how soon Cordial shows what it has confirmed. Finding is a side question: what
 goes wrong with it keeps no change waiting.
 """

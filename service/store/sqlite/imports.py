@@ -140,14 +140,14 @@ class Imports:
         }
         await self._writer.run(lambda connection: connection.execute(_SQL["begin"], values).rowcount)
 
-    async def gather_some(self, account: str, in_flight: Collection[str], max_contacts: int) -> None:
-        """Take the next pending changes into the import that gathers, but for contacts with a call in flight.
+    async def gather_some(self, account: str, claimed: Collection[str], max_contacts: int) -> None:
+        """Take the next pending changes into the import that gathers, but for contacts that calls have claimed.
 
         The last step cuts it into parts of at most so many contacts, or ends it if nothing suits a file.
         """
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()
-        # A copy: the set of those in flight changes on the loop while the writer's thread reads.
-        busy = frozenset(in_flight)
+        # A copy: the set of those claimed changes on the loop while the writer's thread reads.
+        busy = frozenset(claimed)
         await self._step(lambda connection: _gather_some(connection, account_id, busy, max_contacts, now_ms))
 
     async def take_back_some(self, account: str, reason: str) -> None:
@@ -286,7 +286,7 @@ def _read_open(connection: sqlite3.Connection, account_id: int) -> OpenImport | 
 
 
 def _gather_some(
-    connection: sqlite3.Connection, account_id: int, in_flight: Collection[str], max_contacts: int, now_ms: int
+    connection: sqlite3.Connection, account_id: int, claimed: Collection[str], max_contacts: int, now_ms: int
 ) -> None:
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
     if row is None:
@@ -301,7 +301,7 @@ def _gather_some(
         "wanted_from": int(bool(gather_end)),
         "limit": _MEMBERS_PER_STEP,
         "segments": segments,
-        "in_flight": json.dumps(list(in_flight)),
+        "claimed": json.dumps(list(claimed)),
     }
     last = connection.execute(_SQL["end_of_step"], values).fetchone()
     values["end"] = last[0] if last else gather_end or _BEHIND_LAST

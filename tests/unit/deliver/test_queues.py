@@ -27,9 +27,9 @@ def drained(rotation: Rotation) -> list[tuple[int, int, ContactWork]]:
 @given(st.dictionaries(st.integers(1, 20), st.integers(1, 30), min_size=1, max_size=8))
 def test_segments_are_taken_from_in_turn(sizes):
     rotation = Rotation()
-    held: set[str] = set()
+    claimed: set[str] = set()
     for segment_id, size in sizes.items():
-        rotation.queue(segment_id).take_in(stretch(segment_id, [f"{segment_id}:{n}" for n in range(size)]), held)
+        rotation.queue(segment_id).take_in(stretch(segment_id, [f"{segment_id}:{n}" for n in range(size)]), claimed)
     taken = [segment_id for segment_id, _, _ in drained(rotation)]
     for segment_id, size in sizes.items():
         # When a segment's last contact is taken, no other segment has had more than one turn beyond its own.
@@ -41,12 +41,12 @@ def test_segments_are_taken_from_in_turn(sizes):
 
 def test_a_segment_that_comes_late_is_served_within_one_round():
     rotation = Rotation()
-    held: set[str] = set()
+    claimed: set[str] = set()
     for segment_id in (1, 2):
-        rotation.queue(segment_id).take_in(stretch(segment_id, [f"{segment_id}:{n}" for n in range(100)]), held)
+        rotation.queue(segment_id).take_in(stretch(segment_id, [f"{segment_id}:{n}" for n in range(100)]), claimed)
     for _ in range(50):
         rotation.next()
-    rotation.queue(3).take_in(stretch(3, ["3:0"]), held)
+    rotation.queue(3).take_in(stretch(3, ["3:0"]), claimed)
     assert 3 in [segment_id for segment_id, _, _ in drained(rotation)[:3]]
 
 
@@ -57,18 +57,18 @@ def test_an_empty_rotation_has_nothing():
     assert rotation.next() is None
 
 
-def test_a_contact_that_is_held_is_not_taken_twice():
-    queue, held = SegmentQueue(), {"a"}
-    assert queue.take_in(stretch(1, ["a", "b"]), held) == 1
-    assert held == {"a", "b"}
+def test_a_contact_that_is_claimed_is_not_taken_twice():
+    queue, claimed = SegmentQueue(), {"a"}
+    assert queue.take_in(stretch(1, ["a", "b"]), claimed) == 1
+    assert claimed == {"a", "b"}
     assert [each.contact for _, each in queue.ready] == ["b"]
 
 
 def test_a_contact_let_go_since_the_claim_began_is_looked_at_again_instead():
     queue = SegmentQueue()
-    held: set[str] = set()
-    assert queue.take_in(stretch(1, ["a", "b"]), held, {"a"}) == 1
-    assert held == {"b"}
+    claimed: set[str] = set()
+    assert queue.take_in(stretch(1, ["a", "b"]), claimed, {"a"}) == 1
+    assert claimed == {"b"}
     queue.finish(1, sent=True)
     assert queue.spent_pieces() == []
 
@@ -120,9 +120,9 @@ def test_a_queue_does_not_look_again_before_it_came_to_the_end():
 
 def test_putting_everything_back_lets_all_contacts_go_and_no_piece():
     rotation = Rotation()
-    held: set[str] = set()
-    rotation.queue(1).take_in(stretch(1, ["a", "b"]), held)
-    rotation.queue(2).take_in(stretch(2, ["c"]), held)
+    claimed: set[str] = set()
+    rotation.queue(1).take_in(stretch(1, ["a", "b"]), claimed)
+    rotation.queue(2).take_in(stretch(2, ["c"]), claimed)
     taken = rotation.next()
     assert taken is not None
     back = rotation.put_back_all()
@@ -141,11 +141,11 @@ def test_every_contact_is_sent_and_every_piece_spent_in_the_end(pieces, fortunes
     owed = {number: {f"c{contact}" for contact in contacts} for number, contacts in enumerate(pieces, start=1)}
     luck = iter(fortunes)
     queue = SegmentQueue()
-    held: set[str] = set()
+    claimed: set[str] = set()
     dropped: list[int] = []
     for _ in range(200):
         for piece_id in [each for each in sorted(owed) if each >= queue.cursor.piece_id]:
-            queue.take_in(stretch(piece_id, sorted(owed[piece_id])), held)
+            queue.take_in(stretch(piece_id, sorted(owed[piece_id])), claimed)
         queue.exhausted = True
         while queue.ready:
             piece_id, each = queue.ready.popleft()
@@ -154,7 +154,7 @@ def test_every_contact_is_sent_and_every_piece_spent_in_the_end(pieces, fortunes
                 for contacts in owed.values():
                     contacts.discard(each.contact)
             queue.finish(piece_id, sent=sent)
-            held.discard(each.contact)
+            claimed.discard(each.contact)
         for piece_id in queue.spent_pieces():
             assert owed.pop(piece_id) == set(), "nothing of a dropped piece is owed"
             dropped.append(piece_id)

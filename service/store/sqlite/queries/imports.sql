@@ -32,7 +32,7 @@ WHERE account_id = :account_id AND contact > :after AND contact < :before AND co
     AND contact GLOB 'email:[a-zA-Z0-9]*@[a-zA-Z0-9]*.[a-zA-Z]*'
     AND contact NOT GLOB 'email:*[^a-zA-Z0-9.@_+-]*' AND contact NOT GLOB '*@*@*' AND contact NOT GLOB '*..*'
     AND contact NOT GLOB '*[.@-]' AND contact NOT GLOB '*[.@][.@]*' AND contact NOT GLOB '*@*_*'
-    AND contact NOT IN (SELECT value FROM json_each(:in_flight))
+    AND contact NOT IN (SELECT value FROM json_each(:claimed))
     AND NOT EXISTS (
         SELECT 1 FROM failure
         WHERE failure.account_id = member.account_id AND failure.contact = member.contact
