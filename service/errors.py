@@ -102,7 +102,7 @@ class ForgottenDeliveryError(ServiceError):
     def __init__(self) -> None:
         super().__init__(
             ErrorCode.FORBIDDEN,
-            "the signature is older than the history that this service keeps, so it cannot tell whether the page was taken "
+            "the signature is older than the history that this service keeps, so it cannot tell whether it accepted the page "
             "before; sign it again",
         )
 
@@ -120,7 +120,7 @@ class StoreFaultError(ServiceError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             ErrorCode.INTERNAL,
-            f"the store refused what the service was to write: {reason}; this is a fault of the service",
+            f"the store refused what the service tried to write: {reason}; this is a fault in the service",
         )
 
 
@@ -128,7 +128,7 @@ class StoppingError(ServiceError):
     """The service is on its way out; whoever asked should ask again in a moment."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorCode.STOPPING, "the service is stopping; send again shortly", retry_after_seconds=5)
+        super().__init__(ErrorCode.STOPPING, "the service is stopping; send again soon", retry_after_seconds=5)
 
 
 class ConfigurationError(Exception):

@@ -24,12 +24,20 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands."""
     backup = subparsers.add_parser("backup", help="copy the store to a file, also while the service runs")
     add_config_option(backup)
-    backup.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to make; never written over")
+    backup.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the file to create; an existing file is never overwritten",
+    )
     backup.set_defaults(run=lambda arguments: _run(arguments, _backup))
-    restore = subparsers.add_parser("restore", help="put a backup in the store's place, while the service does not run")
+    restore = subparsers.add_parser("restore", help="replace the store with a backup, while the service does not run")
     add_config_option(restore)
     restore.add_argument("--from", type=Path, required=True, dest="source", metavar="FILE", help="the backup")
-    restore.add_argument("--force", action="store_true", help="replace the store that is there; it is kept beside")
+    restore.add_argument(
+        "--force", action="store_true", help="replace the existing store; it is kept beside the new one"
+    )
     restore.set_defaults(run=lambda arguments: _run(arguments, _restore))
 
 
@@ -64,8 +72,8 @@ def _restore(database: Path, arguments: argparse.Namespace) -> None:
     restored = restore_backup(database, arguments.source, force=arguments.force)
     say(f"{database}: {_described(restored.contents)}")
     if restored.replaced is not None:
-        say(f"What was there before is kept as {restored.replaced}.")
-    say("Pages that came after that are not in it: press Sync now in Heap, and see docs/operations.md.")
+        say(f"The old store is kept as {restored.replaced}.")
+    say("Pages that arrived later are not in it: press Sync now in Heap, and see docs/backup.md.")
 
 
 def _described(contents: Contents) -> str:

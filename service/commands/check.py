@@ -28,7 +28,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "check",
         help="check configuration, store, Cordial and the running service, changing nothing",
-        description="Looks at the configuration, this host, Cordial's side of each account, and sends a signed sample page "
+        description="Checks the configuration, this machine and each Cordial account, and sends a signed sample page "
         "through the running service as a dry run. One line for each fault; status 1 if there is any.",
     )
     add_config_option(parser)

@@ -98,8 +98,8 @@ class ApiClient:
                 body = msgspec.json.decode(await answer.read())
         except aiohttp.ServerFingerprintMismatch as error:
             raise ClientError(
-                f"what answers at {self._root} shows another certificate than tls_certificate_file holds; a service takes "
-                "a new one up within seconds, or refuses it in its log"
+                f"what answers at {self._root} does not show the certificate in tls_certificate_file; the service uses a new "
+                "one within seconds, or its log says why not"
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
@@ -152,7 +152,7 @@ def add_config_option(parser: argparse.ArgumentParser, *, is_action: bool = Fals
     """Add `--config`, which every command of the service has; with the action of a command it may stand before its name."""
     # An action's own default would overwrite what stands before it.
     default = argparse.SUPPRESS if is_action else None
-    text = "the TOML file; without it, environment variables alone"
+    text = "the TOML file; without it, only environment variables are used"
     parser.add_argument("--config", type=Path, default=default, help=text)
 
 
@@ -188,7 +188,7 @@ def add_api_command(
     """
     parser = add_command(subparsers, name, text, examples)
     if json:
-        parser.add_argument("--json", action="store_true", help="JSON as the API answers it, one document a line")
+        parser.add_argument("--json", action="store_true", help="print the API's JSON, one document a line")
     add_config_option(parser, is_action=is_action)
     parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
     return parser

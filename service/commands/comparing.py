@@ -23,9 +23,9 @@ _CONTACTS_AT_ONCE = 50
 _ROWS = 200
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MEANING = {
-    "missing": "not on the list, though Cordial had confirmed it",
-    "wrongly on": "on the list, though Cordial had confirmed the removal",
-    "stranger": "on the list, and not put there by this service",
+    "missing": "not on the list, although Cordial confirmed it",
+    "wrongly on": "on the list, although Cordial confirmed the removal",
+    "stranger": "on the list, but not added by this service",
 }
 
 
@@ -40,7 +40,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     verify.add_argument("list", help="the list, by name or id")
     verify.add_argument("--members", action="store_true", help="name who is missing and who is a stranger")
-    verify.add_argument("--yes", action="store_true", help="with --members: do not ask, however long it takes")
+    verify.add_argument("--yes", action="store_true", help="with --members: do not ask, even if it takes long")
     compare = add_api_command(
         subparsers,
         "compare",
@@ -53,9 +53,9 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     compare.add_argument("--column", help="the header of the column that identifies people, if it is not found")
     for parser in (verify, compare):
         parser.add_argument(
-            "--csv", type=Path, metavar="FILE", help="write who differs to a new file, which only you can read"
+            "--csv", type=Path, metavar="FILE", help="write the differences to a new file, which only you can read"
         )
-        parser.add_argument("--report-only", action="store_true", help="set nothing right")
+        parser.add_argument("--report-only", action="store_true", help="correct nothing")
 
 
 async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
                 status = 1
                 if not arguments.json:
                     counted = f"Cordial's pages named {seen:,} people and its count says {now['counted']:,}"
-                    say(f"{counted}: some came or went. Repeat it.")
+                    say(f"{counted}: people were added or removed meanwhile. Run it again.")
             differing = _differing(comparison)
         else:
             read = await _read_each(client, arguments, found, comparison)
@@ -112,7 +112,7 @@ def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, st
     name, counted, expected = found["list_name"], result["counted"], result["expected"]
     if result["owed"]:
         return 1, (
-            f"{name} is not done: {result['owed']:,} changes are still to be sent; Cordial counts {counted:,}, "
+            f"{name} is not done yet: {result['owed']:,} changes are still to be sent; Cordial counts {counted:,}, "
             f"{expected:,} members are confirmed."
         )
     if result["differs"]:
@@ -137,7 +137,7 @@ def _comparison(settings: Settings, found: dict[str, Any]) -> Comparison:
     try:
         return Comparison(Path(settings.store.path), found["id"])
     except StoreOpenError as error:
-        raise ClientError(f"{error}; this command reads the store, so run it where the service runs") from error
+        raise ClientError(f"{error}; this command reads the store, so run it on the machine of the service") from error
 
 
 def _keys(account: AccountSettings | None) -> list[str]:
@@ -157,7 +157,7 @@ async def _read_audience(client: ApiClient, found: dict[str, Any], comparison: C
         if not people:
             return
         if people == before:
-            raise ClientError("Cordial gives the same page again and again, so its audience cannot be read to its end")
+            raise ClientError("Cordial repeats the same page, so the audience cannot be read to its end")
         before = people
         comparison.add(people)
 
@@ -262,10 +262,10 @@ def _say_summary(
     if totals.unsettled:
         say(f"{totals.unsettled:,} members are not compared: their changes are still to be sent, or failed")
     if not total:
-        say(f"{found['list_name']}: all {totals.on:,} members and {totals.off:,} who have left are as they should be.")
+        say(f"{found['list_name']}: all {totals.on:,} members and {totals.off:,} who have left are right.")
     if queued:
         say(
-            f"{queued:,} are read back one by one, and those that differ indeed are set right; `lists` shows the progress."
+            f"{queued:,} are read back one by one, and the service corrects those that really differ. `lists` shows the progress."
         )
 
 
@@ -280,7 +280,7 @@ def _written(path: Path, differing: Iterator[tuple[str, str]]) -> Iterator[tuple
         # The rows are people's data.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise ClientError(f"{path} cannot be made: {error.strerror}") from None
+        raise ClientError(f"{path} cannot be created: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("what", "contact"))

@@ -55,9 +55,9 @@ class ExportedFile:
         """Return what a person should know of how the file was read."""
         words = ""
         if self._list_column is None and self._lists_column is None:
-            words += "; it has no column of the list, so every row counts as on it"
+            words += "; no column is for the list, so every row counts as on it"
         if self.without_value:
-            words += f"; {self.without_value:,} rows name nobody"
+            words += f"; {self.without_value:,} rows have no address"
         return words
 
     def _identifying(self, keys: Sequence[str], column: str | None) -> list[tuple[str, int]]:

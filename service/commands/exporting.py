@@ -38,7 +38,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--state", help="members and syncs: only in this state")
     parser.add_argument("--format", choices=("csv", "ndjson"), default="csv", help="the form of the rows (default csv)")
     parser.add_argument(
-        "--to", type=Path, metavar="FILE", help="a new file, which only you can read; otherwise the output"
+        "--to", type=Path, metavar="FILE", help="a new file, which only you can read; without it, standard output"
     )
 
 
@@ -46,13 +46,13 @@ async def _export(client: ApiClient, arguments: argparse.Namespace) -> int:
     table, given = arguments.table, {name: getattr(arguments, name) for name in ("account", "list", "reason", "state")}
     for name, value in given.items():
         if value is not None and name not in _FILTERS[table]:
-            raise ClientError(f"--{name} does not go with {table}")
+            raise ClientError(f"--{name} cannot be used with {table}")
     if arguments.list is not None:
         given["list"] = (await client.find_list(arguments.list))["id"]
     path = table
     if table == "members":
         if arguments.list is None:
-            raise ClientError("name the list whose members to write: --list")
+            raise ClientError("say whose members to write: add --list")
         path = f"lists/{given.pop('list')}/members"
     if arguments.to is None:
         sys.stdout.flush()
@@ -62,7 +62,7 @@ async def _export(client: ApiClient, arguments: argparse.Namespace) -> int:
         # The rows are people's data.
         descriptor = os.open(arguments.to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise ClientError(f"{arguments.to} cannot be made: {error.strerror}") from None
+        raise ClientError(f"{arguments.to} cannot be created: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             await client.download(path, file, format=arguments.format, **given)

@@ -12,11 +12,13 @@ _LOOK_SECONDS = 0.5
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    forget = add_api_command(subparsers, "forget", "take a user off all lists, then erase every trace of them", _forget)
+    forget = add_api_command(
+        subparsers, "forget", "remove a user from all lists, then erase every trace of them", _forget
+    )
     forget.add_argument("user", help="the user's id as Heap sends it")
     forget.add_argument("--account", help="only in this account")
-    forget.add_argument("--keep-on-lists", action="store_true", help="erase here at once, and tell Cordial nothing")
-    forget.add_argument("--wait", action="store_true", help="wait until all is erased")
+    forget.add_argument("--keep-on-lists", action="store_true", help="erase here at once, and make no call to Cordial")
+    forget.add_argument("--wait", action="store_true", help="wait until everything is erased")
 
 
 async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -32,7 +34,7 @@ async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
     tell(
         arguments,
         done,
-        "Erased here." if arguments.wait else "Under way; --wait waits for its end.",
-        "Backups, copies beside the store and replicas made so far still hold the user: remove them when they are due.",
+        "Erased here." if arguments.wait else "In progress. With --wait, the command waits for the end.",
+        "Backups, replicas and copies beside the store still contain the user. Delete them when you no longer need them.",
     )
     return 0

@@ -39,7 +39,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "init",
         help="write a configuration and secret files for a new installation",
-        description="Asks on a terminal for what no flag gives, and checks each answer as it is typed; elsewhere takes the "
+        description="On a terminal, asks for what no flag gives and checks each answer. Otherwise, uses the "
         "defaults. Secrets are never given as arguments, which other users of the machine could read, but typed unseen, or "
         "taken from a file or a variable.",
     )
@@ -59,7 +59,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--hold-removals",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="hold a sync that removes more than 100 people and more than half of a list (default), or none",
+        help="hold a sync that removes more than 100 people and more than half of a list (default), or hold none",
     )
     parser.add_argument(
         "--tls-certificate-file", metavar="FILE", help="serve HTTPS with this certificate, without a proxy"
@@ -96,7 +96,7 @@ def _certificate(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the files of the certificate to serve with, if any; raises `ConfigurationError` if it cannot serve."""
     given = {name: getattr(arguments, name) or "" for name in ("tls_certificate_file", "tls_key_file")}
     if bool(given["tls_certificate_file"]) != bool(given["tls_key_file"]):
-        raise ConfigurationError(["--tls-key-file belongs to --tls-certificate-file; give both of them or none"])
+        raise ConfigurationError(["--tls-key-file needs --tls-certificate-file; give both or none"])
     if faults := tls.faults(msgspec.structs.replace(ServerSettings(), **given)):
         raise ConfigurationError(faults)
     return given
@@ -166,7 +166,7 @@ def _secret(arguments: argparse.Namespace, name: str, words: str, path: Path, *,
     if asks and path.exists():
         say(f"{words}: {path} exists and is kept.")
     elif asks:
-        return getpass.getpass(f"{words} (not shown; Enter to put it in later): ").strip()
+        return getpass.getpass(f"{words} (not shown; press Enter to add it later): ").strip()
     return ""
 
 

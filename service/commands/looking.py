@@ -18,11 +18,11 @@ _ADDRESSES_AT_ONCE = 150
 _ADDRESS_LENGTHS = range(3, 321)
 
 _FATES = {
-    "use": "is there and ours",
+    "use": "exists and is ours",
     "create": "would be created",
     "take_over": "exists, was not created by this service, and would be taken over",
     "hold": "is held; nothing is sent",
-    "unknown": "may be created; Cordial cannot be asked now",
+    "unknown": "may be created; Cordial does not answer now",
 }
 
 
@@ -38,13 +38,11 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         choices=("receiving", "held", "queued", "sending", "done", "failed", "discarded"),
         help="only in this state",
     )
-    imports = _add(
-        subparsers, "imports", "show changes that travel to Cordial as files, and what came of them", _imports
-    )
+    imports = _add(subparsers, "imports", "show changes that are sent to Cordial as files, and the results", _imports)
     imports.add_argument("--list", help="only of this list, by name or id")
     imports.add_argument("--state", choices=("gathering", "sending", "ended"), help="only in this state")
     _add_import_actions(imports)
-    failures = _add(subparsers, "failures", "show changes that did not go through, and why", _failures)
+    failures = _add(subparsers, "failures", "show changes that failed, and why", _failures)
     failures.add_argument("--list", help="only of this list, by name or id")
     failures.add_argument("--reason", help="only with this reason")
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
@@ -82,17 +80,17 @@ def _add(
 def _add_import_actions(imports: argparse.ArgumentParser) -> None:
     actions = imports.add_subparsers(title="actions", metavar="ACTION")
     end_doubt = add_api_command(
-        actions, "end-doubt", "say what became of a job that nobody could tell the end of", _end_doubt, is_action=True
+        actions, "end-doubt", "say what happened to a job whose end the service cannot know", _end_doubt, is_action=True
     )
     end_doubt.add_argument("id", type=int, help="the import's id")
     end_doubt.add_argument(
-        "--job", required=True, choices=("over", "never-started"), help="what you saw in Cordial's own list of jobs"
+        "--job", required=True, choices=("over", "never-started"), help="what you saw in Cordial's list of jobs"
     )
     end_doubt.add_argument("--yes", action="store_true", help="do not ask")
     rejected = add_api_command(
         actions,
         "rejected",
-        "name rejected rows at once, with the file of them from Cordial's web interface",
+        "name rejected rows at once, with the file from Cordial's web interface",
         _rejected,
         is_action=True,
     )
@@ -106,8 +104,7 @@ async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
     seen = "is over" if arguments.job == "over" else "was never started"
     question = (
         f"You say that the job of import {arguments.id} {seen}, and that you saw it in Cordial's own list of jobs. Its contacts "
-        "are then sent by single calls. If Cordial carries the job out later all the same, it brings an older state back. Is "
-        "that so?"
+        "are then sent by single calls. If Cordial runs the job later, it brings an older state back. Are you sure?"
     )
     if not agreed(question, assumed=arguments.yes):
         return 1
@@ -167,7 +164,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "LIST", "ACCOUNT", "STATE", "WANTED", "ON LIST", "TO SEND", "FAILED", "COUNTED")
-    _show(headings, cells, "No list yet: no delivery has come.")
+    _show(headings, cells, "No list yet: no page has arrived from Heap.")
     for row in rows:
         if row["unnamed"]:
             say(f"{row['list_name']}: on the list; {row['unnamed']:,} of {row['on_list']:,} refused and not named yet")
@@ -199,7 +196,7 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
-    _show(headings, cells, "No sync yet: no delivery has come.")
+    _show(headings, cells, "No sync yet: no page has arrived from Heap.")
     return 0
 
 
@@ -231,9 +228,9 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
             job = f"job {part['job_id']}" if part["job_id"] else "no job yet"
             say(f"import {row['id']}: {part['contacts']:,} contacts {part['state'].replace('_', ' ')}, {job}")
             if part["doubt"]:
-                say(f"import {row['id']}: they wait until Cordial's job is over: {part['doubt']}")
+                say(f"import {row['id']}: they wait for the end of Cordial's job: {part['doubt']}")
                 say(
-                    f"import {row['id']}: once you know what became of it: heap-cordial imports end-doubt {row['id']} --help"
+                    f"import {row['id']}: when you know what happened to it: heap-cordial imports end-doubt {row['id']} --help"
                 )
         if row["reason"]:
             say(f"import {row['id']}: {row['reason']}")
@@ -284,7 +281,7 @@ async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("RECEIVED", "ACCOUNT", "SEGMENT", "PAGE", "ADDED", "REMOVED", "UNUSABLE", "SYNC TASK")
-    _show(headings, cells, "No delivery has come yet.")
+    _show(headings, cells, "No page has arrived from Heap yet.")
     return 0
 
 
@@ -324,7 +321,7 @@ async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
     say(f"list       {answer['list_name'] or found['segment_name']}")
     say(f"in Cordial {on_list[answer['on_list']] if answer['heap'] else 'not on the list by this service'}")
     if answer["heap"]:
-        said = answer["heap"]["said_at"] or "a time that is forgotten"
+        said = answer["heap"]["said_at"] or "an unknown time"
         say(f"in Heap    {'in the segment' if answer['heap']['wanted'] else 'not in the segment'}, as of {said}")
     say("")
     say(answer["explanation"])
@@ -338,12 +335,12 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
         return 0
     reason = f": {preview['reason']}" if preview["reason"] else ""
     say(f"list       {preview['list_name']} {_FATES[preview['fate']]}{reason}")
-    say(f"owed       {preview['additions']:,} to add, {preview['removals']:,} to remove")
+    say(f"to send    {preview['additions']:,} to add, {preview['removals']:,} to remove")
     if preview["unread_pages"]:
-        say("           more pages have come and are being looked at")
-    say(f"dry run    {'yes, nothing of this is sent' if preview['dry_run'] else 'no, this may be on its way already'}")
+        say("           more pages have arrived and are being processed")
+    say(f"dry run    {'yes, none of this is sent' if preview['dry_run'] else 'no, this may already have been sent'}")
     if preview["as_import"]:
-        say("sent as    a file that Cordial fetches, standing for these calls:")
+        say("sent as    a file that Cordial fetches, instead of these calls:")
     for call in preview["calls"]:
         body = "" if call["body"] is None else msgspec.json.encode(call["body"]).decode()
         condition = f"    if {call['condition']}" if call["condition"] else ""

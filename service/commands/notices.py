@@ -20,7 +20,7 @@ from service.observe.notices.targets import make_target
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser("notices", help="try the targets of notices")
+    parser = subparsers.add_parser("notices", help="test the targets of notices")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     test = actions.add_parser("test", help="send a test to each target")
     add_config_option(test)

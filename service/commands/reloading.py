@@ -53,7 +53,7 @@ async def reload_when_asked(service: Service, read: Callable[[], Settings], aske
         except Exception:
             # The service goes on whatever happens here, and can be asked again.
             log.exception("configuration.not_reloaded")
-            service.facts.reload_refused(["a fault of the service while it loaded the configuration; see the log"])
+            service.facts.reload_refused(["a fault in the service while it loaded the configuration; see the log"])
 
 
 async def _reload(service: Service, read: Callable[[], Settings], actor: str) -> Reload:
@@ -65,7 +65,7 @@ async def _reload(service: Service, read: Callable[[], Settings], actor: str) ->
         await service.store.steering.record(actor, "configuration.reload", "", changes)
         await service.apply(plan.settings)
     except StoreUnavailableError as error:
-        raise _refused(service, [f"the store cannot take it up: {error.message}"]) from error
+        raise _refused(service, [f"the store cannot use it: {error.message}"]) from error
     except ConfigurationError as error:
         raise _refused(service, error.faults) from error
     for key in plan.needs_restart:

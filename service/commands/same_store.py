@@ -28,13 +28,13 @@ async def doubt_about_store(settings: Settings) -> Doubt | None:
     try:
         running = await _ask(settings, url)
     except (ClientError, ConfigurationError) as error:
-        text = f"the service at {url} does not say which store it works on, so it may not be {path}: {error}"
+        text = f"the service at {url} does not say which store it uses, so it may not be {path}: {error}"
         return Doubt(text, is_other=False)
     if running is None or (running.store.file and running.store.file == file_identity(path)):
         return None
     return Doubt(
-        f"the service at {url} works on {running.store.path}, but this configuration names {path}, which is not that "
-        "file; name the configuration of the service with --config",
+        f"the service at {url} uses {running.store.path}, but this configuration names {path}, which is another "
+        "file; with --config, give the configuration of the service",
         is_other=True,
     )
 
@@ -46,4 +46,4 @@ async def _ask(settings: Settings, url: str) -> ServiceDocument | None:
         try:
             return msgspec.convert(await ApiClient(session, settings).get("service"), ServiceDocument)
         except msgspec.ValidationError as error:
-            raise ClientError(f"its answer cannot be understood ({error})") from error
+            raise ClientError(f"its answer is not readable ({error})") from error

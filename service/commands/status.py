@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         overview = asyncio.run(_read(database))
     except (StoreOpenError, ServiceError) as error:
-        hint = "" if database.exists() else "\nThe store is made when the service first runs."
+        hint = "" if database.exists() else "\nThe service creates the store when it first runs."
         print(f"{error}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
@@ -141,7 +141,7 @@ def _is_critical(readiness: str, overview: Overview) -> bool:
 def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> list[str]:
     lines = [f"service    {readiness}", *_condition_lines(overview.conditions)]
     if overview.unfolded_users:
-        lines.append(f"inbox      {overview.unfolded_users:,} users not looked at yet")
+        lines.append(f"inbox      {overview.unfolded_users:,} users not processed yet")
     lines += [
         f"account    {account.name}: {_account_words(account) if account.name in configured else 'not in the configuration'}"
         for account in overview.accounts
@@ -151,7 +151,7 @@ def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> l
         return [
             *lines,
             "",
-            "No delivery has come yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
+            "No page has arrived from Heap yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
         ]
     lines += ["", f"{'LIST':<32} {'WANTED':>10} {'ON LIST':>10} {'PENDING':>10} {'WAITING':>8} {'FAILED':>8}  STATE"]
     for each in overview.lists:
@@ -214,7 +214,7 @@ def _sync_line(sync: SyncView) -> str:
 
 
 def _failure_line(group: FailureGroupView) -> str:
-    state = "failed" if group.dead else "tried again soon"
+    state = "failed" if group.dead else "retried soon"
     since = _time(group.first_failed_at)
     return f"{group.changes:>8,}  {group.list_name}: {group.reason} since {since}, {state}: {group.message}"
 

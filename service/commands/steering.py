@@ -15,18 +15,18 @@ _WHAT_FOLLOWS = {
         "; nothing is sent until the dry run of {account} ends: set dry_run = false for it in the configuration, then "
         "`heap-cordial reload`"
     ),
-    "paused": "; it is sent once the pause of {account} is over",
+    "paused": "; it is sent when the pause of {account} ends",
     "paused_by_operator": "; nothing is sent until `heap-cordial resume {account}`",
-    "not_configured": "; nothing is sent, for the configuration has no account {account}",
+    "not_configured": "; nothing is sent, because the configuration has no account {account}",
 }
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands."""
-    for name, text in (("pause", "send nothing more for an account"), ("resume", "send again for an account")):
+    for name, text in (("pause", "stop sending for an account"), ("resume", "continue sending for an account")):
         parser = add_api_command(subparsers, name, text, _pause if name == "pause" else _resume)
         parser.add_argument("account", help="the account's name in the configuration")
-    retry = add_api_command(subparsers, "retry", "try failures again that match all given conditions", _retry)
+    retry = add_api_command(subparsers, "retry", "retry failures that match all given conditions", _retry)
     retry.add_argument("--id", type=int, action="append", help="one failure, as `failures --each` has it; repeatable")
     retry.add_argument("--account", help="all of this account")
     retry.add_argument("--list", help="all of this list, by name or id")
@@ -40,13 +40,15 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add_api_command(subparsers, "reload", "make the service read its configuration again, as SIGHUP does", _reload)
     rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
     rebuild.add_argument("list", help="the list, by name or id")
-    rebuild.add_argument("--include-removed", action="store_true", help="also remove people who have left again")
-    rebuild.add_argument("--wait", action="store_true", help="show the progress until all is sent")
+    rebuild.add_argument(
+        "--include-removed", action="store_true", help="also send the removals of people who have left"
+    )
+    rebuild.add_argument("--wait", action="store_true", help="show the progress until everything is sent")
 
 
 async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/pause")
-    words = f"{arguments.account} is paused." if done["changed"] else f"{arguments.account} was paused already."
+    words = f"{arguments.account} is paused." if done["changed"] else f"{arguments.account} was already paused."
     tell(arguments, done, words)
     return 0
 
@@ -116,11 +118,11 @@ async def _what_follows(client: ApiClient, name: str) -> str:
 
 async def _reload(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post("reload")
-    took = [*done["changed"], *(f"account {name} came" for name in done["added"])]
-    took += [f"account {name} went" for name in done["removed"]]
-    words = [f"Took up: {', '.join(took)}." if took else "Nothing has changed that takes effect without a restart."]
+    took = [*done["changed"], *(f"account {name} added" for name in done["added"])]
+    took += [f"account {name} removed" for name in done["removed"]]
+    words = [f"Changed: {', '.join(took)}." if took else "No change takes effect without a restart."]
     if done["needs_restart"]:
-        words.append(f"Restart the service for {', '.join(done['needs_restart'])}.")
+        words.append(f"Restart the service to change {', '.join(done['needs_restart'])}.")
     tell(arguments, done, *words)
     return 0
 

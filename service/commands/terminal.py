@@ -97,7 +97,7 @@ def agreed(question: str, *, assumed: bool) -> bool:
     if assumed:
         return True
     if not sys.stdin.isatty():
-        say(f"{question} Nothing is done: there is nobody to ask here. Add --yes if you mean it.")
+        say(f"{question} Nothing was done, because nobody can answer here. To go ahead, add --yes.")
         return False
     sys.stdout.write(f"{one_line(question)} [y/N] ")
     sys.stdout.flush()

@@ -12,11 +12,11 @@ _LOOK_SECONDS = 0.5
 _PLAN = (
     "This writes to the Cordial account of {account}. It",
     "  - creates up to three lists, whose names begin with heap-cordial-trial or heap_cordial_trial, and renames one of them;",
-    "  - sets memberships of {contacts} on those lists, no others;",
+    "  - sets memberships of {contacts} on those lists and on no others;",
     "  - creates up to five contacts in the mailbox of {first}, unless create_contacts = false;",
-    "  - has Cordial fetch two files with these contacts, where public_url is set.",
-    "Nobody is subscribed on purpose: that is what it watches for. At the end it takes the contacts off the lists. It deletes",
-    "nothing: delete the lists and contacts that it created in Cordial, by the names that it prints.",
+    "  - lets Cordial fetch two files with these contacts, if public_url is set.",
+    "It subscribes nobody: it checks whether Cordial does. At the end it removes the contacts from the lists. It deletes",
+    "nothing: delete the lists and contacts that it created in Cordial. It prints their names.",
 )
 _OUTCOMES = {"as_documented": "as documented", "otherwise": "otherwise", "not_tried": "not tried"}
 
@@ -26,7 +26,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     trial = add_api_command(
         subparsers,
         "trial",
-        "find out on the real account what Cordial does not document, with test contacts of yours",
+        "find out on the real account what Cordial does not document, with your own test contacts",
         _trial,
         examples=("trial --account acme --contact a@example.com --contact b@example.com --subscribed c@example.com",),
     )
@@ -77,7 +77,7 @@ def _tell(arguments: argparse.Namespace, document: dict[str, Any]) -> int:
     if otherwise:
         lines += [
             "",
-            "To send to us (docs/trial.md says where); no address is in it:",
+            "Please send us these lines (docs/trial.md says where). They contain no address:",
             f"  heap-cordial {document['version']}",
         ]
         lines += [f"  {each['point']}: {each['detail']}" for each in otherwise]
@@ -93,7 +93,7 @@ def _left(progress: dict[str, Any]) -> list[str]:
     if progress["state"] != "stopped" and progress["problem"]:
         lines += ["", f"{progress['problem']}."]
     if progress["lists_left"]:
-        lines += ["", "Delete in Cordial, if you like, for the service deletes nothing:"]
+        lines += ["", "The service deletes nothing. You can delete these in Cordial:"]
         lines += [f"  list     {name}" for name in progress["lists_left"]]
         lines += [f"  contact  {address}" for address in progress["contacts_left"]]
     return lines

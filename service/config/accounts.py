@@ -104,7 +104,7 @@ def _check_public_url(fields: dict[str, Any], path: KeyPath, faults: Faults) -> 
 def _normal_base_url(text: str) -> str:
     """Return the normal form without `/v2`; raises `ValueError` with the reason when it cannot be called."""
     if "@" in text:
-        raise ValueError("the key does not belong into it; use cordial_api_key_file or cordial_api_key_env")
+        raise ValueError("it must not contain the key; use cordial_api_key_file or cordial_api_key_env")
     url = _normal_url(text)
     if pages := _PAGES_OF_CORDIAL.match(url):
         region = pages["region"] or ""
@@ -115,7 +115,7 @@ def _normal_base_url(text: str) -> str:
 def _normal_url(text: str) -> str:
     """Return the normal form, without a trailing slash; raises `ValueError` with the reason when it is of no use."""
     if any(character.isspace() for character in text):
-        raise ValueError("it holds white space")
+        raise ValueError("it contains white space")
     try:
         url = urlsplit(text)
         host, _ = url.hostname, url.port
@@ -124,13 +124,13 @@ def _normal_url(text: str) -> str:
     if url.scheme not in {"http", "https"}:
         raise ValueError("it must start with https://")
     if "@" in url.netloc:
-        raise ValueError("a login does not belong into it")
+        raise ValueError("it must not contain a login")
     if not host:
-        raise ValueError("it names no host")
+        raise ValueError("it has no host")
     if "?" in text or "#" in text:
         raise ValueError("it must end with its path, without `?` or `#`")
     if url.scheme == "http" and not is_loopback(host):
-        raise ValueError("http is for this machine alone (localhost); secrets would cross the network in clear")
+        raise ValueError("http is allowed only on this machine (localhost), because others could read the secrets")
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
@@ -153,7 +153,7 @@ def _check_identities(fields: dict[str, Any], path: KeyPath, faults: Faults) -> 
             'such as { email = "email" }',
         )
     if "auto" in identities.values():
-        faults.add((*path, "identities"), 'must name Cordial keys; "auto" is none')
+        faults.add((*path, "identities"), 'must name Cordial keys; "auto" is not one')
 
 
 def _check_list_names(fields: dict[str, Any], path: KeyPath, faults: Faults) -> None:
@@ -163,7 +163,7 @@ def _check_list_names(fields: dict[str, Any], path: KeyPath, faults: Faults) -> 
         entry = (*path, "list_names", segment)
         folded = list_name.lower()
         if folded in RESERVED_LIST_NAMES:
-            faults.add(entry, f'must be another name: Cordial keeps "{list_name}" to itself')
+            faults.add(entry, f'must be another name: Cordial reserves "{list_name}" to itself')
         if folded in segment_of:
             faults.add(entry, f"must be another name: segment {segment_of[folded]} has this one")
         segment_of.setdefault(folded, segment)

@@ -40,7 +40,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
         for section, settings in SECTIONS.items()
     }
     if bool(fields["server"].get("tls_certificate_file")) != bool(fields["server"].get("tls_key_file")):
-        faults.add(("server", "tls_key_file"), "belongs to tls_certificate_file; set both of them or none")
+        faults.add(("server", "tls_key_file"), "belongs to tls_certificate_file; set both or none")
     tables = document.tables.get(ACCOUNTS, {})
     accounts = {}
     if not isinstance(tables, dict):
@@ -85,8 +85,8 @@ def _check_retention(store: StoreSettings, accounts: Mapping[str, AccountSetting
         if store.retention_days < needed_days:
             faults.add(
                 ("store", "retention_days"),
-                f"must be at least {needed_days} for timestamp_tolerance_seconds in [accounts.{account.name}]: within "
-                "that time a recorded page can come again, and must be recognised",
+                f"must be at least {needed_days} for timestamp_tolerance_seconds in [accounts.{account.name}]: a "
+                "recorded page that is sent again within that time must be recognised",
             )
 
 
@@ -124,9 +124,11 @@ def secret_warnings(settings: Settings) -> list[str]:
         except OSError:
             continue  # one of the faults, then
         if mode & stat.S_IROTH:
-            warnings.append(f"{label}: {reference.place} may be read by every user of this machine; chmod 600 it")
+            warnings.append(
+                f"{label}: {reference.place} can be read by every user of this machine; run chmod 600 on it"
+            )
         elif mode & stat.S_IRGRP:
-            warnings.append(f"{label}: {reference.place} may be read by its group; chmod 600 it")
+            warnings.append(f"{label}: {reference.place} can be read by its group; run chmod 600 on it")
     return warnings
 
 

@@ -203,8 +203,8 @@ def _report_unknown(settings: type[msgspec.Struct], path: KeyPath, faults: Fault
         stem = difflib.get_close_matches(path[-1], stems, n=1, cutoff=0)[0]
         faults.add(
             path,
-            "a secret does not stand in the configuration itself; "
-            f"put it into a file and name that with {stem}_file, or into an environment variable and use {stem}_env",
+            "the configuration must not contain a secret; "
+            f"put it into a file and name the file with {stem}_file, or into an environment variable and use {stem}_env",
         )
     else:
         faults.unknown(path, keys_of(settings))

@@ -129,7 +129,7 @@ class Deliverer:
             return_exceptions=True,
         )
         if failures := [failure for failure in ended if isinstance(failure, BaseException)]:
-            raise BaseExceptionGroup("not every account could be changed over", failures)
+            raise BaseExceptionGroup("not every account could be changed to the new configuration", failures)
 
     async def _change_over(self, old: SendingAccount, new: SendingAccount | None, grace_seconds: float) -> None:
         await old.stop(grace_seconds)

@@ -37,7 +37,7 @@ _ACCOUNT_FAULTS = {AnswerKind.UNAUTHORIZED, AnswerKind.MISCONFIGURED}
 KEY_FAULTS = {"unauthorized", "no_api_key"}
 _SLOWED_FROM_SECONDS = 1.0
 SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
-LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and six are waited"
+LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and the service waits six"
 # A shorter wait costs others less than telling whose it is.
 _OWN_LIMIT_FROM_SECONDS = 2.0
 
@@ -234,7 +234,7 @@ class AccountLine:
         waits = self._limiter.waits.get(request.operation, 0.0) <= _MAX_SIDE_WAIT_SECONDS
         may_ask = waits and self._may_write(permit, is_probe=False)
         answer = await self._make(request, permit, is_probe=False) if may_ask else None
-        return answer or no_answer("paused", "no call may be made at the moment")
+        return answer or no_answer("paused", "no call is allowed now")
 
     def pause(self) -> None:
         """Make no further call until `resume`: an operator wants it so."""
@@ -484,7 +484,7 @@ async def _wait_for_ever() -> None:
 
 
 _HINTS = {
-    "dry_run": "see what would be sent with `heap-cordial preview`; dry_run = false in the configuration sends it",
+    "dry_run": "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration",
     "unauthorized": "Cordial refuses the API key, or does not allow this host's IP address; see Administration > API keys",
     "forbidden": "the API key lacks a permission, or Cordial does not allow this host's IP address",
     "no_api_key": "set cordial_api_key_file or cordial_api_key_env to a readable, non-empty secret",

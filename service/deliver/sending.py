@@ -141,12 +141,12 @@ class Sender:
     async def _judge_absent(self, contact: str, change: Change, answer: Answer, began: int) -> Outcome:
         """Believe that there is no such contact when two looks say so and Cordial found others after each of them (R7)."""
         if not await self._line.finds_others(change.segment_id, contact, began):
-            words = "Cordial finds neither this contact nor others that it has confirmed; it is asked again"
+            words = "Cordial finds neither this contact nor others that it has confirmed; the service asks again"
             failure = Failure("nobody_found", f"{words}: {answer.message}", answer.status)
             delay_seconds = self._timings.retry_delay(change.failures, random.random)
             return self._retry(contact, change, failure, attempts=change.attempts, delay_seconds=delay_seconds)
         if not change.was_absent:
-            words = "Cordial says that there is no such contact; it is asked again before this is believed"
+            words = "Cordial says that there is no such contact; the service asks again before it believes this"
             failure = Failure(CONTACT_NOT_FOUND, f"{words}: {answer.message}", answer.status)
             delay_seconds = self._timings.absent
             return self._retry(contact, change, failure, attempts=change.attempts, delay_seconds=delay_seconds)

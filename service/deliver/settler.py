@@ -23,7 +23,7 @@ from service.supervision import Supervisor
 log = structlog.get_logger()
 _STORE_RETRY_SECONDS = 0.5
 _FAULT_REASON = "store_fault"
-_FAULT_ADVICE = "this is a fault of the program; please report it with this line"
+_FAULT_ADVICE = "this is a fault in the program; please report it with this line"
 
 
 class _Result(NamedTuple):

@@ -160,7 +160,7 @@ class Trial:
             self._state, self._problem = TrialState.STOPPED, "the service stopped or changed the account; try again"
             raise
         except Exception:
-            self._state, self._problem = TrialState.STOPPED, "a fault of the service; its log has it"
+            self._state, self._problem = TrialState.STOPPED, "a fault in the service; see its log"
             log.exception("trial.failed", account=self._settings.name)
         finally:
             self._trying = None
@@ -249,7 +249,7 @@ class Trial:
         name = f"heap-cordial-trial-{self._stamp}-none"
         answer = await self._put(self._subjects.contacts[0], {name: True})
         if answer.kind is AnswerKind.DONE:
-            return _otherwise("accepted in silence")
+            return _otherwise("accepted without an error")
         if answer.unknown_keys == (name,):
             return _expected("refused, with the list's name")
         return _otherwise(f"refused without saying which list: {self._words(answer)}")
@@ -312,12 +312,12 @@ class Trial:
         try:
             await self._until(address, lambda contact: new_name in contact.lists)
         except _CannotTellError:
-            faults.append("its member is not on it any more")
+            faults.append("its member is no longer on it")
         if (await self._put(address, {new_name: True})).kind is not AnswerKind.DONE:
-            faults.append("the new name cannot be written to")
+            faults.append("Cordial does not accept the new name")
         if (await self._put(address, {renamed.name: True})).kind is AnswerKind.DONE:
             faults.append("the old name is still accepted")
-        return _otherwise(", ".join(faults)) if faults else _expected("members stay, the new name alone is accepted")
+        return _otherwise(", ".join(faults)) if faults else _expected("members stay, and only the new name is accepted")
 
     # Files
 
@@ -418,7 +418,7 @@ class Trial:
 
     async def _job_wait(self) -> _Seen:
         if not self._job_seconds:
-            raise _CannotTellError("no job was carried out")
+            raise _CannotTellError("no job ran")
         fetched, seconds = max(self._job_seconds, key=lambda each: each[1])
         after = f"fetched after {fetched:.0f} s, " if fetched is not None else ""
         detail = f"{after}over after {seconds:.0f} s"
@@ -437,7 +437,9 @@ class Trial:
 
     async def _limits_told(self) -> _Seen:
         return (
-            _expected("told with answers that succeed") if self._has_limits else _otherwise("not told while calls pass")
+            _expected("shown in successful answers")
+            if self._has_limits
+            else _otherwise("not shown while calls succeed")
         )
 
     # Steps
@@ -528,7 +530,7 @@ class Trial:
             if contact is not None and condition(contact):
                 return time.monotonic() - began
             if time.monotonic() - began > self._timings.visible:
-                raise _CannotTellError(f"what was written does not show within {self._timings.visible:.0f} s")
+                raise _CannotTellError(f"a read does not show the write within {self._timings.visible:.0f} s")
             await asyncio.sleep(self._timings.look)
 
     async def _clean_up(self) -> None:
@@ -541,7 +543,7 @@ class Trial:
                 if (await self._call(off)).kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:
                     left.add(address)
         if left:
-            self._problem = f"{len(left)} contacts could not be taken off the trial's lists; take them off in Cordial"
+            self._problem = f"{len(left)} contacts could not be removed from the trial's lists; remove them in Cordial"
 
     def _need_creation(self) -> None:
         if not self._settings.create_contacts:

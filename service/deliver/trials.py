@@ -59,7 +59,7 @@ class Trials:
 
     def _check_may_begin(self) -> None:
         if self._settings.dry_run:
-            raise ServiceError(ErrorCode.CONFLICT, "the account is in a dry run, which writes nothing; a trial writes")
+            raise ServiceError(ErrorCode.CONFLICT, "the account is in a dry run, but a trial writes")
         status = self._line.status()
         if status.state is AccountState.PAUSED:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {status.reason}")

@@ -51,12 +51,12 @@ class HeldFor(StrEnum):
 
 
 _WHAT_TO_DO = {
-    HeldFor.AWAITING_APPROVAL: "Look at its preview, then approve it; or switch the segment off in Heap.",
+    HeldFor.AWAITING_APPROVAL: "Look at its preview, then approve it, or switch the segment off in Heap.",
     HeldFor.NOT_OURS: "Set adopt_existing_lists = true to use that list, or give the segment another name in list_names.",
     HeldFor.NAME_REFUSED: "Give the segment another name in list_names.",
-    HeldFor.CREATION_IN_DOUBT: "If nobody else made that list, approve it; otherwise delete or rename it in Cordial.",
+    HeldFor.CREATION_IN_DOUBT: "If nobody else created that list, approve it. Otherwise delete or rename it in Cordial.",
     HeldFor.DELETED: "Rebuild the list to create it again with its members, or switch the segment off in Heap.",
-    HeldFor.NOT_ACCEPTED: "The service tries again every minute; if it lasts, ask Cordial's support.",
+    HeldFor.NOT_ACCEPTED: "The service tries again every minute. If this lasts, ask Cordial's support.",
     HeldFor.NAME_CONFLICT: "Rename one of the two lists in Cordial.",
     HeldFor.OTHER_CORDIAL: "If it is the same Cordial account, approve one of its lists; otherwise put the old "
     "cordial_base_url and key back, or rebuild the list to create it in the account configured now.",
@@ -160,7 +160,7 @@ class VerifyResult(msgspec.Struct, frozen=True):
 
 def awaits_approval() -> str:
     """Say that the segment is new, and the account holds new ones."""
-    return "a new segment, held until you approve it (hold_new_segments = true); nothing of it is sent before"
+    return "a new segment, held until you approve it (hold_new_segments = true); nothing is sent before that"
 
 
 def not_ours(segment: Segment, existing_name: str, owner: str = "") -> str:
@@ -184,20 +184,20 @@ def name_refused(segment: Segment, name: str, words: str) -> str:
 def creation_in_doubt(name: str, list_id: str) -> str:
     """Say that nobody can tell whether a list is the one that this service asked for."""
     return (
-        f"Cordial's answer to the creation of the list {name} was lost; nobody knows whether the list {name} (id {list_id}) is "
-        "that one; if nobody else made it, approve it; otherwise delete or rename it in Cordial"
+        f"Cordial's answer to the creation of the list {name} was lost; it is not known whether the list {name} (id {list_id}) is "
+        "that one; if nobody else created it, approve it; otherwise delete or rename it in Cordial"
     )
 
 
 def deleted(name: str, *, made_again: bool = False) -> str:
     """Say that somebody deleted the list in Cordial; `made_again`: another one has its name now."""
-    again = f", and another list {name} was made that this service did not create" if made_again else ""
+    again = f", and another list {name} exists that this service did not create" if made_again else ""
     return f"the list {name} was deleted in Cordial{again}; rebuild it to create it again"
 
 
 def not_accepted(name: str) -> str:
     """Say that Cordial knows the list, but refuses its name on contacts."""
-    return f"Cordial has the list {name}, but does not accept it on contacts; it is tried again"
+    return f"Cordial has the list {name}, but does not accept it on contacts; the service tries again"
 
 
 def name_conflict(name: str, other: str) -> str:
@@ -207,11 +207,7 @@ def name_conflict(name: str, other: str) -> str:
 
 def other_cordial(name: str, old_url: str, new_url: str) -> str:
     """Say that the list seems to be in another Cordial account than the one configured now."""
-    what = (
-        f"cordial_base_url was {old_url} and is {new_url} now"
-        if old_url != new_url
-        else "the API key is another one now"
-    )
+    what = f"cordial_base_url was {old_url} and is {new_url} now" if old_url != new_url else "the API key has changed"
     return (
         f"the list {name} seems to be in another Cordial account: {what}; if it is the same account, approve one of its "
         "lists; otherwise put the old settings back, or rebuild the list to create it in this account"
@@ -230,7 +226,7 @@ def is_looked_for() -> str:
 
 def no_answer(words: str) -> str:
     """Say that Cordial cannot be asked for the list now; `words` say why."""
-    return f"Cordial gives no answer about its list: {words}; it is asked again"
+    return f"Cordial does not answer about its list: {words}; it is asked again"
 
 
 def rename_refused(name: str, words: str) -> str:

@@ -398,7 +398,7 @@ class AccountFigures(msgspec.Struct, frozen=True):
 class ListFate(StrEnum):
     """What would be done to get a segment its list.
 
-    `use`: it is there and ours. `create`: there is none of the name. `take_over`: one of the name exists that this
+    `use`: it exists and is ours. `create`: there is none of the name. `take_over`: one of the name exists that this
     service did not create, and `adopt_existing_lists` allows its use. `hold`: nothing is sent until an operator decides;
     the reason says what. `unknown`: Cordial cannot be asked now.
     """

@@ -139,8 +139,8 @@ class ClockSuspicion:
             return None
         direction = "ahead of" if off_seconds > 0 else "behind"
         return (
-            f"deliveries are rightly signed, but for another time: this host's clock is likely {abs(off_seconds):.0f} s "
-            f"{direction} Heap's; check its time synchronisation"
+            f"deliveries have a valid signature but another time: the clock of this machine is probably {abs(off_seconds):.0f} s "
+            f"{direction} Heap's; check the time synchronisation"
         )
 
 
@@ -210,7 +210,7 @@ class Authenticator:
         if not all_readable:
             raise ServiceError(
                 ErrorCode.NOT_READY,
-                "a webhook secret cannot be read at the moment; send again later",
+                "a webhook secret cannot be read now; send again later",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         is_reformatted = verdict is Verdict.REFORMATTED

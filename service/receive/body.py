@@ -97,7 +97,7 @@ class BodyReader:
             at_hand = request.content.is_eof()
             body = self._read_at_hand(request) if at_hand else await self._read_as_it_comes(request)
         except web.RequestPayloadError as error:
-            raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short or badly encoded") from error
+            raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is incomplete or badly encoded") from error
         with contextlib.ExitStack() as held:
             held.enter_context(self._holding(len(body)))
             if encoding in _ZLIB_FORMATS:
@@ -147,7 +147,7 @@ class BodyReader:
                     self._make_room()
         except TimeoutError:
             if not reading.has_given_way:
-                raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body came too slowly") from None
+                raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body arrived too slowly") from None
         finally:
             self._readings.discard(reading)
         if reading.has_given_way:
@@ -178,7 +178,7 @@ def _unfold(body: bytes, encoding: str, max_bytes: int) -> bytes:
     except zlib.error:
         raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is badly compressed") from None
     if not unfolder.eof or unfolder.unused_data:
-        raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is cut short, or badly compressed")
+        raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is incomplete or badly compressed")
     return b"".join(pieces)
 
 
@@ -189,6 +189,6 @@ def _too_large(max_bytes: int) -> ServiceError:
 def _crowded() -> ServiceError:
     return ServiceError(
         ErrorCode.NOT_READY,
-        "too many large bodies come at once; send again shortly",
+        "too many large bodies arrive at once; send again soon",
         retry_after_seconds=_RETRY_AFTER_SECONDS,
     )

@@ -79,7 +79,7 @@ class PageReader:
             _log.error("page_process.failed", fault=type(error).__name__, exit_status=status, bytes=len(body))
             raise ServiceError(
                 ErrorCode.NOT_READY,
-                "the page could not be read at the moment; send it again shortly",
+                "the page could not be read now; send it again soon",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             ) from error
         except BaseException:

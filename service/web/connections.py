@@ -44,7 +44,7 @@ _MAX_ACCEPTED_AT_ONCE = 128
 _HEAD_TOO_LARGE = raw_answer(431, ServiceError(ErrorCode.HEADER_UNREADABLE, "the request's head is too large"))
 _CROWDED = raw_answer(
     503,
-    ServiceError(ErrorCode.NOT_READY, "there are too many connections; send again shortly", retry_after_seconds=1),
+    ServiceError(ErrorCode.NOT_READY, "there are too many connections; send again soon", retry_after_seconds=1),
 )
 
 

@@ -13,7 +13,7 @@ _log = structlog.get_logger()
 
 _CHALLENGE = 'Basic realm="heap-cordial", charset="UTF-8"'
 _SENTENCES: dict[int, tuple[ErrorCode, str]] = {
-    400: (ErrorCode.INVALID_REQUEST, "the request cannot be understood"),
+    400: (ErrorCode.INVALID_REQUEST, "the request is not readable"),
     401: (ErrorCode.UNAUTHORIZED, "an API key is needed"),
     403: (ErrorCode.FORBIDDEN, "this is not allowed"),
     404: (ErrorCode.NOT_FOUND, "there is nothing at this address"),
@@ -23,7 +23,7 @@ _SENTENCES: dict[int, tuple[ErrorCode, str]] = {
 }
 # What else aiohttp raises by itself is a fault of the request or of the service.
 _OTHER_REQUEST_FAULT = (ErrorCode.INVALID_REQUEST, "the request cannot be served")
-_SERVICE_FAULT = (ErrorCode.INTERNAL, "the service failed; its log says why")
+_SERVICE_FAULT = (ErrorCode.INTERNAL, "the service failed; see its log")
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVICE_FAULT_STATUS = 500
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")

@@ -58,7 +58,7 @@ class _Http(web.RequestHandler):
             self._tell_unreadable(type(exc).__name__)
             answer = error_response(ServiceError(ErrorCode.HEADER_UNREADABLE, "the request is not readable HTTP"))
         else:
-            answer = error_response(ServiceError(ErrorCode.INTERNAL, "the service failed; its log says why"))
+            answer = error_response(ServiceError(ErrorCode.INTERNAL, "the service failed; see its log"))
         answer.headers["Server"] = _SERVER_NAME
         answer.force_close()
         return answer

@@ -66,7 +66,7 @@ def load_certificate(files: TlsFiles) -> Certificate:
         if error.reason == "KEY_VALUES_MISMATCH":
             words = f"{_KEY_KEY}: {files.key} is not the key of the certificate in {files.certificate}"
         else:
-            words = f"{_KEY_KEY}: {files.key} with {files.certificate} are no usable pair of PEM files"
+            words = f"{_KEY_KEY}: {files.key} with {files.certificate} cannot be used together as PEM files"
         raise ConfigurationError([words]) from None
 
 
@@ -80,7 +80,7 @@ def read_leaf(path: Path) -> bytes:
     except OSError as error:
         words = f"cannot be read: {error.strerror}"
     except ValueError:
-        words = "is damaged: its certificate is no Base64"
+        words = "is damaged: its certificate is not Base64"
     raise ConfigurationError([f"{_CERTIFICATE_KEY}: {path} {words}"])
 
 
@@ -165,9 +165,7 @@ def _server_context() -> ssl.SSLContext:
 
 
 def _refuse_passphrase() -> str:
-    raise ConfigurationError(
-        [f"{_KEY_KEY}: the key is encrypted; nobody is there to type its passphrase when it is loaded"]
-    )
+    raise ConfigurationError([f"{_KEY_KEY}: the key is encrypted; it must not need a passphrase"])
 
 
 def _prove(server_context: ssl.SSLContext, leaf: bytes) -> datetime:

@@ -35,7 +35,7 @@ async def test_a_contact_said_to_be_absent_for_a_while_is_taken_off_all_the_same
         await world.until(lambda: world.rows("SELECT 1 FROM failure"))
         [(reason, message, attempts)] = world.rows("SELECT reason, message, attempts FROM failure")
         assert (reason, attempts) == ("contact_not_found", 0)
-        assert "asked again before this is believed" in message
+        assert "asks again before it believes this" in message
         world.cordial.faults.clear()
         await world.settled()
         assert world.members("Readers") == sorted(EVERYONE)

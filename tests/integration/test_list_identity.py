@@ -154,7 +154,7 @@ async def test_a_list_deleted_and_made_again_by_hand_is_not_ours(tmp_path):
         foreign = state.create_list("Readers")
         await world.deliver("Readers", users(2, "late"))
         words = await held_for(world, "deleted")
-        assert "another list Readers was made that this service did not create; rebuild it" in words
+        assert "another list Readers exists that this service did not create; rebuild it" in words
         await world.post("lists/1/rebuild")
         assert "did not create" in await held_for(world, "not_ours")
         assert foreign.members == {}
@@ -192,7 +192,7 @@ async def test_a_list_that_may_be_somebody_elses_waits_for_a_person(tmp_path, en
     async with asking(tmp_path) as world:
         found = await somebody_elses(world, enhanced=enhanced, member=member)
         words = await held_for(world, "creation_in_doubt")
-        assert "if nobody else made it, approve it" in words
+        assert "if nobody else created it, approve it" in words
         world.cordial.faults.clear()
         before = members_of(world, found)
         await world.restart()
@@ -368,7 +368,7 @@ async def test_a_key_of_another_account_is_noticed_and_a_new_key_of_this_one_is_
             del world.cordial.state.lists_by_name["Readers"].members[cid]
         await world.restart()
         await world.deliver("Readers", users(2, "last"))
-        assert "the API key is another one now" in await held_for(world, "other_cordial")
+        assert "the API key has changed" in await held_for(world, "other_cordial")
         assert len(world.members("Readers")) == 5
 
 

@@ -74,7 +74,7 @@ class Injector:
                 last = self._number + (_FULL_TRANSACTIONS if self._kind == "full_long" else 1)
                 if self._number <= self.calls < last:
                     self.failed = self.failed or _name_of(work)
-                    raise StoreUnavailableError("too much waits to be written")
+                    raise StoreUnavailableError("too much is waiting to be written")
             return await run(work, **options)
 
         writer.run = run_or_refuse

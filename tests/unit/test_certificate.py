@@ -33,7 +33,7 @@ def test_each_fault_names_the_key_the_file_and_what_is_wrong(tmp_path):
     assert fault_of(nowhere, pair.key) == f"{certificate}{nowhere} {no_file}"
     assert fault_of(pair.certificate, nowhere) == f"{key}{nowhere} {no_file}"
     assert fault_of(empty, pair.key) == f"{certificate}{empty} holds no certificate in PEM form"
-    assert fault_of(broken, pair.key).endswith(f"{pair.key} with {broken} are no usable pair of PEM files")
+    assert fault_of(broken, pair.key).endswith(f"{pair.key} with {broken} cannot be used together as PEM files")
     assert fault_of(pair.certificate, other.key) == (
         f"{key}{other.key} is not the key of the certificate in {pair.certificate}"
     )
@@ -60,4 +60,4 @@ def test_one_file_without_the_other_is_a_fault(key):
         loading.load(None, environment | {f"HEAP_CORDIAL__SERVER__{key}": "/some/file"})
     [fault] = caught.value.faults
     assert fault.startswith("server.tls_key_file")
-    assert fault.endswith("belongs to tls_certificate_file; set both of them or none")
+    assert fault.endswith("belongs to tls_certificate_file; set both or none")

@@ -28,7 +28,7 @@ _WRITES = ("Add a list", "Add a contact", "Update a contact")
 
 
 _UNTESTED = (
-    "files are used although no trial has shown that Cordial subscribes nobody by them; run `heap-cordial trial`, then "
+    "files are used although no trial has shown that they subscribe nobody; run `heap-cordial trial`, then "
     "remove the key"
 )
 
@@ -89,7 +89,7 @@ async def _check(
         f"{where}: Cordial accepts the key and this host's address; granted: {_listed(set(asked) - set(refused))}"
     )
     writes = (*_WRITES, "Add a contact import job") if account.public_url else _WRITES
-    findings.notes.append(f"{where}: cannot be told without writing, look at the key in Cordial: {_listed(writes)}")
+    findings.notes.append(f"{where}: not checked, because that would write: {_listed(writes)}")
     if account.public_url and account.bulk_untested:
         findings.warnings.append(f"{where}.bulk_untested: {_UNTESTED}")
     findings.add(await _check_names(session, where, account, lists.answer, segments))
@@ -108,8 +108,8 @@ async def _check_names(
     rows = answer.body if answer.kind is AnswerKind.DONE and isinstance(answer.body, list) else None
     if rows is None:
         findings.notes.append(
-            f"{where}: contact attributes cannot be read (permission “Get attributes”), so whether a list's name or "
-            "identify_by clashes with them is not known"
+            f"{where}: contact attributes cannot be read (permission “Get attributes”), so check cannot compare "
+            "list names and identify_by with them"
         )
         attributes = None
     else:
@@ -136,16 +136,16 @@ def _list_names(answer: Answer) -> dict[str, str]:
 
 def _refused_altogether(where: str, account: AccountSettings, answer: Answer) -> str:
     own = local_address_towards(account.cordial_base_url)
-    address = f" ({own} on this host's side; behind NAT it is another)" if own else ""
+    address = f" ({own} on this host's side; behind NAT it is a different one)" if own else ""
     return (
         f"{where}.cordial_api_key: Cordial answers {answer.status}; the key is wrong, or this host's address{address} is not "
-        "on the key's IP allow-list: Cordial answers both alike (Cordial: Administration > API keys)"
+        "on the key's IP allow-list; Cordial's answer is the same for both (Cordial: Administration > API keys)"
     )
 
 
 def _other_answer(where: str, account: AccountSettings, answer: Answer) -> str:
     if answer.kind is AnswerKind.THROTTLED:
-        return f"{where}: Cordial answers 429, its rate limit is reached at the moment; check again in a minute"
+        return f"{where}: Cordial answers 429: its rate limit is reached. Check again in a minute"
     return (
         f"{where}.cordial_base_url: {account.cordial_base_url} does not answer as Cordial does to a request for lists: "
         f"{answer.message or f'HTTP {answer.status}'}"
@@ -173,7 +173,7 @@ def _identity_faults(where: str, account: AccountSettings, unique: set[str]) -> 
     if account.identify_by in {"email", "auto", *unique}:
         return []
     known = ", ".join(sorted(unique)) or "none"
-    return [f'{where}.identify_by: "{account.identify_by}" is no unique attribute in Cordial; there: {known}']
+    return [f'{where}.identify_by: "{account.identify_by}" is not a unique attribute in Cordial. It has: {known}']
 
 
 def _listed(permissions: Iterable[str]) -> str:

@@ -71,13 +71,13 @@ def check_certificate(server: ServerSettings) -> Findings:
     if left.days < _SOON_DAYS:
         findings.warnings.append(
             f"server.tls_certificate_file: {files.certificate} ends on {certificate.expires_at:%Y-%m-%d}, "
-            f"in {left.days} days; renew it, the service takes the new one up by itself"
+            f"in {left.days} days; renew it. The service uses the new one by itself"
         )
     else:
-        findings.notes.append(f"certificate: it serves, and ends in {left.days} days")
+        findings.notes.append(f"certificate: it works, and ends in {left.days} days")
     if files.key.stat().st_mode & stat.S_IROTH:
         findings.warnings.append(
-            f"server.tls_key_file: {files.key} may be read by every user of this machine; chmod 600 it"
+            f"server.tls_key_file: {files.key} can be read by every user of this machine; run chmod 600 on it"
         )
     return findings
 

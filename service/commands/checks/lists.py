@@ -39,7 +39,9 @@ def check_lists(account: AccountSettings, segments: Iterable[Segment], known: Co
 def _check_own(segment: Segment, known: CordialNames) -> Findings:
     where = f"accounts.{segment.account}"
     if segment.list_id not in known.lists:
-        fault = f"{where}: the list {segment.list_name} of segment “{segment.name}” is not in Cordial any more; `rebuild` it"
+        fault = (
+            f"{where}: the list {segment.list_name} of segment “{segment.name}” is no longer in Cordial; `rebuild` it"
+        )
         return Findings(faults=[fault])
     held = f", held: {segment.list_reason}" if segment.list_state is ListState.HELD else ""
     return Findings(notes=[f"{where}: segment “{segment.name}” has the list {known.lists[segment.list_id]}{held}"])

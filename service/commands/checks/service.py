@@ -68,9 +68,9 @@ async def _check_sample(session: aiohttp.ClientSession, url: str, account: Accou
                 findings.notes += _sample_notes(where, document)
             continue
         message = document.get("error", {}).get("message", "")
-        hint = "; it has another secret or another account, or its clock is wrong" if status == _FORBIDDEN else ""
+        hint = "; it has another secret or another account, or a wrong clock" if status == _FORBIDDEN else ""
         findings.faults.append(
-            f"{where}: the service at {url} does not take a page signed with the secret of {reference.place}: "
+            f"{where}: the service at {url} refuses a page signed with the secret of {reference.place}: "
             f"{status or 'no answer'} {message}{hint}"
         )
     return findings
@@ -107,8 +107,8 @@ def _sample_page(account: AccountSettings) -> bytes:
 def _sample_notes(where: str, document: dict[str, Any]) -> list[str]:
     preview = document["preview"]
     calls = "; ".join(f"{call['method']} {call['path']}" for call in preview["calls"]) or "no call"
-    dry_run = " (dry_run is on: nothing is sent until it is off)" if preview["dry_run"] else ""
-    return [f"{where}: a signed sample page went through the service, kept nowhere; it would make: {calls}{dry_run}"]
+    dry_run = " (dry_run = true: nothing is sent)" if preview["dry_run"] else ""
+    return [f"{where}: the service accepted a signed sample page and did not keep it; it would call: {calls}{dry_run}"]
 
 
 async def _check_public_url(session: aiohttp.ClientSession, account: AccountSettings) -> Findings:
@@ -118,8 +118,8 @@ async def _check_public_url(session: aiohttp.ClientSession, account: AccountSett
         took_ms = (time.monotonic() - started) * 1000
         return Findings(notes=[f"{where}: the service answers at {account.public_url} within {took_ms:.0f} ms"])
     fault = (
-        f"{where}: the service does not answer at {account.public_url}/livez, as seen from this host; it must run, and the "
-        "proxy before it must pass requests on"
+        f"{where}: the service does not answer at {account.public_url}/livez, as seen from this machine. The service must run, and the "
+        "proxy in front of it must forward requests"
     )
     return Findings(faults=[fault])
 

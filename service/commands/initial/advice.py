@@ -20,7 +20,7 @@ def advice(answers: Answers, files: InitialFiles, program: str, own_address: str
     """
     lines = [
         "",
-        "In Heap, under Integrations > Developer hub, make an integration that receives segments:",
+        "In Heap, under Integrations > Developer hub, create an integration that receives segments:",
         f"  webhook URL       {answers.webhook_url}",
         "  OAuth redirect    leave it empty",
         f"  identity          the user property that holds Cordial's {answers.identify_by}",
@@ -36,7 +36,7 @@ def advice(answers: Answers, files: InitialFiles, program: str, own_address: str
     if not answers.cordial_api_key:
         lines.append(f"  key               put it into {files.cordial_api_key}")
     if not (answers.heap_secret and answers.cordial_api_key):
-        lines += ["", "Only you may read a secret's file: umask 077; cat > FILE, paste, Enter, Ctrl-D."]
+        lines += ["", "Let only yourself read a secret's file: umask 077; cat > FILE, paste, Enter, Ctrl-D."]
     return [*lines, *_steps(answers, files, program)]
 
 
@@ -45,7 +45,7 @@ def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
     account = shlex.quote(answers.account)
     steps = [
         ("Check everything:", f"{program} check {config}"),
-        ("Start the service. Go on in another terminal:", f"{program} serve {config}"),
+        ("Start the service. Continue in another terminal:", f"{program} serve {config}"),
         ("In Heap, switch a segment on and press Sync now. See it arrive:", f"{program} lists {config}"),
         ("See what would be sent. SEGMENT is the segment's name in Heap:", f"{program} preview SEGMENT {config}"),
     ]
@@ -59,7 +59,7 @@ def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
         )
     steps += [
         (
-            "Make a trial with test contacts of yours; put their addresses in. Files are used only after one:",
+            "Make a trial with your own test contacts: replace the addresses. Files are used only after a trial:",
             f"{program} trial --account {account} --contact you+test@example.com --subscribed you@example.com {config}",
         ),
         (
@@ -76,10 +76,10 @@ def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
 
 def _address(own: str | None) -> str:
     if own is None:
-        return "the address under which this host reaches the internet; it cannot be told now, for Cordial is not reachable"
+        return "the IP address with which this machine reaches the internet; Cordial cannot be reached now, so it is not known"
     if ipaddress.ip_address(own).is_global:
-        return f"{own}, the address of this host's own interface towards Cordial, unless a proxy or NAT changes it"
+        return f"{own}, the IP address of this machine towards Cordial, unless a proxy or NAT changes it"
     return (
-        f"not {own}, which is private: use the address that NAT gives this host; ask whoever runs the network or rents "
-        "you the host"
+        f"not {own}, which is private; use the public IP address of this machine, which the administrator of the "
+        "network knows"
     )

@@ -80,7 +80,7 @@ class InitialFiles:
     def refuse_existing(self, *, force: bool) -> None:
         """Raise `InitialFilesError` if there is a configuration already, unless `force` is to replace it."""
         if self.config.exists() and not force:
-            raise InitialFilesError(f"{self.config} exists and is left alone; --force replaces it")
+            raise InitialFilesError(f"{self.config} exists and was not changed; --force replaces it")
 
     def write(self, answers: Answers, *, force: bool) -> list[Path]:
         """Write what is missing and return which files; `force` also replaces the configuration, never a secret.
@@ -95,7 +95,7 @@ class InitialFiles:
         }
         for path, secret in given.items():
             if secret and path.exists():
-                raise InitialFilesError(f"{path} exists, and a secret is never replaced; remove the file first")
+                raise InitialFilesError(f"{path} exists, and init never replaces a secret; delete the file first")
         draft = self.directory / ".config.toml.new"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ port = 8080
 tls_certificate_file = {_quoted(Path(answers.tls_certificate_file).absolute())}
 tls_key_file = {_quoted(Path(answers.tls_key_file).absolute())}"""
     return """\
-# Only this machine reaches it: Heap demands HTTPS, so a proxy here takes its requests and passes them on to this port.
+# Only this machine can reach it. Heap requires HTTPS, so a proxy on this machine must forward Heap's requests to this port.
 host = "127.0.0.1"
 port = 8080"""
 

@@ -156,7 +156,7 @@ class Answer(msgspec.Struct, frozen=True):
         return f"HTTP {self.status}" if value and value in self.message.lower() else self.message
 
 
-WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="what was to be sent is to be sent no more")
+WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="this change no longer has to be sent")
 
 
 def no_answer(reason: str, message: str) -> Answer:

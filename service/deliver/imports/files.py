@@ -99,8 +99,8 @@ class ImportFiles:
         parameters=[_NAME],
         responses={
             200: {"description": "CSV without a header: address, then 1 or 0 for each list"},
-            401: {"description": "the account demands a password as well"},
-            404: {"description": "there is no such file, or no more"},
+            401: {"description": "the account also requires a password"},
+            404: {"description": "there is no such file, or it is no longer valid"},
         },
     )
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -135,10 +135,13 @@ class ImportFiles:
 
     @docs(
         tags=_TAGS,
-        summary="Hear that an import's job is over",
-        description="For Cordial alone. It is a hint to ask for the job now; of what is sent only the job's id is read.",
+        summary="Receive the end of an import's job",
+        description="For Cordial alone. The service then asks for the job. It reads only the job's id.",
         parameters=[_NAME],
-        responses={204: {"description": "taken"}, 404: {"description": "there is no such file, or no more"}},
+        responses={
+            204: {"description": "taken"},
+            404: {"description": "there is no such file, or it is no longer valid"},
+        },
     )
     async def status(self, request: web.Request) -> web.Response:
         """Take the hint."""

@@ -55,7 +55,7 @@ _MAX_CONTACTS = 1_000_000
 _MAX_POSTS = 5
 _MAX_UNKNOWN = 5
 _UNTESTED_HINT = "bulk_untested = true: no trial has shown that files subscribe nobody in this Cordial account; run `heap-cordial trial`"
-_TAKEN_BACK = "imports were switched off while its changes were gathered"
+_TAKEN_BACK = "imports were switched off while its changes were collected"
 
 
 _SAID = {
@@ -437,7 +437,7 @@ class Importer:
         """Do without a job that does not move or that Cordial does not know, unless Cordial has the file."""
         is_fetched = part.fetched_at_ms is not None
         if look.unknown >= _MAX_UNKNOWN and not is_fetched:
-            reason, may_repeat = "Cordial does not know the job it named", True
+            reason, may_repeat = "Cordial does not know the job that it named", True
         else:
             patience = self._timings.patience_fetched if is_fetched else self._timings.patience_unfetched
             if look.asked_at - look.moved_at <= patience:
@@ -466,7 +466,7 @@ class Importer:
 
     async def _still_in_doubt(self, part: ImportPart) -> None:
         if part.doubt_ends_at_ms is not None and self._now_ms() >= part.doubt_ends_at_ms:
-            await self._store.note_reason(part, f"{part.doubt}; Cordial cannot carry it out any more")
+            await self._store.note_reason(part, f"{part.doubt}; Cordial can no longer run it")
             await self._release_some(part)
         else:
             self._held_back = await self._store.held_back(self._name)

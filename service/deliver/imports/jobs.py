@@ -78,7 +78,7 @@ class Jobs:
             reason = "Cordial's rate limit leaves no room for an import"
             return Posted(is_running=False, reason=reason, is_refusal=True)
         if answer.kind is AnswerKind.WITHHELD:
-            return Posted(is_running=False, reason="a list's name may have passed on", is_withheld=True)
+            return Posted(is_running=False, reason="a list's name may belong to another list now", is_withheld=True)
         if answer.kind is AnswerKind.DONE:
             job_id, reason = read_job_id(answer.body)
             if not job_id:
@@ -123,7 +123,7 @@ class Jobs:
                 return Seen(found)
             if len(jobs) < _JOBS_PER_PAGE:
                 break
-        return Seen(None, reason="no answer to the request, and Cordial's list of jobs does not have it")
+        return Seen(None, reason="no answer to the request, and it is not in Cordial's list of jobs")
 
     async def _patiently(self, request: Request, permit: Permit) -> Answer | None:
         """Make the call; return None if Cordial keeps it waiting too long, and then it was never made."""

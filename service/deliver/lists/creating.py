@@ -20,7 +20,7 @@ from service.store.port import Lists
 
 log = structlog.get_logger()
 
-_NO_ATTRIBUTES = "it does not say which contact attributes there are"
+_NO_ATTRIBUTES = "the answer does not contain the contact attributes"
 
 
 class ListCreator:

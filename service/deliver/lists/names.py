@@ -36,7 +36,7 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_-]+")
 # So often Cordial is asked for its attributes before lists get their names without, and so long until it is asked again.
 _MAX_ATTRIBUTE_TRIES = 3
 _UNREAD_SECONDS = 600.0
-_ATTRIBUTES_UNREAD = "named without a look at Cordial's contact attributes: they could not be read"
+_ATTRIBUTES_UNREAD = "not compared with Cordial's contact attributes, which could not be read"
 
 
 class ListName(msgspec.Struct, frozen=True):

@@ -106,7 +106,7 @@ class CordialLists:
             return _no_answer(answer)
         count, found = answer.body.get("count"), _read_list(answer.body)
         if type(count) is not int or not 0 <= count <= _MAX_COUNT:
-            return NoAnswer("its answer holds no count of contacts")
+            return NoAnswer("its answer has no count of contacts")
         if found is not None and found.id != list_id:
             return NoAnswer("it answered about another list")
         return Counted(count, found.name if found is not None else "")
@@ -170,7 +170,7 @@ def _read_id(row: Any) -> str:
 
 
 def _no_answer(answer: Answer) -> NoAnswer:
-    return NoAnswer(_words(answer) or "the answer does not say what was asked for")
+    return NoAnswer(_words(answer) or "the answer does not contain what was asked for")
 
 
 def _words(answer: Answer) -> str:

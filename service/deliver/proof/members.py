@@ -48,13 +48,13 @@ class MemberReader:
         if answer.kind is AnswerKind.NOT_FOUND:
             return AudiencePage([])
         if answer.kind is not AnswerKind.DONE or not isinstance(answer.body, list):
-            raise ServiceError(ErrorCode.CONFLICT, f"Cordial gave no page: {answer.message or answer.reason}")
+            raise ServiceError(ErrorCode.CONFLICT, f"Cordial returned no page: {answer.message or answer.reason}")
         for document in answer.body:
             names = list_names_of(document)
             if names is not None and name not in names:
                 raise ServiceError(
                     ErrorCode.CONFLICT,
-                    f"the audience {key} holds contacts that are not on {name}; save one that does not",
+                    f"the audience {key} contains contacts that are not on {name}; save one that does not",
                 )
         return AudiencePage([list(self._contacts_of(document)) for document in answer.body])
 

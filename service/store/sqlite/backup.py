@@ -41,7 +41,7 @@ def take_backup(database: Path, target: Path) -> Contents:
     that is there already is never written over.
     """
     if target.exists():
-        raise BackupError(f"{target} is there already; name a file that is not")
+        raise BackupError(f"{target} exists already; give a new file name")
     try:
         with contextlib.closing(opening.connect_to_read(database, _PATIENCE_SECONDS)) as connection:
             opening.check_version(connection)
@@ -71,7 +71,9 @@ def restore_backup(database: Path, source: Path, *, force: bool = False) -> Rest
     """
     there_already = database.exists() and database.stat().st_size > 0
     if there_already and not force:
-        raise BackupError(f"there is a store at {database} already; with --force it is kept beside, and replaced")
+        raise BackupError(
+            f"there is a store at {database} already; with --force it is replaced and kept beside the new one"
+        )
     if not source.is_file():
         raise BackupError(f"there is no backup {source}")
     try:

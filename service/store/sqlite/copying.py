@@ -33,7 +33,7 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
         # Made by us, because SQLite would let everybody read it.
         os.close(os.open(partial, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        raise CopyError(f"{partial} is there already: remove it if no other copy is being made") from None
+        raise CopyError(f"{partial} exists already; remove it if no other copy is running") from None
     except OSError as error:
         raise CopyError(f"{partial} cannot be written: {error.strerror}") from error
     try:

@@ -78,8 +78,7 @@ class ProcessLock:
             except BlockingIOError:
                 self.release()
                 raise StoreOpenError(
-                    f"{database} is in use by another process, whatever name it has for it; only one service may run on "
-                    "a store"
+                    f"{database} is in use by another process, perhaps under another name; only one service can use a store"
                 ) from None
             except FileNotFoundError:
                 pass
@@ -145,7 +144,7 @@ class StoreFiles:
             except OSError as error:
                 raise StoreMovedError(_moved(path, error.strerror or str(error))) from None
             if found[:2] != known[:2]:
-                raise StoreMovedError(_moved(path, "another file has taken its place"))
+                raise StoreMovedError(_moved(path, "another file has replaced it"))
             if found.links > known.links and path not in self._linked:
                 self._linked.add(path)
                 log.warning("store.linked", file=str(path), names=found.links)
@@ -214,8 +213,8 @@ def _require_one_name(database: Path) -> None:
     names = database.stat().st_nlink
     if names > 1:
         raise StoreOpenError(
-            f"{database} has {names} names (hard links), and a program that opens another of them does not find its WAL; "
-            "remove the others"
+            f"{database} has {names} names (hard links), and a program that opens it by another name does not find its WAL; "
+            "remove the other names"
         )
 
 
@@ -226,8 +225,8 @@ def _identity(path: Path) -> _Identity:
 
 def _moved(path: Path, why: str) -> str:
     return (
-        f"{path} is not the file that was opened ({why}): put it back, or stop the service before anything is put in its "
-        "place; nothing is taken until then"
+        f"{path} is not the file that was opened ({why}): put it back, or stop the service before you replace it; until "
+        "then, no page is accepted"
     )
 
 
@@ -252,7 +251,7 @@ def describe_sqlite() -> str:
     """Say which SQLite is used, and what its version means for the store."""
     if has_wal_reset_fault():
         return (
-            f"SQLite {sqlite3.sqlite_version} can lose commits when a checkpoint meets them (mended in 3.51.3): this service "
-            "never lets them meet, other programs that write to the store must not be used"
+            f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug (fixed in 3.51.3); this service avoids it, but no other "
+            "program may write to the store"
         )
     return f"SQLite {sqlite3.sqlite_version}"

@@ -140,7 +140,7 @@ def _check_damage(connection: sqlite3.Connection) -> None:
         return
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        raise StoreOpenError(f"the database is damaged, restore it from a backup: {' '.join(found.split())}")
+        raise StoreOpenError(f"the database is damaged; restore it from a backup: {' '.join(found.split())}")
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:
@@ -169,6 +169,6 @@ def check_version(connection: sqlite3.Connection) -> int:
     newest = newest_version()
     if version > newest:
         raise StoreOpenError(
-            f"the database has schema {version}, this program knows up to {newest}; run the newer version again"
+            f"the database has schema {version}, this program knows schemas up to {newest}; run the newer version again"
         )
     return version

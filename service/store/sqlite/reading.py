@@ -309,7 +309,7 @@ class Reader:
 
     async def _run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
         if self._waiting >= _MAX_WAITING:
-            raise _unavailable("too many questions at once")
+            raise _unavailable("too many requests at once")
         self._waiting += 1
         try:
             connection = await self._free.get()

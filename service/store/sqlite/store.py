@@ -50,8 +50,8 @@ _ACCEPT_TIMEOUT_SECONDS = 8.0
 _BYTES_PER_USER = 40
 
 _PAGES_MISSING_ADVICE = (
-    "the store ends before pages that were answered 200: its WAL was removed, or an older file was put in its place other "
-    "than by `restore`; press Sync now in Heap for each segment"
+    "the store ends before pages that were answered 200: its WAL was removed, or an older file replaced it without "
+    "`restore`; press Sync now in Heap for each segment"
 )
 
 # Who did it, where the service repaired something by itself.

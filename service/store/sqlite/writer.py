@@ -44,10 +44,8 @@ _TROUBLE_CODES = _DAMAGE_CODES | {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_READONLY,
 }
-_DAMAGE_ADVICE = "stop the service and restore the file from a backup; nothing more is taken until then"
-_FAULT_ADVICE = (
-    "this is a fault of the program, not of the disk: nothing of it was written; please report it with this line"
-)
+_DAMAGE_ADVICE = "stop the service and restore the file from a backup; no page is accepted until then"
+_FAULT_ADVICE = "this is a fault in the program, not in the disk. It was not written. Please report it with this line"
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -244,11 +242,11 @@ class Writer:
         if self._closing:
             raise StoreUnavailableError("it is closing")
         if self._task is None or self._task.done():
-            raise StoreUnavailableError("its writer does not run")
+            raise StoreUnavailableError("its writer is not running")
         if self.trouble.is_damage:
             raise StoreUnavailableError(self.trouble.reason or "")
         if len(self._waiting) >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES:
-            raise StoreUnavailableError("too much waits to be written")
+            raise StoreUnavailableError("too much is waiting to be written")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(work, on_disk, on_commit, size_bytes, alone=alone, future=future))
         self._waiting_bytes += size_bytes

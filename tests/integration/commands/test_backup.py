@@ -76,7 +76,7 @@ async def test_a_backup_writes_over_nothing(installation, tmp_path):
     content = target.read_bytes()
     again = await installation.run("backup", "--to", str(target))
     assert (first.status, again.status) == (0, 1)
-    assert again.errors == f"{target} is there already; name a file that is not\n"
+    assert again.errors == f"{target} exists already; give a new file name\n"
     assert target.read_bytes() == content
     assert faults_of(target) == []
     assert "5 members, 5 unsettled, last page 2023-11-14 22:13:20 UTC" in first.output

@@ -32,8 +32,7 @@ async def test_check_is_content_and_changes_nothing(installation, cordial):
         "Get a single list, Get lists"
     )
     assert unknown == (
-        "accounts.acme: cannot be told without writing, look at the key in Cordial: Add a contact, Add a list, "
-        "Update a contact"
+        "accounts.acme: not checked, because that would write: Add a contact, Add a list, Update a contact"
     )
     assert service.startswith(f"service: not running at {installation.url}; start it with `heap-cordial serve`, then")
     assert last == "All is well: configuration, store, and Cordial's answer for acme."
@@ -129,10 +128,10 @@ async def test_a_signed_page_travels_through_the_running_service_and_is_kept_now
         syncs = await installation.run("syncs")
     assert found["faults"] == []
     assert (
-        "accounts.acme: a signed sample page went through the service, kept nowhere; it would make: "
+        "accounts.acme: the service accepted a signed sample page and did not keep it; it would call: "
         "POST /v2/accountlists; POST /v2/contacts"
     ) in found["notes"]
-    assert syncs.output == "No sync yet: no delivery has come.\n"
+    assert syncs.output == "No sync yet: no page has arrived from Heap.\n"
     assert {call.method for call in cordial.journal.recent} == {"GET"}
 
 
@@ -144,7 +143,7 @@ async def test_a_service_with_another_secret_is_found_out(installation):
         installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__HEAP_SECRET_FILE"] = str(other)
         [fault] = (await checked(installation))["faults"]
     assert fault.startswith(
-        f"accounts.acme: the service at {installation.url} does not take a page signed with the secret of file "
+        f"accounts.acme: the service at {installation.url} refuses a page signed with the secret of file "
         f"{other}: 403 the delivery is not authentic"
     )
     assert "whsec elsewhere" not in fault

@@ -66,7 +66,7 @@ async def test_commands_give_the_api_key_to_nobody_but_the_holder_of_the_certifi
         }
         service.write()
         ended = await service.run("lists", "--config", str(service.config))
-        assert (ended.status, "shows another certificate" in ended.errors) == (1, True), ended
+        assert (ended.status, "does not show the certificate" in ended.errors) == (1, True), ended
 
 
 async def test_a_renewed_certificate_is_taken_up_under_load_and_a_broken_one_refused(service, place, tmp_path):

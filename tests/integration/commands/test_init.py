@@ -87,11 +87,11 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
     again = await init(tmp_path)
     assert (again.status, again.errors) == (
         1,
-        f"{tmp_path}/config.toml exists and is left alone; --force replaces it\n",
+        f"{tmp_path}/config.toml exists and was not changed; --force replaces it\n",
     )
     with_secret = await init(tmp_path, "--force", "--heap-secret-env", "HEAP", HEAP="another")
     assert with_secret.status == 1
-    assert "acme-heap-secret exists, and a secret is never replaced; remove the file first" in with_secret.errors
+    assert "acme-heap-secret exists, and init never replaces a secret; delete the file first" in with_secret.errors
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
     forced = await init(tmp_path, "--force", "--no-dry-run")
     assert forced.output.splitlines()[0] == f"wrote {tmp_path}/config.toml"
@@ -110,7 +110,7 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
         (("--cordial-base-url", "https://admin.cordial.io"), "its API is at https://api.cordial.io"),
         (("--cordial-base-url", "https://usw2.admin.cordial.io/"), "its API is at https://api.usw2.cordial.io"),
         (("--identify-by", "auto"), "identities"),
-        (("--tls-key-file", "key.pem"), "--tls-key-file belongs to --tls-certificate-file"),
+        (("--tls-key-file", "key.pem"), "--tls-key-file needs --tls-certificate-file"),
         (("--identify-by", "customer number"), "--identify-by: "),
         (("--cordial-base-url", "http://api.cordial.io"), "http is for this machine alone"),
     ],
@@ -234,7 +234,7 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
             assert service.returncode is None
         assert (await typed(verify)).status == 1
         ended = await typed(end_dry_run)
-        assert (ended.status, ended.output) == (0, "Took up: accounts.acme.dry_run.\n")
+        assert (ended.status, ended.output) == (0, "Changed: accounts.acme.dry_run.\n")
         tried = await typed(f"{trial} --yes")
         assert "call creates" in tried.output, tried.output
         assert "ActiveUsers" not in cordial.state.lists_by_name

@@ -21,7 +21,7 @@ async def test_a_command_with_another_store_than_the_service_refuses(installatio
         backup = installation.folder / "backup.db"
         assert (await installation.run("backup", "--to", str(backup))).status == 0
         own = await names_another_store(installation)
-        words = f"the service at {installation.url} works on {own}, but this configuration names "
+        words = f"the service at {installation.url} uses {own}, but this configuration names "
         for command in (("status",), ("backup", "--to", str(backup) + "2"), ("restore", "--from", str(backup))):
             ended = await installation.run(*command)
             assert (ended.status, ended.output) == (1, ""), command
@@ -42,9 +42,9 @@ async def test_nothing_is_restored_beside_a_service_that_does_not_know_the_key(i
         installation.environment["HEAP_CORDIAL__SERVER__API_KEY_FILE"] = str(key)
         ended = await installation.run("restore", "--from", str(backup), "--force")
         assert ended.status == 1
-        assert "does not say which store it works on" in ended.errors
+        assert "does not say which store it uses" in ended.errors
         found = msgspec.json.decode((await installation.run("check", "--json")).output)
-        assert any("does not say which store it works on" in fault for fault in found["faults"])
+        assert any("does not say which store it uses" in fault for fault in found["faults"])
         # What only reads goes on: whoever lost the key needs it most.
         looked = await installation.run("status")
         assert (looked.status, "does not say which store" in looked.errors) == (0, True)

@@ -21,7 +21,7 @@ async def test_a_segment_is_looked_at_before_any_of_it_is_sent(installation, cor
     assert preview.output.splitlines() == [
         "list       ActiveUsers would be created",
         "owed       1 to add, 1 to remove",
-        "dry run    yes, nothing of this is sent",
+        "dry run    yes, none of this is sent",
         'POST /v2/accountlists {"name":"ActiveUsers","enhanced":true}',
         (
             'POST /v2/contacts {"channels":{"email":{"address":"jane@example.com"}},"ActiveUsers":true,'
@@ -38,9 +38,9 @@ async def test_a_segment_is_looked_at_before_any_of_it_is_sent(installation, cor
         await eventually(lambda: installation.figures("settled", "pending"), [1, 0])
         after = await installation.run("preview", "ActiveUsers")
     assert after.output.splitlines() == [
-        "list       ActiveUsers is there and ours",
+        "list       ActiveUsers exists and is ours",
         "owed       0 to add, 0 to remove",
-        "dry run    no, this may be on its way already",
+        "dry run    no, this may already have been sent",
     ]
     assert cordial.state.members("ActiveUsers") == ["jane@example.com"]
 

@@ -275,10 +275,10 @@ async def test_the_reload_command_tells_what_changed_or_what_is_wrong(service):
         took = await run_command(*arguments, environment=service.environment | here)
         assert (took.status, took.output) == (
             0,
-            "Took up: accounts.acme.max_attempts.\nRestart the service for server.port.\n",
+            "Changed: accounts.acme.max_attempts.\nRestart the service to change server.port.\n",
         )
         again = await run_command(*arguments, environment=service.environment | here)
-        assert again.output.startswith("Nothing has changed")
+        assert again.output.startswith("No change takes effect")
         (service.folder / "missing").mkdir()
         service.accounts["acme"]["heap_secret_file"] = str(service.folder / "missing")
         service.write()

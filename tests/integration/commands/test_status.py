@@ -8,14 +8,14 @@ USERS = ("jane.roe@example.com", "john.doe@example.com", "joe.bloggs@example.com
 async def test_status_without_a_store_says_when_there_will_be_one(installation):
     ended = await installation.run("status")
     assert (ended.status, ended.output) == (1, "")
-    assert ended.errors.splitlines()[1:] == ["The store is made when the service first runs."]
+    assert ended.errors.splitlines()[1:] == ["The service creates the store when it first runs."]
     assert not installation.database.parent.exists()
 
 
 async def test_status_shows_a_sync_with_and_without_the_service(installation):
     async with installation.serving():
         ended = await installation.run("status")
-        assert (ended.status, "No delivery has come yet." in ended.output) == (0, True)
+        assert (ended.status, "No page has arrived from Heap yet." in ended.output) == (0, True)
         await installation.deliver("Active Users", USERS, task="task-1")
         await eventually(lambda: installation.figures("members", "settled", "pending", "dead"), [3, 3, 0, 0])
         lines = (await installation.run("status")).output.splitlines()

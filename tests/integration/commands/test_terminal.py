@@ -37,10 +37,10 @@ async def test_tables_are_exported_to_a_file_of_ones_own_or_to_a_pipe(installati
     assert file.stat().st_mode & 0o777 == 0o600
     [row] = csv.DictReader(file.read_text().splitlines())
     assert row["contact"] == "email:bad.one@example.com"
-    assert (again.status, again.errors) == (1, f"{file} cannot be made: File exists\n")
+    assert (again.status, again.errors) == (1, f"{file} cannot be created: File exists\n")
     assert {json.loads(line)["contact"] for line in members.output.splitlines()} == {f"email:{user}" for user in USERS}
-    assert without_list.errors == "name the list whose members to write: --list\n"
-    assert misplaced.errors == "--reason does not go with audit\n"
+    assert without_list.errors == "say whose members to write: add --list\n"
+    assert misplaced.errors == "--reason cannot be used with audit\n"
 
 
 async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, cordial):

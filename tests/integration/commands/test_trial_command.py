@@ -43,7 +43,7 @@ async def test_it_shows_what_it_saw_what_to_do_and_what_it_leaves(installation, 
     assert "otherwise" in rows["limits told"]
     assert told.status == 1
     assert "  what to do: Nothing is wrong: Cordial tells its limit only once it is reached." in told.output
-    assert "  limits_told: not told while calls pass" in told.output
+    assert "  limits_told: not shown while calls succeed" in told.output
     left = [line.split()[1] for line in told.output.splitlines() if line.startswith("  list ")]
     assert sorted(left) == sorted(cordial.state.lists_by_name)
     assert {each["point"]: each["outcome"] for each in json.loads(shown.output)["results"]}[

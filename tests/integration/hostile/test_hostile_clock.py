@@ -49,7 +49,7 @@ async def test_a_wrong_clock_refuses_deliveries_and_says_why(tmp_path, stepped, 
             assert answer.status == 403
             assert "clock" not in answer.text
             word = "ahead of" if ahead_seconds > 0 else "behind"
-            said = f"this host's clock is likely {HOUR_SECONDS} s {word} Heap's"
+            said = f"the clock of this machine is probably {HOUR_SECONDS} s {word} Heap's"
             status, message = await world.ready()
             # A balancer must not keep away the page that shows the clock to be right again.
             assert status == 200

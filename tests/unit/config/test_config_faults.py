@@ -91,7 +91,7 @@ def test_a_fault_says_what_would_be_right(faults, text, expected, acme):
         ("list_names = { 1 = '' }", "list_names: must be a table whose values are each a list name"),
         (f"list_names = {{ 1 = '{'x' * 129}' }}", "list_names: must be a table whose values are each a list name"),
         ("list_names = { 1 = 'A', 2 = 'a' }", "list_names.2: must be another name: segment 1 has this one"),
-        ("list_names = { 1 = 'CID' }", 'list_names.1: must be another name: Cordial keeps "CID" to itself'),
+        ("list_names = { 1 = 'CID' }", 'list_names.1: must be another name: Cordial reserves "CID" to itself'),
         ("list_names = { 1 = 'channels' }", "list_names.1: must be another name"),
         ('identify_by = "auto"', "identities: is needed by identify_by"),
         ("identities = { a = 'auto' }", "identities: must name Cordial keys"),

@@ -74,10 +74,10 @@ def test_readable_secrets_are_no_faults_and_open_files_are_warned_of(read, tmp_p
     assert secret_warnings(settings) == []
     secret.chmod(0o644)
     (warning,) = secret_warnings(settings)
-    assert warning.startswith(f"accounts.acme.cordial_api_key_file: file {secret} may be read by every user")
+    assert warning.startswith(f"accounts.acme.cordial_api_key_file: file {secret} can be read by every user")
     secret.chmod(0o640)
     (warning,) = secret_warnings(settings)
-    assert warning == f"accounts.acme.cordial_api_key_file: file {secret} may be read by its group; chmod 600 it"
+    assert warning == f"accounts.acme.cordial_api_key_file: file {secret} can be read by its group; run chmod 600 on it"
 
 
 def test_a_secret_loses_one_newline_and_nothing_else(tmp_path):
