@@ -402,7 +402,7 @@ class Trial:
             answer = await self._call(request)
             job_id, reason = read_job_id(answer.body) if answer.kind is AnswerKind.DONE else ("", self._words(answer))
             if not job_id:
-                raise _CannotTellError(f"Cordial did not take the import: {self._clean(reason)}")
+                raise _CannotTellError(f"Cordial did not accept the import: {self._clean(reason)}")
             fetched_seconds = None
             while time.monotonic() - began < self._timings.job:
                 if file.fetched.is_set() and fetched_seconds is None:

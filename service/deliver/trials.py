@@ -64,7 +64,7 @@ class Trials:
         if status.state is AccountState.PAUSED:
             raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {status.reason}")
         if self._trial is not None and self._trial.progress.state is TrialState.RUNNING:
-            raise ServiceError(ErrorCode.CONFLICT, "a trial of this account is under way")
+            raise ServiceError(ErrorCode.CONFLICT, "a trial of this account is running")
 
     async def shown(self) -> tuple[TrialProgress | None, Sequence[TrialResult]]:
         """Return how far the last trial of this run of the service is, and all that trials have shown so far."""

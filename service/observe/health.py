@@ -33,15 +33,16 @@ def add_routes(
 
     @docs(
         tags=["health"],
-        summary="Can the service take pages?",
+        summary="Can the service accept pages?",
         description=(
-            "200 as long as pages can be taken, with the kinds of conditions that last in `degraded`: what cannot be "
-            "delivered is no reason to keep pages away. Meant for load balancers and rolling updates."
+            "200 while the service can accept pages. `degraded` has the kinds of conditions that last: if "
+            "something cannot be sent to Cordial, pages should still arrive. Meant for load balancers and "
+            "rolling updates."
         ),
         responses={
-            200: {"description": "Pages can be taken.", "schema": Ready},
+            200: {"description": "The service can accept pages.", "schema": Ready},
             503: {
-                "description": "No page can be taken; the message names the kinds of conditions.",
+                "description": "The service cannot accept pages; the message names the kinds of conditions.",
                 "schema": ErrorDocument,
             },
         },
@@ -63,9 +64,9 @@ def add_routes(
 
 @docs(
     tags=["health"],
-    summary="Does the process live?",
-    description="Answers as long as the event loop runs, whatever else is wrong. Restart the process if it does not.",
-    responses={200: {"description": "The process lives.", "schema": Alive}},
+    summary="Is the process alive?",
+    description="Answers while the event loop runs, whatever else is wrong. If it does not answer, restart the process.",
+    responses={200: {"description": "The process is alive.", "schema": Alive}},
 )
 async def _live(_request: web.Request) -> web.Response:
     return _answer(Alive(status="alive"))

@@ -59,7 +59,7 @@ _DRY_RUN = {
     "schema": {"type": "boolean", "default": False},
     # Swagger UI begins with this value: the first click of somebody who tries it changes nothing.
     "example": True,
-    "description": "`true`: the answer says what would be done with the page, and none of it is done",
+    "description": "`true`: the answer says what the service would do with the page, and it does nothing",
 }
 
 
@@ -74,19 +74,19 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
         "tags": ["webhook"],
         "summary": summary,
         "description": (
-            "One page of a segment sync, or a drain, as Heap sends it. The answer 200 means that the whole page is on "
-            "disk; a page sent again is answered `duplicate` and changes nothing, "
-            "and one that newer syncs or a newer drain have overtaken is answered `superseded`. Users that cannot be synced are "
-            "counted as rejected and never cost the rest of the page. Unknown fields are ignored, and numbers may "
-            "stand for text and text for numbers. With `dry_run=true` the page is checked like any other, signature and "
-            "all, then answered with what would be sent to Cordial, and kept nowhere."
+            "One page of a segment sync, or a drain, as Heap sends it. The answer 200 means that the whole page"
+            " is on disk. A page sent again is answered `duplicate` and changes nothing, and one that newer "
+            "syncs or a newer drain have overtaken is answered `superseded`. Users that cannot be used are "
+            "counted as rejected; the rest of the page is accepted. Unknown fields are ignored, and numbers may"
+            " stand for text and text for numbers. With `dry_run=true` the page is checked like any other, "
+            "signature and all, then answered with what would be sent to Cordial, and kept nowhere."
         ),
         "parameters": [*parameters, _DRY_RUN],
         "request_body": HeapPage,
         "examples": _EXAMPLES,
         "responses": {
             200: {
-                "description": "The page is durable, now or from before; or it was a dry run.",
+                "description": "The page is on disk, or it was a dry run.",
                 "schema": WebhookAnswer,
             },
             400: _refusal(
@@ -95,12 +95,12 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
                 ErrorCode.BODY_UNREADABLE,
             ),
             403: _refusal(
-                "Not authentic: unknown account, wrong `id_token`, wrong or stale signature. Which of these, only the "
-                "service's log says.",
+                "Not authentic: unknown account, wrong `id_token`, wrong or stale signature. Only the service's"
+                " log says which.",
                 ErrorCode.FORBIDDEN,
             ),
             413: _refusal("The body is larger than `max_body_bytes`.", ErrorCode.BODY_TOO_LARGE),
-            415: _refusal("The body is not declared to be JSON.", ErrorCode.NOT_JSON),
+            415: _refusal("The content type is not JSON.", ErrorCode.NOT_JSON),
             422: _refusal(
                 "An action or a shape the service does not know; `path` says where. Or `dry_run` is neither `true` nor "
                 "`false`.",
@@ -110,7 +110,7 @@ def webhook_documentation(summary: str, *parameters: dict[str, Any]) -> dict[str
             ),
             429: _refusal(f"The backlog is full. {_RETRY_AFTER}", ErrorCode.BACKLOG_FULL),
             503: _refusal(
-                f"The store cannot write, the service is stopping, or an operator has something to set. {_RETRY_AFTER}",
+                f"The store cannot write, the service is stopping, or an operator must change a setting. {_RETRY_AFTER}",
                 ErrorCode.STORE_UNAVAILABLE,
                 ErrorCode.STOPPING,
                 ErrorCode.NOT_READY,

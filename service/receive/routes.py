@@ -100,7 +100,7 @@ class Webhook:
         """Take a delivery to `/webhooks/heap/{account}`."""
         return await self._receive(request, request.match_info["account"])
 
-    @docs(**webhook_documentation("Deliver a page to the account its id_token names, or to the only one"))
+    @docs(**webhook_documentation("Deliver a page to the account with its id_token, or to the only account"))
     async def receive(self, request: web.Request) -> web.Response:
         """Take a delivery to `/webhooks/heap`."""
         return await self._receive(request, None)

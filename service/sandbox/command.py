@@ -31,7 +31,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         default=[],
         choices=[deviation.value for deviation in Deviation],
-        help="do this otherwise than Cordial's documents lead one to expect; repeatable",
+        help="differ from Cordial's documents in this point; repeatable",
     )
     parser.add_argument("--journal", action="store_true", help="keep every call for GET /sandbox/calls?all=1")
     parser.set_defaults(run=_run)

@@ -54,7 +54,7 @@ async def test_it_shows_the_operations_and_asks_nobody_else(watched, server):
     await expect(page.locator(".info")).to_contain_text("Deliveries are signed.")
     await expect(page.locator(".opblock")).to_have_count(2)
     await page.locator(".opblock", has_text="/readyz").locator(".opblock-summary-control").click()
-    await expect(page.locator(".opblock.is-open")).to_contain_text("Pages can be taken.")
+    await expect(page.locator(".opblock.is-open")).to_contain_text("The service can accept pages.")
     await page.get_by_role("button", name="Authorize").first.click()
     await expect(page.locator(".dialog-ux")).to_contain_text("Heap-Hash")
 

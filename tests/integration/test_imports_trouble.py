@@ -119,7 +119,7 @@ async def test_an_import_that_fails_once_is_repeated(tmp_path, fault):
     ("fault", "reason"),
     [
         (ImportFault(times=None, ends="failed", after_share=0.5), "Cordial says the job failed"),
-        (ImportFault(times=None, refused=True), "Cordial did not take the import: "),
+        (ImportFault(times=None, refused=True), "Cordial did not accept the import: "),
     ],
 )
 async def test_an_account_whose_imports_fail_goes_on_by_calls(tmp_path, fault, reason):

@@ -82,13 +82,13 @@ class Jobs:
         if answer.kind is AnswerKind.DONE:
             job_id, reason = read_job_id(answer.body)
             if not job_id:
-                reason = f"Cordial did not take the import: {reason}"
+                reason = f"Cordial did not accept the import: {reason}"
                 return Posted(is_running=False, reason=reason, is_refusal=True, may_repeat=True)
             await self._store.set_running(part, digest, job_id)
             log.info("import.posted", account=self._settings.name, job=job_id, contacts=part.contacts)
             return Posted(is_running=True)
         is_refusal = answer.kind is not AnswerKind.UNAVAILABLE
-        reason = f"Cordial did not take the import: {answer.message or answer.reason}"
+        reason = f"Cordial did not accept the import: {answer.message or answer.reason}"
         return Posted(is_running=False, reason=reason, is_refusal=is_refusal)
 
     async def see(self, part: ImportPart, hinted_id: str = "") -> Seen:

@@ -99,8 +99,9 @@ class Actions:
         **described.operation(
             "failures",
             "Retry failures",
-            "Sends each selected failure again soon, with all of its attempts, whether it has failed for good or waits "
-            "for its next call. A failure is selected if it meets every condition; without conditions, all are.",
+            "Sends each selected failure again soon and counts its attempts from the beginning, whether it is a"
+            " dead letter or waits for its next call. A failure is selected if it matches all conditions. "
+            "Without conditions, all failures are selected.",
             answer=Retried,
             example={"retried": 3},
             body=RetryRequest,
@@ -123,12 +124,12 @@ class Actions:
         **described.operation(
             "lists",
             "Compare a list with Cordial's own count of it",
-            "Asks Cordial how many contacts are on the list and keeps the answer beside the list.",
+            "Asks Cordial how many contacts are on the list, and stores the answer with the list.",
             answer=Verification,
             example={"counted": 10_000, "expected": 10_000, "owed": 0, "differs": False},
             body=NoOptions,
             path=[described.LIST_ID],
-            conflict="Cordial cannot be asked now: the list is not ready, or the account cannot be served.",
+            conflict="Not possible now: the list is not ready, or Cordial does not serve the account.",
         )
     )
     async def verify(self, request: web.Request) -> web.Response:
@@ -146,14 +147,15 @@ class Actions:
         **described.operation(
             "lists",
             "Send a list again",
-            "Sends every membership of the list to Cordial again, failures and all. Harmless, for setting a membership "
-            "that is already set changes nothing; what is already on its way is not sent twice.",
+            "Sends every membership of the list to Cordial again, including failures. This does no harm: a "
+            "membership that is already set does not change, and changes that are being sent are not sent "
+            "twice.",
             answer=Rebuilt,
             example={"sent_again": 10_000},
             body=RebuildRequest,
             body_examples={
                 "members": {"value": {}},
-                "members and who has left": {"value": {"include_removed": True}},
+                "members, and people who have left": {"value": {"include_removed": True}},
             },
             path=[described.LIST_ID],
         )
@@ -172,9 +174,10 @@ class Actions:
         **described.operation(
             "lists",
             "Approve what a list is held for",
-            "Says yes to what a list is held for. `awaiting_approval`: the new segment may be sent (`hold_new_segments`), for "
-            "good. `creation_in_doubt`: the list that now has the name is the one that this service asked for. "
-            "`other_cordial`: it is still the same Cordial account, for all lists of the account held for that.",
+            "Approves the reason for which a list is held. `awaiting_approval`: the new segment may be sent "
+            "from now on (`hold_new_segments`). `creation_in_doubt`: the list that now has the name is the one "
+            "that this service asked for. `other_cordial`: it is still the same Cordial account. This holds for"
+            " all lists of the account that are held for this reason.",
             answer=Approved,
             example={"approved": True},
             body=NoOptions,
@@ -196,10 +199,10 @@ class Actions:
         **described.operation(
             "imports",
             "End the doubt about an import",
-            "Nothing is sent for contacts whose file Cordial has while nobody knows whether and when it carries the file out. "
-            "With this call you say that you looked at Cordial's own list of jobs: the job of this import is over, or was "
-            "never started. The contacts are then sent by single calls. Say so only if you saw it: a job that is carried out "
-            "later would bring an older state back.",
+            "Cordial has the file of this import, but it is not known whether and when Cordial runs it, so "
+            "nothing is sent for its contacts. With this call you say what you saw in Cordial's list of jobs: "
+            "the job of this import is over, or was never started. Single calls then send the contacts. Only "
+            "say what you have seen: a job that runs later brings an older state back.",
             answer=DoubtEnded,
             example={"contacts": 20_000},
             body=EndDoubtRequest,
@@ -224,15 +227,15 @@ class Actions:
         **described.operation(
             "imports",
             "Name the rows of an import that Cordial rejected",
-            "Cordial counts the rows of a file that it rejects, and names none of them to programs; its web interface offers them as "
-            "a file for seven days. Give the addresses of that file: each one becomes a failure at once, without a call. "
-            "Addresses that are not in question are left alone.",
+            "Cordial counts the rows of a file that it rejects, but names them only in its web interface, as a "
+            "file, for seven days. Send the addresses in that file: each becomes a failure at once, without a "
+            "call. Other addresses are ignored.",
             answer=RejectedNamed,
             example={"named": 16},
             body=RejectedRequest,
             body_examples={"some": {"value": {"addresses": ["jane@example.con"]}}},
             path=[described.IMPORT_ID],
-            conflict="No row of this import is without a name.",
+            conflict="This import has no unnamed rows.",
         )
     )
     async def rejected(self, request: web.Request) -> web.Response:
@@ -241,14 +244,14 @@ class Actions:
         import_id = path_id(request)
         named = await self._steering.name_rejected(import_id, body.addresses, actor=request[ACTOR])
         if named is None:
-            raise ServiceError(ErrorCode.CONFLICT, "no row of this import is without a name")
+            raise ServiceError(ErrorCode.CONFLICT, "this import has no unnamed rows")
         return _answer(request, "import.rejected", RejectedNamed(named))
 
     @docs(
         **described.operation(
             "accounts",
             "Pause an account's sending",
-            "Makes no more calls for the account until it is resumed, over restarts too. Deliveries are still taken.",
+            "Makes no more calls for the account until it is resumed, even after a restart. Deliveries are still accepted.",
             answer=Paused,
             example={"account": "acme", "paused": True, "changed": True},
             body=NoOptions,
@@ -263,7 +266,7 @@ class Actions:
         **described.operation(
             "accounts",
             "Resume an account's sending",
-            "Ends what `pause` began. An account that Cordial keeps from being served resumes by itself.",
+            "Ends a `pause`. An account that is paused because of Cordial resumes by itself.",
             answer=Paused,
             example={"account": "acme", "paused": False, "changed": True},
             body=NoOptions,

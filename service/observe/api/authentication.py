@@ -141,7 +141,7 @@ class ApiKeys:
             )
         caller = self._caller_with(credentials)
         if caller is None and isinstance(credentials, _Session):
-            raise ServiceError(ErrorCode.UNAUTHORIZED, "this browser is not signed in any more")
+            raise ServiceError(ErrorCode.UNAUTHORIZED, "this browser is no longer signed in")
         if caller is None:
             await self._delay(request)
             raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is not valid")
@@ -158,7 +158,7 @@ class ApiKeys:
         for caller, _, key in self._readable_keys():
             if caller == request[CALLER]:
                 return f"{expires}.{_session_mac(key, expires)}"
-        raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is not valid any more")
+        raise ServiceError(ErrorCode.UNAUTHORIZED, "this API key is no longer valid")
 
     def _caller_with(self, credentials: "_Key | _Session") -> Caller | None:
         # Every key is compared, in constant time, so that time tells nothing.

@@ -78,14 +78,14 @@ class ListComparing:
     @docs(
         **described.operation(
             "lists",
-            "A page of the list's audience",
+            "Read a page of the list's audience",
             "Reads a page of who is on the list in Cordial, through the saved audience that `audience_keys` names.",
             answer=AudienceDocument,
             example=examples.AUDIENCE,
             body=AudienceRequest,
             body_examples={"the first": {"value": {"page": 1}}},
             path=[described.LIST_ID],
-            conflict="The list has no audience, it is of something else, or Cordial cannot be asked now.",
+            conflict="The list has no audience, the audience is for something else, or Cordial does not answer now.",
         )
     )
     async def audience(self, request: web.Request) -> web.Response:
@@ -101,13 +101,13 @@ class ListComparing:
         **described.operation(
             "lists",
             "Read contacts of a list",
-            "Reads contacts one by one in Cordial, and tells whether each is on the list. Changes nothing.",
+            "Reads contacts one by one in Cordial, and says whether each is on the list. Changes nothing.",
             answer=ReadMembers,
             example=examples.READ_MEMBERS,
             body=ContactsRequest,
             body_examples={"one": {"value": {"contacts": ["email:jane@example.com"]}}},
             path=[described.LIST_ID],
-            conflict="Cordial cannot be asked now: the list is not ready, or the account cannot be served.",
+            conflict="Not possible now: the list is not ready, or Cordial does not serve the account.",
         )
     )
     async def read(self, request: web.Request) -> web.Response:
@@ -121,9 +121,9 @@ class ListComparing:
     @docs(
         **described.operation(
             "lists",
-            "Set contacts right",
-            "Has contacts read back from Cordial soon, once no change waits, and sends again what Cordial has otherwise than "
-            "the ledger, in all lists of the account. Whom this service never put on a list is taken off only with "
+            "Correct contacts",
+            "Reads contacts back from Cordial soon, when no change waits, and sends again what differs from the"
+            " ledger, in all lists of the account. Removes people whom this service never added only with "
             '`strangers = "remove"`.',
             answer=AskedReadBack,
             example={"contacts": 1},
@@ -137,6 +137,6 @@ class ListComparing:
         body = await read_action(request, ContactsRequest, self._is_stopping)
         segment = await find_list(self._reader, path_id(request))
         if segment.account not in self._sending.statuses():
-            raise ServiceError(ErrorCode.NOT_FOUND, "the configuration has no such account any more")
+            raise ServiceError(ErrorCode.NOT_FOUND, "the configuration no longer has this account")
         await self._steering.ask_read_back(segment.account, segment.id, body.contacts, actor=request[ACTOR])
         return described.json_response(AskedReadBack(len(body.contacts)))

@@ -32,8 +32,8 @@ class ConditionQuestions:
         **described.operation(
             "conditions",
             "Conditions",
-            "What a person should know: each with its severity, what it is about, since when it lasts, what it means and "
-            "what to do. `history` has those that are over.",
+            "What a person should know: each condition with its severity, subject, beginning, meaning and what "
+            "to do. `history` has those that have ended.",
             answer=ConditionPage,
             example={"items": [examples.CONDITION], "history": []},
             query=NoQuery,

@@ -17,7 +17,7 @@ async def refuse_other_sites(request: web.Request, handler: Handler) -> web.Stre
     """Refuse an action that a page of another site asks for: 403; or that is not sent as JSON: 415."""
     if request.method not in _SAFE_METHODS and request.match_info.http_exception is None:
         if _is_of_other_site(request):
-            raise ServiceError(ErrorCode.FORBIDDEN, "actions are not taken from pages of other sites")
+            raise ServiceError(ErrorCode.FORBIDDEN, "actions from pages of other sites are refused")
         if request.content_type != _JSON and (request.can_read_body or _CUSTOM_HEADER not in request.headers):
             raise ServiceError(
                 ErrorCode.NOT_JSON,

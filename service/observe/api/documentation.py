@@ -19,8 +19,9 @@ ACCOUNT_NAME = {"in": "path", "name": "name", "schema": str, "description": "the
 _RETRY_AFTER = "`Retry-After` says when to ask again."
 
 _AS_FILE = (
-    "With `format=csv` or `format=ndjson` the answer is a file of all rows that meet the filters. In CSV, a text that a "
-    "spreadsheet would take for a formula has an apostrophe before it. If rows cannot be read halfway, the connection is cut."
+    "With `format=csv` or `format=ndjson` the answer is a file of all rows that match the filters. In CSV, a "
+    "text that a spreadsheet could take for a formula starts with an apostrophe. If the rows cannot be read to "
+    "the end, the connection is cut."
 )
 _JSON = "application/json"
 FILES: dict[str, Any] = {
@@ -63,13 +64,13 @@ def operation(
     keywords: dict[str, Any] = {"tags": [tag], "summary": summary, "description": description}
     parameters += [{**parameter, "required": True} for parameter in path]
     if path:
-        responses[404] = _refusal("There is no such thing.")
+        responses[404] = _refusal("Not found.")
     if body is not None:
         keywords["request_body"] = body
         keywords["examples"] = body_examples or {"no options": {"value": {}}}
         responses[400] = _refusal("The body is not JSON.")
         responses[413] = _refusal("The body is too large.")
-        responses[415] = _refusal("The body is not declared to be JSON.")
+        responses[415] = _refusal("The content type is not JSON.")
     if conflict is not None:
         responses[409] = _refusal(conflict)
     return {

@@ -285,11 +285,11 @@ def _advice(segment: SegmentView, differs: bool | None) -> str:
         return segment.held_for.what_to_do
     if segment.unnamed:
         return (
-            "Nothing: the refused rows are being looked for. Sooner: download the rejected rows of the job from Cordial's own "
-            "pages, and give them to `heap-cordial imports rejected`."
+            "Nothing: the service looks for the refused rows. To find them sooner, download the rejected rows "
+            "of the job in Cordial's web interface, and give them to `heap-cordial imports rejected`."
         )
     if segment.failed:
-        return "Look at the list's failures, put right what they name, then retry them."
+        return "Look at the list's failures, correct the causes, then retry."
     if differs:
         return "Rebuild the list to send every membership again, then verify it."
     return ""

@@ -120,7 +120,7 @@ class Events:
         **described.operation(
             "events",
             "Progress as it happens",
-            "Server-Sent Events, at most two a second however much happens. `progress`: all accounts, and the lists, "
+            "Server-Sent Events, at most two a second. `progress`: all accounts, and the lists, "
             "syncs and imports that changed, each of which replaces the one with its `id`. `delivery`: requests to the webhook that "
             "were answered. `reset`, always the first for who comes without `Last-Event-ID`: load everything again, after "
             "this event. With `Last-Event-ID`, which browsers send by themselves, what was missed comes first, or "

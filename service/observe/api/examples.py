@@ -99,7 +99,7 @@ LIST: dict[str, Any] = {
     "differ_at_most": 0.3333333333333333,
     "proof": "2 of 3 members read back in the last day, 0 differ: with 95 % confidence at most 33.34 % do",
     "import_state": None,
-    "what_to_do": "Look at the list's failures, put right what they name, then retry them.",
+    "what_to_do": "Look at the list's failures, correct the causes, then retry.",
 }
 PREVIEW: dict[str, Any] = {
     "account": "acme",
@@ -274,7 +274,7 @@ MEMBER: dict[str, Any] = {
     "failure": FAILURE,
     "journey": None,
     "next": {"what": "Nothing, until someone retries the failure.", "at": None},
-    "explanation": "Heap wants the user on the list, but Cordial did not take it after 5 calls, and it is not tried again by itself: "
+    "explanation": "Heap wants the user on the list, but Cordial did not accept it after 5 calls, and the service does not retry it by itself: "
     "Invalid email address. Nothing, until someone retries the failure.",
 }
 AUDIT: dict[str, Any] = {

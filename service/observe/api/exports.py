@@ -1,4 +1,4 @@
-"""Whole tables as files: `?format=csv` or `ndjson` answers every row that meets the filters, streamed as it is read."""
+"""Whole tables as files: `?format=csv` or `ndjson` answers every row that matches the filters, streamed as it is read."""
 
 import asyncio
 import contextlib
@@ -111,7 +111,7 @@ class Exports:
         if self._running >= _MAX_AT_ONCE:
             raise ServiceError(
                 ErrorCode.STORE_UNAVAILABLE,
-                f"{_MAX_AT_ONCE} exports are under way already; ask again later",
+                f"{_MAX_AT_ONCE} exports are already running; ask again later",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         self._running += 1
@@ -122,7 +122,7 @@ class Exports:
 
     def _check_key(self, request: web.Request) -> None:
         if not self._is_still_valid(request):
-            raise ServiceError(ErrorCode.UNAUTHORIZED, "the API key is not valid any more")
+            raise ServiceError(ErrorCode.UNAUTHORIZED, "the API key is no longer valid")
 
 
 async def _with_first(first: Batch, others: AsyncIterator[Batch]) -> AsyncIterator[Batch]:

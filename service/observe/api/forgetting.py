@@ -30,7 +30,7 @@ class ForgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: Annotated[str, Meta(min_length=1, max_length=1_000)]
     account: Filter | UnsetType = UNSET
     keep_on_lists: Annotated[
-        bool, Meta(description="`true`: erase here at once, and leave the contact on Cordial's lists")
+        bool, Meta(description="`true`: erase here at once, and keep the contact on Cordial's lists")
     ] = False
 
 
@@ -71,9 +71,9 @@ class Forgetting:
         **described.operation(
             "lists",
             "Forget a user",
-            "Takes the user off every list that this service put them on, then erases every trace of them here, by itself "
-            "and over restarts; `GET /api/v1/erasures` shows what is left to do. Erase the user in Heap first: whom Heap "
-            "sends again is a member again.",
+            "Removes the user from every list to which this service added them, then erases every trace of them"
+            " here, across restarts. `GET /api/v1/erasures` shows what is left to do. Erase the user in Heap "
+            "first: a user whom Heap sends again is a member again.",
             answer=Forgotten,
             example={"memberships": {"acme": 2}, "erasures": [1]},
             body=ForgetRequest,
@@ -81,7 +81,7 @@ class Forgetting:
                 "everywhere": {"value": {"user": "jane@example.com"}},
                 "one account": {"value": {"user": "jane@example.com", "account": "acme", "keep_on_lists": True}},
             },
-            conflict="The configuration has no such account, so nobody can be taken off its lists.",
+            conflict="The configuration has no such account, so nobody can be removed from its lists.",
         )
     )
     async def forget(self, request: web.Request) -> web.Response:
@@ -116,8 +116,8 @@ class Forgetting:
     @docs(
         **described.operation(
             "lists",
-            "Erasures under way",
-            "Whose data is still being erased, masked, and how many memberships Cordial is still to confirm.",
+            "Erasures in progress",
+            "Whose data is being erased (masked), and how many memberships Cordial has not confirmed yet.",
             answer=OpenErasures,
             example={"items": [examples.ERASURE]},
         )

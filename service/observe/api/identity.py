@@ -77,7 +77,7 @@ class Identity:
         **described.operation(
             "service",
             "The service itself",
-            "Its version, since when it runs, which file its store is, and what the key that asks may do.",
+            "Its version, when it started, its store's file, and what your key may do.",
             answer=ServiceDocument,
             example=examples.SERVICE,
             query=NoQuery,

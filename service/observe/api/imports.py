@@ -44,8 +44,9 @@ class ImportQuestions:
         **described.operation(
             "imports",
             "Imports",
-            "Changes that travel to Cordial as files, the newest first: of which lists, how many contacts took effect, "
-            "how many were left to single calls and why. One that is not over has its parts, each a job of Cordial's.",
+            "Changes that are sent to Cordial as files, the newest first: for which lists, how many contacts "
+            "took effect, how many single calls had to send, and why. An import that is not over shows its "
+            "parts, each a job of Cordial.",
             answer=ImportPage,
             example={"items": [examples.IMPORT], "next": None},
             query=ImportQuery,

@@ -67,9 +67,9 @@ async def find_member(
 
 async def _never_named(reader: Reading, segment: SegmentView, user: str) -> MemberDocument:
     if await reader.has_unfolded(segment.id):
-        next_step = NextStep("Pages of this list that have just been accepted are still to be looked at; ask again.")
+        next_step = NextStep("Pages of this list have just been accepted and are not processed yet; ask again.")
     else:
-        next_step = NextStep("Nothing, until Heap names the user in a page of this segment.")
+        next_step = NextStep("Nothing, until Heap sends the user in a page of this segment.")
     return MemberDocument(
         user=user,
         list_id=segment.id,
@@ -82,8 +82,8 @@ async def _never_named(reader: Reading, segment: SegmentView, user: str) -> Memb
         journey=None,
         next=next_step,
         explanation=(
-            "Heap has not named this user in any page of this segment that is known here, or named it in a way that "
-            f"cannot be synced: the rejected users of each page are under its delivery. {next_step.what}"
+            "Heap has not sent this user in any known page of this segment, or sent an id that cannot be used: each "
+            f"delivery shows its rejected users. {next_step.what}"
         ),
     )
 
@@ -96,8 +96,8 @@ def _what_happened(member: MemberView) -> str:
             return f"Heap wants the user {wanted} the list, and Cordial has confirmed it."
         case MemberState.DEAD if failure is not None:
             return (
-                f"Heap wants the user {wanted} the list, but Cordial did not take it after {failure.failures} "
-                f"{_calls(failure.failures)}, and it is not tried again by itself: {failure.message.rstrip('.')}."
+                f"Heap wants the user {wanted} the list, but Cordial did not accept it after {failure.failures} "
+                f"{_calls(failure.failures)}, and the service does not retry it by itself: {failure.message.rstrip('.')}."
             )
         case _ if failure is not None:
             return (
@@ -105,7 +105,7 @@ def _what_happened(member: MemberView) -> str:
                 f"the last with: {failure.message.rstrip('.')}."
             )
         case _:
-            return f"Heap wants the user {wanted} the list; that is not sent to Cordial yet, or not confirmed."
+            return f"Heap wants the user {wanted} the list; the change is not sent to Cordial yet, or not confirmed."
 
 
 def _calls(number: int) -> str:
@@ -113,12 +113,12 @@ def _calls(number: int) -> str:
 
 
 def _next_step_in(journey: Journey) -> NextStep:
-    job = f"Cordial's job {journey.job_id}" if journey.job_id else "which is not a job of Cordial's yet"
+    job = f"Cordial's job {journey.job_id}" if journey.job_id else "which has no job in Cordial yet"
     since = f"{journey.started_at:%Y-%m-%d %H:%M:%S} UTC"
     if journey.carries_change:
-        return NextStep(f"It travels in import {journey.import_id}, {job}, since {since}.")
+        return NextStep(f"It is part of import {journey.import_id}, {job}, since {since}.")
     return NextStep(
-        f"It is sent once import {journey.import_id} is over, {job}: something else about the contact travels in it "
+        f"It is sent after import {journey.import_id} is over, {job}: another change of the contact is part of it "
         f"since {since}."
     )
 
@@ -127,7 +127,7 @@ def _next_step(
     member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
 ) -> NextStep:
     if member.state is MemberState.SETTLED:
-        return NextStep("Nothing is owed.")
+        return NextStep("Nothing is left to send.")
     if member.state is MemberState.DEAD:
         return NextStep("Nothing, until someone retries the failure.")
     return _next_call(member, segment, status, travel)
@@ -137,22 +137,22 @@ def _next_call(
     member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
 ) -> NextStep:
     if segment.state is ListState.HELD:
-        return NextStep(f"It is sent once the list can be used: {segment.reason}.")
+        return NextStep(f"It is sent when the list can be used: {segment.reason}.")
     if status is None:
-        return NextStep("Nothing, until the account is configured again.")
+        return NextStep("Nothing, until the configuration has the account again.")
     if status.state is AccountState.PAUSED:
         at = datetime.now(UTC) + timedelta(seconds=status.seconds) if status.seconds else None
-        return NextStep(f"It is sent once the account's sending goes on; it is paused: {status.reason}.", at)
+        return NextStep(f"It is sent when the account continues; it is paused: {status.reason}.", at)
     if status.state is AccountState.DRY_RUN:
         return NextStep(f"Nothing is sent now; {status.reason}.")
     if member.failure is not None and member.failure.next_attempt_at is not None:
-        return NextStep("It is sent again by itself.", member.failure.next_attempt_at)
+        return NextStep("The service sends it again by itself.", member.failure.next_attempt_at)
     return _in_its_turn(segment, travel)
 
 
 def _in_its_turn(segment: SegmentView, travel: ListTravel | None) -> NextStep:
     if travel is ListTravel.WAITING:
-        return NextStep(f"It waits to travel as a file with the list's {segment.pending} changes.")
+        return NextStep(f"It waits to be sent as a file with the list's {segment.pending} changes.")
     if travel is ListTravel.SENDING:
-        return NextStep("It is sent once the import of this list is over, in which it does not travel.")
-    return NextStep(f"It is sent in its turn; {segment.pending} changes of this list are to be sent.")
+        return NextStep("It is sent after the current import of this list, of which it is not a part.")
+    return NextStep(f"It is sent in its turn: {segment.pending} changes of this list are to be sent.")

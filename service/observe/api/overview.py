@@ -87,7 +87,7 @@ class OverviewQuestion:
         **described.operation(
             "overview",
             "How is everything?",
-            "One line that says it, the figures behind it, all accounts, the latest syncs and the imports under way.",
+            "One line as a summary, the figures behind it, all accounts, the latest syncs and the running imports.",
             answer=Overview,
             example=examples.OVERVIEW,
             query=NoQuery,

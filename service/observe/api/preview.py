@@ -53,9 +53,9 @@ class Previews:
         **described.operation(
             "lists",
             "What would be sent",
-            "The list's name and whether it would be created, how much is owed, and the first calls to Cordial as they "
-            "would go out. Cordial is only asked whether it has the list. Meant for an account with `dry_run = true`; "
-            "elsewhere what is shown may be on its way already.",
+            "The list's name and whether it would be created, how much is left to send, and the first calls to "
+            "Cordial. The service only asks Cordial whether it has the list. Meant for an account with `dry_run"
+            " = true`; without it, the calls shown may already have been made.",
             answer=PreviewDocument,
             example=examples.PREVIEW,
             query=PreviewQuery,

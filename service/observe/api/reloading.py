@@ -39,12 +39,12 @@ class Reloading:
         **described.operation(
             "service",
             "Read the configuration again",
-            "Does what SIGHUP does: takes up what changed in the configuration, without losing a page. Where the "
+            "Does the same as SIGHUP: applies what changed in the configuration, without losing a page. If the "
             "configuration has a fault, nothing changes.",
             answer=Reloaded,
             example={"changed": ["accounts.acme.dry_run"], "added": [], "removed": [], "needs_restart": []},
             body=NoOptions,
-            conflict="The configuration has faults, which the message names; the service goes on with the present one.",
+            conflict="The new configuration has faults, which the message names. The service keeps the old one.",
         )
     )
     async def reload(self, request: web.Request) -> web.Response:

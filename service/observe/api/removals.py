@@ -42,8 +42,9 @@ class HeldSyncs:
         **described.operation(
             "syncs",
             "What a sync would remove",
-            "For a sync that is held (`hold_removals`): how many of the list's members it would remove, and some of those "
-            "whom it names for removal. Zero where nobody had to count: it is certain then that the sync removes no unusual share.",
+            "For a sync that is held (`hold_removals`): how many of the list's members it would remove, and "
+            "some of them. Zero if the service did not need to count, because the sync cannot remove an unusual"
+            " share.",
             answer=HeldRemovals,
             example=examples.HELD_REMOVALS,
             query=NoQuery,
@@ -59,8 +60,8 @@ class HeldSyncs:
         **described.operation(
             "syncs",
             "Approve a held sync",
-            "The sync is sent: its removals, its additions, and its pages that have not arrived yet. The next sync is judged "
-            "anew. A sync that is not held goes on as before.",
+            "The sync is sent: its removals, its additions, and its pages that have not arrived yet. The next "
+            "sync is checked again. A sync that is not held does not change.",
             answer=Decided,
             example={"decided": True},
             body=NoOptions,
@@ -75,9 +76,10 @@ class HeldSyncs:
         **described.operation(
             "syncs",
             "Discard a held sync",
-            "Nothing of the sync is sent, neither its removals nor its additions, nor its pages that have not arrived yet. It "
-            "stays discarded if Heap sends it again. Later syncs of the segment go on. This cannot be undone: press Sync now "
-            "in Heap to get the segment again. A sync that is not held goes on as before.",
+            "Nothing of the sync is sent, neither its removals nor its additions, nor its pages that have not "
+            "arrived yet. It stays discarded if Heap sends it again. Later syncs of the segment continue. You "
+            "cannot undo this: press Sync now in Heap to get the segment again. A sync that is not held does "
+            "not change.",
             answer=Decided,
             example={"decided": True},
             body=NoOptions,

@@ -42,7 +42,7 @@ class Format(StrEnum):
 
 
 FileFormat = Annotated[
-    Format, Meta(description="`csv` or `ndjson`: every row that meets the filters, as a file, whatever `limit` says")
+    Format, Meta(description="`csv` or `ndjson`: every row that matches the filters, as a file, whatever `limit` says")
 ]
 
 
@@ -51,11 +51,15 @@ class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     after: (
         Annotated[
-            str, Meta(pattern=r"^[0-9a-f]{1,15}\Z", description="`next` of the page before; the first page without it")
+            str,
+            Meta(
+                pattern=r"^[0-9a-f]{1,15}\Z",
+                description="the value of `next` in the previous answer; leave it out to get the first page",
+            ),
         ]
         | UnsetType
     ) = UNSET
-    limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS, description="the most items of a page")] = _ROWS
+    limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS, description="the most items in an answer")] = _ROWS
 
 
 class ExportQuery(PageQuery, frozen=True):
@@ -77,13 +81,14 @@ class ListQuery(PageQuery, frozen=True):
 
     account: AccountFilter | UnsetType = UNSET
     state: Annotated[ListState, Meta(description="only in this state")] | UnsetType = UNSET
-    standing: Annotated[ListStanding, Meta(description="only those that stand so")] | UnsetType = UNSET
+    standing: Annotated[ListStanding, Meta(description="only lists with this standing")] | UnsetType = UNSET
     sort: (
         Annotated[
             ListSort,
             Meta(
-                description="`trouble`: the worst first; a number: the largest first. A sorted list may show a row twice or "
-                "not at all where rows change places between two pages; without it the order is that of the ids."
+                description="`trouble`: the worst first; a number: the largest first. A sorted list may show a "
+                "row twice or not at all if rows change places between two answers. Without it, the"
+                " order is that of the ids."
             ),
         ]
         | UnsetType
@@ -105,7 +110,9 @@ class FailureQuery(ExportQuery, frozen=True):
     dead: (
         Annotated[
             bool,
-            Meta(description="`true`: only those that are not tried again by themselves; `false`: only those that are"),
+            Meta(
+                description="`true`: only those that the service does not retry by itself; `false`: only those that it does"
+            ),
         ]
         | UnsetType
     ) = UNSET
@@ -157,7 +164,7 @@ class MembersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     format: Annotated[
         Literal["csv", "ndjson"],
-        Meta(description="the file's form; all members at once, because their ids do not go into addresses"),
+        Meta(description="the form of the file; it has all members, because their ids must not be in addresses"),
     ]
     state: Annotated[MemberState, Meta(description="only in this state")] | UnsetType = UNSET
     wanted: (

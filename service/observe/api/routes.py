@@ -105,7 +105,7 @@ class Questions:
         **described.operation(
             "accounts",
             "Accounts",
-            "What the sending of each account is doing, why, until when, and what to do about it.",
+            "The state of each account's sending: why, until when, and what to do.",
             answer=AccountPage,
             example={"items": [examples.ACCOUNT]},
             query=NoQuery,
@@ -120,8 +120,8 @@ class Questions:
         **described.operation(
             "lists",
             "Lists",
-            "Every segment with its list: how many users Heap wants on it, how many Cordial has confirmed, what is owed, "
-            "and Cordial's own count.",
+            "Every segment with its list: how many users Heap wants on it, how many Cordial has confirmed, how "
+            "many are left to send, and Cordial's own count.",
             answer=ListPage,
             example={"items": [examples.LIST], "next": None},
             query=ListQuery,
@@ -163,8 +163,8 @@ class Questions:
     @docs(
         **described.operation(
             "lists",
-            "Where are the users that Heap named?",
-            "The sum that tells why a list has 9 contacts where the segment has 10 users.",
+            "Where are the users that Heap sent?",
+            "The sum that explains why a list has 9 contacts and the segment 10 users.",
             answer=ListSum,
             example=examples.LIST_SUM,
             query=NoQuery,
@@ -183,7 +183,7 @@ class Questions:
         **described.operation(
             "lists",
             "Members of a list",
-            "Every contact that Heap has named for the segment: whether it should be on the list, and whether Cordial has "
+            "Every contact that Heap has sent for the segment: whether it should be on the list, and whether Cordial has "
             "confirmed it (`settled`). A file of all of them, in the order of the contacts.",
             answer=described.FILES,
             query=MembersQuery,
@@ -201,8 +201,8 @@ class Questions:
         **described.operation(
             "lists",
             "Why is this user not on the list?",
-            "What Heap last said of the user and when, what Cordial answered, and what happens next. The user's id is in the "
-            "body, so that it does not stand in addresses and in the logs of proxies.",
+            "What Heap sent last about the user and when, what Cordial answered, and what happens next. The "
+            "user's id is in the body, so that it is not in addresses or in the logs of proxies.",
             answer=MemberDocument,
             example=examples.MEMBER,
             query=NoQuery,
@@ -223,7 +223,7 @@ class Questions:
         **described.operation(
             "syncs",
             "Syncs",
-            "The newest first: how many pages have come and how far their changes are.",
+            "The newest first: how many pages have arrived and how many of their changes are sent.",
             answer=SyncPage,
             example={"items": [examples.SYNC], "next": "2a"},
             query=SyncQuery,
@@ -261,7 +261,7 @@ class Questions:
         **described.operation(
             "syncs",
             "Deliveries",
-            "The pages that were accepted, the newest first, with the users of each that could not be synced and why.",
+            "The pages that were accepted, the newest first, with the users of each that cannot be used, and why.",
             answer=DeliveryPage,
             example={"items": [examples.DELIVERY], "next": None},
             query=DeliveryQuery,
@@ -277,8 +277,8 @@ class Questions:
         **described.operation(
             "syncs",
             "Unusable users",
-            "The users that cannot be synced, one by one, the newest first: in which page they came, where in it, and why. A "
-            "page keeps the first 1,000.",
+            "The users that cannot be used, one by one, the newest first: in which page, where in it, and why. "
+            "The service keeps the first 1,000 of each page.",
             answer=UnusablePage,
             example={"items": [examples.UNUSABLE], "next": None},
             query=UnusableQuery,
@@ -297,7 +297,7 @@ class Questions:
         **described.operation(
             "failures",
             "Failures",
-            "The changes that Cordial did not take, the newest first. Some wait for their next call, others are not tried again by themselves.",
+            "The changes that failed, the newest first. Some wait for their next call; others are not retried by themselves.",
             answer=FailurePage,
             example={"items": [examples.FAILURE], "next": None},
             query=FailureQuery,
@@ -316,7 +316,7 @@ class Questions:
         **described.operation(
             "failures",
             "Find failures",
-            "As `GET …/failures`, and by a part of the user's id, which is in the body so that no address has it.",
+            "As `GET …/failures`, but by a part of the user's id. It is in the body, so that it is in no address.",
             answer=FailurePage,
             example={"items": [examples.FAILURE], "next": None},
             query=NoQuery,
@@ -335,7 +335,7 @@ class Questions:
         **described.operation(
             "failures",
             "Failures by list and reason",
-            "How many changes of each list failed for which reason, the most first.",
+            "How many changes of each list failed, for each reason, the largest number first.",
             answer=FailureGroupPage,
             example={"items": [examples.FAILURE_GROUP]},
             query=FailureGroupQuery,
@@ -350,7 +350,7 @@ class Questions:
         **described.operation(
             "audit",
             "What people did",
-            "Every action, the latest first: by which key, on what, and how much it changed.",
+            "Every action, the newest first: by which key, on what, and how much it changed.",
             answer=AuditPage,
             example={"items": [examples.AUDIT], "next": None},
             query=ExportQuery,
@@ -369,7 +369,7 @@ class Questions:
         **described.operation(
             "events",
             "The last hour, day or week",
-            "Backlog, calls, and results a second, for drawing them.",
+            "Backlog, calls and results a second, for a chart.",
             answer=History,
             example=examples.HISTORY,
             query=HistoryQuery,

@@ -33,7 +33,7 @@ class Sessions:
         **described.operation(
             "session",
             "Sign in",
-            "Sets a cookie in the place of the API key, for twelve hours, or until the key is replaced. Browsers "
+            "Sets a cookie that replaces the API key, for twelve hours or until the key is replaced. Browsers "
             "send it by themselves, and no script can read it.",
             answer=KeyDocument,
             example=_EXAMPLE,
@@ -59,7 +59,7 @@ class Sessions:
         **described.operation(
             "session",
             "Sign out",
-            "Takes the cookie away from the browser.",
+            "Removes the cookie from the browser.",
             answer=SignedOut,
             example={"signed_out": True},
             query=NoQuery,

@@ -90,7 +90,7 @@ class Stream:
         if len(self._watchers) >= MAX_WATCHERS:
             raise ServiceError(
                 ErrorCode.NOT_READY,
-                f"{MAX_WATCHERS} watch already, the most that may",
+                f"{MAX_WATCHERS} programs watch already, and no more are allowed",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         watcher = Watcher()

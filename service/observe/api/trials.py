@@ -71,7 +71,7 @@ class TrialActions:
         **described.operation(
             "accounts",
             "What a trial has shown",
-            "Each point that Cordial's documents leave open: as documented, otherwise, or not tried.",
+            "Each point that Cordial does not document: as expected, different, or not tried.",
             answer=TrialDocument,
             example=examples.TRIAL,
             query=NoQuery,
@@ -87,10 +87,11 @@ class TrialActions:
         **described.operation(
             "accounts",
             "Try an account",
-            "Tries on the real account what Cordial's documents leave open. It creates up to three lists and up to five "
-            "contacts, sets memberships of the contacts you name on those lists, and has Cordial fetch two files with a few "
-            "rows. It takes the contacts off again. Lists and contacts that it created stay: delete them in Cordial. "
-            "Answers at once; ask again for what it shows.",
+            "Finds out on the real account what Cordial does not document. It creates up to three lists and up "
+            "to five contacts, sets memberships of your test contacts on those lists, and lets Cordial fetch "
+            "two files with a few rows. At the end it removes the contacts from the lists. It does not delete "
+            "the lists and contacts: delete them in Cordial. The answer comes at once; ask again for the "
+            "results.",
             answer=TrialDocument,
             example=examples.TRIAL,
             body=TrialRequest,
@@ -100,7 +101,7 @@ class TrialActions:
                 }
             },
             path=[described.ACCOUNT_NAME],
-            conflict="The account is paused or in a dry run, a trial is under way, or a contact is in a segment.",
+            conflict="The account is paused or in a dry run, a trial is running, or a contact is in a segment.",
         )
     )
     async def begin(self, request: web.Request) -> web.Response:

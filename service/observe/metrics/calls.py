@@ -78,12 +78,12 @@ class Calls(Collector):
         """Give the metrics as they stand now."""
         answers = CounterMetricFamily(
             "heap_cordial_calls",
-            "Calls to Cordial, by operation, by what the answer meant and by its HTTP status.",
+            "Calls to Cordial, by operation, meaning of the answer and HTTP status.",
             labels=["account", "operation", "answer", "status"],
         )
         durations = HistogramMetricFamily(
             "heap_cordial_call_seconds",
-            "How long Cordial took to answer, or until the call was ended without an answer.",
+            "How long Cordial took to answer, or until the call ended without an answer.",
             labels=["account", "operation"],
         )
         waits = HistogramMetricFamily(

@@ -49,13 +49,13 @@ class Counting:
     def __init__(self, registry: CollectorRegistry, accounts: Collection[str]) -> None:
         self._deliveries = Counter(
             "heap_cordial_deliveries",
-            "Requests to the webhook, by how they were answered; the account is empty where none was named.",
+            "Requests to the webhook, by answer; the account is empty if the request names none.",
             ["account", "answer"],
             registry=registry,
         )
         self._ack_seconds = Histogram(
             "heap_cordial_delivery_ack_seconds",
-            "How long a delivery took that was answered 200.",
+            "How long deliveries took that were answered 200.",
             ["account"],
             buckets=_ACK_BUCKETS_SECONDS,
             registry=registry,
@@ -68,7 +68,7 @@ class Counting:
         )
         self._results = Counter(
             "heap_cordial_results",
-            "Results of sending changes, once durable: settled, to be retried, or dead.",
+            "Results of sending changes, when durable: settled, to be retried, or dead.",
             ["account", "result"],
             registry=registry,
         )

@@ -15,13 +15,13 @@ class ImportCounting:
         self._count_settled = count_settled
         self._imports = Counter(
             "heap_cordial_imports",
-            "Imports that are over: complete, or incomplete where contacts were left to single calls.",
+            "Imports that are over: complete, or incomplete if single calls had to send some contacts.",
             ["account", "outcome"],
             registry=registry,
         )
         self._fall_backs = Counter(
             "heap_cordial_import_fall_backs",
-            "How often an account went back to single calls for a time, because an import came to nothing.",
+            "How often an import failed, and single calls did the work for an hour.",
             ["account"],
             registry=registry,
         )

@@ -19,7 +19,7 @@ class LoopLag:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lag = Histogram(
             "heap_cordial_event_loop_lag_seconds",
-            "How much later than asked for a timer of the event loop came, measured four times a second.",
+            "How late timers of the event loop are, measured four times a second.",
             buckets=_BUCKETS_SECONDS,
             registry=registry,
         )

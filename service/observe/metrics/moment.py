@@ -47,17 +47,17 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
         "state",
         moment.backlog,
     )
-    yield _gauge("backlog_limit", "At this backlog deliveries are answered 429.", "", {"": moment.backlog_limit})
+    yield _gauge("backlog_limit", "At this backlog, deliveries are answered 429.", "", {"": moment.backlog_limit})
     held = {account: held for account, (held, _) in moment.account_backlogs.items()}
-    yield _gauge("account_backlog", "What an account has of the backlog.", "account", held)
+    yield _gauge("account_backlog", "The account's part of the backlog.", "account", held)
     limits = {account: limit for account, (_, limit) in moment.account_backlogs.items()}
     yield _gauge(
-        "account_backlog_limit", "At this backlog an account's deliveries are answered 429.", "account", limits
+        "account_backlog_limit", "At this backlog, the account's deliveries are answered 429.", "account", limits
     )
     yield from _accounts(moment)
     lasting = GaugeMetricFamily(
         "heap_cordial_condition",
-        "Conditions that last: how many of each kind and account; 0 without an account where none of a kind does.",
+        "How many conditions of each kind and account last; 0 without an account if none of a kind does.",
         labels=["id", "account", "severity"],
     )
     numbers = Counter((each.id, each.account, each.severity.value) for each in moment.conditions)
@@ -71,7 +71,7 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
         files = moment.files
         yield _gauge("store_database_bytes", "Size of the database file.", "", {"": files.database_bytes})
         yield _gauge("store_wal_bytes", "Size of the write-ahead log beside it.", "", {"": files.wal_bytes})
-        yield _gauge("store_disk_free_bytes", "What is left on the store's disk.", "", {"": files.disk_free_bytes})
+        yield _gauge("store_disk_free_bytes", "Free space on the store's disk.", "", {"": files.disk_free_bytes})
     if moment.figures is not None:
         yield from _kept(moment.figures, now_ms)
 
@@ -79,7 +79,7 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
 def _accounts(moment: Moment) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "heap_cordial_account_state",
-        "What an account's sending is doing; 1 for its state.",
+        "1 for the current state of the account's sending.",
         labels=["account", "state"],
     )
     for account, status in moment.statuses.items():
@@ -88,7 +88,7 @@ def _accounts(moment: Moment) -> Iterator[Metric]:
     yield states
     pauses = CounterMetricFamily(
         "heap_cordial_pauses",
-        "How often an account was paused because it could not be served.",
+        "How often the account was paused because Cordial did not serve it.",
         labels=["account"],
     )
     for account, number in moment.pauses.items():
@@ -96,7 +96,7 @@ def _accounts(moment: Moment) -> Iterator[Metric]:
     yield pauses
     rates = GaugeMetricFamily(
         "heap_cordial_found_rate",
-        "The calls a second that an operation is allowed now, where the rate is found and not configured.",
+        "The calls a second that are allowed for an operation now, if the service finds the rate itself.",
         labels=["account", "operation"],
     )
     for account, status in moment.statuses.items():
@@ -122,12 +122,12 @@ def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:
     )
     in_doubt = {each.account: each.in_doubt for each in figures}
     yield _gauge(
-        "contacts_in_doubt", "Contacts with a call whose end is unknown, not read back yet.", "account", in_doubt
+        "contacts_in_doubt", "Contacts with a call whose result is unknown, not read back yet.", "account", in_doubt
     )
     read_back = {each.account: each.read_back for each in figures}
     yield _gauge("members_read_back", "Members read back from Cordial in the last day.", "account", read_back)
     differ = {each.account: each.read_back_differ for each in figures}
-    yield _gauge("members_differed", "Of these, those that Cordial had otherwise.", "account", differ)
+    yield _gauge("members_differed", "Those of them that differed in Cordial.", "account", differ)
     lists = GaugeMetricFamily(
         "heap_cordial_lists",
         "Segments by the state of their list; a held one waits for an operator.",
@@ -138,7 +138,7 @@ def _kept(figures: Sequence[AccountFigures], now_ms: int) -> Iterator[Metric]:
             lists.add_metric([each.account, state], number)
     yield lists
     travelling = {each.account: each.travelling for each in figures}
-    yield _gauge("import_contacts", "Contacts whose changes travel in an import just now.", "account", travelling)
+    yield _gauge("import_contacts", "Contacts whose changes are in an import now.", "account", travelling)
 
 
 def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:

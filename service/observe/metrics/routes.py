@@ -19,7 +19,7 @@ Read = Callable[[], Awaitable[Moment]]
 Authorize = Callable[[web.Request], Awaitable[object]]
 
 _EXAMPLE = """\
-# HELP heap_cordial_deliveries_total Requests to the webhook, by how they were answered.
+# HELP heap_cordial_deliveries_total Requests to the webhook, by answer.
 # TYPE heap_cordial_deliveries_total counter
 heap_cordial_deliveries_total{account="acme",answer="accepted"} 12.0
 """
@@ -60,7 +60,7 @@ def add_routes(app: web.Application, metrics: Metrics, read: Read, authorize: Au
     @docs(
         tags=["metrics"],
         summary="Figures for Prometheus",
-        description="In Prometheus' text format. Open to everyone where the configuration has `metrics_open = true`.",
+        description="In Prometheus' text format. Open to everyone if the configuration has `metrics_open = true`.",
         responses={
             200: {
                 "description": "Every metric of the service.",

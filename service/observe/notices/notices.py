@@ -241,7 +241,7 @@ async def try_to_send(target: Target, key: str, message: Message) -> str:
     except NoticeError as error:
         return str(error)
     except TimeoutError:
-        return f"no answer in {_MAX_SECONDS:.0f} s"
+        return f"no answer within {_MAX_SECONDS:.0f} s"
     except Exception as error:
         # Whatever a target or a library makes of it, the other targets and the service go on.
         log.exception("notice.failed")

@@ -109,7 +109,7 @@ class _Email:
         except aiosmtplib.SMTPResponseException as error:
             raise NoticeError(f"the mail server says {error.code} {error.message[:100]}") from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            raise NoticeError(f"the mail server cannot be used: {type(error).__name__}") from error
+            raise NoticeError(f"the mail server does not work: {type(error).__name__}") from error
 
 
 async def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
@@ -122,9 +122,9 @@ async def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
             session.post(url, data=body, headers=sent, allow_redirects=False) as answer,
         ):
             if answer.status // 100 != 2:  # noqa: PLR2004  the 2xx statuses
-                raise NoticeError(f"it was answered {answer.status}")
+                raise NoticeError(f"the answer was {answer.status}")
     except TimeoutError as error:
-        raise NoticeError(f"no answer in {_TIMEOUT_SECONDS:.0f} s") from error
+        raise NoticeError(f"no answer within {_TIMEOUT_SECONDS:.0f} s") from error
     except (aiohttp.ClientError, ValueError) as error:
         # By its type: the text quotes the address, which may be a secret.
         raise NoticeError(f"it cannot be reached: {type(error).__name__}") from error
@@ -137,7 +137,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         raise NoticeError("the URL cannot be read") from None
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
-        raise NoticeError("the URL must begin with https://; http is for this machine alone")
+        raise NoticeError("the URL must begin with https://; http is allowed only on this machine")
 
 
 def _is_this_machine(host: str) -> bool:

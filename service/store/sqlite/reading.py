@@ -325,7 +325,7 @@ class Reader:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise _unavailable(
-                    f"the answer takes longer than {self._time_limit_seconds:g} s; ask for less"
+                    f"the answer would take longer than {self._time_limit_seconds:g} s; ask for less"
                 ) from None
             raise _unavailable(f"the store cannot be read: {error}") from error
         finally:

@@ -103,7 +103,7 @@ async def test_a_user_whose_change_travels_is_told_in_which_import_and_job(world
     assert (found["import_state"], member["state"]) == ("sending", "pending")
     assert member["journey"]["carries_change"]
     job = running["parts"][0]["job_id"]
-    assert f"It travels in import {running['id']}, Cordial's job {job}, since 20" in member["explanation"]
+    assert f"It is part of import {running['id']}, Cordial's job {job}, since 20" in member["explanation"]
 
 
 async def test_a_user_whose_import_is_over_is_on_the_list(world):
@@ -125,10 +125,10 @@ async def test_a_user_with_another_change_is_told_to_wait_for_the_import(world):
     for list_id, user in [(small["id"], users(1)[0]), (large["id"], users(2)[1])]:
         member = await ask(world, f"lists/{list_id}/members/find", {"user": user})
         assert not member["journey"]["carries_change"]
-        assert member["next"]["what"].startswith(f"It is sent once import {member['journey']['import_id']} is over")
+        assert member["next"]["what"].startswith(f"It is sent after import {member['journey']['import_id']} is over")
     late = await ask(world, f"lists/{large['id']}/members/find", {"user": "late@example.com"})
     assert late["journey"] is None
-    assert "once the import of this list is over" in late["next"]["what"]
+    assert "after the current import of this list" in late["next"]["what"]
 
 
 async def test_changes_that_wait_for_the_rest_of_their_sync_say_so(world):
@@ -139,7 +139,7 @@ async def test_changes_that_wait_for_the_rest_of_their_sync_say_so(world):
     [found] = (await ask(world, "lists"))["items"]
     assert (found["import_state"], found["pending"]) == ("waiting", 60)
     member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})
-    assert member["next"]["what"] == "It waits to travel as a file with the list's 60 changes."
+    assert member["next"]["what"] == "It waits to be sent as a file with the list's 60 changes."
 
 
 async def test_an_account_that_fell_back_says_until_when_and_why(world):

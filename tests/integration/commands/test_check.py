@@ -105,7 +105,7 @@ async def test_check_and_status_and_serve_refuse_a_newer_store(installation):
     for command in ("check", "status", "serve"):
         ended = await installation.run(command)
         assert ended.status == 1
-        assert "the database has schema 999, this program knows up to" in ended.errors
+        assert "the database has schema 999, this program knows schemas up to" in ended.errors
 
 
 async def test_check_and_status_tell_faults_of_the_configuration(installation):
@@ -184,7 +184,7 @@ async def test_the_lists_of_segments_are_looked_for_in_cordial(installation, cor
         )
         cordial.state.delete_list(cordial.state.lists_by_name["ActiveUsers"])
         [fault] = (await checked(installation))["faults"]
-    assert fault.startswith("accounts.acme: the list ActiveUsers of segment “Active Users” is not in Cordial any more")
+    assert fault.startswith("accounts.acme: the list ActiveUsers of segment “Active Users” is no longer in Cordial")
 
 
 async def test_a_wrong_clock_is_told_at_half_of_what_heaps_signatures_allow(installation, aiohttp_server):
@@ -218,8 +218,8 @@ async def test_secrets_that_others_may_read_are_warned_of(installation):
     ended = await installation.run("check")
     assert ended.status == 0
     assert ended.errors == (
-        f"warning: accounts.acme.heap_secret_file: file {installation.secret_file} may be read by its group; "
-        "chmod 600 it\n"
+        f"warning: accounts.acme.heap_secret_file: file {installation.secret_file} can be read by its group; "
+        "run chmod 600 on it\n"
     )
 
 

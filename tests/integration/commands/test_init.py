@@ -112,7 +112,7 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
         (("--identify-by", "auto"), "identities"),
         (("--tls-key-file", "key.pem"), "--tls-key-file needs --tls-certificate-file"),
         (("--identify-by", "customer number"), "--identify-by: "),
-        (("--cordial-base-url", "http://api.cordial.io"), "http is for this machine alone"),
+        (("--cordial-base-url", "http://api.cordial.io"), "http is allowed only on this machine"),
     ],
 )
 async def test_answers_that_cannot_be_are_told_and_nothing_is_written(tmp_path, arguments, words):
