@@ -75,7 +75,7 @@ async def test_what_is_in_doubt_survives_a_restart_and_an_operator_can_end_it(tm
         await world.restart()
         await asyncio.sleep(0.3)
         assert world.contact_calls() == []
-        with audit_refused(world), pytest.raises(AssertionError, match="fault of the service"):
+        with audit_refused(world), pytest.raises(AssertionError, match="fault in the service"):
             await ask(world, "imports/1/end-doubt", {"job": "over"})
         assert world.rows("SELECT state FROM import_part") == [("in_doubt",)]
         assert await ask(world, "imports/1/end-doubt", {"job": "over"}) == {"contacts": 100}

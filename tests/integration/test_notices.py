@@ -203,7 +203,7 @@ async def test_a_target_that_hangs_or_refuses_delays_no_other_loses_nothing_and_
         await world.start(world.webhook(receiver.url), bad)
         await until(lambda: other.tried >= 3)
         [fact] = world.notices.facts()
-        assert (fact.id, fact.subject, fact.detail) == ("notices_fail", "bad", "it was answered 503")
+        assert (fact.id, fact.subject, fact.detail) == ("notices_fail", "bad", "the answer was 503")
         world.lasting = []
         await until(lambda: len(receiver.taken) == 2)
         other.status = 200
