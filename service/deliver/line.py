@@ -304,7 +304,9 @@ class AccountLine:
         """
         for operation, seconds in before.waits.items():
             self._limiter.wait(operation, min(seconds, MAX_WAIT_SECONDS))
-        self._begins_at = time.monotonic() + self._limiter.window_seconds - before.since_seconds
+        # Whoever comes next keeps to it too, though this one may make no call.
+        self._called_at = time.monotonic() - before.since_seconds
+        self._begins_at = self._called_at + self._limiter.window_seconds
 
     def _may_write(self, permit: Permit, *, is_probe: bool) -> bool:
         """Return whether a call may be written to the network at this moment."""

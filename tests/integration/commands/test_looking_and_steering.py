@@ -18,11 +18,11 @@ async def test_failures_are_seen_and_tried_again(installation, cordial):
         each = (await installation.run("failures", "--each")).output
         cordial.faults.clear()
         retried = await installation.run("retry", "--list", "ActiveUsers", "--reason", "refused")
+        assert (retried.status, retried.output) == (0, "1 changes are sent again.\n")
         await eventually(lambda: installation.figures("settled", "dead"), [3, 0])
         empty = await installation.run("failures")
     assert "The contact cannot be written." in groups
     assert "bad.one@example.com" in each
-    assert (retried.status, retried.output) == (0, "1 changes are sent again.\n")
     assert (empty.status, empty.output) == (0, "No failures.\n")
 
 

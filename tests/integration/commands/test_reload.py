@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -177,6 +178,19 @@ async def test_a_call_on_its_way_is_finished_with_the_settings_it_began_with(ser
     assert cordial.state.members("ActiveUsers") == [JANE]
 
 
+async def test_two_reloads_in_a_row_pass_the_time_of_the_last_call_on(service, cordial):
+    service.accounts["acme"]["requests_per_second"] = 0.5
+    async with service.running():
+        assert (await service.post("acme", [JANE, JOHN], task="t")).status == 200
+        await eventually(lambda: _has_called(cordial, 1), True)
+        for dry_run in (True, False):
+            service.accounts["acme"]["dry_run"] = dry_run
+            await service.reload()
+        await eventually(lambda: _has_called(cordial, 3), True)
+    began = [call.arrived_at_seconds for call in cordial.journal.recent]
+    assert min(later - earlier for earlier, later in pairwise(began)) > 1.9
+
+
 async def test_sighups_in_a_row_during_start_and_during_stop_do_no_harm(service, cordial):
     cordial.faults.add(Fault(FaultKind.HANG, contact=f"email:{JANE}", seconds=1.0))
     service.write()
@@ -218,6 +232,10 @@ async def _calls(cordial: RunningSandbox, user: str) -> int:
     contact = f"email:{user}"
     ended = [call for call in cordial.journal.recent if call.contact == contact]
     return len(ended) + cordial.journal._in_flight.get(contact, 0)
+
+
+async def _has_called(cordial: RunningSandbox, number: int) -> bool:
+    return len(cordial.journal.recent) >= number
 
 
 async def _owed(service: Reloadable, account: str) -> int:
