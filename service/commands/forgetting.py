@@ -16,7 +16,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         subparsers, "forget", "remove a user from all lists, then erase every trace of them", _forget
     )
     forget.add_argument("user", help="the user's id as Heap sends it")
-    forget.add_argument("--account", help="only in this account")
+    forget.add_argument("--account", help="only in this account; without it, in every account that the store knows")
     forget.add_argument("--keep-on-lists", action="store_true", help="erase here at once, and make no call to Cordial")
     forget.add_argument("--wait", action="store_true", help="wait until everything is erased")
 
@@ -28,6 +28,8 @@ async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post("forget", asked)
     if not arguments.json:
         say(*(f"{account}: {number:,} memberships are erased." for account, number in done["memberships"].items()))
+        if done["kept_on_lists"]:
+            say(f"The lists in Cordial keep the user: {', '.join(done['kept_on_lists'])}.")
     ours = set(done["erasures"])
     while arguments.wait and ours & {item["id"] for item in (await client.get("erasures"))["items"]}:  # noqa: ASYNC110  the service tells by being asked
         await asyncio.sleep(_LOOK_SECONDS)

@@ -73,7 +73,7 @@ class Api:
         self._held_syncs = HeldSyncs(reader, guard, is_stopping)
         self._comparing = ListComparing(reader, steering, sending, is_stopping)
         self._trials = TrialActions(sending, is_stopping)
-        self._forgetting = Forgetting(accounts, erasures, sending.withdraw, is_stopping)
+        self._forgetting = Forgetting(accounts, erasures, reader.accounts, sending.withdraw, is_stopping)
         self.events = Events(
             keys,
             reader,

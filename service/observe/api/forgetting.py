@@ -1,7 +1,7 @@
 """Erasing a person's data. The user's id stands in the body of the request, and in no address, log, answer or audit."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.model.contacts import contact_of
-from service.model.views import Count, ErasureView
+from service.model.views import Count, ErasureView, RecordedAccount
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to forget: a user's id as Heap sends it; in one account, or without it in all that are configured."""
+    """Whom to forget: a user's id as Heap sends it; in one account, or without it in all that the store knows."""
 
     user: Annotated[str, Meta(min_length=1, max_length=1_000)]
     account: Filter | UnsetType = UNSET
@@ -35,10 +35,15 @@ class ForgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """How many memberships of the user each account has at the moment, and the ids of the erasures to look for."""
+    """How many memberships of the user each account has at the moment, and the ids of the erasures to look for.
+
+    `kept_on_lists`: the accounts whose lists in Cordial keep the user, because that was asked for, or because the
+    configuration no longer has the account, and so its lists cannot be changed.
+    """
 
     memberships: dict[str, Count]
     erasures: list[int]
+    kept_on_lists: list[str]
 
 
 class OpenErasures(msgspec.Struct, frozen=True):
@@ -54,11 +59,13 @@ class Forgetting:
         self,
         accounts: Mapping[str, AccountSettings],
         erasures: Erasures,
+        recorded: Callable[[], Awaitable[Sequence[RecordedAccount]]],
         withdraw: Callable[[str, Sequence[str]], None],
         is_stopping: Callable[[], bool],
     ) -> None:
         self._accounts = accounts
         self._erasures = erasures
+        self._recorded = recorded
         self._withdraw = withdraw
         self._is_stopping = is_stopping
 
@@ -75,13 +82,13 @@ class Forgetting:
             " here, across restarts. `GET /api/v1/erasures` shows what is left to do. Erase the user in Heap "
             "first: a user whom Heap sends again is a member again.",
             answer=Forgotten,
-            example={"memberships": {"acme": 2}, "erasures": [1]},
+            example={"memberships": {"acme": 2}, "erasures": [1], "kept_on_lists": []},
             body=ForgetRequest,
             body_examples={
                 "everywhere": {"value": {"user": "jane@example.com"}},
                 "one account": {"value": {"user": "jane@example.com", "account": "acme", "keep_on_lists": True}},
             },
-            conflict="The configuration has no such account, so nobody can be removed from its lists.",
+            conflict="Neither the configuration nor the store has such an account.",
         )
     )
     async def forget(self, request: web.Request) -> web.Response:
@@ -93,25 +100,34 @@ class Forgetting:
             raise ServiceError(ErrorCode.INVALID_REQUEST, "the user id is not Unicode text") from None
         # As the configuration was then: a reload may take an account out of it meanwhile.
         accounts = dict(self._accounts)
-        names = list(accounts) if asked.account is UNSET else [asked.account]
+        # Also those that the configuration has no more: the person is to be erased from all of the store.
+        known = dict.fromkeys([*accounts, *(each.name for each in await self._recorded())])
+        names = list(known) if asked.account is UNSET else [asked.account]
         memberships: dict[str, int] = {}
         erasures: list[int] = []
+        kept_on_lists: list[str] = []
         for name in names:
-            if name not in accounts:
+            if name not in known:
                 raise ServiceError(ErrorCode.CONFLICT, "there is no account of this name", path="$.account")
-            known = [contact_of(asked.user, key) for key in await self._erasures.keys(name)]
-            contacts = list(dict.fromkeys([*possible_contacts(accounts[name], asked.user), *known]))
+            keys = await self._erasures.keys(name)
+            possible = possible_contacts(accounts[name], asked.user) if name in accounts else []
+            contacts = list(dict.fromkeys([*possible, *(contact_of(asked.user, key) for key in keys)]))
+            keep_on_lists = asked.keep_on_lists or name not in accounts
+            if not contacts:
+                continue
             made = await self._erasures.request(
                 name,
                 contacts,
-                keep_on_lists=asked.keep_on_lists,
+                keep_on_lists=keep_on_lists,
                 actor=request[ACTOR],
                 follow=functools.partial(self._withdraw, name, contacts),
             )
             memberships[name] = made.memberships
+            if keep_on_lists and made.memberships:
+                kept_on_lists.append(name)
             erasures += made.ids
         log.info("action.done", action="user.forget", actor=request[ACTOR], memberships=memberships)
-        return described.json_response(Forgotten(memberships, erasures))
+        return described.json_response(Forgotten(memberships, erasures, kept_on_lists))
 
     @docs(
         **described.operation(

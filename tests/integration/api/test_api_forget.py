@@ -15,7 +15,10 @@ async def test_a_user_is_taken_off_all_lists_and_erased(world):
     await world.deliver("Two", [JANE], segment_id=2)
     await world.settled()
     answer = await world.post("forget", {"user": f" {JANE.upper()} "})
-    assert (answer.status, answer.document) == (200, {"memberships": {"acme": 2}, "erasures": [1]})
+    assert (answer.status, answer.document) == (
+        200,
+        {"memberships": {"acme": 2}, "erasures": [1], "kept_on_lists": []},
+    )
     await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
     assert (world.members("One"), world.members("Two")) == (users(2), [])
     assert await world.get("erasures") == {"items": []}
@@ -56,6 +59,19 @@ async def test_an_account_that_a_reload_takes_away_meanwhile_is_erased_from_as_w
     await world.service.apply(settings)
     await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
     assert world.members("One") == []
+
+
+async def test_a_user_is_erased_from_an_account_that_is_configured_no_more(world):
+    await world.deliver("One", [JANE, *users(1)])
+    await world.settled()
+    settings = world.service.settings
+    await world.service.apply(msgspec.structs.replace(settings, accounts={}))
+    assert (await world.post("forget", {"user": JANE, "account": "other"})).status == 409
+    answer = await world.post("forget", {"user": JANE})
+    assert answer.document == {"memberships": {"acme": 1}, "erasures": [1], "kept_on_lists": ["acme"]}
+    await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+    assert world.rows("SELECT 1 FROM member WHERE contact LIKE '%jane%'") == []
+    await world.service.apply(settings)
 
 
 async def test_an_erasure_is_asked_for_in_full(world):

@@ -28,6 +28,7 @@ async def test_a_user_can_be_forgotten_here_alone(installation, cordial):
         done = await installation.run("forget", JANE, "--keep-on-lists", "--account", "acme", "--wait")
         await eventually(lambda: in_files(installation, JANE), list[str]())
     assert done.status == 0
+    assert "The lists in Cordial keep the user: acme.\n" in done.output
     assert cordial.state.members("ActiveUsers") == sorted([JANE.lower(), JOHN])
 
 
