@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 from service.sandbox.options import DEFAULT_API_KEY
 from service.store.sqlite.loading import read_segments_of
 from service.store.sqlite.reading import Reader
+from tests.forking import ForkedProcess, Process, read_to_end
 from tests.ports import free_port
 
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ class Installation:
         # Set to speak TLS with the service.
         self.ssl_context: ssl.SSLContext | None = None
         # The last one that `serving` began.
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
         settings = {
             "SERVER__HOST": "127.0.0.1",
             "SERVER__PORT": str(self.port),
@@ -68,15 +68,13 @@ class Installation:
         return await run_command(*arguments, environment=self.environment)
 
     @contextlib.asynccontextmanager
-    async def serving(self, *options: str, killed: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def serving(self, *options: str, killed: bool = False) -> AsyncIterator[Process]:
         """Run `serve` until the block ends; its log goes to `log`. Afterwards it must have ended with status 0.
 
         `killed`: it is ended by SIGKILL.
         """
         with self.log.open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "service", "serve", *options, env=self.environment, cwd=ROOT, stderr=log
-            )
+            process = ForkedProcess(["serve", *options], self.environment, output=log.fileno(), errors=log.fileno())
         self.process = process
         try:
             await wait_until_it_answers(f"{self.url}/livez", process, self.connector())
@@ -152,24 +150,20 @@ def clean_environment() -> dict[str, str]:
 
 async def run_command(*arguments: str, environment: dict[str, str] | None = None) -> Ended:
     """Run `python -m service` with the arguments to its end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "service",
-        *arguments,
-        env=clean_environment() if environment is None else environment,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
+    process = ForkedProcess(
+        arguments, clean_environment() if environment is None else environment, output_end, errors_end
     )
+    os.close(output_end)
+    os.close(errors_end)
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            told, complained = await asyncio.gather(read_to_end(output), read_to_end(errors))
+            status = await process.wait()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ended(process.returncode, output.decode(), errors.decode())
+        process.kill()
+        await process.wait()
+    return Ended(status, told.decode(), complained.decode())
 
 
 def _secret(path: Path, text: str) -> Path:
@@ -178,9 +172,7 @@ def _secret(path: Path, text: str) -> Path:
     return path
 
 
-async def wait_until_it_answers(
-    url: str, process: asyncio.subprocess.Process, connector: aiohttp.TCPConnector | None = None
-) -> None:
+async def wait_until_it_answers(url: str, process: Process, connector: aiohttp.TCPConnector | None = None) -> None:
     """Return once something answers at the address; fail when the process ends instead."""
     async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession(connector=connector) as session:
         while process.returncode is None:
