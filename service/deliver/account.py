@@ -137,7 +137,7 @@ class SendingAccount:
         self._recorded_waits: dict[str, int] = {}
 
     async def start(self, before: CallsBefore) -> None:
-        """Take up whatever is pending, after the calls of whoever called before.
+        """Send what is pending, and keep to what Cordial told the previous caller.
 
         Raises `StoreUnavailableError` or `StoreFaultError` when lists or imports cannot be read; it can then be called again.
         """
@@ -154,7 +154,7 @@ class SendingAccount:
         self.read_back.start(self._supervisor)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Let calls on their way finish within the grace; can be called again if it was cut short."""
+        """Let calls in flight finish within `grace_seconds`; can be called again if it was cancelled."""
         self.line.close()
         await self.trials.stop()
         await self.importer.stop()
@@ -164,7 +164,7 @@ class SendingAccount:
         await self.pool.stop(grace_seconds)
 
     def pause(self) -> None:
-        """Stop calling; calls on their way finish."""
+        """Make no more calls; calls in flight finish."""
         self.line.pause()
         self.lists.names.distrust()
 
@@ -205,7 +205,7 @@ class SendingAccount:
         if is_known and not is_later:
             return
         with contextlib.suppress(StoreUnavailableError):
-            # What is refused once is refused again.
+            # What the store refused once, it would refuse again.
             with contextlib.suppress(StoreFaultError):
                 await self._store.set_account_state(
                     self.name, status.state.recorded, status.reason, next_call_at_ms, handover.waits
@@ -228,7 +228,7 @@ class SendingAccount:
         self.pool.refresh()
 
     def _is_busy(self) -> bool:
-        """Tell whether changes wait to be sent: they go before any proof."""
+        """Tell whether changes wait to be sent: these go before any reading for proof."""
         return bool(self._store.pending_segments(self.name))
 
     def _list_ready(self) -> None:

@@ -67,7 +67,7 @@ class Deliverer:
             on_settled=observer.settled,
         )
         self._accounts = {name: self._make(settings) for name, settings in accounts.items()}
-        # Served no more, or no more with these settings, and not at their end yet.
+        # No longer served, or not with these settings, and still finishing.
         self._ending: list[SendingAccount] = []
         self._past_calls: Counter[str] = Counter()
         self._past_pauses: Counter[str] = Counter()
@@ -143,7 +143,7 @@ class Deliverer:
             await self._begin(new, old.line.handover)
 
     async def _begin(self, account: SendingAccount, before: CallsBefore | None = None) -> None:
-        """Start an account beside the others that run: trouble of the store is waited out."""
+        """Start an account while others run; wait while the store has trouble."""
         while True:
             try:
                 before = before or await self._store.take_over_calls(account.name)
@@ -174,7 +174,7 @@ class Deliverer:
             account.pool.wake()
 
     def withdraw(self, account: str, contacts: Collection[str]) -> None:
-        """Make no call for these contacts with what was wanted until now: their erasure was asked for (R5)."""
+        """Make no call for these contacts with what was wanted until now, because they are to be erased (R5)."""
         for sending in (self._accounts.get(account), *self._ending):
             if sending is not None and sending.name == account:
                 sending.pool.withdraw(contacts)
@@ -185,7 +185,7 @@ class Deliverer:
         return found.importer if found else None
 
     async def end_doubt(self, import_id: int, said: DoubtEnd, actor: str) -> int:
-        """Have single calls send what is in doubt of an import, because of what a person says; return how many contacts.
+        """Let single calls send what is in doubt of an import, because a person says how it ended; return how many contacts.
 
         Raises `ServiceError`: NOT_FOUND where no such import is under way.
         """
@@ -224,7 +224,7 @@ class Deliverer:
         }
 
     async def stop(self, grace_seconds: float) -> None:
-        """Let calls on their way finish within the grace, commit all results (R13)."""
+        """Let calls in flight finish within `grace_seconds`, then commit all results (R13)."""
         accounts = [*self._accounts.values(), *self._ending]
         for task in self._tasks:
             task.cancel()
@@ -262,7 +262,7 @@ class Deliverer:
 
 
 def _wait_after(error: StoreUnavailableError | StoreFaultError) -> float:
-    """Return when to ask the store again; a fault of the program does not pass so soon."""
+    """Return in how many seconds to ask the store again; a fault of the program lasts longer."""
     return _FAULT_SECONDS if isinstance(error, StoreFaultError) else _TICK_SECONDS
 
 

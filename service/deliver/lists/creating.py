@@ -1,4 +1,4 @@
-"""A segment without a list gets one: found, taken over on a person's word, or created (R10).
+"""A segment without a list gets one: found, adopted because a person allows it, or created (R10).
 
 If the answer to a creation is lost, the list that has the name afterwards is believed to be the one asked for only on
 evidence: it was not there right before, it is exactly as it was asked for, nobody is on it, and the call was minutes ago.
@@ -46,7 +46,7 @@ class ListCreator:
         self._records = records
         self._cordial = cordial
         self._namer = namer
-        # Has a list looked at again in so many seconds.
+        # Looks at a list again after so many seconds.
         self._look_again = look_again
         self._now_ms = now_ms
         self._timings = timings
@@ -85,7 +85,7 @@ class ListCreator:
     async def _wanted_name(self, segment: Segment) -> ListName | None:
         if segment.list_asked_at_ms and segment.heap_id not in self._settings.list_names:
             return ListName(segment.list_name)
-        # Created anew under the name that campaigns know, which may not be the segment's any more.
+        # Created again under the name that campaigns use, even if the segment has another name now.
         keeps_name = (
             segment.id in self._records.to_recreate
             and segment.list_name
@@ -119,7 +119,7 @@ class ListCreator:
             )
             return self._timings.soon
         if not was_in_doubt:
-            # A refusal says for certain that the list, if there is one now, is somebody else's.
+            # Cordial refused, so a list with this name belongs to somebody else.
             creating = await self._records.end_doubt(creating)
         existing = await self._cordial.named(wanted.name)
         if isinstance(existing, NoAnswer):
@@ -135,7 +135,7 @@ class ListCreator:
         return await self._take_existing(creating, existing, wanted)
 
     async def _judge_doubt(self, segment: Segment, existing: FoundList, wanted: ListName) -> float:
-        """Decide whether a list is the one that Cordial was asked to create, when its answer was lost."""
+        """Decide whether a list is the one whose creation got no answer."""
         if self._owner(existing) or self._own(existing, segment):
             return await self._take_existing(segment, existing, wanted)
         is_approved = not segment.list_ids_before
@@ -160,7 +160,7 @@ class ListCreator:
         return self._timings.retry
 
     async def _is_newly_made(self, segment: Segment, existing: FoundList) -> bool | None:
-        """Tell whether everything speaks for it that our call made the list; None while Cordial does not say."""
+        """Tell whether all evidence says that our call made the list; None while Cordial gives no answer."""
         is_contested = any(
             other.list_asked_at_ms and other.list_name.lower() == segment.list_name.lower()
             for other in self._records.of_other_accounts
@@ -176,7 +176,7 @@ class ListCreator:
         return not isinstance(counted, Missing) and counted.number == 0
 
     async def _take_existing(self, segment: Segment, existing: FoundList, wanted: ListName) -> float:
-        """Take over a list that this service did not create, if the configuration says so, or hold the segment."""
+        """Adopt a list that this service did not create, if the configuration allows it; otherwise hold the segment."""
         await self._records.read()
         if own := self._own(existing, segment):
             # Renamed in Cordial to the name that this segment wants: seen first, then another name is chosen.

@@ -8,7 +8,7 @@ from service.config.settings import AccountSettings
 from service.deliver.lists.questions import CordialLists, Directory, Missing, NoAnswer
 from service.model.lists import Segment
 
-# Of so many lists the count is compared where it must be told whether this is still the same Cordial account.
+# The counts of so many lists are compared, to see whether this is still the same Cordial account.
 _MAX_COMPARED = 5
 _KEY_DIGEST_CHARACTERS = 16
 
@@ -34,18 +34,18 @@ class CordialHome:
         return bool(self._key)
 
     def is_key_new(self) -> bool:
-        """Tell whether the key is another one than the lists were last seen with."""
+        """Tell whether the key has changed since the lists were last seen."""
         try:
             return bool(self._key) and self._api_key.get() != self._key
         except (OSError, LookupError):
             return False
 
     def key(self) -> str:
-        """Return the key of now. Raises `OSError` or `LookupError` if it cannot be read."""
+        """Return the current key. Raises `OSError` or `LookupError` if it cannot be read."""
         return self._api_key.get()
 
     def of(self, key: str) -> str:
-        """Return the home that the configured URL and this key stand for."""
+        """Return the home that belongs to the configured URL and this key."""
         digest = hashlib.sha256(f"{self._settings.name}\n{key}".encode()).hexdigest()[:_KEY_DIGEST_CHARACTERS]
         return f"{self._settings.cordial_base_url}#{digest}"
 
@@ -54,7 +54,7 @@ class CordialHome:
         self._key, self.here = key, self.of(key)
 
     async def elsewhere(self, directory: Directory, ours: Sequence[Segment], here: str) -> set[int] | None:
-        """Return which lists seem to be in another Cordial account; None while Cordial does not say enough to tell.
+        """Return the lists that seem to be in another Cordial account; None while Cordial's answers do not tell.
 
         Another URL is another account until a person says otherwise. Another key is looked at: keys are replaced, and
         then the lists are still there, under their ids and names, and as large as they were.

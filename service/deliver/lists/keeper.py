@@ -1,4 +1,4 @@
-"""The lists of an account's segments (R10): found or created once, then known by the id that Cordial gave to them.
+"""The lists of an account's segments (R10): found or created once, then known by the id that Cordial gave them.
 
     unresolved ──name free──▶ creating ──id received──▶ ready ◀──▶ held
         │  └──name taken, and the configuration allows it──▶ │
@@ -48,7 +48,7 @@ _UNDER_WAY = float("inf")
 
 
 class ListKeeper:
-    """Knows which segments of an account have a list that can be written to, and gets one for those that do not."""
+    """Knows which segments of an account have a usable list, and gets a list for the others."""
 
     def __init__(
         self,
@@ -103,18 +103,18 @@ class ListKeeper:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, supervisor: Supervisor) -> None:
-        """Read what is known and begin to resolve what is asked for. Raises `StoreUnavailableError`."""
+        """Read what is known, then find or create the lists that are asked for. Raises `StoreUnavailableError`."""
         await self._records.read()
-        # By the process before this one.
+        # The previous process may have written by these names.
         self.names.give_out(each.id for each in self._records.segments.values() if each.list_id)
         self._task = supervisor.start(f"{self._settings.name} lists", self._run())
 
     async def stop(self) -> None:
-        """End; a list being created is looked for at the next start."""
+        """Stop. The next start looks for a list whose creation was under way."""
         await supervision.stop(self._task)
 
     def ready(self, segment_ids: Collection[int]) -> list[int]:
-        """Return which of the segments that owe something can be written, none in a dry run; the others are seen to.
+        """Return the segments whose lists can be written now, none in a dry run; the lists of the others are looked for.
 
         A list that owes nothing is seen again before the next change of it is written: in between, anything may happen to it.
         """
@@ -136,7 +136,7 @@ class ListKeeper:
         return found
 
     async def seen(self, segment_ids: Collection[int]) -> Mapping[int, str]:
-        """Return the names of these segments' lists, each seen lately; without those that a person has to decide about.
+        """Return the names of these segments' lists, each seen lately. Lists that wait for a person are left out.
 
         Waits for as long as Cordial gives no answer about a list that is known.
         """
@@ -156,7 +156,7 @@ class ListKeeper:
         self._wake.set()
 
     async def recreate(self, segment_id: int) -> None:
-        """Look for a segment's list, and create it anew if Cordial has it no more.
+        """Look for a segment's list, and create it again if Cordial no longer has it.
 
         Raises `ServiceError` NOT_FOUND without such a segment.
         """
@@ -167,7 +167,7 @@ class ListKeeper:
         self.retry_held()
 
     async def approve(self, segment_id: int, actor: str) -> bool:
-        """Record a person's yes to what a segment is held for; return whether it was held for that.
+        """Approve what a segment is held for; return whether approval was what it waited for.
 
         Raises `ServiceError` NOT_FOUND without such a segment.
         """
@@ -200,8 +200,8 @@ class ListKeeper:
         return True
 
     def lost(self, segment_id: int, name: str) -> None:
-        """Note that Cordial does not know the segment's list under this name, or no more."""
-        # Calls that were on their way together each say so, the last ones perhaps after the new name was found.
+        """Note that Cordial does not know the segment's list by this name."""
+        # Several calls in flight report it, the last ones perhaps after the new name was found.
         if self.names.is_known(segment_id, name):
             self._looker.note_unknown(segment_id, name)
             self._look_at(segment_id)
@@ -213,7 +213,7 @@ class ListKeeper:
             self._look_at(segment_id)
 
     def _look_at(self, segment_id: int) -> None:
-        """Have a list seen again before it is written to, and rely on nothing that was seen meanwhile."""
+        """Look at a list again before the next write, and discard what a look under way has seen."""
         self.names.forget(segment_id)
         self.names.distrusted += 1
         self._due[segment_id] = 0.0
@@ -241,7 +241,7 @@ class ListKeeper:
                     await self._wake.wait()
 
     async def _attend(self, due: list[int]) -> None:
-        """See to the segments that are due, and to lists that were seen long ago."""
+        """Look after the segments that are due, and after lists that were last seen long ago."""
         loop = asyncio.get_running_loop()
         for segment_id in [each for each in due if each in self.names]:
             # Seen when another list was looked at.
@@ -275,7 +275,7 @@ class ListKeeper:
                 self._due[segment_id] = 0.0 if is_outdated else loop.time() + seconds
 
     async def _wait_to_look(self) -> None:
-        """Wait if all lists were looked at often of late: what trickles in must not use up Cordial's limit (R8)."""
+        """Wait if all lists were looked at often lately: small changes must not use up Cordial's limit (R8)."""
         now = asyncio.get_running_loop().time()
         self._looks_paid_until = max(self._looks_paid_until, now) + self._timings.between_looks
         await asyncio.sleep(self._looks_paid_until - now - _LOOKS_AT_ONCE * self._timings.between_looks)

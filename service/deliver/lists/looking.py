@@ -1,4 +1,4 @@
-"""Lists that are known by the ids that Cordial gave to them: ids and names are seen together, and what people did is followed.
+"""Looking at lists whose ids are known: ids and names are read together, and the service follows what people changed.
 
 A name proves nothing: people rename lists, delete them, and make others of the same name (R10).
 """
@@ -44,21 +44,21 @@ class ListLooker:
         self._cordial = cordial
         self._names = names
         self._home = home
-        # Returns when the results of all calls that were answered so far are durable.
+        # Returns once the results of all calls answered so far are durable.
         self._flush = flush
-        # Has a list looked at again in so many seconds.
+        # Looks at a list again after so many seconds.
         self._look_again = look_again
         self._timings = timings
         # The names under which Cordial did not know a list.
         self._unknown: dict[int, str] = {}
 
     def note_unknown(self, segment_id: int, name: str) -> None:
-        """Note that Cordial does not know the segment's list under this name, or no more."""
+        """Note that Cordial does not know the segment's list by this name."""
         log.warning("list.unknown_to_cordial", account=self._name, segment=segment_id)
         self._unknown[segment_id] = name
 
     async def look(self, due: Collection[int]) -> None:
-        """See ids and names of the account's lists together, and follow what people did to them."""
+        """Read ids and names of the account's lists together, and follow what people changed."""
         started_at, distrusted = asyncio.get_running_loop().time(), self._names.distrusted
         try:
             key = self._home.key()
@@ -95,7 +95,7 @@ class ListLooker:
             found: FoundList | Missing | NoAnswer | None = directory.lists.get(segment.list_id)
             is_attended = segment.id in due or segment.id in self._names
             if found is None and is_attended:
-                # An answer that lists everything may be cut short: only the id itself tells that it is gone.
+                # The answer with all lists may be cut short. Only a question for the id proves that the list is gone.
                 found = await self._cordial.by_id(segment.list_id)
             if found is None or isinstance(found, NoAnswer):
                 self._names.forget(segment.id)
@@ -104,9 +104,9 @@ class ListLooker:
         return seen
 
     async def _follow(self, seen: Mapping[int, FoundList | Missing], directory: Directory, distrusted: int) -> None:
-        """Record what was seen of lists, for as long as that is to be relied on."""
+        """Record what was seen, as long as nothing speaks against it."""
         names = {segment_id: found.name for segment_id, found in seen.items() if isinstance(found, FoundList)}
-        # Before anything is awaited: nobody is to write to a list by the name that another one has now.
+        # Before the first await: nobody may write by a name that another list has now.
         for segment_id in seen:
             if names.get(segment_id) != self._records.segments[segment_id].list_name:
                 self._names.lose(segment_id)
@@ -139,7 +139,7 @@ class ListLooker:
             reason = words.name_conflict(found.name, conflict)
             await self._records.hold(segment, HeldFor.NAME_CONFLICT, reason, name=found.name, keep=True)
         elif lost_name == found.name:
-            # Going on at once would be refused again, and again.
+            # If it went on at once, Cordial would refuse it again and again.
             reason = words.not_accepted(found.name)
             await self._records.hold(segment, HeldFor.NOT_ACCEPTED, reason, name=found.name, keep=True)
         else:
@@ -149,7 +149,7 @@ class ListLooker:
         self._names.settle(segment.id)
 
     def _conflicts(self, names: Mapping[int, str], directory: Directory) -> dict[int, str]:
-        """Return which lists have another one's name, letter case aside, and the other name: of two the one renamed last."""
+        """Return which lists share a name with another list, letter case aside, and that name; of two, the one renamed last."""
         there = {
             each.id: directory.lists[each.list_id].name
             for each in self._records.segments.values()
@@ -177,7 +177,7 @@ class ListLooker:
         )
         other = next((each for each in directory.lists.values() if each.name == segment.list_name), None)
         if other is not None and other.id != segment.list_id and self._names.was_given_out(segment.id):
-            # What was sent by the old name since the list was last seen may have gone to the other list.
+            # What was sent by the old name since the last look may be on the other list now.
             await self._flush()
             repeated = await self._store.repeat_members(segment.id)
             log.warning(

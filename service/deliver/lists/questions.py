@@ -33,7 +33,7 @@ class Directory(msgspec.Struct, frozen=True):
     lists: Mapping[str, FoundList]
 
     def named(self, name: str) -> FoundList | None:
-        """Return the list of that name, exactly or but for letter case: whether Cordial tells these apart is unknown."""
+        """Return the list of that name, if need be in another letter case: whether Cordial tells these apart is unknown."""
         return _named(self.lists.values(), name)
 
 
@@ -67,7 +67,7 @@ class CordialLists:
 
     def __init__(self, line: AccountLine, side_question_seconds: float) -> None:
         self._line = line
-        # What is good to know, but not needed, is waited for so long.
+        # The longest wait for an answer that is useful but not needed.
         self._side_question_seconds = side_question_seconds
 
     async def all(self) -> Directory | NoAnswer:
@@ -112,7 +112,7 @@ class CordialLists:
         return Counted(count, found.name if found is not None else "")
 
     async def create(self, name: str) -> str | Refused | NoAnswer:
-        """Create a list; return the id that Cordial gave to it. `NoAnswer`: it may have been created all the same."""
+        """Create a list; return the id that Cordial gave it. After `NoAnswer` it may exist nevertheless."""
         answer = await self._line.call(requests.create_list(name))
         if answer.kind is AnswerKind.REFUSED:
             return Refused(_words(answer))
@@ -120,7 +120,7 @@ class CordialLists:
         return list_id or _no_answer(answer)
 
     async def rename(self, list_id: str, name: str) -> Refused | NoAnswer | None:
-        """Give a list another name; its members stay. None: it has it."""
+        """Give a list another name; its members stay. None means that it has the name now."""
         answer = await self._line.call(requests.rename_list(list_id, name))
         if answer.kind is AnswerKind.DONE:
             return None
@@ -131,7 +131,7 @@ class CordialLists:
 
         They share a namespace with lists. Returns within seconds once the account is served.
         """
-        # Only where the account is served does a refusal mean that it is this permission that is missing. It must not
+        # A refusal means a missing permission only while the account is served. It must not
         # pause the account, so the question itself is not asked over the line.
         served = await self._line.call(requests.all_lists())
         if served.kind not in {AnswerKind.DONE, AnswerKind.NOT_FOUND}:

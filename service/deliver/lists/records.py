@@ -1,4 +1,4 @@
-"""What is recorded of an account's lists: every step from one state of a list to another is written here.
+"""The records of an account's lists: every step of a list from one state to another is written here.
 
 `service/model/lists.py` has the states and the steps between them; whoever decides one is beside this file.
 """
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class ListRecords:
-    """The segments of one account as the store has them, and what may be written to follows from them."""
+    """The segments of one account as the store has them."""
 
     def __init__(self, settings: AccountSettings, store: Lists, names: SeenNames, home: CordialHome) -> None:
         self._settings = settings
@@ -30,7 +30,7 @@ class ListRecords:
         self._home = home
         self.segments: dict[int, Segment] = {}
         self.of_other_accounts: list[Segment] = []
-        # A person asked for these: created anew where Cordial has them no more.
+        # A person asked for these lists: they are created again if Cordial no longer has them.
         self.to_recreate: set[int] = set()
         # The store knows them too, but a copy of a segment may be older.
         self._approved: set[int] = set()
@@ -66,13 +66,13 @@ class ListRecords:
     async def set_ready(self, segment: Segment, name: str, list_id: str, reason: str) -> None:
         """Record that a segment's list has this id and name, and write to it; `reason` is why it has that name."""
         if list_id != segment.list_id and segment.settled:
-            # Who was on the list that the segment had is not on this one.
+            # The members of the old list are not on this one.
             await self._store.repeat_members(segment.id)
         await self.save(_ready(segment, name, list_id, reason, self._home.here))
         self._note_ready(segment.id, name)
 
     async def take(self, segment: Segment, existing: FoundList, note: str) -> str:
-        """Take over a list; return the account that has it already, empty if none does."""
+        """Adopt a list; return the account that has it already, empty if none does."""
         ready = _ready(segment, existing.name, existing.id, note, self._home.here)
         if segment.settled:
             await self._store.repeat_members(segment.id)
@@ -89,7 +89,7 @@ class ListRecords:
     async def hold(
         self, segment: Segment, held_for: HeldFor, reason: str, *, name: str = "", keep: bool = False
     ) -> None:
-        """Hold a segment; `keep` says that its list stays its own."""
+        """Hold a segment; with `keep`, the list stays its own."""
         self._names.forget(segment.id)
         named_after = segment.list_named_after
         if held_for is not HeldFor.AWAITING_APPROVAL and (name != segment.list_name or not named_after):
@@ -119,7 +119,7 @@ class ListRecords:
         await self.save(held)
 
     async def forget_list(self, segment: Segment) -> None:
-        """Have a list created anew: the one that the segment had is gone, or is in another Cordial account."""
+        """Forget the segment's list, so that another one is created: it is gone, or in another Cordial account."""
         self._names.forget(segment.id)
         await self.save(
             msgspec.structs.replace(
@@ -133,7 +133,7 @@ class ListRecords:
         )
 
     async def wait_with(self, segment: Segment, reason: str, *, name: str | None = None) -> None:
-        """Say why a segment has no list yet; what is in doubt stays so."""
+        """Record why a segment has no list yet; what is in doubt stays in doubt."""
         state = ListState.CREATING if segment.list_asked_at_ms else ListState.UNRESOLVED
         await self.save(
             msgspec.structs.replace(
@@ -159,7 +159,7 @@ class ListRecords:
         )
 
     async def explain(self, segment_ids: Iterable[int], said: str) -> None:
-        """Say that Cordial gives no answer, where a segment waits for one."""
+        """Record for segments without a list that Cordial gives no answer."""
         for segment_id in segment_ids:
             segment = self.segments.get(segment_id)
             if segment is not None and segment.list_state in {ListState.UNRESOLVED, ListState.CREATING}:

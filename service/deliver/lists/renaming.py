@@ -35,11 +35,11 @@ class ListRenamer:
         self._cordial = cordial
         self._namer = namer
         self._names = names
-        # Has a list seen again before it is written to.
+        # Looks at a list again before the next write.
         self._look_at = look_at
 
     async def renamed(self) -> list[int]:
-        """Return the segments whose lists are to be renamed, none while the store cannot say."""
+        """Return the segments whose lists must be renamed, none while the store cannot be read."""
         if self._settings.on_segment_rename != "rename" or self._settings.dry_run:
             return []
         try:
@@ -53,7 +53,7 @@ class ListRenamer:
         ]
 
     async def follow(self, segment_ids: list[int]) -> None:
-        """Rename these segments' lists, where they were seen."""
+        """Rename the lists of these segments that were seen lately."""
         for segment_id in segment_ids:
             if segment_id in self._names.current():
                 segment = self._records.segments[segment_id]

@@ -18,11 +18,11 @@ class SeenNames:
         self._names: dict[int, str] = {}
         self._kept: Counter[int] = Counter()
         self._lost: Counter[int] = Counter()
-        # Lists whose names were given out since they were last seen: something may have been written by them.
+        # Lists whose names were used since they were last seen: something may have been written by them.
         self._given_out: set[int] = set()
         # When all lists were last seen, by the loop's clock.
         self.seen_at = float("-inf")
-        # Grows when what was seen so far is not to be relied on any more.
+        # Grows each time when what was seen so far can no longer be relied on.
         self.distrusted = 0
 
     def __contains__(self, segment_id: int) -> bool:
@@ -39,7 +39,7 @@ class SeenNames:
         return self._names
 
     def are_current(self, names: Mapping[int, str]) -> bool:
-        """Tell whether these segments' lists may still be written under these names."""
+        """Tell whether these segments' lists may still be written by these names."""
         current = self.current()
         return all(current.get(segment_id) == name for segment_id, name in names.items())
 
@@ -48,12 +48,12 @@ class SeenNames:
         return self._names.get(segment_id) == name
 
     def times_lost(self, segment_ids: Collection[int]) -> dict[int, int]:
-        """Return how often each segment's list has lost a name: what was written by it may be on another list then."""
+        """Return how often each segment's list has lost a name: what was written by that name may be on another list."""
         return {segment_id: self._lost[segment_id] for segment_id in segment_ids}
 
     @contextlib.contextmanager
     def keeping(self, segment_ids: Collection[int]) -> Iterator[None]:
-        """Go on knowing these segments' lists until the block ends, though they owe nothing."""
+        """Keep the names of these segments' lists until the block ends, even if no change waits for them."""
         self._kept.update(segment_ids)
         try:
             yield
@@ -61,12 +61,12 @@ class SeenNames:
             self._kept -= Counter(segment_ids)
 
     def forget_all_but(self, segment_ids: Collection[int]) -> None:
-        """Know only these segments' lists, and those that are being kept."""
+        """Forget all names but those of these segments, and those that `keeping` keeps."""
         for segment_id in self._names.keys() - segment_ids - self._kept.keys():
             del self._names[segment_id]
 
     def distrust(self) -> None:
-        """Write to no list before it was seen again: time has passed in which anybody may have changed it."""
+        """Write to no list until it is seen again: somebody may have changed it since."""
         self.distrusted += 1
         self._names.clear()
 
@@ -79,18 +79,18 @@ class SeenNames:
         self._names.pop(segment_id, None)
 
     def lose(self, segment_id: int) -> None:
-        """Note that the segment's list has not the name any more by which it may have been written."""
+        """Note that the segment's list no longer has the name by which it may have been written."""
         self._names.pop(segment_id, None)
         self._lost[segment_id] += 1
 
     def give_out(self, segment_ids: Iterable[int]) -> None:
-        """Note that the segments' lists are written by their names from now on."""
+        """Note that these lists may be written by their names from now on."""
         self._given_out.update(segment_ids)
 
     def was_given_out(self, segment_id: int) -> bool:
-        """Tell whether something may have been written by the list's name since it was last seen."""
+        """Tell whether something may have been written by the list's name since the last look."""
         return segment_id in self._given_out
 
     def settle(self, segment_id: int) -> None:
-        """Note that nothing written by the list's name until now can have gone elsewhere unnoticed."""
+        """Note that everything written by the list's name so far is accounted for."""
         self._given_out.discard(segment_id)

@@ -37,7 +37,7 @@ class Doubts:
         self._ended: list[int] = []
 
     async def start(self) -> None:
-        """Take up what a crash has cut. Raises `StoreUnavailableError` and `StoreFaultError`."""
+        """Put those in doubt whose calls a crash may have cut off. Raises `StoreUnavailableError` and `StoreFaultError`."""
         found = await self._store.take_up_claims(self._account, self._now_ms() + self._wait_ms)
         if found:
             log.warning(

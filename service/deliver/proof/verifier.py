@@ -58,15 +58,15 @@ class ListVerifier:
         self._task = supervisor.start(f"{self._name} verifier", self._run())
 
     async def stop(self) -> None:
-        """End."""
+        """Stop counting."""
         await supervision.stop(self._task)
 
     def take_over(self, other: "ListVerifier") -> None:
-        """Count what another, which has ended, was still to count."""
+        """Take over what a verifier that has stopped had still to count."""
         self._due = {**other._due, **self._due}  # noqa: SLF001  one of its own kind
 
     def touched(self, segment_id: int) -> None:
-        """Note that something of the list was changed: it is to be counted once everything has drained."""
+        """Note that the list has changed: it is counted once all changes are sent."""
         self._due[segment_id] = (0.0, 0)
 
     async def verify(self, segment_id: int) -> VerifyResult:
