@@ -54,14 +54,16 @@ class Timings(msgspec.Struct, frozen=True):
     `checkpoint_seconds`: between two checkpoints while there are commits; the shorter, the less each has to do, and the
     shorter whoever is to be answered waits behind it. `look_seconds`: between two looks at the files while nothing is
     written. `cut_off_seconds`: between two attempts to cut off a WAL of more than `max_wal_bytes`, for which all who read
-    are waited for a moment. `calm_seconds`: a full disk lets small writes pass while large ones fail, so only so long without a failure
+    are waited for a moment. `large_wait_seconds`: how long a large transaction waits at most for the WAL to be cut off;
+    somebody may read the file for hours. `calm_seconds`: a full disk lets small writes pass while large ones fail, so only so long without a failure
     means that it is over.
     """
 
     checkpoint_seconds: float = 0.2
     look_seconds: float = 1.0
-    cut_off_seconds: float = 5.0
+    cut_off_seconds: float = 1.0
     max_wal_bytes: int = MAX_WAL_BYTES
+    large_wait_seconds: float = 2.0
     calm_seconds: float = 3.0
 
 
@@ -213,6 +215,7 @@ class Writer:
         self._is_checkpoint_owed = True
         self._checkpointed_at = time.monotonic()
         self._cut_off_at = float("-inf")
+        self._checkpointed = asyncio.Event()
         self.commits = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -233,12 +236,15 @@ class Writer:
         """Return what `work` returns, once it is committed and synced to disk.
 
         `alone` gives it a transaction of its own, which suits large ones: nobody's answer waits for them to commit, and
-        SQLite keeps no copy of each page they touch, as it does where one of several may have to be undone. `on_disk` is
+        SQLite keeps no copy of each page they touch, as it does where one of several may have to be undone. They wait
+        while the WAL is too large, because what they add could be more than checkpoints bring back. `on_disk` is
         called on the writer's thread before anybody hears of the commit, `on_commit` in the event loop.
 
         Raises `StoreUnavailableError` when it could not be made durable, `StoreFaultError` when it broke a rule of the
         database, and whatever else `work` itself raised.
         """
+        if alone:
+            await self._until_wal_is_cut_off()
         if self._closing:
             raise StoreUnavailableError("it is closing")
         if self._task is None or self._task.done():
@@ -253,6 +259,16 @@ class Writer:
         self._arrived.set()
         # Shielded: a caller that goes away must not make the writer believe its transaction is void.
         return await asyncio.shield(future)
+
+    async def _until_wal_is_cut_off(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timings.large_wait_seconds):
+                while self._is_wal_too_large() and not self._closing:
+                    self._checkpointed.clear()
+                    await self._checkpointed.wait()
+
+    def _is_wal_too_large(self) -> bool:
+        return self._files.wal_bytes > self._timings.max_wal_bytes
 
     async def empty_wal(self) -> bool:
         """Bring all of the WAL into the database and cut it off; return whether that could be done now.
@@ -383,10 +399,7 @@ class Writer:
 
     async def _checkpoint(self) -> None:
         now = time.monotonic()
-        cut_off = (
-            self._files.wal_bytes > self._timings.max_wal_bytes
-            and now >= self._cut_off_at + self._timings.cut_off_seconds
-        )
+        cut_off = self._is_wal_too_large() and now >= self._cut_off_at + self._timings.cut_off_seconds
         if cut_off:
             self._cut_off_at = now
         try:
@@ -397,8 +410,9 @@ class Writer:
             log.warning("checkpoint.failed", reason=str(error))
             is_whole = False
         # Where a reader held some of it up, it is tried again.
-        self._is_checkpoint_owed = not is_whole
+        self._is_checkpoint_owed = not is_whole or self._is_wal_too_large()
         self._checkpointed_at = time.monotonic()
+        self._checkpointed.set()
 
 
 def _bring_back(writer: sqlite3.Connection, checkpoints: sqlite3.Connection, *, cut_off: bool) -> bool:

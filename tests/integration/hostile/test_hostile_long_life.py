@@ -94,10 +94,10 @@ async def fill(world: HostileWorld, pages: range) -> list[int]:
 
 async def test_the_wal_stays_bounded_under_steady_writes_with_readers(tmp_path, monkeypatch):
     """Readers come and go, and one keeps its view open for a while, as a slow backup does: then it is used up again."""
-    # An eighth of what ships, so that an eighth of the writing shows the same.
-    pages, bound = (320, opening.MAX_WAL_BYTES) if LONG else (24, opening.MAX_WAL_BYTES // 8)
+    # A quarter of what ships, so that little writing shows the same.
+    pages, bound = (320, 2 * opening.MAX_WAL_BYTES) if LONG else (24, opening.MAX_WAL_BYTES // 4)
     monkeypatch.setattr(opening, "MAX_WAL_BYTES", bound)
-    timings = Timings(cut_off_seconds=0.5, max_wal_bytes=bound)
+    timings = Timings(cut_off_seconds=0.5, max_wal_bytes=bound, large_wait_seconds=0.05)
     async with hostile_world(tmp_path, store_timings=timings) as world:
         world.service.deliverer.account(ACCOUNT).pause()
         largest = max(await fill(world, range(pages)))

@@ -101,6 +101,38 @@ async def test_a_name_that_a_killed_restore_left_is_removed(maker, tmp_path):
     assert maker.database.stat().st_nlink == 1
 
 
+async def test_a_large_transaction_waits_while_the_wal_is_too_large_and_deliveries_do_not(maker):
+    timings = Timings(checkpoint_seconds=0.02, cut_off_seconds=0.02, max_wal_bytes=100_000, large_wait_seconds=600)
+    store = await SqliteStore.open(maker.database, ACCOUNTS, max_backlog=1_000_000, clock=maker.clock, timings=timings)
+    wal = maker.database.with_name("store.db-wal")
+    await store.accept(page("first", add=["a"]))
+    with maker.connection() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sync").fetchone()
+        number = 0
+        while wal.stat().st_size <= timings.max_wal_bytes:
+            await store.accept(page(f"t{number}", add=[f"{number}-{user}" for user in range(500)]))
+            number += 1
+        folding = asyncio.create_task(store.fold_next())
+        for later in range(20):
+            await store.accept(page(f"later {later}", add=["b"]))
+        assert not folding.done()
+    progress = await asyncio.wait_for(folding, 60)
+    assert progress.users == 1 + 500 * number + 20
+    await store.close()
+
+
+async def test_a_large_transaction_does_not_wait_for_ever(maker):
+    timings = Timings(checkpoint_seconds=0.02, cut_off_seconds=0.02, max_wal_bytes=0, large_wait_seconds=0.1)
+    store = await SqliteStore.open(maker.database, ACCOUNTS, max_backlog=100, clock=maker.clock, timings=timings)
+    with maker.connection() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sync").fetchone()
+        await store.accept(page("first", add=["a"]))
+        assert (await store.fold_next()).users == 1
+    await store.close()
+
+
 async def test_a_wal_that_ends_before_what_was_acknowledged_is_told_once(maker, tmp_path):
     store = await SqliteStore.open(
         maker.database, ACCOUNTS, max_backlog=100, clock=maker.clock, timings=Timings(checkpoint_seconds=3_600)
