@@ -1,9 +1,13 @@
 """What Cordial carries out late, or holds otherwise than it has confirmed, is found by reading it back, and mended (R5, R11)."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
+import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
 from service.model.proof import ReadBackReason
@@ -47,6 +51,72 @@ async def test_an_add_that_cordial_carries_out_after_the_removal_is_mended(tmp_p
         assert {call.contact for call in world.calls(GET_CONTACT)} == {f"email:{JANE}"}
 
 
+class Gateway:
+    """Stands before Cordial; answers the next call for Jane by itself, and passes it on all the same, `seconds` later."""
+
+    def __init__(self, cordial_url: str, seconds: float) -> None:
+        self._cordial_url = cordial_url
+        self._seconds = seconds
+        self._late: asyncio.Task[None] | None = None
+        self.answer: web.Response | None = None
+        self.url = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Gateway"]:
+        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
+            runner = web.AppRunner(web.Application(), access_log=None)
+            runner.app.router.add_route("*", "/{path:.*}", self._pass_on)
+            await runner.setup()
+            try:
+                site = web.TCPSite(runner, "127.0.0.1", 0)
+                await site.start()
+                self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield self
+                if self._late is not None:
+                    await self._late
+            finally:
+                await runner.cleanup()
+
+    async def _pass_on(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        is_janes = JANE.partition("@")[0] in request.raw_path or JANE.encode() in body
+        if self.answer is not None and is_janes and request.method != "GET":
+            answer, self.answer = self.answer, None
+            self._late = asyncio.create_task(self._send_late(request, body))
+            return answer
+        return await self._send(request, body)
+
+    async def _send_late(self, request: web.Request, body: bytes) -> None:
+        await asyncio.sleep(self._seconds)
+        await self._send(request, body)
+
+    async def _send(self, request: web.Request, body: bytes) -> web.Response:
+        headers = {name: request.headers[name] for name in ("Authorization", "Content-Type") if name in request.headers}
+        async with self._session.request(
+            request.method, self._cordial_url + request.raw_path, data=body, headers=headers
+        ) as answer:
+            return web.Response(
+                status=answer.status, body=await answer.read(), headers={"Content-Type": "application/json"}
+            )
+
+
+@pytest.mark.parametrize(("status", "body"), [(503, "<html>"), (500, "<html>"), (202, '{"status": "accepted"}')])
+async def test_a_call_that_a_gateway_has_answered_and_passes_on_late_is_mended(tmp_path, status, body):
+    async with delivering(tmp_path, in_doubt_seconds=2) as world, Gateway(world.cordial.url, 1.5).running() as gateway:
+        await world.restart(cordial_base_url=gateway.url)
+        await world.deliver("Readers", [JANE, JOE])
+        await world.settled()
+        gateway.answer = web.Response(status=status, text=body)
+        await world.deliver("Readers", [], [JANE])
+        await world.until(lambda: gateway.answer is None)
+        await world.deliver("Readers", [JANE])
+        await world.settled()
+        await world.until(lambda: world.members("Readers") == [JOE])
+        await nobody_in_doubt(world)
+        await world.until(lambda: world.members("Readers") == [JANE, JOE])
+        await world.stop()
+
+
 async def test_a_removal_that_cordial_carries_out_after_the_add_is_mended(tmp_path):
     async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=2) as world:
         await world.deliver("Readers", [JANE])
@@ -67,6 +137,7 @@ async def test_a_removal_that_cordial_carries_out_after_the_add_is_mended(tmp_pa
         (Fault(FaultKind.RESET), 1),
         (Fault(FaultKind.APPLY_THEN_RESET), 1),
         (Fault(FaultKind.HTML, status=504), 1),
+        (Fault(FaultKind.HTML, status=503), 1),
         (Fault(FaultKind.ANSWER, status=500), 0),
         (Fault(FaultKind.ANSWER, status=429, headers={"Retry-After": "0"}), 0),
     ],

@@ -13,8 +13,11 @@ import msgspec
 from msgspec import Meta
 
 _MAX_MESSAGE = 500
-# What stands before Cordial says so of a request that it has passed on; 520 to 524 are Cloudflare's.
-_STOPPED_WAITING = frozenset({408, 499, 502, 504, 520, 521, 522, 523, 524})
+# Statuses of a request that what stands before Cordial has passed on, and perhaps of no more than that.
+_PASSED_ON = frozenset({202, 408, 499, 502, 504})
+_SERVER_ERROR = 500
+# Where Cordial puts what it refuses.
+ERROR_PLACES = ("messages", "validationErrors", "fieldErrors", "errors")
 # How deep Cordial's words are looked for, and in how many places: its own errors nest three levels.
 _MAX_DEPTH = 6
 _MAX_PLACES = 200
@@ -147,8 +150,15 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def may_still_act(self) -> bool:
-        """Whether Cordial may carry the request out later: there was no answer, or one of a gateway that stopped waiting."""
-        return self.kind is AnswerKind.UNAVAILABLE and (self.status is None or self.status in _STOPPED_WAITING)
+        """Whether Cordial may carry the request out later: there was no answer, or none of Cordial's own.
+
+        Where what stands before Cordial stops waiting, most say 502 or 504, others 500 or 503, Cloudflare 520 to 524.
+        """
+        if self.kind is not AnswerKind.UNAVAILABLE:
+            return False
+        if self.status is None or self.status in _PASSED_ON:
+            return True
+        return self.status >= _SERVER_ERROR and not has_error_form(self.body)
 
     def message_without(self, contact: str) -> str:
         """Return the message for a log, where no user id may be: Cordial's words may repeat that of the contact."""
@@ -162,6 +172,18 @@ WITHHELD = Answer(AnswerKind.WITHHELD, reason="withdrawn", message="this change 
 def no_answer(reason: str, message: str) -> Answer:
     """Return what a timeout or a broken connection amounts to."""
     return Answer(AnswerKind.UNAVAILABLE, None, reason, message[:_MAX_MESSAGE])
+
+
+def has_error_form(document: Any) -> bool:
+    """Return whether a document is an error in Cordial's form, as opposed to that of a gateway before it."""
+    if not isinstance(document, dict):
+        return False
+    key = document.get("errorKey")
+    return (
+        document.get("error") is True
+        or (isinstance(key, str) and bool(key))
+        or any(isinstance(document.get(place), dict | list) and document[place] for place in ERROR_PLACES)
+    )
 
 
 def words_of(document: Any) -> str:

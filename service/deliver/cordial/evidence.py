@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.deliver.cordial.answers import (
+    ERROR_PLACES,
     Answer,
     AnswerKind,
     AttributeRow,
     ContactRow,
     JobRow,
     ListRow,
+    has_error_form,
     leaves_of,
     read_limits,
     words_of,
@@ -43,8 +45,6 @@ _ABSENT_DOCUMENTS = (
 _NOT_IN_SCHEMA = "is not part of the schema"
 # A whole message of Cordial's, not a part of one: a longer one may repeat somebody's id.
 _NO_SECONDARY_KEY = "search field is not correct"
-# Where Cordial puts what it refuses.
-_ERROR_PLACES = ("messages", "validationErrors", "fieldErrors", "errors")
 
 # The documented shape of what is read; writes say `success: true`.
 _SHAPES: dict[str, Any] = {
@@ -91,13 +91,8 @@ class Seen(NamedTuple):
 
     @property
     def has_error_form(self) -> bool:
-        """Whether the document is an error in Cordial's form, as opposed to that of a gateway before it."""
-        fields = self.fields
-        return (
-            fields.get("error") is True
-            or bool(self.error_key)
-            or any(isinstance(fields.get(place), dict | list) and fields[place] for place in _ERROR_PLACES)
-        )
+        """Whether the document is an error in Cordial's form."""
+        return has_error_form(self.document)
 
 
 class Row(NamedTuple):
@@ -136,7 +131,7 @@ def _is_unknown_list(seen: Seen) -> bool:
 def _is_no_secondary_key(seen: Seen) -> bool:
     if not (seen.status == 422 and seen.has_error_form and seen.request.contact):  # noqa: PLR2004
         return False
-    places = (seen.fields.get("message"), *(seen.fields.get(place) for place in _ERROR_PLACES))
+    places = (seen.fields.get("message"), *(seen.fields.get(place) for place in ERROR_PLACES))
     return any(text.strip(" .").lower() == _NO_SECONDARY_KEY for place in places for text in leaves_of(place))
 
 
