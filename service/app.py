@@ -12,6 +12,7 @@ from aiohttp import web
 from service import __version__, supervision
 from service.clock import SteadyClock
 from service.config.reloading import Reload
+from service.config.secrets import Timings as SecretTimings
 from service.config.settings import AccountSettings, Settings
 from service.deliver import timings as delivering
 from service.deliver.deliverer import Deliverer
@@ -60,13 +61,16 @@ log = structlog.get_logger()
 class Timings(msgspec.Struct, frozen=True):
     """How long the stages wait; each says what its own times mean.
 
-    `heartbeat_seconds`: whoever watches the events of the API is sent something at least so often.
+    `heartbeat_seconds`: whoever watches the events of the API is sent something at least so often. `figures_seconds`: for so
+    long the figures that metrics show are kept.
     """
 
     store: writer.Timings = writer.Timings()
     deliver: delivering.Timings = delivering.Timings()
     wrong_keys: authentication.Timings = authentication.Timings()
     heartbeat_seconds: float = 15.0
+    secrets: SecretTimings = SecretTimings()
+    figures_seconds: float = 5.0
 
 
 class Service:
@@ -99,7 +103,9 @@ class Service:
         self.supervisor = supervisor
         self.folder = Folder(store, deliverer.wake)
         self.judge = Judge(store.guard)
-        self.keys = ApiKeys(settings.server.api_keys, settings.api_keys, Delays(timings=timings.wrong_keys))
+        self.keys = ApiKeys(
+            settings.server.api_keys, settings.api_keys, Delays(timings=timings.wrong_keys), timings.secrets
+        )
         self.webhook = receive_routes.Webhook(
             settings.accounts,
             store,
@@ -108,6 +114,7 @@ class Service:
             on_answer=self._answered,
             foretell=self._foretell,
             last_received_ms=store.last_received_ms,
+            secret_timings=timings.secrets,
         )
         self.facts = Facts(
             lambda: self.settings,
@@ -317,7 +324,7 @@ async def running_service(
         stack.push_async_callback(eraser.stop)
         eraser.start(supervisor)
         accounts = dict(settings.accounts)
-        figures = await FiguresReader.open(Path(settings.store.path), accounts)
+        figures = await FiguresReader.open(Path(settings.store.path), accounts, max_age_seconds=timings.figures_seconds)
         stack.push_async_callback(figures.close)
         metrics = Metrics(settings.accounts)
         deliverer = Deliverer(

@@ -13,6 +13,7 @@ import msgspec
 from structlog.testing import capture_logs
 
 from service.app import Service, Timings, running_service
+from service.config.secrets import Timings as SecretTimings
 from service.config.settings import (
     AccountSettings,
     LogSettings,
@@ -65,6 +66,8 @@ class World:
     may_fetch_again_seconds = 120.0
     wrong_key_timings = authentication.Timings()
     heartbeat_seconds = 15.0
+    secret_timings = SecretTimings()
+    figures_seconds = 5.0
 
     def __init__(
         self, directory: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, **account: Any
@@ -122,6 +125,8 @@ class World:
             ),
             wrong_keys=self.wrong_key_timings,
             heartbeat_seconds=self.heartbeat_seconds,
+            secrets=self.secret_timings,
+            figures_seconds=self.figures_seconds,
         )
 
     async def start(self, **account: Any) -> None:

@@ -14,7 +14,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from service.config.settings import AccountSettings, SecretReference, ServerSettings
 from service.model.deliveries import Delivery, Receipt
 from service.receive.answers import Answered
-from service.receive.page_reader import Timings
 from service.receive.routes import Webhook, add_routes
 from service.receive.signature import sign
 from service.store.sqlite.store import SqliteStore
@@ -52,9 +51,7 @@ class Inbox:
 class Service:
     """The webhook on a port of its own, and what can be seen of it from outside."""
 
-    def __init__(
-        self, accounts: list[AccountSettings], store: SqliteStore, database: Path, page_timings: Timings | None
-    ) -> None:
+    def __init__(self, accounts: list[AccountSettings], store: SqliteStore, database: Path, **timings: Any) -> None:
         self.database = database
         self.inbox = Inbox(store)
         self.answered: list[Answered] = []
@@ -65,7 +62,7 @@ class Service:
             max_body_bytes=MAX_BODY_BYTES,
             is_stopping=lambda: self.is_stopping,
             on_answer=self.answered.append,
-            page_timings=page_timings,
+            **timings,
         )
         app = web.Application(middlewares=[error_middleware, self.webhook.note_misdirected])
         add_routes(app, self.webhook)
@@ -91,15 +88,13 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(
-    *accounts: AccountSettings, max_backlog: int = 1_000_000, page_timings: Timings | None = None
-) -> AsyncIterator[Service]:
-    """Serve these accounts, with an empty store, for as long as the context lasts."""
+async def running(*accounts: AccountSettings, max_backlog: int = 1_000_000, **timings: Any) -> AsyncIterator[Service]:
+    """Serve these accounts, with an empty store, for as long as the context lasts; `timings` are those of `Webhook`."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "store.db"
         names = [account.name for account in accounts]
         store = await SqliteStore.open(database, names, max_backlog=max_backlog)
-        service = Service(list(accounts), store, database, page_timings)
+        service = Service(list(accounts), store, database, **timings)
         try:
             async with service.client:
                 yield service

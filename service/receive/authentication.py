@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from service.config.secrets import CachedSecret
+from service.config.secrets import Timings as SecretTimings
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
 from service.flood import BoundedLog, Budget
@@ -151,7 +152,11 @@ class Authenticator:
     """
 
     def __init__(
-        self, accounts: Mapping[str, AccountSettings], clock_suspicion: ClockSuspicion, bounded_log: BoundedLog
+        self,
+        accounts: Mapping[str, AccountSettings],
+        clock_suspicion: ClockSuspicion,
+        bounded_log: BoundedLog,
+        secret_timings: SecretTimings | None = None,
     ) -> None:
         self._log = bounded_log
         self._accounts = accounts
@@ -161,7 +166,8 @@ class Authenticator:
         }
         self._only_account = next(iter(accounts.values())) if len(accounts) == 1 else None
         self._secrets_by_account = {
-            name: [CachedSecret(reference) for reference in account.heap_secrets] for name, account in accounts.items()
+            name: [CachedSecret(reference, timings=secret_timings) for reference in account.heap_secrets]
+            for name, account in accounts.items()
         }
         # Every delivery is checked against as many secrets, so that the time taken tells of no account.
         max_secrets = max((len(account.heap_secrets) for account in accounts.values()), default=1)

@@ -14,6 +14,7 @@ from aiohttp_apispec import docs
 from msgspec import UNSET
 
 from service.clock import SteadyClock, wall_ms
+from service.config.secrets import Timings as SecretTimings
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError, StoppingError
 from service.flood import BoundedLog
@@ -74,7 +75,9 @@ class Webhook:
         foretell: Foretell | None = None,
         last_received_ms: Mapping[str, int] = MappingProxyType({}),
         page_timings: Timings | None = None,
+        secret_timings: SecretTimings | None = None,
     ) -> None:
+        self._secret_timings = secret_timings
         self._bounded_log = BoundedLog()
         self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms, last_received_ms)
         self._body_reader = BodyReader(max_body_bytes)
@@ -87,7 +90,7 @@ class Webhook:
 
     def serve(self, accounts: Mapping[str, AccountSettings], *, max_body_bytes: int) -> None:
         """Take deliveries for these accounts from now on, their secrets read anew."""
-        self._authenticator = Authenticator(accounts, self.clock_suspicion, self._bounded_log)
+        self._authenticator = Authenticator(accounts, self.clock_suspicion, self._bounded_log, self._secret_timings)
         self._body_reader.max_body_bytes = max_body_bytes
 
     @docs(

@@ -3,10 +3,9 @@
 import pytest
 
 from service.sandbox.imports.faults import ImportFault
-from service.store.sqlite import figures
 from tests.import_fixtures import add_contacts, importing, set_timings
 from tests.metrics_fixtures import scrape
-from tests.service_fixtures import ACCOUNT, users
+from tests.service_fixtures import ACCOUNT, World, users
 
 IMPORTS = "heap_cordial_imports_total"
 FALL_BACKS = "heap_cordial_import_fall_backs_total"
@@ -17,7 +16,7 @@ TRAVELLING = "heap_cordial_import_contacts"
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     set_timings(monkeypatch, repeat=0.1)
-    monkeypatch.setattr(figures, "_MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(World, "figures_seconds", 0.0)
 
 
 async def test_what_a_file_settles_counts_with_what_calls_settle(tmp_path):

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from service.config.secrets import Timings
 from service.model.deliveries import Action
 from tests.webhook_fixtures import JSON, OTHER_SECRET, SECRET, Service, account, compact, page, running, two_accounts
 
@@ -87,9 +88,8 @@ async def test_either_of_two_secrets_will_do(service):
         assert status == 200
 
 
-async def test_a_replaced_secret_file_counts_once_the_old_value_has_expired(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.config.secrets._MAX_AGE_SECONDS", 0.0)
-    async with running(account(tmp_path, "acme", SECRET)) as service:
+async def test_a_replaced_secret_file_counts_once_the_old_value_has_expired(tmp_path):
+    async with running(account(tmp_path, "acme", SECRET), secret_timings=Timings(max_age=0.0)) as service:
         assert (await service.post(page(["a"])))[0] == 200
         (tmp_path / "acme-0").write_text("renewed")
         assert (await service.post(page(["b"])))[0] == 403

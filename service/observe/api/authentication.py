@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from service.config.secrets import CachedSecret
+from service.config.secrets import Timings as SecretTimings
 from service.config.settings import ApiKeySettings, SecretReference
 from service.errors import ErrorCode, ServiceError
 from service.flood import BoundedLog
@@ -107,7 +108,9 @@ class ApiKeys:
         references: Sequence[SecretReference],
         named: Mapping[str, ApiKeySettings] | None = None,
         delays: Delays | None = None,
+        secret_timings: SecretTimings | None = None,
     ) -> None:
+        self._secret_timings = secret_timings
         self.accept(references, named or {})
         self._delays = delays or Delays()
         self._delayed = 0
@@ -116,12 +119,15 @@ class ApiKeys:
     def accept(self, references: Sequence[SecretReference], named: Mapping[str, ApiKeySettings]) -> None:
         """Let in who holds one of these keys, read anew, and nobody else; those without a name may do everything."""
         self._keys = [
-            (Caller(f"API key of {reference.place}", Role.ADMIN), reference.place, CachedSecret(reference))
+            (Caller(f"API key of {reference.place}", Role.ADMIN), reference.place, self._cached(reference))
             for reference in references
         ] + [
-            (Caller(f"API key {name}", Role[key.role.upper()]), key.key.place, CachedSecret(key.key))
+            (Caller(f"API key {name}", Role[key.role.upper()]), key.key.place, self._cached(key.key))
             for name, key in named.items()
         ]
+
+    def _cached(self, reference: SecretReference) -> CachedSecret:
+        return CachedSecret(reference, timings=self._secret_timings)
 
     async def authenticate(self, request: web.Request) -> Caller:
         """Return who asks: the audit's actor, named by the key's name or its place.

@@ -16,22 +16,28 @@ from service.store.sqlite.opening import Connection
 log = structlog.get_logger()
 
 _SQL = queries.load("figures")
-_MAX_AGE_SECONDS = 5.0
 
 
 class FiguresReader:
-    """Reads the figures of all accounts, at most once in five seconds however often they are asked for."""
+    """Reads the figures of all accounts, at most once in `max_age_seconds` however often they are asked for."""
 
-    def __init__(self, connection: Connection, accounts: Collection[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: Connection, accounts: Collection[str], clock: Callable[[], float], max_age_seconds: float
+    ) -> None:
         self._connection = connection
         self._accounts = accounts
         self._clock = clock
+        self._max_age_seconds = max_age_seconds
         self._read_at = float("-inf")
         self._figures: Sequence[AccountFigures] | None = None
 
     @classmethod
     async def open(
-        cls, database: Path, accounts: Collection[str], clock: Callable[[], float] = time.monotonic
+        cls,
+        database: Path,
+        accounts: Collection[str],
+        clock: Callable[[], float] = time.monotonic,
+        max_age_seconds: float = 5.0,
     ) -> "FiguresReader":
         """Open the store at `database`, to read of the accounts named: those no longer configured owe nothing any more.
 
@@ -39,7 +45,7 @@ class FiguresReader:
 
         Raises `StoreOpenError` when there is no store, or it is not ours.
         """
-        return cls(await opening.open_reader(database), accounts, clock)
+        return cls(await opening.open_reader(database), accounts, clock, max_age_seconds)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -48,7 +54,7 @@ class FiguresReader:
     async def read(self) -> Sequence[AccountFigures] | None:
         """Return the figures by account, None while the store cannot be read."""
         now = self._clock()
-        if now - self._read_at >= _MAX_AGE_SECONDS:
+        if now - self._read_at >= self._max_age_seconds:
             self._read_at = now
             try:
                 figures = await self._connection.run(_read)

@@ -8,11 +8,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from service.config.secrets import Timings as SecretTimings
 from service.errors import ErrorCode, ServiceError
 from service.observe.api import exports
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
-from tests.service_fixtures import users
+from tests.service_fixtures import World, users
 
 
 def refuse(world: ApiWorld, user: str) -> None:
@@ -124,6 +125,8 @@ async def test_a_part_is_never_taken_for_the_whole(world, monkeypatch):
 
 
 async def test_a_key_that_is_replaced_gets_no_more_of_a_file(world, monkeypatch):
+    monkeypatch.setattr(World, "secret_timings", SecretTimings(max_age=0.0))
+    await world.restart()
     await world.deliver("Heap Test", users(10))
     await world.settled()
     monkeypatch.setattr("service.store.sqlite.reading._SLICE_ROWS", 3)
@@ -138,7 +141,6 @@ async def test_a_key_that_is_replaced_gets_no_more_of_a_file(world, monkeypatch)
         return await read(*arguments, **names)
 
     monkeypatch.setattr(world.service.reader, "members", replace_the_key)
-    monkeypatch.setattr("service.config.secrets._MAX_AGE_SECONDS", 0.0)
     with pytest.raises(aiohttp.ClientError):
         await fetch(world, "lists/1/members?format=csv")
     assert looks == 2

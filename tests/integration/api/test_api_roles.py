@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from service.config.secrets import CachedSecret
+from service.config.secrets import Timings as SecretTimings
 from service.config.settings import ApiKeySettings, SecretReference
 from service.observe.api.authentication import Timings
 from tests.api_fixtures import API_KEY, asking, authorization
@@ -101,8 +102,7 @@ def test_a_secret_that_is_gone_is_kept_for_an_instant_and_no_longer(tmp_path, co
 
 
 async def test_a_key_that_is_taken_away_closes_the_api_and_ends_who_watches(world, monkeypatch):
-    monkeypatch.setattr("service.config.secrets._MAX_AGE_SECONDS", 0.0)
-    monkeypatch.setattr("service.config.secrets._MAX_UNREADABLE_SECONDS", 0.0)
+    monkeypatch.setattr(World, "secret_timings", SecretTimings(max_age=0.0, max_unreadable=0.0))
     monkeypatch.setattr(World, "heartbeat_seconds", 0.05)
     monkeypatch.setattr(World, "wrong_key_timings", Timings(longest_delay=0.0))
     await world.restart()
