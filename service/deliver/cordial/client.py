@@ -23,7 +23,6 @@ from service.deliver.cordial.requests import VERSION_PATH, Request
 _MAX_ANSWER_BYTES = 16_777_216
 # HTTP's informational answers, which come before the one that counts; after 101 it would be HTTP no more.
 _INTERIM = frozenset({100, *range(102, 200)})
-_NO_TIMEOUT = aiohttp.ClientTimeout()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,6 +69,39 @@ class Sessions:
         await self.fresh.close()
 
 
+class _Deadlines:
+    """Cuts the connections of calls that take too long. One timer serves all: setting one a call costs more than the call's JSON."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Connection, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Connection, ends_at: float) -> None:
+        """Cut the connection at that moment of the loop's clock, unless it is removed before."""
+        self._ends[connection] = ends_at
+        if self._timer is None or ends_at < self._timer.when():
+            self._plan(ends_at)
+
+    def remove(self, connection: Connection) -> bool:
+        """Cut the connection no more; return whether it was cut."""
+        return self._ends.pop(connection, None) is None
+
+    def _plan(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at, self._cut)
+
+    def _cut(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for connection in [each for each, ends_at in self._ends.items() if ends_at <= now]:
+            del self._ends[connection]
+            if connection.transport is not None:
+                connection.transport.abort()
+        if self._ends:
+            self._plan(min(self._ends.values()))
+
+
 class CordialClient:
     """One account's way to Cordial. When a call may be made is decided by `AccountLine`.
 
@@ -87,6 +119,8 @@ class CordialClient:
         self._api_key = api_key
         self._head_of = ("", "")
         self._timeout_seconds = timeout_seconds
+        self._connect_timeout = aiohttp.ClientTimeout(connect=timeout_seconds)
+        self._deadlines = _Deadlines()
 
     def renew_key(self) -> None:
         """Read the API key anew at the next call: Cordial has refused the one in use."""
@@ -106,24 +140,28 @@ class CordialClient:
             return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
         is_fresh = is_repeated or not request.is_repeatable
         connector = self._sessions.fresh if is_fresh else self._sessions.kept
-        is_reused = False
+        ends_at = asyncio.get_running_loop().time() + self._timeout_seconds
+        is_reused = is_late = False
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                connection = await connector.connect(self._peer, [], _NO_TIMEOUT)
-                try:
-                    is_reused = self._sessions.is_reused(connection)
-                    status, headers, raw = await _exchange(connection, message, gate)
-                except BaseException:
-                    connection.close()
-                    raise
-                # Closed instead if something of the answer is still to come.
-                connection.release()
-        except TimeoutError:
-            return no_answer("timeout", f"no answer within {self._timeout_seconds:g} seconds")
+            connection = await connector.connect(self._peer, [], self._connect_timeout)
+            is_reused = self._sessions.is_reused(connection)
+            self._deadlines.add(connection, ends_at)
+            try:
+                status, headers, raw = await _exchange(connection, message, gate)
+            except BaseException:
+                connection.close()
+                raise
+            finally:
+                is_late = self._deadlines.remove(connection)
+            # Closed instead if something of the answer is still to come.
+            connection.release()
+            if not is_late:
+                return read_answer(request, status, headers, raw, wall_ms())
         except (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.IncompleteReadError) as error:
-            answer = no_answer("unreachable", str(error) or type(error).__name__)
-            return msgspec.structs.replace(answer, is_cut=is_reused and _nothing_came(error))
-        return read_answer(request, status, headers, raw, wall_ms())
+            if not is_late and not isinstance(error, TimeoutError):
+                answer = no_answer("unreachable", str(error) or type(error).__name__)
+                return msgspec.structs.replace(answer, is_cut=is_reused and _nothing_came(error))
+        return no_answer("timeout", f"no answer within {self._timeout_seconds:g} seconds")
 
     def _message(self, request: Request) -> bytes:
         """Return the request as HTTP/1.1 has it. Raises `OSError` or `LookupError` if the API key cannot be read."""
