@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any, Protocol
 
@@ -43,14 +42,15 @@ _OWN_LIMIT_FROM_SECONDS = 2.0
 
 
 class Permit:
-    """Permission to call, held by whoever makes the calls; once withdrawn, none of them is made any more.
+    """Permission to make calls about a contact, if they are about one; once withdrawn, none of them is made any more.
 
     It also ends by itself when `is_current` says that what is to be sent is out of date.
     """
 
-    __slots__ = ("_is_current", "_is_withdrawn")
+    __slots__ = ("_is_current", "_is_withdrawn", "contact")
 
-    def __init__(self, is_current: Callable[[], bool] | None = None) -> None:
+    def __init__(self, is_current: Callable[[], bool] | None = None, contact: str = "") -> None:
+        self.contact = contact
         self._is_current = is_current
         self._is_withdrawn = False
 
@@ -141,26 +141,25 @@ class AccountLine:
         # Until then no call is made: those of whoever called before still count in our own rate.
         self._begins_at = float("-inf")
         self._called_at = float("-inf")
-        self._permits: defaultdict[str, set[Permit]] = defaultdict(set)
+        self._permits: set[Permit] = set()
         self._calling: set[asyncio.Task[Any] | None] = set()
         self.calls = 0
 
     @contextlib.contextmanager
     def permit(self, contact: str, is_current: Callable[[], bool] | None = None) -> Iterator[Permit]:
         """Give the permit for all calls about a contact that are made in the block; `withdraw` ends it."""
-        permit = Permit(is_current)
-        self._permits[contact].add(permit)
+        permit = Permit(is_current, contact)
+        self._permits.add(permit)
         try:
             yield permit
         finally:
-            self._permits[contact].discard(permit)
-            if not self._permits[contact]:
-                del self._permits[contact]
+            self._permits.remove(permit)
 
     def withdraw(self, contacts: Collection[str]) -> None:
         """Make no call for these contacts that is not written yet: what was to be sent of them is no longer so."""
-        for contact in contacts:
-            for permit in self._permits.get(contact, ()):
+        withdrawn = set(contacts)
+        for permit in self._permits:
+            if permit.contact in withdrawn:
                 permit.withdraw()
 
     async def call(

@@ -56,12 +56,13 @@ def contact_requests(settings: AccountSettings, contact: str, memberships: Mappi
 
     `contact` is `key:value`, `memberships` goes by the lists' names.
     """
-    update = update_contact(settings, contact, memberships)
     if not settings.create_contacts or not any(memberships.values()):
-        return [update]
+        return [update_contact(settings, contact, memberships)]
     upsert = _upsert_contact(contact, _keys(settings, memberships))
+    if contact.startswith("email:"):
+        return [upsert]
     # By a secondary key most contacts exist, and only the update is sure to be understood.
-    return [upsert] if contact.startswith("email:") else [update, upsert]
+    return [update_contact(settings, contact, memberships), upsert]
 
 
 def update_contact(settings: AccountSettings, contact: str, memberships: Mapping[str, bool]) -> Request:

@@ -40,8 +40,7 @@ class SeenNames:
 
     def are_current(self, names: Mapping[int, str]) -> bool:
         """Tell whether these segments' lists may still be written by these names."""
-        current = self.current()
-        return all(current.get(segment_id) == name for segment_id, name in names.items())
+        return names.items() <= self.current().items()
 
     def is_known(self, segment_id: int, name: str) -> bool:
         """Tell whether the segment's list was last seen under this name, however long ago."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -106,7 +106,7 @@ class RateLimiter:
         self._window_seconds = _WINDOW_SECONDS if requests_per_second >= 1 else _WINDOW_SECONDS / requests_per_second
         self._clock = clock
         self._latest: deque[Ticket] = deque()
-        self._endpoints: dict[str, _Endpoint] = {}
+        self._endpoints: defaultdict[str, _Endpoint] = defaultdict(_Endpoint)
         self._turn = asyncio.Lock()
 
     @property
@@ -123,7 +123,7 @@ class RateLimiter:
 
     def wait(self, operation: str, seconds: float) -> None:
         """Make no call of an operation for so long: Cordial has told so whoever called before."""
-        endpoint = self._endpoints.setdefault(operation, _Endpoint())
+        endpoint = self._endpoints[operation]
         endpoint.blocked_until = max(endpoint.blocked_until, self._clock() + seconds)
 
     @property
@@ -133,7 +133,7 @@ class RateLimiter:
 
     async def acquire(self, operation: str) -> Ticket:
         """Wait until one call of `operation` may be made, a (method, endpoint) such as `PUT contacts`."""
-        endpoint = self._endpoints.setdefault(operation, _Endpoint())
+        endpoint = self._endpoints[operation]
         while True:
             await self._wait_until(endpoint)
             async with self._turn:
