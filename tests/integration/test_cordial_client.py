@@ -1,0 +1,75 @@
+"""A call's timeout, whatever part of its answer has come; calls beside it go on."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.config.secrets import CachedSecret
+from service.config.settings import SecretReference
+from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.cordial.client import CordialClient, Sessions
+from service.deliver.cordial.requests import get_list
+
+_BODY = b'{"id": 1, "name": "Readers"}'
+_WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n" + _BODY
+
+
+class OpenGate:
+    """Lets every call be made."""
+
+    def is_open(self) -> bool:
+        return True
+
+    def begins(self) -> None:
+        """Note nothing."""
+
+    def written(self) -> None:
+        """Note nothing."""
+
+
+@contextlib.asynccontextmanager
+async def client_of_stalling_server(tmp_path, first_bytes: bytes) -> AsyncIterator[CordialClient]:
+    """A server that sends these bytes for the list `stalls` and no more, and answers for every other list."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(first_bytes if b"stalls" in head else _WHOLE)
+                await writer.drain()
+
+    key = tmp_path / "key"
+    key.write_text("a-key")
+    sessions = Sessions()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        api_key = CachedSecret(SecretReference(file=str(key)))
+        yield CordialClient(sessions, base_url=f"http://127.0.0.1:{port}", api_key=api_key, timeout_seconds=0.5)
+        await sessions.close()
+
+
+async def call(client: CordialClient, list_id: str) -> Answer:
+    return await client.send(get_list(list_id), OpenGate())
+
+
+@pytest.mark.parametrize(
+    "first_bytes",
+    [
+        b"",
+        _WHOLE[:20],
+        _WHOLE[:-5],
+        # Without a length only the end of the connection says that this is all.
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + _BODY,
+    ],
+    ids=["nothing", "part of the head", "part of the body", "a body without its end"],
+)
+async def test_a_call_ends_when_its_answer_does_not_end_in_time(tmp_path, first_bytes):
+    async with client_of_stalling_server(tmp_path, first_bytes) as client:
+        for _ in range(2):
+            stalled = asyncio.create_task(call(client, "stalls"))
+            while not stalled.done():
+                assert (await call(client, "answers")).kind is AnswerKind.DONE
+            answer = stalled.result()
+            assert (answer.kind, answer.reason, answer.is_cut) == (AnswerKind.UNAVAILABLE, "timeout", False)
