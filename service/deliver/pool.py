@@ -7,6 +7,7 @@ stays in the store and is found again afterwards.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
 import structlog
@@ -98,7 +99,7 @@ class AccountPool:
     @property
     def still_seconds(self) -> float:
         """For how long there have been changes that may be sent, without a result of any."""
-        return 0.0 if self._moved_at is None else asyncio.get_running_loop().time() - self._moved_at
+        return 0.0 if self._moved_at is None else time.monotonic() - self._moved_at
 
     def wake(self) -> None:
         """Look for work: something was folded, settled, let go, or a list became ready."""
@@ -235,7 +236,7 @@ class AccountPool:
         await self._find_late(pending)
         lists = self._sendable(self._lists.ready(pending), pending)
         if not lists or self._moved_at is None:
-            self._moved_at = asyncio.get_running_loop().time()
+            self._moved_at = time.monotonic()
         self._share = max(1, self._max_ready // (len(lists) or 1))
         found = False
         for segment_id, changes in lists.items():
@@ -312,7 +313,7 @@ class AccountPool:
         self._doubts.let_go([work.contact])
         self._drop_spent(queue)
         if outcomes:
-            self._moved_at = asyncio.get_running_loop().time()
+            self._moved_at = time.monotonic()
         for outcome in outcomes:
             self._on_settled(outcome.segment_id, work.contact)
         self._wake.set()

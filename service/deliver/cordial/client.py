@@ -72,7 +72,8 @@ class Sessions:
 class _Deadlines:
     """Cuts the connections of calls that take too long. One timer serves all: setting one a call costs more than the call's JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._ends: dict[Connection, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -89,11 +90,11 @@ class _Deadlines:
     def _plan(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(at, self._cut)
+        self._timer = self._loop.call_at(at, self._cut)
 
     def _cut(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for connection in [each for each, ends_at in self._ends.items() if ends_at <= now]:
             del self._ends[connection]
             if connection.transport is not None:
@@ -120,7 +121,8 @@ class CordialClient:
         self._head_of = ("", "")
         self._timeout_seconds = timeout_seconds
         self._connect_timeout = aiohttp.ClientTimeout(connect=timeout_seconds)
-        self._deadlines = _Deadlines()
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = _Deadlines(self._loop)
 
     def renew_key(self) -> None:
         """Read the API key anew at the next call: Cordial has refused the one in use."""
@@ -140,7 +142,7 @@ class CordialClient:
             return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
         is_fresh = is_repeated or not request.is_repeatable
         connector = self._sessions.fresh if is_fresh else self._sessions.kept
-        ends_at = asyncio.get_running_loop().time() + self._timeout_seconds
+        ends_at = self._loop.time() + self._timeout_seconds
         is_reused = is_late = False
         try:
             connection = await connector.connect(self._peer, [], self._connect_timeout)
