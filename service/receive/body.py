@@ -5,13 +5,11 @@ import contextlib
 import zlib
 from collections.abc import AsyncIterator, Iterator
 
+import msgspec
 from aiohttp import web
 
 from service.errors import ErrorCode, ServiceError
 
-# Heap has its page ready when it connects; who needs longer than this is holding a connection, not sending a page.
-_MAX_READING_SECONDS = 60.0
-_FIRST_SECONDS = 10.0
 _LEAST_BYTES_PER_SECOND = 16_384
 _HELD_BODIES = 4
 _RETRY_AFTER_SECONDS = 5
@@ -25,11 +23,22 @@ _MAX_RATIO = 50
 _MAX_UNFOLDED_ANYWAY = 1_048_576
 
 
+class Timings(msgspec.Struct, frozen=True):
+    """How long a body may take, in seconds: `first` at least, more for what has come, `longest` at most.
+
+    Heap has its page ready when it connects; who needs longer occupies a connection and sends no page.
+    """
+
+    first: float = 10.0
+    longest: float = 60.0
+
+
 class _Reading:
     """One body on its way."""
 
-    def __init__(self, deadline: asyncio.Timeout) -> None:
+    def __init__(self, deadline: asyncio.Timeout, timings: Timings) -> None:
         self._deadline = deadline
+        self._timings = timings
         self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
         self._body_bytes = 0
@@ -44,7 +53,7 @@ class _Reading:
 
     def allow_time(self) -> None:
         """Set the deadline by what has come so far."""
-        seconds = min(_MAX_READING_SECONDS, _FIRST_SECONDS + self._body_bytes / _LEAST_BYTES_PER_SECOND)
+        seconds = min(self._timings.longest, self._timings.first + self._body_bytes / _LEAST_BYTES_PER_SECOND)
         self._deadline.reschedule(self._began_at + seconds)
 
     def give_way(self) -> None:
@@ -65,8 +74,9 @@ class BodyReader:
     Compressed bodies are unfolded on another thread, one at a time, and no further than `max_body_bytes`.
     """
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, timings: Timings | None = None) -> None:
         self.max_body_bytes = max_body_bytes
+        self._timings = timings or Timings()
         self._whole_bytes = 0
         self._readings: set[_Reading] = set()
         self._unfolding = asyncio.Lock()
@@ -131,7 +141,7 @@ class BodyReader:
 
     async def _read_as_it_comes(self, request: web.BaseRequest) -> bytes:
         deadline = asyncio.timeout(None)
-        reading = _Reading(deadline)
+        reading = _Reading(deadline, self._timings)
         chunks: list[bytes] = []
         self._readings.add(reading)
         try:

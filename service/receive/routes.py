@@ -29,6 +29,7 @@ from service.receive.authentication import (
     check_id_token,
 )
 from service.receive.body import BodyReader
+from service.receive.body import Timings as BodyTimings
 from service.receive.delivery import to_delivery
 from service.receive.documentation import webhook_documentation
 from service.receive.page_reader import PageReader, Timings
@@ -76,11 +77,12 @@ class Webhook:
         last_received_ms: Mapping[str, int] = MappingProxyType({}),
         page_timings: Timings | None = None,
         secret_timings: SecretTimings | None = None,
+        body_timings: BodyTimings | None = None,
     ) -> None:
         self._secret_timings = secret_timings
         self._bounded_log = BoundedLog()
         self.clock_suspicion = ClockSuspicion(wall_ms, SteadyClock().now_ms, last_received_ms)
-        self._body_reader = BodyReader(max_body_bytes)
+        self._body_reader = BodyReader(max_body_bytes, body_timings)
         self._page_reader = PageReader(page_timings)
         self.serve(accounts, max_body_bytes=max_body_bytes)
         self._inbox = inbox

@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 from service.config.secrets import CachedSecret
 from service.flood import Budget
 from service.receive.authentication import ClockSuspicion
+from service.receive.body import Timings
 from service.receive.signature import sign
 from tests.webhook_fixtures import (
     JSON,
@@ -217,11 +218,11 @@ async def test_large_bodies_on_their_way_are_bounded_together(service):
     assert (await service.post(large + b" " * 900_000))[0] == 200
 
 
-async def test_a_body_that_never_comes_is_400(service, monkeypatch):
-    monkeypatch.setattr("service.receive.body._MAX_READING_SECONDS", 0.1)
-    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
-    writer.write(request_head(100) + b"{")
-    answer = await asyncio.wait_for(reader.readuntil(b"}}"), 30)
-    writer.transport.abort()
+async def test_a_body_that_never_comes_is_400(tmp_path):
+    async with running(*two_accounts(tmp_path), body_timings=Timings(longest=0.1)) as service:
+        reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+        writer.write(request_head(100) + b"{")
+        answer = await asyncio.wait_for(reader.readuntil(b"}}"), 30)
+        writer.transport.abort()
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"code":"body_unreadable"' in answer

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.flood import Budget
+from service.receive.body import Timings
 from service.receive.signature import sign
 from tests.webhook_fixtures import JSON, MAX_BODY_BYTES, SECRET, Service, compact, page, running, two_accounts
 
@@ -166,16 +167,16 @@ async def test_a_token_is_found_beside_broken_text_in_a_large_body(service):
     assert service.inbox.deliveries[0].account == "globex"
 
 
-async def test_a_body_that_drips_is_given_up(service, monkeypatch):
-    monkeypatch.setattr("service.receive.body._FIRST_SECONDS", 0.3)
-    assert service.client.port is not None
-    reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
-    writer.write(head(f"Content-Type: {JSON}", signed(), "Content-Length: 900000"))
-    answered = asyncio.create_task(reader.readuntil(b"}}"))
-    while not answered.done():
-        writer.write(b" ")
-        await asyncio.sleep(0.02)
-    writer.transport.abort()
+async def test_a_body_that_drips_is_given_up(tmp_path):
+    async with running(*two_accounts(tmp_path), body_timings=Timings(first=0.3)) as service:
+        assert service.client.port is not None
+        reader, writer = await asyncio.open_connection(service.client.host, service.client.port)
+        writer.write(head(f"Content-Type: {JSON}", signed(), "Content-Length: 900000"))
+        answered = asyncio.create_task(reader.readuntil(b"}}"))
+        while not answered.done():
+            writer.write(b" ")
+            await asyncio.sleep(0.02)
+        writer.transport.abort()
     assert answered.result().startswith(b"HTTP/1.1 400 ")
     assert b"too slowly" in answered.result()
 
