@@ -413,6 +413,11 @@ class RecordedCondition(msgspec.Struct, frozen=True):
         return to_condition(fact, self.began_at_ms, self.ended_at_ms)
 
 
+def of_difference(count_differs_by: int) -> str:
+    """Return the kind of condition if Cordial counts so many more contacts on a list than it confirmed, or fewer (negative)."""
+    return "list_strangers" if count_differs_by > 0 else "list_differs"
+
+
 def worst_first(conditions: Sequence[Condition]) -> list[Condition]:
     """Return the conditions by severity, the oldest of each first."""
     order = list(Severity)

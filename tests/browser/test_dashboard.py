@@ -279,6 +279,20 @@ async def test_a_list_changed_by_hand_is_found_and_rebuilt(live: Watched, world:
     await world.until(lambda: world.members("ActiveUsers") == sorted(users(4)))
     await page.get_by_role("button", name="Verify ActiveUsers").click()
     await expect(page.locator(".title .badge")).to_contain_text("Exact")
+    assert await faults_of_access(page) == []
+
+
+async def test_strangers_are_not_told_to_be_rebuilt_away(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(2))
+    await world.settled()
+    stranger = world.cordial.state.create_contact("email:stranger@example.com", "stranger@example.com")
+    world.cordial.state.lists_by_name["ActiveUsers"].members[stranger.cid] = 0
+    await go(page, "lists/1")
+    await page.get_by_role("button", name="Verify ActiveUsers").click()
+    await expect(page.locator(".terms").first).to_contain_text("3, 1 more than confirmed")
+    await expect(page.locator(".notice")).to_contain_text("See who they are.")
+    await expect(page.locator("main .primary")).to_have_count(0)
 
 
 async def test_a_hostile_segment_name_stays_text(live: Watched, world: World) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from service.model.accounts import AccountState, AccountStatus
 from service.model.changes import MemberState
+from service.model.conditions import CATALOGUE, of_difference
 from service.model.imports import ImportsStatus, Journey, ListTravel, Rest
 from service.model.lists import ListState, is_looked_for
 from service.model.proof import differ_at_most, proof_in_words
@@ -208,7 +209,7 @@ def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) ->
         differ_at_most=differ_at_most(segment.read_back, segment.read_back_differ, segment.wanted),
         proof=proof_in_words(segment.read_back, segment.read_back_differ, segment.wanted),
         import_state=import_state(segment, imports),
-        what_to_do=_advice(segment, differs),
+        what_to_do=_advice(segment),
     )
 
 
@@ -280,16 +281,14 @@ def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Se
     }[status.state]
 
 
-def _advice(segment: SegmentView, differs: bool | None) -> str:
+def _advice(segment: SegmentView) -> str:
+    """Return what to do about a list: what its held state says, or the condition that is the first reason why it is not exact."""
     if segment.held_for is not None:
         return segment.held_for.what_to_do
     if segment.unnamed:
-        return (
-            "Nothing: the service looks for the refused rows. To find them sooner, download the rejected rows "
-            "of the job in Cordial's web interface, and give them to `heap-cordial imports rejected`."
-        )
+        return CATALOGUE["rows_unnamed"].what_to_do
     if segment.failed:
-        return "Look at the list's failures, correct the causes, then retry."
-    if differs:
-        return "Rebuild the list to send every membership again, then verify it."
+        return CATALOGUE["people_failed"].what_to_do
+    if segment.count_differs_by:
+        return CATALOGUE[of_difference(segment.count_differs_by)].what_to_do
     return ""

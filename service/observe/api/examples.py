@@ -99,7 +99,7 @@ LIST: dict[str, Any] = {
     "differ_at_most": 0.3333333333333333,
     "proof": "2 of 3 members read back in the last day, 0 differ: with 95 % confidence at most 33.34 % do",
     "import_state": None,
-    "what_to_do": "Look at the list's failures, correct the causes, then retry.",
+    "what_to_do": "See what Cordial answered, correct the cause, then retry.",
 }
 PREVIEW: dict[str, Any] = {
     "account": "acme",

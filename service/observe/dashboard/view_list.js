@@ -87,7 +87,7 @@ export function List({ id }) {
         ${list.awaits_approval
           ? html`<${Approve} list=${list} primary=${true} />`
           : account?.state === "dry_run" && html`<${Preview} list=${list} primary=${true} />`}
-        ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs"} />`}
+        ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs" && list.count_differs_by < 0} />`}
       </span></div>
     <${Trouble} error=${error} />
     ${(needsReason || list.what_to_do) &&

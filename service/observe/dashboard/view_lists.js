@@ -71,5 +71,7 @@ export function Lists({ query, go }) {
       : html`<${Waiting} />`}`;
 }
 
+const difference = ({ count_differs_by: by }) => (by ? `, ${count(Math.abs(by))} ${by > 0 ? "more" : "fewer"} than confirmed` : "");
+
 export const Counted = ({ list }) =>
-  list.counted === null ? "not yet" : html`${count(list.counted)} (<${Time} at=${list.counted_at} />)`;
+  list.counted === null ? "not yet" : html`${count(list.counted)}${difference(list)} (<${Time} at=${list.counted_at} />)`;

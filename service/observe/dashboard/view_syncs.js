@@ -8,7 +8,8 @@ import { Badge, Bar, Choice, Link, More, Name, Section, Table, Terms, Time, Trou
 import { count, momentText, people, plural, syncState } from "./words.js";
 
 function words(sync) {
-  const parts = [`${count(sync.added)} to add, ${count(sync.removed)} to remove`];
+  const named = [sync.added && `${count(sync.added)} to add`, sync.removed && `${count(sync.removed)} to remove`].filter(Boolean);
+  const parts = [named.join(", ") || "nobody to add or remove"];
   if (sync.pages_received < sync.total_pages) parts.push(`${sync.pages_received} of ${sync.total_pages} pages have arrived`);
   if (sync.state === "held") parts.push(`would remove ${people(sync.removals)} of ${count(sync.removals_of)}`);
   else if (sync.state === "queued") parts.push("waits for an earlier sync of the segment");

@@ -86,6 +86,7 @@ export const ACCOUNT_STATE = {
 export function listState(list, account) {
   const moves = ["sending", "not_created"].includes(list.standing);
   if (moves && keptBack(account)) return keptBack(account);
+  if (list.standing === "sending" && !list.pending) return MEMBER_STATE.waiting;
   return (list.standing === "sending" && LIST_TRAVEL[list.import_state]) || LIST_STANDING[list.standing];
 }
 

@@ -10,7 +10,7 @@ import msgspec
 
 from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
-from service.model.conditions import Fact, RecordedCondition
+from service.model.conditions import Fact, RecordedCondition, of_difference
 from service.store.sqlite import queries
 from service.store.sqlite.opening import Connection
 from service.store.sqlite.rows import named_rows
@@ -199,7 +199,7 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
     elif difference := row["count_differs_by"]:
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
-        facts.append(fact("list_strangers" if difference > 0 else "list_differs", detail, abs(difference)))
+        facts.append(fact(of_difference(difference), detail, abs(difference)))
     if row["unnamed"]:
         settled = row["settled"] + row["unnamed"]
         facts.append(fact("rows_unnamed", f"{row['unnamed']:,} of {settled:,}", row["unnamed"]))

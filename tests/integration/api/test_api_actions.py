@@ -59,7 +59,7 @@ async def test_verifying_shows_that_somebody_else_changed_the_list(world):
     assert (await world.post("lists/1/verify")).document == {"counted": 2, "expected": 3, "owed": 0, "differs": True}
     found = await world.get("lists/1")
     assert (found["counted"], found["differs"]) == (2, True)
-    assert "Rebuild" in found["what_to_do"]
+    assert "rebuild" in found["what_to_do"]
     assert (await world.post("lists/1/rebuild")).document == {"sent_again": 3}
     await world.settled()
     assert (await world.post("lists/1/verify")).document["differs"] is False
