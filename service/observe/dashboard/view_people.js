@@ -82,7 +82,7 @@ export function People({ query }) {
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
       ${total > 0 && !user && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
-      ${items?.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>`}
+      ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>`}
     </div>
     <${Trouble} error=${error} />
     ${items
