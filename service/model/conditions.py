@@ -124,7 +124,7 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "account_not_configured": Kind(
         _INFO,
-        "The store has changes of an account that the configuration does not have. They wait.",
+        "The store has changes of an account that is not in the configuration. They wait.",
         "To send them, add the account again under its old name.",
         "Change the configuration while it runs",
     ),
@@ -295,22 +295,22 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "certificate_refused": Kind(
         _WARNING,
-        "The certificate's files were replaced by a pair that cannot be used. The service still shows the old certificate.",
-        "Put a pair that belongs together in their place. The service takes it up by itself.",
+        "The certificate's files were replaced by a pair that cannot be used. The service still uses the old certificate.",
+        "Replace the files with a pair that belongs together. The service then uses it by itself.",
         "The certificate nears its end",
         command="heap-cordial check",
     ),
     "configuration_refused": Kind(
         _WARNING,
-        "A changed configuration was refused. The service goes on with the old one; a restart would fail.",
+        "The service refused a changed configuration and keeps the old one. A restart would fail.",
         "Correct the configuration, then reload it.",
         "Change the configuration while it runs",
         command="heap-cordial check",
     ),
     "restart_needed": Kind(
         _INFO,
-        "The configuration was reloaded, but some changed settings need a restart. They keep their old values.",
-        "Restart the service when it suits you.",
+        "The configuration was reloaded, but some changed keys need a restart. Until then they keep their old values.",
+        "Restart the service when you can.",
         "Change the configuration while it runs",
     ),
     "loop_lag": Kind(
