@@ -10,6 +10,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, Response, Route, expect
 
+from service.config.settings import ApiKeySettings, SecretReference
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
 from tests.browser.conftest import Watched, sign_in
@@ -164,6 +165,26 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     assert len(text.splitlines()) == 60
     await page.get_by_role("link", name="Unusable ids").click()
     await expect(page.locator("tbody tr")).to_contain_text(re.compile("undefined.*stands for no value"))
+
+
+async def test_who_may_only_read_is_told_what_the_others_need(live: Watched, world: World, tmp_path: Path) -> None:
+    page = live.page
+    (tmp_path / "reader").write_text("reader key")
+    reader = ApiKeySettings(name="marketing", key=SecretReference(file=str(tmp_path / "reader")), role="read")
+    world.service.keys.accept((SecretReference(file=str(world.api_key_file)),), {"marketing": reader})
+    await refuse(world, "bad@example.com")
+    await world.deliver("Active Users", [*users(3), "bad@example.com"])
+    await page.get_by_role("button", name="Sign out").click()
+    await sign_in(page, "reader key")
+    await expect(page.locator("footer")).to_contain_text("API key marketing (read)")
+    await expect(page.locator("#headline")).to_contain_text("1 person could not be added or removed")
+    await go(page, "people")
+    await expect(page.locator("main")).to_contain_text("To retry needs an API key with the role operate.")
+    await expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    await expect(page.get_by_role("checkbox")).to_have_count(0)
+    await go(page, "accounts/acme")
+    await expect(page.locator("main")).to_contain_text("A trial needs an API key with the role operate.")
+    await expect(page.get_by_role("button", name="Pause")).to_have_count(0)
 
 
 async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, world: World) -> None:

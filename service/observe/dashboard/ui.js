@@ -13,6 +13,10 @@ export const setRole = (given) => {
 };
 export const may = (needed) => ROLES.indexOf(role) >= ROLES.indexOf(needed);
 
+// Said where a button would be for others.
+export const Needs = ({ what, role: needed = "operate" }) =>
+  may(needed) ? null : html`<p class="hint">${what} needs an API key with the role ${needed}.</p>`;
+
 // The toast is there before it speaks, so that screen readers hear it.
 let showToast = () => undefined;
 

@@ -6,7 +6,7 @@ import { Approve, Preview, Rebuild, RetryGroup, Verify } from "./actions.js";
 import { useResource } from "./live.js";
 import { SyncRow } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
-import { Badge, Link, Name, Prose, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
+import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
 import { count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
 // Heap named N = on the list + to be sent + could not be added + unusable + in pages that have not arrived.
@@ -90,6 +90,7 @@ export function List({ id }) {
         ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs" && list.count_differs_by < 0} />`}
       </span></div>
     <${Trouble} error=${error} />
+    ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
     ${(needsReason || list.what_to_do) &&
     html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${list.what_to_do && html`<p><${Prose} text=${list.what_to_do} /></p>`}</section>`}
     <div class="columns">

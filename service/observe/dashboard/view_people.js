@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { onChange, useResource } from "./live.js";
-import { Badge, Button, Link, Name, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
+import { Badge, Button, Link, Name, Needs, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
 import { count, person, plural, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
@@ -60,8 +60,10 @@ export function People({ query }) {
     await navigator.clipboard.writeText(items.map((each) => person(each.contact)).join("\n"));
   }, `${plural(items.length, "name")} copied.`);
   const columns = [
-    ["Chosen", (each) => may("operate") && html`<input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
-      onChange=${() => choose(each.id)} />`, { unseen: true }],
+    ...(may("operate")
+      ? [["Chosen", (each) => html`<input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
+          onChange=${() => choose(each.id)} />`, { unseen: true }]]
+      : []),
     ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
       <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true }],
     ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
@@ -84,6 +86,7 @@ export function People({ query }) {
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>`}
     </div>
+    ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />
     ${items
       ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />

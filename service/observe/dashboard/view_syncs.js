@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Choice, Link, More, Name, Section, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
+import { Badge, Bar, Choice, Link, may, More, Name, Needs, Section, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
 import { count, momentText, people, plural, syncState } from "./words.js";
 
 function words(sync) {
@@ -76,7 +76,8 @@ export function Syncs({ query, go }) {
 
 function Held({ id }) {
   const { data, error } = useResource(`syncs/${id}/removals`);
-  return html`<${Section} title="Held until you decide" id="held-heading"><${Trouble} error=${error} />${
+  return html`<${Section} title=${may("operate") ? "Held until you decide" : "Held until somebody decides"} id="held-heading">
+    <${Needs} what="To approve or discard the sync" /><${Trouble} error=${error} />${
     data ? html`<${Removals} found=${data} />` : html`<${Waiting} />`
   }<//>`;
 }

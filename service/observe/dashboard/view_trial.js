@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, confirm, may, Prose, Section, Table, Time, Trouble, Waiting } from "./ui.js";
+import { Badge, confirm, may, Needs, Prose, Section, Table, Time, Trouble, Waiting } from "./ui.js";
 import { sentence } from "./words.js";
 
 const OUTCOME = { as_documented: ["As documented", "good"], otherwise: ["Otherwise", "bad"], not_tried: ["Not tried", "busy"] };
@@ -88,6 +88,8 @@ export function Trial({ account }) {
     }</div>
     ${data?.results.length > 0 && html`<${Results} results=${data.results} />`}
     ${data?.trial && html`<${Left} trial=${data.trial} />`}
+    ${data && !data.results.length && !data.trial && html`<p class="hint">None has been made yet.</p>`}
+    <${Needs} what="A trial" />
     ${data && !isRunning && may("operate") && (maySend
       ? html`<${Form} account=${account} hasResults=${data.results.length > 0} />`
       : html`<p class="hint">A trial can be made while the account may send.</p>`)}
