@@ -21,6 +21,8 @@ from service.store.sqlite.files import StoreOpenError
 
 _CONTACTS_AT_ONCE = 50
 _ROWS = 200
+# A page may repeat people who moved while others came or went.
+_MAX_REPEATED_PAGES = 3
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MEANING = {
     "missing": "not on the list, although Cordial confirmed it",
@@ -150,16 +152,14 @@ def _keys(account: AccountSettings | None) -> list[str]:
 
 async def _read_audience(client: ApiClient, found: dict[str, Any], comparison: Comparison) -> None:
     """Read the audience page by page, until a page has nobody."""
-    page, before = 0, None
-    while True:
+    page, repeated = 0, 0
+    while repeated < _MAX_REPEATED_PAGES:
         page += 1
         people = (await client.post(f"lists/{found['id']}/members/audience", {"page": page}))["people"]
         if not people:
             return
-        if people == before:
-            raise ClientError("Cordial repeats the same page, so the audience cannot be read to its end")
-        before = people
-        comparison.add(people)
+        repeated = 0 if comparison.add(people) else repeated + 1
+    raise ClientError("Cordial repeats the same people, so the audience cannot be read to its end")
 
 
 async def _read_each(

@@ -46,13 +46,18 @@ class Comparison:
         """Close both."""
         self._connection.close()
 
-    def add(self, rows: Iterable[Sequence[str]]) -> None:
-        """Note people who are on the list: for each, the contacts (`key:value`) that they may be in the ledger."""
+    def add(self, rows: Iterable[Sequence[str]]) -> int:
+        """Note people who are on the list: for each, the contacts (`key:value`) that they may be in the ledger.
+
+        Return how many of these contacts were not noted before.
+        """
+        before = self._connection.total_changes
         self._connection.execute("BEGIN")
         for contacts in rows:
             self._rows += 1
             self._connection.executemany(_SQL["add"], [(contact, self._rows) for contact in contacts])
         self._connection.execute("COMMIT")
+        return self._connection.total_changes - before
 
     def totals(self) -> Totals:
         """Return the totals."""

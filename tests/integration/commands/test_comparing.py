@@ -7,6 +7,7 @@ import pytest
 
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
+from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.state import SandboxState
 from tests.command_fixtures import eventually
 
@@ -183,3 +184,20 @@ def exported(folder, content: bytes) -> ExportedFile:
     path = folder / "export.csv"
     path.write_bytes(content)
     return ExportedFile(path, keys=["email"], column=None, lists=["ActiveUsers", "101"])
+
+
+async def test_an_audience_whose_pages_never_end_is_refused(by_audience, cordial):
+    pages = [
+        json.dumps([{"_id": address, "channels": {"email": {"address": address}}}]) for address in (*USERS[:2], MISSING)
+    ]
+    async with by_audience.serving():
+        await deliver(by_audience)
+        # One and another, for ever; those who are repeated once do not end it.
+        order = [0, 0, 1, *([2, 1, 0] * 10)]
+        for number in order:
+            cordial.faults.add(
+                Fault(FaultKind.ANSWER, endpoint="/v2/contacts", method="GET", status=200, body=pages[number])
+            )
+        ended = await by_audience.run("verify", "ActiveUsers", "--members", "--report-only")
+    assert (ended.status, "repeats the same people" in ended.errors) == (1, True), ended
+    assert len(cordial.faults.script) >= len(order) - 8
