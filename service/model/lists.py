@@ -226,7 +226,7 @@ def is_looked_for() -> str:
 
 def no_answer(words: str) -> str:
     """Say that Cordial cannot be asked for the list now; `words` say why."""
-    return f"Cordial does not answer about its list: {words}; it is asked again"
+    return f"Cordial does not answer about its list: {words}; the service asks again"
 
 
 def rename_refused(name: str, words: str) -> str:

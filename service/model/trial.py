@@ -63,23 +63,23 @@ POINT_TEXTS: Mapping[TrialPoint, PointText] = {
         f"Set create_contacts = false. {_SEND_US}",
     ),
     TrialPoint.FILE_UPDATES: PointText(
-        "A file with updateOnly sets memberships, creates nobody and leaves every subscription alone.",
+        "A file with updateOnly sets memberships, creates nobody and changes no subscription.",
         f"The service uses no files. Do not set bulk_untested. {_SEND_US}",
     ),
     TrialPoint.FILE_CREATES: PointText(
-        'A file with insertOnly and the status "none" creates contacts that are subscribed to nothing, and touches no other.',
+        'A file with insertOnly and the status "none" creates contacts that are subscribed to nothing, and changes no others.',
         f"The service uses no files; with create_contacts = false it needs no such file. {_SEND_US}",
     ),
     TrialPoint.JOB_WAIT: PointText(
         "A job begins and ends within minutes.",
-        "Look whether Cordial reaches public_url. If it does and its jobs wait long, raise bulk_threshold.",
+        "Check that Cordial reaches public_url. If it does, and its jobs wait long, raise bulk_threshold.",
     ),
     TrialPoint.UNKNOWN_CONTACT: PointText(
-        "An update of an unknown contact is refused with a mark of its own, and creates nobody.",
+        "Cordial refuses an update of an unknown contact with its own error key, and creates nobody.",
         f"Removals of unknown contacts may end as failures, or create contacts. {_SEND_US}",
     ),
     TrialPoint.UNKNOWN_LIST: PointText(
-        "A write that names an unknown list is refused, and says which.",
+        "Cordial refuses a write with an unknown list, and says which.",
         f"Do not rename or delete the service's lists in Cordial. {_SEND_US}",
     ),
     TrialPoint.ODD_CHARACTERS: PointText(
@@ -91,24 +91,24 @@ POINT_TEXTS: Mapping[TrialPoint, PointText] = {
         f"Do not go live with more than one segment. {_SEND_US}",
     ),
     TrialPoint.READ_AFTER_WRITE: PointText(
-        "A contact that is read shows within seconds what was written.",
+        "A read shows a write within seconds.",
         "Counts and members read back may differ for a while after a sync; verify again later.",
     ),
     TrialPoint.RENAMED_LIST: PointText(
-        "A renamed list keeps its members, and is written to by its new name alone.",
+        "A renamed list keeps its members, and Cordial accepts only its new name.",
         f'Keep on_segment_rename = "keep", and do not rename the service\'s lists in Cordial. {_SEND_US}',
     ),
     TrialPoint.LIST_NAME_UNDERSCORE: PointText(
-        "A list's name may hold underscores.",
-        "Names of segments with underscores: give their lists a name without, in list_names.",
+        "A list's name may contain underscores.",
+        "If a segment has underscores in its name, give its list a name without them in list_names.",
     ),
     TrialPoint.LIST_NAME_LENGTH: PointText(
         "A list's name may have 128 characters.",
-        "Segments with very long names: give their lists a shorter name, in list_names.",
+        "If a segment has a very long name, give its list a shorter one in list_names.",
     ),
     TrialPoint.LIMITS_TOLD: PointText(
-        "Answers tell how many calls are left.",
-        "Nothing is wrong: Cordial tells its limit only once it is reached. Set requests_per_second by what Cordial allows you.",
+        "Answers say how many calls are left.",
+        "Nothing is wrong: Cordial shows its limit only when it is reached. Set requests_per_second to what Cordial allows you.",
     ),
 }
 

@@ -64,7 +64,7 @@ TRIAL: dict[str, Any] = {
         {
             "point": "file_updates",
             "outcome": "as_documented",
-            "documented": "A file with updateOnly sets memberships, creates nobody and leaves every subscription alone.",
+            "documented": "A file with updateOnly sets memberships, creates nobody and changes no subscription.",
             "detail": "statuses stay as they were (none and subscribed)",
             "what_to_do": "",
             "at": "2026-03-02T09:15:00Z",

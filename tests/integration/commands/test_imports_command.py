@@ -77,7 +77,7 @@ async def test_a_person_says_what_became_of_a_job_in_doubt(by_file, cordial):
     assert "when you know what happened to it: heap-cordial imports end-doubt 1 --help" in shown.output
     assert unasked.status == 1
     assert unasked.output.endswith(
-        "Is that so? Nothing was done, because nobody can answer here. To go ahead, add --yes.\n"
+        "Are you sure? Nothing was done, because nobody can answer here. To go ahead, add --yes.\n"
     )
     assert (told.status, told.output.strip()) == (0, "20 contacts are sent by single calls.")
     assert (again.status, again.errors) == (1, "there is no import with this id, or it is over\n")

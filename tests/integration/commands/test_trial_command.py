@@ -25,7 +25,7 @@ async def test_it_says_what_it_will_do_and_does_nothing_unasked(installation, co
         told = await installation.run(*TRIAL)
     assert told.status == 1
     assert "creates up to three lists" in told.output
-    assert "sets memberships of ann@example.com, cleo@example.com on those lists, no others" in told.output
+    assert "sets memberships of ann@example.com, cleo@example.com on those lists and on no others" in told.output
     assert cordial.state.lists == {}
 
 
@@ -42,7 +42,7 @@ async def test_it_shows_what_it_saw_what_to_do_and_what_it_leaves(installation, 
     # The stand-in of the commands' tests has no limits to tell of.
     assert "otherwise" in rows["limits told"]
     assert told.status == 1
-    assert "  what to do: Nothing is wrong: Cordial tells its limit only once it is reached." in told.output
+    assert "  what to do: Nothing is wrong: Cordial shows its limit only when it is reached." in told.output
     assert "  limits_told: not shown while calls succeed" in told.output
     left = [line.split()[1] for line in told.output.splitlines() if line.startswith("  list ")]
     assert sorted(left) == sorted(cordial.state.lists_by_name)
