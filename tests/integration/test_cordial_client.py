@@ -1,4 +1,4 @@
-"""A call's timeout, whatever part of its answer has come; calls beside it go on."""
+"""Calls over HTTP as a server may answer them: in parts, after an interim answer, too late."""
 
 import asyncio
 import contextlib
@@ -30,14 +30,14 @@ class OpenGate:
 
 
 @contextlib.asynccontextmanager
-async def client_of_stalling_server(tmp_path, first_bytes: bytes) -> AsyncIterator[CordialClient]:
-    """A server that sends these bytes for the list `stalls` and no more, and answers for every other list."""
+async def client_of_server(tmp_path, first_bytes: bytes) -> AsyncIterator[CordialClient]:
+    """A client of a server that answers for every list, save that for the list `special` it sends these bytes and no more."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(first_bytes if b"stalls" in head else _WHOLE)
+                writer.write(first_bytes if b"special" in head else _WHOLE)
                 await writer.drain()
 
     key = tmp_path / "key"
@@ -66,10 +66,18 @@ async def call(client: CordialClient, list_id: str) -> Answer:
     ids=["nothing", "part of the head", "part of the body", "a body without its end"],
 )
 async def test_a_call_ends_when_its_answer_does_not_end_in_time(tmp_path, first_bytes):
-    async with client_of_stalling_server(tmp_path, first_bytes) as client:
+    async with client_of_server(tmp_path, first_bytes) as client:
         for _ in range(2):
-            stalled = asyncio.create_task(call(client, "stalls"))
+            stalled = asyncio.create_task(call(client, "special"))
             while not stalled.done():
                 assert (await call(client, "answers")).kind is AnswerKind.DONE
             answer = stalled.result()
             assert (answer.kind, answer.reason, answer.is_cut) == (AnswerKind.UNAVAILABLE, "timeout", False)
+
+
+async def test_an_answer_in_chunks_after_an_interim_one_is_read(tmp_path):
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (_BODY[:9], _BODY[9:], b""))
+    head = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with client_of_server(tmp_path, head + chunks) as client:
+        for _ in range(2):
+            assert (await call(client, "special")).body == {"id": 1, "name": "Readers"}
