@@ -8,7 +8,7 @@ from service.clock import SteadyClock
 from service.config.secrets import CachedSecret
 from service.config.settings import AccountSettings
 from service.deliver import pool, settler
-from service.deliver.cordial.client import CordialClient, Sessions
+from service.deliver.cordial.client import Connections, CordialClient
 from service.deliver.imports.files import SmallFiles
 from service.deliver.imports.importer import Importer
 from service.deliver.imports.searching import Searcher
@@ -41,7 +41,7 @@ class SendingAccount:
         self,
         settings: AccountSettings,
         store: Store,
-        sessions: Sessions,
+        connections: Connections,
         results: settler.Settler,
         clock: SteadyClock,
         *,
@@ -55,7 +55,7 @@ class SendingAccount:
         limiter = make_limiter(settings.requests_per_second)
         api_key = CachedSecret(settings.cordial_api_key)
         client = CordialClient(
-            sessions,
+            connections,
             base_url=settings.cordial_base_url,
             api_key=api_key,
             timeout_seconds=settings.request_timeout_seconds,

@@ -57,7 +57,7 @@ class Deliverer:
         self._supervisor = supervisor
         self._observer = observer
         self.timings = timings or Timings()
-        self._sessions = client.Sessions()
+        self._connections = client.Connections()
         self.small_files = SmallFiles()
         self._states_changed = asyncio.Event()
         self._settler = settler.Settler(
@@ -157,7 +157,7 @@ class Deliverer:
         return SendingAccount(
             settings,
             self._store,
-            self._sessions,
+            self._connections,
             self._settler,
             self._clock,
             supervisor=self._supervisor,
@@ -234,7 +234,7 @@ class Deliverer:
         for account in accounts:
             await account.doubts.end()
             await account.record_end()
-        await self._sessions.close()
+        await self._connections.close()
 
     async def _make_pending_when_due(self) -> None:
         while True:

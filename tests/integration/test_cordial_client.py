@@ -9,7 +9,7 @@ import pytest
 from service.config.secrets import CachedSecret
 from service.config.settings import SecretReference
 from service.deliver.cordial.answers import Answer, AnswerKind
-from service.deliver.cordial.client import CordialClient, Sessions
+from service.deliver.cordial.client import Connections, CordialClient
 from service.deliver.cordial.requests import get_list
 
 _BODY = b'{"id": 1, "name": "Readers"}'
@@ -42,12 +42,12 @@ async def client_of_server(tmp_path, first_bytes: bytes) -> AsyncIterator[Cordia
 
     key = tmp_path / "key"
     key.write_text("a-key")
-    sessions = Sessions()
+    connections = Connections()
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         api_key = CachedSecret(SecretReference(file=str(key)))
-        yield CordialClient(sessions, base_url=f"http://127.0.0.1:{port}", api_key=api_key, timeout_seconds=0.5)
-        await sessions.close()
+        yield CordialClient(connections, base_url=f"http://127.0.0.1:{port}", api_key=api_key, timeout_seconds=0.5)
+        await connections.close()
 
 
 async def call(client: CordialClient, list_id: str) -> Answer:

@@ -43,7 +43,7 @@ class Gate(Protocol):
         """Note that the request has been written: from now on it counts."""
 
 
-class Sessions:
+class Connections:
     """The connections that all accounts share; each account bounds its own concurrency.
 
     `kept` keeps its connections for later requests, `fresh` opens one for each.
@@ -110,8 +110,10 @@ class CordialClient:
     a call's processor time, hides the moment of writing, and repeats a PUT by itself where a kept connection was cut.
     """
 
-    def __init__(self, sessions: Sessions, *, base_url: str, api_key: CachedSecret, timeout_seconds: float) -> None:
-        self._sessions = sessions
+    def __init__(
+        self, connections: Connections, *, base_url: str, api_key: CachedSecret, timeout_seconds: float
+    ) -> None:
+        self._connections = connections
         root = URL(f"{base_url}{VERSION_PATH}", encoded=True)
         self._root_path = root.raw_path
         # Says where to connect, and gives the headers that never change; it is not sent itself.
@@ -141,12 +143,12 @@ class CordialClient:
         except (OSError, LookupError) as error:
             return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
         is_fresh = is_repeated or not request.is_repeatable
-        connector = self._sessions.fresh if is_fresh else self._sessions.kept
+        connector = self._connections.fresh if is_fresh else self._connections.kept
         ends_at = self._loop.time() + self._timeout_seconds
         is_reused = is_late = False
         try:
             connection = await connector.connect(self._peer, [], self._connect_timeout)
-            is_reused = self._sessions.is_reused(connection)
+            is_reused = self._connections.is_reused(connection)
             self._deadlines.add(connection, ends_at)
             try:
                 status, headers, raw = await _exchange(connection, message, gate)
