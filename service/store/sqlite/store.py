@@ -91,6 +91,7 @@ class SqliteStore:
         self._account_ids: dict[str, int] = {}
         self._account_of_segment: dict[int, str] = {}
         self._accepted_at = float("-inf")
+        self._accepting = 0
         # How many have come since the start.
         self.deliveries = 0
         self.backlog = Backlog(max_backlog)
@@ -243,7 +244,6 @@ class SqliteStore:
         Raises `BacklogFullError`, `ForgottenDeliveryError` and `StoreUnavailableError`.
         """
         self.backlog.check_room(delivery.account)
-        self._accepted_at = asyncio.get_running_loop().time()
         self.deliveries += 1
         account_id = self._account_ids[delivery.account]
         users = len(delivery.add) + len(delivery.remove)
@@ -255,6 +255,7 @@ class SqliteStore:
                 self.imports.arrivals.note(receipt, delivery)
                 self.inbox_grew.set()
 
+        self._accepting += 1
         try:
             async with asyncio.timeout(_ACCEPT_TIMEOUT_SECONDS):
                 return await self._writer.run(
@@ -265,11 +266,14 @@ class SqliteStore:
                 )
         except TimeoutError:
             raise StoreUnavailableError("it did not answer in time") from None
+        finally:
+            self._accepting -= 1
+            self._accepted_at = asyncio.get_running_loop().time()
 
     @property
     def seconds_since_accept(self) -> float:
-        """How many seconds ago the last delivery came."""
-        return asyncio.get_running_loop().time() - self._accepted_at
+        """How many seconds ago the last delivery was kept; 0 while one waits for that."""
+        return 0.0 if self._accepting else asyncio.get_running_loop().time() - self._accepted_at
 
     async def fold_next(self, *, small: bool = False) -> FoldProgress:
         """Move the oldest deliveries from the inbox into the ledger: some 20,000 users, or one piece if `small`."""

@@ -1,6 +1,7 @@
 """Taking deliveries: each once, whatever repeats (R2, R3), and no more than the backlog may hold."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -174,3 +175,17 @@ async def test_a_segment_that_cannot_be_folded_goes_behind_all_others_and_keeps_
     assert {value(member.contact) for member in maker.facts().members if member.wanted} == {"x", "b", "c", "d"}
     assert await store.put_off_first() is None
     check_invariants(maker.facts(), store)
+
+
+async def test_a_delivery_that_waits_for_its_commit_counts_as_one_that_comes(store):
+    """Folding would go on in large steps otherwise, in whose queue the senders stand."""
+    await store.accept(page("t1", add=["a"]))
+    go_on = threading.Event()
+    blocked = asyncio.create_task(store._writer.run(lambda _: go_on.wait(60), alone=True))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(store.accept(page("t2", add=["b"])))
+    await asyncio.sleep(0.05)
+    assert store.seconds_since_accept == 0
+    go_on.set()
+    await asyncio.gather(blocked, waiting)
+    assert 0 <= store.seconds_since_accept < 60
