@@ -173,6 +173,8 @@ class SendingAccount:
         self.lists.names.distrust()
         self.line.resume()
         self.lists.retry_held()
+        self.importer.use_files_again()
+        self.read_back.read_again()
         self.pool.refresh()
 
     async def verify(self, segment_id: int) -> VerifyResult:
@@ -239,4 +241,5 @@ class SendingAccount:
             await self._store.hasten(self.name)
         self.lists.names.distrust()
         self.lists.retry_held()
+        self.read_back.read_again()
         self.pool.refresh()

@@ -228,7 +228,7 @@ CATALOGUE: dict[str, Kind] = {
     "imports_rest": Kind(
         _WARNING,
         "An import failed. Single calls do the work for an hour, which is slower.",
-        "See the reason.",
+        "See the reason. To use files again at once, resume the account.",
         "An import did not finish",
         command="heap-cordial imports",
     ),

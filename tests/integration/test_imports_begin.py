@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
+from service.sandbox.faults import Fault, FaultKind
 from tests.hostile_fixtures import HostileWorld, hostile_world, page
 from tests.import_fixtures import POST_IMPORT, importing
 from tests.ports import free_port
@@ -59,3 +60,24 @@ async def test_what_another_account_cannot_fold_is_not_waited_for(tmp_path):
         assert world.members("Readers") == sorted(users(150))
         assert world.contact_calls() == []
         world.execute("DROP TRIGGER broken")
+
+
+async def test_a_resume_ends_the_rest_after_an_import_that_came_to_nothing(tmp_path):
+    async with importing(tmp_path) as world:
+        refusal = Fault(
+            FaultKind.ANSWER,
+            method="POST",
+            endpoint="/v2/contactimports",
+            status=406,
+            body='{"error": true, "message": "the source cannot be reached"}',
+        )
+        world.cordial.faults.add(refusal)
+        await world.deliver("Readers", users(100))
+        await world.settled()
+        assert len(world.calls(POST_IMPORT)) == 1
+        assert len(world.contact_calls()) == 100
+        await pause(world, action="resume")
+        await world.deliver("Readers", users(100, "later"))
+        await world.settled()
+        assert len(world.contact_calls()) == 100
+        assert len(world.members("Readers")) == 200

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from service.deliver.proof import read_back
 from service.model.proof import ReadBackReason
 from service.sandbox.faults import Fault, FaultKind
 from tests.service_fixtures import ACCOUNT, CONTACT_WRITES, World, delivering, users
@@ -293,3 +294,18 @@ async def test_many_in_doubt_are_read_with_one_look_at_the_lists(tmp_path):
         await nobody_in_doubt(world)
         assert len(world.calls(GET_CONTACT)) == 60
         assert len(world.calls("GET /v2/accountlists")) - looks <= 3
+
+
+async def test_a_resume_ends_the_wait_after_readings_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_back, "_BACKOFF_FIRST_SECONDS", 3_600.0)
+    monkeypatch.setattr(read_back, "_BACKOFF_LAST_SECONDS", 3_600.0)
+    async with delivering(tmp_path, in_doubt_seconds=1) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        world.cordial.faults.add(Fault(FaultKind.RESET, contact=f"email:{JANE}", method="POST"))
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{JANE}", method="GET", status=503))
+        await world.deliver("Readers", [JANE])
+        await world.until(lambda: not world.cordial.faults.script)
+        assert await in_doubt(world) == 1
+        world.service.deliverer.account(ACCOUNT).resume()
+        await nobody_in_doubt(world)

@@ -174,6 +174,9 @@ class Importer:
 
     def sendable(self, segment_ids: Sequence[int], pending: Mapping[int, int]) -> dict[int, int]:
         """Return how many of their pending changes single calls may send; all others travel in files, now or soon."""
+        self._released = Counter(
+            {each: min(left, pending[each]) for each, left in self._released.items() if each in pending}
+        )
         busy, held_back = self._kept_from_calls(pending)
         free = {
             segment_id: number
@@ -184,7 +187,7 @@ class Importer:
             self._waiting, self._due = frozenset(), ()
             return free
         self._waiting, self._due = self._chooser.choose(
-            {segment_id: number - self._still_released(segment_id, number) for segment_id, number in free.items()},
+            {segment_id: number - self._released[segment_id] for segment_id, number in free.items()},
             lambda segment_id: self._store.arriving_users(self._name, segment_id),
             self._store.inbox_users(self._name),
         )
@@ -203,6 +206,12 @@ class Importer:
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
         return files.admits(self._settings.import_passwords, authorization)
+
+    def use_files_again(self) -> None:
+        """Use files again now, although an import came to nothing lately: the operator may have changed something."""
+        self._resting_until = float("-inf")
+        self._released.clear()
+        self._wake.set()
 
     def hint(self, name_digest: bytes, job_id: str) -> None:
         """Look at the job of that file soon: Cordial says that it is over, and perhaps its id."""
@@ -248,10 +257,6 @@ class Importer:
             return frozenset(), {}
         busy = frozenset(self._current.segment_ids) - self._late.keys()
         return busy, {segment_id: pending.get(segment_id, 0) - late for segment_id, late in self._late.items()}
-
-    def _still_released(self, segment_id: int, pending: int) -> int:
-        self._released[segment_id] = min(self._released[segment_id], pending)
-        return self._released[segment_id]
 
     @property
     def _is_on(self) -> bool:

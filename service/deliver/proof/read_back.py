@@ -99,6 +99,11 @@ class ReadBack:
         """End; what is due stays so."""
         await supervision.stop(self._task)
 
+    def read_again(self) -> None:
+        """Read again now, although readings failed lately: Cordial serves the account, or the operator has changed something."""
+        self._failures = 0
+        self._backoff_until = 0.0
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._timings.look_seconds)
