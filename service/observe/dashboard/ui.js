@@ -119,7 +119,7 @@ export const Section = ({ title, id, actions, children, hint }) => html`<section
   ${hint && html`<p class="hint">${hint}</p>`}${children}
 </section>`;
 
-// `columns`: [heading, cell, {number, wide}]; on a narrow screen each row is a small card with its headings.
+// `columns`: [heading, cell, {number, wide, badge}]; on a narrow screen each row is a small card with its headings.
 export function Table({ caption, columns, rows, keyOf, empty, id }) {
   if (!rows.length) return html`<p class="hint">${empty}</p>`;
   return html`<div class="scroller" tabindex="0" role="region" aria-label=${`${caption}, table`}>
@@ -135,7 +135,7 @@ export function Table({ caption, columns, rows, keyOf, empty, id }) {
         (row) =>
           html`<tr key=${keyOf(row)}>${columns.map(
             ([heading, cell, kind = {}]) =>
-              html`<td class=${`${kind.number ? "number" : ""} ${kind.wide ? "whole" : ""}`}
+              html`<td class=${`${kind.number ? "number" : ""} ${kind.wide ? "whole" : ""} ${kind.badge ? "roomy" : ""}`}
                 data-label=${kind.unseen || kind.wide ? undefined : heading}>${cell(row)}</td>`,
           )}</tr>`,
       )}</tbody>

@@ -30,7 +30,7 @@ const columnsFor = (accounts) => [
       ${list.reason && saysWhy(list) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
     { wide: true },
   ],
-  ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`],
+  ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`, { badge: true }],
   ["In Heap", (list) => count(list.wanted), { number: true }],
   ["On the list", (list) => count(list.on_list), { number: true }],
   ["To send", (list) => count(list.pending + list.waiting), { number: true }],

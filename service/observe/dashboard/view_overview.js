@@ -14,7 +14,7 @@ const MANY_ACCOUNTS = 8;
 
 const accountColumns = [
   ["Account", (each) => html`<${Link} to=${`accounts/${encodeURIComponent(each.name)}`}><strong><${Name} text=${each.name} /></strong><//>`, { wide: true }],
-  ["State", (each) => html`<${Badge} of=${accountState(each)} /> <${AccountAction} account=${each} small=${true} />`],
+  ["State", (each) => html`<${Badge} of=${accountState(each)} /> <${AccountAction} account=${each} small=${true} />`, { badge: true }],
   ["Lists", (each) => count(each.lists), { number: true }],
   ["To send", (each) => count(each.pending + each.waiting), { number: true }],
   ["Confirmed a second", (each) => rate(each.settled_per_second), { number: true }],

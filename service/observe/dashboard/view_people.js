@@ -67,7 +67,7 @@ export function People({ query }) {
     ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
       <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true }],
     ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
-    ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`],
+    ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`, { badge: true }],
     ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
     ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`],
   ];

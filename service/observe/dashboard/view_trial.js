@@ -59,8 +59,8 @@ function Results({ results }) {
   const rows = [...results].sort((one, other) => order.indexOf(one.outcome) - order.indexOf(other.outcome));
   return html`<${Table} caption="What trials have shown" id="trial-rows" rows=${rows} keyOf=${(each) => each.point}
     columns=${[
-      ["Point", (each) => html`<strong>${pointName(each.point)}</strong>`],
-      ["Cordial does", (each) => html`<${Badge} of=${OUTCOME[each.outcome]} />`],
+      ["Point", (each) => html`<strong>${pointName(each.point)}</strong>`, { badge: true }],
+      ["Cordial does", (each) => html`<${Badge} of=${OUTCOME[each.outcome]} />`, { badge: true }],
       ["Seen", seen, { wide: true }],
     ]} /><p class="hint">Last tried <${Time} at=${results.map((each) => each.at).sort().at(-1)} />.</p>`;
 }
