@@ -81,6 +81,7 @@ class Api:
             self._meter,
             history=history,
             account_documents=self._questions.account_documents,
+            conditions=conditions.current,
             heartbeat_seconds=heartbeat_seconds,
         )
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp_apispec import docs
 
 from service.errors import ServiceError, StoreFaultError, StoreUnavailableError
+from service.model.conditions import Condition
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ApiKeys
@@ -71,12 +72,14 @@ class Events:
         *,
         history: History,
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
+        conditions: Callable[[], Sequence[Condition]],
         heartbeat_seconds: float,
     ) -> None:
         self._keys = keys
         self._meter = meter
         self._history = history
         self._account_documents = account_documents
+        self._conditions = conditions
         # Something is sent at least so often, so that either side sees when the other has gone.
         self._heartbeat_seconds = heartbeat_seconds
         self._changes = Changes(reader, sending)
@@ -167,7 +170,12 @@ class Events:
         changed = await self._changes.take()
         accounts = await self._account_documents()
         # The time of the next call is counted from now, and so is a little another each time.
-        steady = [msgspec.structs.replace(account, next_call_at=None) for account in accounts], self._meter.backlog
+        steady = (
+            [msgspec.structs.replace(account, next_call_at=None) for account in accounts],
+            self._meter.backlog,
+            # What begins or ends is news, though nothing was written for it.
+            [(each.id, each.account, each.subject) for each in self._conditions()],
+        )
         if any(changed) or steady != self._told:
             self._told = steady
             self._stream.emit("progress", Progress(datetime.now(UTC), self._meter.backlog, accounts, *changed))

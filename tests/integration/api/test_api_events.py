@@ -24,6 +24,11 @@ class Event(NamedTuple):
     data: Any
 
 
+class Refused(NamedTuple):
+    outcome: str
+    account: str | None
+
+
 @contextlib.asynccontextmanager
 async def watching(world: ApiWorld, last_id: str | None = None) -> AsyncIterator[AsyncIterator[Event]]:
     headers = authorization(API_KEY) | ({} if last_id is None else {"Last-Event-ID": last_id})
@@ -84,6 +89,14 @@ async def test_a_refused_delivery_is_told_too(world):
             assert answer.status == 400
         delivery = await first(events, "delivery")
         assert delivery.data["deliveries"][0]["outcome"] == "header_unreadable"
+
+
+async def test_a_condition_that_begins_is_told_though_nothing_else_happens(world):
+    async with watching(world) as events:
+        await first(events, "progress")
+        world.service.facts.answered(Refused("signature_wrong", "acme"))
+        await first(events, "progress")
+        assert "deliveries_refused" in [each["id"] for each in (await world.get("conditions"))["items"]]
 
 
 async def test_who_comes_back_gets_what_was_missed(world):
