@@ -1,6 +1,7 @@
 """What a file cannot do is done by calls, which name who failed; an account whose imports fail goes on without them."""
 
 import base64
+import json
 
 import aiohttp
 import pytest
@@ -287,3 +288,26 @@ async def test_a_file_names_no_list_by_a_name_that_passed_on_while_its_request_w
         await world.settled()
         assert foreign.members == {}
         assert world.members("Book-Lovers") == sorted(users(100))
+
+
+@pytest.mark.parametrize("figure", [-1, 10**40, 1e300, "1", [1], None])
+async def test_figures_that_cannot_be_are_not_believed(tmp_path, figure):
+    everybody = users(100)
+    async with importing(tmp_path) as world:
+        add_contacts(world, everybody)
+        names = ("totalRecords", "updated", "inserted", "rejected", "error", "ignored")
+        told = {
+            "status": "Done",
+            "totalItems": figure,
+            "completedItems": figure,
+            "result": dict.fromkeys(names, figure),
+        }
+        # As long as the job is not over, it is asked again.
+        world.cordial.faults.add(
+            Fault(
+                FaultKind.ANSWER, endpoint="/v2/jobs/{id}", status=200, body=json.dumps(told), times=None, seconds=0.5
+            )
+        )
+        await world.deliver("Readers", everybody)
+        await world.settled()
+        assert world.members("Readers") == sorted(everybody)

@@ -8,10 +8,15 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from service.deliver.cordial.answers import words_of
 from service.model.imports import Expected, ImportPart, Strategy
 
 # Refused rows are looked for where at most one row of so many is refused. Otherwise calls are as quick.
 _ROWS_FOR_EACH_REFUSED = 32
+
+# More than any job has; what is larger or negative counts as not said.
+_MAX_FIGURE = 10_000_000_000
+_MAX_ID_CHARACTERS = 200
 
 
 class JobStatus(StrEnum):
@@ -102,8 +107,9 @@ def read_job_id(body: Any) -> tuple[str, str]:
     """Return the job's id, or an empty one and why there is none: Cordial's contract puts errors inside a 201, too."""
     job_id = body.get("jobId") if isinstance(body, dict) else None
     if isinstance(job_id, dict):
-        return "", str(job_id.get("message") or job_id.get("errorKey") or "it names no reason")
-    return (str(job_id), "") if job_id else ("", "its answer names no job")
+        return "", words_of(job_id) or str(job_id.get("errorKey") or "it names no reason")[:_MAX_ID_CHARACTERS]
+    text = str(job_id) if isinstance(job_id, str) or type(job_id) is int else ""
+    return (text, "") if 0 < len(text) <= _MAX_ID_CHARACTERS else ("", "its answer names no job")
 
 
 def judge(part: ImportPart, job: Job, *, creates_contacts: bool) -> Judgement:
@@ -170,4 +176,4 @@ def _search(part: ImportPart, missing: int, reason: str) -> Judgement:
 
 def _figure(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if type(value) is int and 0 <= value <= _MAX_FIGURE else None

@@ -119,6 +119,12 @@ def test_no_answer_is_too_odd_to_be_read(body):
         ({"jobId": "5f6b"}, ("5f6b", "")),
         ({"jobId": {"error": True, "message": "Can't connect to the server"}}, ("", "Can't connect to the server")),
         ({"jobId": {"error": True}}, ("", "it names no reason")),
+        ({"jobId": {"errorKey": "GENERIC_ERROR_KEY"}}, ("", "GENERIC_ERROR_KEY")),
+        ({"jobId": {"error": True, "message": "x" * 10_000}}, ("", "x" * 500)),
+        ({"jobId": 17}, ("17", "")),
+        ({"jobId": ["5f6b"]}, ("", "its answer names no job")),
+        ({"jobId": True}, ("", "its answer names no job")),
+        ({"jobId": "5" * 100_000}, ("", "its answer names no job")),
         ({}, ("", "its answer names no job")),
     ],
 )
