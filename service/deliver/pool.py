@@ -179,14 +179,19 @@ class AccountPool:
         """Return whether there is a contact but `apart_from` whose state Cordial has confirmed in one of these ways."""
         names = dict(self._lists.names.current())
         for kind in (kind for kind in kinds if kind.segment_id in names):
-            if await self._settled_near(kind, apart_from):
+            if await self._settled_near(kind, apart_from, or_in_import=True):
                 return True
         return False
 
-    async def _settled_near(self, kind: Kind, apart_from: str) -> list[str]:
+    async def _settled_near(self, kind: Kind, apart_from: str, *, or_in_import: bool = False) -> list[str]:
         near = self._line.blame.latest_contact(kind)
         return await self._store.settled_contacts(
-            self._name, kind.segment_id, wanted=kind.wanted, near=near, apart_from=apart_from
+            self._name,
+            kind.segment_id,
+            wanted=kind.wanted,
+            near=near,
+            apart_from=apart_from,
+            or_in_import=or_in_import,
         )
 
     async def stop(self, grace_seconds: float) -> None:

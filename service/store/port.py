@@ -87,11 +87,11 @@ class Ledger(Protocol):
         """
 
     async def settled_contacts(
-        self, account: str, segment_id: int, *, wanted: bool, near: str, apart_from: str
+        self, account: str, segment_id: int, *, wanted: bool, near: str, apart_from: str, or_in_import: bool = False
     ) -> list[str]:
         """Return a few contacts but `apart_from` whose wanted state in a segment is this and confirmed.
 
-        None that an import carries. Nobody is returned only where there is nobody. `near` is among them if it is one.
+        None that an import carries, unless `or_in_import`. Nobody is returned only where there is nobody. `near` is among them if it is one.
         """
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:

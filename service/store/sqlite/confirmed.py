@@ -47,12 +47,18 @@ class ConfirmedContacts:
             if not self._remember(way, chosen) or len(chosen) < len(contacts):
                 self._has_all.discard(way)
 
-    async def find(self, account_id: int, way: Way, *, near: str, apart_from: str) -> list[str]:
-        """Return a few contacts but `apart_from` that are settled in this way and that no import carries.
+    async def find(self, account_id: int, way: Way, *, near: str, apart_from: str, or_in_import: bool) -> list[str]:
+        """Return a few contacts but `apart_from` that are settled in this way, and that no import carries unless `or_in_import`.
 
         `near` is among them if it is one.
         """
-        values = {"account_id": account_id, "segment_id": way.segment_id, "wanted": way.wanted, "apart": apart_from}
+        values = {
+            "account_id": account_id,
+            "segment_id": way.segment_id,
+            "wanted": way.wanted,
+            "apart": apart_from,
+            "or_in_import": or_in_import,
+        }
         found = await self._still_settled(values, [near, *self._remembered[way]])
         if found or way in self._has_all:
             return found

@@ -322,11 +322,15 @@ class SqliteStore:
         return await self._read(lambda connection: claiming.claim(connection, account_id, segment_id, cursor, limit))
 
     async def settled_contacts(
-        self, account: str, segment_id: int, *, wanted: bool, near: str, apart_from: str
+        self, account: str, segment_id: int, *, wanted: bool, near: str, apart_from: str, or_in_import: bool = False
     ) -> list[str]:
-        """Return a few contacts whose wanted state in a segment is this and confirmed, and that no import carries."""
+        """Return a few contacts but `apart_from` whose wanted state in a segment is this and confirmed."""
         return await self._confirmed.find(
-            self._account_ids[account], Way(segment_id, wanted), near=near, apart_from=apart_from
+            self._account_ids[account],
+            Way(segment_id, wanted),
+            near=near,
+            apart_from=apart_from,
+            or_in_import=or_in_import,
         )
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:

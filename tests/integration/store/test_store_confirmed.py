@@ -89,3 +89,20 @@ async def test_who_is_not_confirmed_any_more_is_not_given(store):
     await fold_all(store)
     assert await found(store, segment_id, near="a050") == {"a099"}
     assert await found(store, segment_id, apart_from="a099") == set()
+
+
+async def test_who_travels_in_an_import_is_confirmed_but_not_given(maker):
+    """Otherwise Cordial's "no such contact" would be believed as if nobody had ever been confirmed."""
+    store = await maker.open()
+    try:
+        segment_id = await hold(store, "1", ["a", "b"])
+        await store._writer.run(
+            lambda connection: connection.execute(
+                "INSERT INTO import_change SELECT account_id, contact, segment_id, wanted FROM member"
+            )
+        )
+        assert await found(store, segment_id) == set()
+        named = await store.settled_contacts("acme", segment_id, wanted=True, near="", apart_from="", or_in_import=True)
+        assert set(named) == {"email:a", "email:b"}
+    finally:
+        await store.close()

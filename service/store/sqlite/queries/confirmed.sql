@@ -1,14 +1,14 @@
 -- name: still_settled
--- Which of these contacts but one are settled in one way and travel in no import.
+-- Which of these contacts but one are settled in one way, and travel in no import where that matters.
 SELECT member.contact
 FROM json_each(:contacts) AS asked
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = asked.value
     AND member.segment_id = :segment_id
 WHERE member.contact <> :apart AND member.wanted = :wanted
     AND member.state = (SELECT number FROM member_state WHERE name = 'settled')
-    AND NOT EXISTS (
+    AND (:or_in_import OR NOT EXISTS (
         SELECT 1 FROM import_change AS sent WHERE sent.account_id = :account_id AND sent.contact = member.contact
-    )
+    ))
 LIMIT :limit;
 
 -- name: look
