@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 # Marks the file as ours ("HpCl"), so that another program's database is never migrated by mistake.
 APPLICATION_ID = 0x4870436C
-_WRITER_CACHE_KIB = 32_768
+_WRITER_CACHE_KIB = 16_384
 _READER_CACHE_KIB = 4_096
 # Beyond, the WAL is cut off, and large transactions wait for that. The largest adds about 85 MiB: 20,000 users of a ledger of
 # ten million, each on a page of its own.
