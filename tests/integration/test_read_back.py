@@ -273,6 +273,27 @@ async def test_an_erasure_is_over_only_when_no_late_call_can_undo_it(tmp_path):
         assert world.rows("SELECT 1 FROM claimed WHERE contacts LIKE '%jane%'") == []
 
 
+async def test_a_stranger_who_is_erased_while_read_is_not_written_any_more(tmp_path):
+    async with delivering(tmp_path, strangers="remove", proof_sample=0, proof_reads_per_hour=0) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        stranger = world.cordial.state.create_contact(f"email:{JANE}", JANE)
+        world.cordial.state.lists_by_name["Readers"].members[stranger.cid] = 1
+        world.cordial.faults.add(Fault(FaultKind.HANG, contact=f"email:{JANE}", method="GET", seconds=1.0))
+        proofs = world.service.store.proofs
+        await proofs.ask(ACCOUNT, [f"email:{JANE}"], ReadBackReason.NAMED, 0)
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.forget(JANE, keep_on_lists=True)
+        await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+        # One contact is read after the other: once Joe is, Jane's turn is over.
+        await proofs.ask(ACCOUNT, [f"email:{JOE}"], ReadBackReason.NAMED, 1)
+        await world.until(lambda: f"email:{JOE}" in {call.contact for call in world.calls(GET_CONTACT)})
+        assert [call.contact for call in world.contact_calls()] == [f"email:{JOE}"]
+        assert world.members("Readers") == [JANE, JOE]
+        assert world.rows("SELECT 1 FROM claimed WHERE contacts LIKE '%jane%'") == []
+        assert world.rows("SELECT 1 FROM read_back WHERE contact LIKE '%jane%'") == []
+
+
 async def test_of_each_sync_a_few_are_read_back_on_and_off(tmp_path):
     async with delivering(tmp_path, proof_sample=4) as world:
         await world.deliver("Readers", users(30))

@@ -67,8 +67,9 @@ class MemberReader:
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def read(contact: str) -> bool | None:
-            async with turn:
-                answer = await self._line.ask(requests.get_contact(contact))
+            with self._line.permit(contact) as permit:
+                async with turn:
+                    answer = await self._line.ask(requests.get_contact(contact), permit)
             if answer.kind is AnswerKind.NOT_FOUND:
                 return False
             names = answer.contact.list_names if answer.contact is not None else None

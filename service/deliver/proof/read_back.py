@@ -148,7 +148,7 @@ class ReadBack:
         return reason.is_doubt or not self._is_busy()
 
     async def _read(self, due: DueReadBack) -> None:
-        with self._reading(due.contact) as is_free:
+        with self._reading(due.contact) as is_free, self._line.permit(due.contact) as permit:
             before = await self._store.contact(self._name, due.contact) if is_free else None
             if before is None or before.travels:
                 await self._put_off(due)
@@ -165,11 +165,12 @@ class ReadBack:
             began = self._line.blame.moment()
             with self._lists.names.keeping(segment_ids):
                 names = await self._names(segment_ids)
-                answer = await self._line.ask(requests.get_contact(due.contact)) if names else None
+                answer = await self._line.ask(requests.get_contact(due.contact), permit) if names else None
                 if not self._lists.names.are_current(names) and names != await self._names(segment_ids):
                     # A list was renamed meanwhile.
                     answer = None
-            finding = None if answer is None else self._judge(due, before, names, answer)
+            # Whose erasure was asked for meanwhile is another matter now: read anew, if still anybody's.
+            finding = None if answer is None or permit.is_withdrawn else self._judge(due, before, names, answer)
             if answer is not None and finding is not None and finding.mend and answer.kind is AnswerKind.NOT_FOUND:
                 # Cordial may say so of everybody for a while, and then it must not look as if nobody had been confirmed.
                 finds = await self._line.finds_others(finding.differing[0], due.contact, began)
@@ -178,7 +179,7 @@ class ReadBack:
                 await self._put_off(due)
                 return
             if answer is not None and (removable := self._removable(segments, before)):
-                await self._remove_stranger(due.contact, removable, names, self._lists_in(answer))
+                await self._remove_stranger(due.contact, removable, names, self._lists_in(answer), permit)
         self._tell(due, finding, names)
 
     def _removable(self, segments: Sequence[Segment], before: LedgerContact) -> set[int]:
@@ -192,19 +193,25 @@ class ReadBack:
         }
 
     async def _remove_stranger(
-        self, contact: str, segment_ids: Collection[int], names: Mapping[int, str], on: frozenset[str] | None
+        self,
+        contact: str,
+        segment_ids: Collection[int],
+        names: Mapping[int, str],
+        on: frozenset[str] | None,
+        reading: Permit,
     ) -> None:
         """Take a contact off those of these lists that it is on."""
         strange = {
             name: False for segment_id, name in names.items() if segment_id in segment_ids and name in (on or ())
         }
-        if not strange or self._settings.dry_run:
+        if not strange or self._settings.dry_run or reading.is_withdrawn:
             return
         [request] = requests.contact_requests(self._settings, contact, strange)
         await self._doubts.note_claimed([contact])
         # The call may wait, and a name may pass on meanwhile (R10).
         written = {segment_id: names[segment_id] for segment_id in segment_ids if names.get(segment_id) in strange}
-        answer = await self._line.ask(request, Permit(lambda: self._lists.names.are_current(written)))
+        permit = Permit(lambda: not reading.is_withdrawn and self._lists.names.are_current(written))
+        answer = await self._line.ask(request, permit)
         await self._doubts.write()
         self._doubts.let_go([contact])
         log.warning(
