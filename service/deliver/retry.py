@@ -48,8 +48,9 @@ class Circuit:
         self._failures_in_a_row = 0
         self._subjects: set[str] = set()
         self._fails_to_write = False
-        self._probes = 0
         self.is_open = False
+        # How many probes have failed since the pause began.
+        self.probes = 0
         self.reason = ""
         self.next_probe_at = 0.0
         self.openings = 0
@@ -79,11 +80,6 @@ class Circuit:
         """Return whether all failures in a row were met by this subject."""
         return self._subjects <= {subject}
 
-    @property
-    def probes(self) -> int:
-        """How many probes have failed since the pause began."""
-        return self._probes
-
     def failed(self, reason: str, *, decisive: bool, probe: bool, subject: str = "", writes: bool = True) -> bool:
         """Note a call that could not be served; `decisive` opens at once. Return whether this began a pause.
 
@@ -96,7 +92,7 @@ class Circuit:
             self._subjects.add(subject)
         if self.is_open:
             if probe:
-                self._probes += 1
+                self.probes += 1
                 self.reason = reason
                 self._plan_probe()
             return False
@@ -106,11 +102,11 @@ class Circuit:
         self.is_open = True
         self.reason = reason
         self.openings += 1
-        self._probes = 0
+        self.probes = 0
         self._plan_probe()
         return True
 
     def _plan_probe(self) -> None:
         # Half the interval is certain, half is chance: accounts that failed together do not return together.
-        interval = min(self._timings.probe_cap, self._timings.probe_base * 2.0 ** min(self._probes, 30))
+        interval = min(self._timings.probe_cap, self._timings.probe_base * 2.0 ** min(self.probes, 30))
         self.next_probe_at = self._clock() + interval / 2 + self._random() * interval / 2

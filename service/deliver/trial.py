@@ -74,7 +74,7 @@ class Subjects(NamedTuple):
 
     @property
     def addresses(self) -> list[str]:
-        """All of them."""
+        """The addresses of all test contacts."""
         return [*self.contacts, *filter(None, [self.subscribed])]
 
 

@@ -18,9 +18,9 @@ class Choice(NamedTuple):
 
 
 class Chooser:
-    """Chooses for one account.
+    """Says which segments of one account send their changes as a file.
 
-    A segment is chosen when it has more than `threshold` changes to send, those still to come of a sync under way among
+    A segment does when it has more than `threshold` changes to send, those still to come of a sync under way among
     them: a first sync of many pages would otherwise begin with single calls.
     """
 

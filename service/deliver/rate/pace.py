@@ -53,7 +53,7 @@ class _LatestPeriod:
         self._seconds: deque[list[int]] = deque()
 
     def add(self, now: float) -> None:
-        """Count one."""
+        """Count one that happened at `now`."""
         second = int(now)
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0])

@@ -70,7 +70,7 @@ class Identity:
         self._accounts = accounts
 
     def add_routes(self, app: web.Application) -> None:
-        """Serve it."""
+        """Serve `GET /service`."""
         app.router.add_get("/service", self.service)
 
     @docs(

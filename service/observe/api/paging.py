@@ -15,7 +15,7 @@ class Row(Protocol):
 
     @property
     def id(self) -> int:
-        """The id."""
+        """What the next page goes on after."""
 
 
 Item = TypeVar("Item", bound=Row)

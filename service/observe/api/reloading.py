@@ -32,7 +32,7 @@ class Reloading:
         self._is_stopping = is_stopping
 
     def add_routes(self, app: web.Application) -> None:
-        """Serve it."""
+        """Serve `POST /reload`."""
         app.router.add_post("/reload", self.reload)
 
     @docs(

@@ -59,11 +59,11 @@ class AccountSending(Protocol):
 
     @property
     def lists(self) -> ListSteering:
-        """Its lists."""
+        """What may be done about its lists."""
 
     @property
     def members(self) -> MemberReading:
-        """Who is on them."""
+        """Reads who is on them."""
 
     @property
     def previewer(self) -> Foretelling:

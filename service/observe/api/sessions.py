@@ -25,7 +25,7 @@ class Sessions:
         self._keys = keys
 
     def add_routes(self, app: web.Application) -> None:
-        """Serve both."""
+        """Serve `POST /session` and `POST /session/end`."""
         app.router.add_post("/session", self.begin)
         app.router.add_post("/session/end", self.end)
 

@@ -42,7 +42,7 @@ class _Durations:
 
 
 class AccountCalls:
-    """One account's calls."""
+    """What the metrics say of one account's calls since the start: their answers, and how long each waited and took."""
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str, int | None], int] = defaultdict(int)

@@ -36,7 +36,7 @@ class LoopLag:
         self._task = supervisor.start("event loop lag", self._measure())
 
     async def stop(self) -> None:
-        """End."""
+        """Stop measuring."""
         await supervision.stop(self._task)
 
     async def _measure(self) -> None:

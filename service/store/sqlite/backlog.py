@@ -95,11 +95,6 @@ class Backlog:
         """Users that are set aside until their sync is judged, or until a person decides."""
         return sum(self._guarded_of_account[account] for account in self._max_of_account)
 
-    @property
-    def has_guarded(self) -> bool:
-        """Whether anything is set aside to be judged, whosever it is."""
-        return self._guarded_of_account.total() > 0
-
     def add_guarded(self, account: str, users: int) -> None:
         """Add to an account's users that are set aside; a negative number takes away."""
         self._guarded_of_account[account] += users

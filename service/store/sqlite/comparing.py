@@ -43,7 +43,7 @@ class Comparison:
         self._rows = 0
 
     def close(self) -> None:
-        """Close both."""
+        """Close the store and the record beside it."""
         self._connection.close()
 
     def add(self, rows: Iterable[Sequence[str]]) -> int:

@@ -12,7 +12,7 @@ _KEPT = timedelta(days=7)
 
 
 class History:
-    """Keeps them."""
+    """Keeps one row a minute, and forgets each after a week."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

@@ -1,6 +1,6 @@
 """The store as the stages see it: accept, fold, claim, settle, and what is known of lists and accounts.
 
-Every method speaks in terms of `model.py`; nothing of SQLite shows in a signature, so that another implementation can
+Every method speaks in terms of `service/model`; nothing of SQLite shows in a signature, so that another implementation can
 take this one's place (the same tests are to hold it).
 """
 
@@ -465,7 +465,7 @@ class SqliteStore:
         missing = self._files.last_acknowledged - last
         if missing > 0:
             log.error("store.pages_missing", missing=missing, what_to_do=_PAGES_MISSING_ADVICE)
-            await self.steering.record("the service", "store.pages_missing", "", missing)
+            await self.steering.record(_SERVICE, "store.pages_missing", "", missing)
             self._files.set_last_acknowledged(last)
 
     def _set_backlog(self, owed: list[loading.Owed]) -> None:
