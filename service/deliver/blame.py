@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from service.deliver.retry import Circuit
+from service.deliver.circuit import Circuit
 
 # A timeout or a 5xx is a change's own only if, since its last one, this many others passed and hardly any failed.
 _PASSES_TO_BLAME = 10

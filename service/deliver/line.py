@@ -16,13 +16,14 @@ import msgspec
 import structlog
 
 from service.deliver.blame import Blame, Kind
+from service.deliver.circuit import Circuit
 from service.deliver.cordial.answers import MAX_WAIT_SECONDS, NO_LIMITS, WITHHELD, Answer, AnswerKind, no_answer
 from service.deliver.cordial.client import CordialClient, NotPermittedError
 from service.deliver.cordial.requests import Request, find_lists
 from service.deliver.observing import NOT_OBSERVED, CallObserver
 from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.rate.own_limits import OwnLimits
-from service.deliver.retry import Circuit, Timings
+from service.deliver.retry import Timings
 from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState, AccountStatus, CallsBefore
 
 log = structlog.get_logger()

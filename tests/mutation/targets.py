@@ -59,6 +59,7 @@ TARGETS = (
         (f"{_DELIVER}/test_answers.py",),
     ),
     Target("evidence", ("deliver/blame.py",), (f"{_DELIVER}/test_blame.py",)),
+    Target("evidence", ("deliver/circuit.py",), (f"{_DELIVER}/test_circuit.py",)),
     Target("evidence", ("deliver/retry.py",), (f"{_DELIVER}/test_retry.py",)),
     Target("identity", ("model/contacts.py",), ("tests/unit/test_contacts.py", "tests/unit/test_payload.py")),
     Target("identity", ("store/sqlite/spellings.py", "store/sqlite/queries/spelling.sql"), _LEDGER_TESTS),

@@ -12,7 +12,7 @@ from tests.mutation.targets import TARGETS
 
 _PATIENCE_SECONDS = 300
 # Their tests take a second or two; a sample of each says whether tests still notice what goes wrong.
-_QUICK = ("model/contacts.py", "rate/own_limits.py", "deliver/blame.py", "deliver/retry.py")
+_QUICK = ("model/contacts.py", "rate/own_limits.py", "deliver/blame.py", "deliver/circuit.py")
 _SAMPLE = 8
 
 

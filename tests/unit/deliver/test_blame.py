@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.deliver.blame import Blame, Kind
-from service.deliver.retry import Circuit
+from service.deliver.circuit import Circuit
 
 ADD = Kind("POST", 1, wanted=True)
 
