@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from service.backoff import backoff_seconds
 from service.deliver.retry import Timings
 
 # So many failures in a row, with no success between them, are the account's trouble and nobody's in particular.
@@ -82,5 +83,5 @@ class Circuit:
 
     def _plan_probe(self) -> None:
         # Half the interval is certain, half is chance: accounts that failed together do not return together.
-        interval = min(self._timings.probe_cap, self._timings.probe_base * 2.0 ** min(self.probes, 30))
+        interval = backoff_seconds(self.probes, self._timings.probe_base, self._timings.probe_cap)
         self.next_probe_at = self._clock() + interval / 2 + self._random() * interval / 2

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from service.backoff import backoff_seconds
+
 
 class Timings(msgspec.Struct, frozen=True):
     """How long is waited, in seconds; a base doubles with each failure in a row, up to the cap.
@@ -19,13 +21,8 @@ class Timings(msgspec.Struct, frozen=True):
     absent: float = 60.0
 
     def retry_delay(self, failures: int, random: Callable[[], float]) -> float:
-        """Return for how many seconds a change that failed waits before its next call."""
-        return backoff_seconds(failures, self.retry_base, self.retry_cap, random)
+        """Return for how many seconds a change that failed waits before its next call: by full jitter (R8).
 
-
-def backoff_seconds(failures: int, base_seconds: float, cap_seconds: float, random: Callable[[], float]) -> float:
-    """Return for how many seconds to wait after so many failures: exponential, capped, with full jitter.
-
-    `random` returns a number from 0 up to 1.
-    """
-    return random() * min(cap_seconds, base_seconds * 2.0 ** min(failures, 30))
+        `random` returns a number from 0 up to 1.
+        """
+        return random() * backoff_seconds(failures, self.retry_base, self.retry_cap)

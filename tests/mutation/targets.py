@@ -60,7 +60,7 @@ TARGETS = (
     ),
     Target("evidence", ("deliver/blame.py",), (f"{_DELIVER}/test_blame.py",)),
     Target("evidence", ("deliver/circuit.py",), (f"{_DELIVER}/test_circuit.py",)),
-    Target("evidence", ("deliver/retry.py",), (f"{_DELIVER}/test_retry.py",)),
+    Target("evidence", ("backoff.py", "deliver/retry.py"), ("tests/unit/test_backoff.py", f"{_DELIVER}/test_retry.py")),
     Target("identity", ("model/contacts.py",), ("tests/unit/test_contacts.py", "tests/unit/test_payload.py")),
     Target("identity", ("store/sqlite/spellings.py", "store/sqlite/queries/spelling.sql"), _LEDGER_TESTS),
 )

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # Each may import only those before it.
-FOUNDATION = ["errors", "clock", "flood", "supervision", "model", "config", "web", "log"]
+FOUNDATION = ["errors", "clock", "backoff", "flood", "supervision", "model", "config", "web", "log"]
 STAGES = {"receive", "store", "deliver", "observe"}
 # What stages share. Of these only what is named here: stages are given settings and do not know where those come from,
 # nor how connections are made; of the store they know its protocols.

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from service import supervision
+from service.backoff import backoff_seconds
 from service.config.settings import AccountSettings
 from service.deliver.imports import files
 from service.deliver.imports.choosing import Chooser
@@ -30,7 +31,6 @@ from service.deliver.imports.searching import Searcher
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
-from service.deliver.retry import backoff_seconds
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
 from service.model.imports import (
@@ -411,7 +411,7 @@ class Importer:
         elif posted.is_refusal or self._posts[part.id] >= _MAX_POSTS:
             await self._fall_back(part, posted.reason)
         else:
-            return backoff_seconds(self._posts[part.id], 1.0, self._timings.max_repost, lambda: 1.0)
+            return backoff_seconds(self._posts[part.id], 1.0, self._timings.max_repost)
         return 0.0
 
     async def _look(self, current: OpenImport, part: ImportPart) -> float:

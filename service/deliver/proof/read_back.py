@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from service import supervision
+from service.backoff import backoff_seconds
 from service.config.settings import AccountSettings
 from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
@@ -295,7 +296,7 @@ class ReadBack:
 
     def _back_off(self, reason: str, message: str) -> None:
         """Ask nothing for a time that grows with each failure in a row."""
-        wait = min(_BACKOFF_LAST_SECONDS, _BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        wait = backoff_seconds(self._failures, _BACKOFF_FIRST_SECONDS, _BACKOFF_LAST_SECONDS)
         self._failures += 1
         self._backoff_until = time.monotonic() + wait
         log.warning("contact.not_read", account=self._name, reason=reason, message=message, again_in_seconds=wait)

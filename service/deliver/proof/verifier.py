@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from service import supervision
+from service.backoff import backoff_seconds
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.lists.questions import Missing, NoAnswer
 from service.errors import ErrorCode, ServiceError, StoreUnavailableError
@@ -106,7 +107,7 @@ class ListVerifier:
         except (ServiceError, StoreUnavailableError) as error:
             failures = self._failures.get(segment_id, 0)
             self._failures[segment_id] = failures + 1
-            wait = min(self._timings.repeat_last, self._timings.repeat_first * 2 ** min(failures, 16))
+            wait = backoff_seconds(failures, self._timings.repeat_first, self._timings.repeat_last)
             self._due.setdefault(segment_id, (asyncio.get_running_loop().time() + wait, tries))
             log.warning(
                 "list.not_counted", account=self._name, segment=segment_id, reason=error.message, again_in_seconds=wait

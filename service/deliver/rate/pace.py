@@ -16,6 +16,7 @@ The pace grows with the calls that it held back, not with time: while other thin
 import math
 from collections import deque
 
+from service.backoff import backoff_seconds
 from service.deliver.cordial.answers import Limits
 
 START_CALLS_PER_SECOND = 10.0
@@ -175,7 +176,7 @@ class Pace:
         elif allowed_at > self._refused_since:
             self._refused_trials += 1
         asked = max(limits.retry_after_seconds or 0.0, limits.reset_seconds or 0.0)
-        blind = min(_SHORTEST_PERIOD_SECONDS * 2.0 ** min(self._refused_trials, 30), _LONGEST_BLIND_WAIT_SECONDS)
+        blind = backoff_seconds(self._refused_trials, _SHORTEST_PERIOD_SECONDS, _LONGEST_BLIND_WAIT_SECONDS)
         self._blocked_until = max(self._blocked_until, now + (asked or blind))
 
     def _go_on(self, allowed_at: float, now: float, refused_since: float) -> None:

@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from service.backoff import backoff_seconds
 from service.config.secrets import CachedSecret
 from service.config.secrets import Timings as SecretTimings
 from service.config.settings import ApiKeySettings, SecretReference
@@ -96,8 +97,7 @@ class Delays:
         self._failures[origin] = (count + 1, now)
         if len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)
-        # Past sixteen doublings every delay is the longest.
-        return min(self._timings.longest_delay, self._timings.first_delay * 2.0 ** min(count, 16))
+        return backoff_seconds(count, self._timings.first_delay, self._timings.longest_delay)
 
 
 class ApiKeys:

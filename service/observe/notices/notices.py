@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from service import supervision
+from service.backoff import backoff_seconds
 from service.config.settings import NoticeSettings
 from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.conditions import Condition, Fact, Severity
@@ -23,7 +24,6 @@ log = structlog.get_logger()
 
 _SUMMARY = "summary"
 _SEVERITIES = list(Severity)
-_MAX_DOUBLINGS = 16
 # Everything that sending one message takes.
 _MAX_SECONDS = 30.0
 # A summary that is later than this is left out: the next one comes soon.
@@ -227,7 +227,7 @@ class _Courier:
             await self._outbox.remove(waiting.id)
             return
         log.warning("notice.not_sent", target=self._name, reason=fault, tries=waiting.tries + 1)
-        wait = min(self._timings.longest_wait, self._timings.first_wait * 2 ** min(waiting.tries, _MAX_DOUBLINGS))
+        wait = backoff_seconds(waiting.tries, self._timings.first_wait, self._timings.longest_wait)
         # Between half and all of it, so that targets that failed together are not tried together.
         wait_ms = wait * 1000 * random.uniform(0.5, 1.0)  # noqa: S311  no secret depends on it
         await self._outbox.put_off(waiting.id, now_ms + round(wait_ms))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.deliver import retry
+from service.deliver.circuit import Circuit
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY
@@ -184,7 +184,7 @@ def test_a_day_of_outage_costs_few_probes(monkeypatch):
     monkeypatch.undo()
     now = 0.0
     chance = random.Random(7)  # noqa: S311  repeatable, not unguessable
-    circuit = retry.Circuit(lambda: now, chance.random)
+    circuit = Circuit(lambda: now, chance.random)
     for _ in range(5):
         circuit.failed("http_503", decisive=False, probe=False)
     assert circuit.is_open
