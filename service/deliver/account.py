@@ -170,12 +170,9 @@ class SendingAccount:
 
     def resume(self) -> None:
         """Call again, and try at once where the account could not be served."""
-        self.lists.names.distrust()
         self.line.resume()
-        self.lists.retry_held()
         self.importer.use_files_again()
-        self.read_back.read_again()
-        self.pool.refresh()
+        self._go_on()
 
     async def verify(self, segment_id: int) -> VerifyResult:
         """Compare what should be on a list with what Cordial counts there, now (R11).
@@ -239,6 +236,10 @@ class SendingAccount:
     async def _resumed(self) -> None:
         with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self._store.hasten(self.name)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take up again what a pause has stopped: much may have changed in Cordial meanwhile."""
         self.lists.names.distrust()
         self.lists.retry_held()
         self.read_back.read_again()

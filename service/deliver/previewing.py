@@ -8,6 +8,7 @@ import msgspec
 from service.config.settings import AccountSettings
 from service.deliver.cordial import requests
 from service.deliver.cordial.requests import Request, contact_requests
+from service.deliver.imports.permission import are_files_permitted
 from service.deliver.line import AccountLine
 from service.deliver.lists import names
 from service.deliver.lists.names import ListNamer
@@ -20,7 +21,6 @@ from service.model.changes import Change, ClaimCursor, ContactWork
 from service.model.contacts import contact_of
 from service.model.deliveries import Delivery
 from service.model.lists import HeldFor, ListState, Segment
-from service.model.trial import may_use_files
 from service.model.views import ListFate, PlannedCall, Preview
 from service.store.port import Store
 
@@ -102,16 +102,9 @@ class Previewer:
             reason=forecast.reason,
             calls=calls[:max_calls],
             more_calls=len(calls) > max_calls,
-            as_import=segment.pending > self._settings.bulk_threshold and await self._may_use_files(),
+            as_import=segment.pending > self._settings.bulk_threshold
+            and await are_files_permitted(self._settings, self._store.trials),
             dry_run=self._settings.dry_run,
-        )
-
-    async def _may_use_files(self) -> bool:
-        """Tell whether large backlogs travel as files (R14); in a dry run, whether they would."""
-        settings = self._settings
-        results = await self._store.trials.results(settings.name, settings.cordial_base_url)
-        return bool(settings.public_url) and may_use_files(
-            results, creates_contacts=settings.create_contacts, untested=settings.bulk_untested
         )
 
     def _calls(self, work: ContactWork, list_names: dict[int, str]) -> list[PlannedCall]:

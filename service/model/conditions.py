@@ -19,6 +19,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     INFO = "info"
 
+    @property
+    def rank(self) -> int:
+        """The place in the order of severities, from 0 for the worst."""
+        return list(Severity).index(self)
+
 
 class Kind(msgspec.Struct, frozen=True):
     """One kind of condition.
@@ -420,8 +425,7 @@ def of_difference(count_differs_by: int) -> str:
 
 def worst_first(conditions: Sequence[Condition]) -> list[Condition]:
     """Return the conditions by severity, the oldest of each first."""
-    order = list(Severity)
-    return sorted(conditions, key=lambda each: (order.index(each.severity), each.since, each.account, each.subject))
+    return sorted(conditions, key=lambda each: (each.severity.rank, each.since, each.account, each.subject))
 
 
 def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -> Condition:

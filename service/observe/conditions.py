@@ -10,7 +10,7 @@ import structlog
 from service.clock import wall_ms
 from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
-from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, Severity, to_condition, worst_first
+from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, to_condition, worst_first
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
@@ -19,7 +19,6 @@ _LOOK_SECONDS = 1.0
 # Facts that the store has to be asked for.
 _ASK_SECONDS = 5.0
 _MAX_HISTORY = 200
-_ORDER = {severity: place for place, severity in enumerate(Severity)}
 # What one look may find; more of them say nothing new, and metrics have a series for each.
 _MAX_FACTS = 1_000
 
@@ -110,7 +109,7 @@ class Conditions:
         ]
 
     def _take(self, now: Iterable[Fact]) -> None:
-        by_severity = sorted([*now, *self._asked], key=lambda fact: _ORDER[CATALOGUE[fact.id].severity])
+        by_severity = sorted([*now, *self._asked], key=lambda fact: CATALOGUE[fact.id].severity.rank)
         found = {fact.key: fact for fact in by_severity[:_MAX_FACTS]}
         now_ms = self._now_ms()
         self._facts = {key: (fact, self._since(key, now_ms)) for key, fact in found.items()}

@@ -60,6 +60,10 @@ _SHAPES: dict[str, Any] = {
 }
 
 
+def _is_2xx(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004
+
+
 class Seen(NamedTuple):
     """What an answer consists of; `document` is None where it is not a JSON object or array."""
 
@@ -71,7 +75,7 @@ class Seen(NamedTuple):
     @property
     def is_2xx(self) -> bool:
         """Whether the status says success."""
-        return 200 <= self.status < 300  # noqa: PLR2004
+        return _is_2xx(self.status)
 
     @property
     def is_4xx(self) -> bool:
@@ -204,7 +208,7 @@ def unknown_lists(seen: Seen) -> tuple[str, ...]:
 def _value(request: Request, status: int, document: Any) -> Any:
     """Return what was read, None if it does not have the documented shape."""
     shape = _SHAPES.get(request.operation)
-    if shape is None or document is None or not 200 <= status < 300:  # noqa: PLR2004
+    if shape is None or document is None or not _is_2xx(status):
         return None
     try:
         return msgspec.convert(document, shape)

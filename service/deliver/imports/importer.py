@@ -27,6 +27,7 @@ from service.deliver.imports.choosing import Chooser
 from service.deliver.imports.counting import ListCounter
 from service.deliver.imports.jobs import Jobs, Posted
 from service.deliver.imports.judging import Job, JobStatus, Judgement, NextStep, judge, rows_without_effect
+from service.deliver.imports.permission import are_files_permitted
 from service.deliver.imports.searching import Searcher
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
@@ -44,7 +45,6 @@ from service.model.imports import (
     Rest,
     Strategy,
 )
-from service.model.trial import may_use_files
 from service.store.port import BetweenClaims, Imports, Trials
 from service.supervision import Supervisor
 
@@ -323,11 +323,7 @@ class Importer:
 
     async def _read_trial(self) -> None:
         if self._is_set_up:
-            settings = self._settings
-            results = await self._trials.results(self._name, settings.cordial_base_url)
-            self._is_tested = may_use_files(
-                results, creates_contacts=settings.create_contacts, untested=settings.bulk_untested
-            )
+            self._is_tested = await are_files_permitted(self._settings, self._trials)
 
     async def _step(self, between_claims: BetweenClaims) -> float:
         """Take the next step, whichever it is; return how many seconds to wait for the one after it."""

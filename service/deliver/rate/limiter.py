@@ -160,7 +160,7 @@ class RateLimiter:
         endpoint.in_flight -= 1
         if throttled:
             # A 429 that names no time still means "slower": a second is Cordial's shortest period.
-            wait = max(limits.retry_after_seconds or 0.0, limits.reset_seconds or 0.0) or _WINDOW_SECONDS
+            wait = limits.wait_seconds or _WINDOW_SECONDS
             endpoint.blocked_until = max(endpoint.blocked_until, now + wait)
         elif limits.retry_after_seconds:
             endpoint.blocked_until = max(endpoint.blocked_until, now + limits.retry_after_seconds)

@@ -175,9 +175,8 @@ class Pace:
             self._refused_trials = 0
         elif allowed_at > self._refused_since:
             self._refused_trials += 1
-        asked = max(limits.retry_after_seconds or 0.0, limits.reset_seconds or 0.0)
         blind = backoff_seconds(self._refused_trials, _SHORTEST_PERIOD_SECONDS, _LONGEST_BLIND_WAIT_SECONDS)
-        self._blocked_until = max(self._blocked_until, now + (asked or blind))
+        self._blocked_until = max(self._blocked_until, now + (limits.wait_seconds or blind))
 
     def _go_on(self, allowed_at: float, now: float, refused_since: float) -> None:
         """Choose the level to grow to again, and where to begin, now that a call has passed."""

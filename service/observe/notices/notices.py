@@ -23,7 +23,6 @@ from service.supervision import Supervisor
 log = structlog.get_logger()
 
 _SUMMARY = "summary"
-_SEVERITIES = list(Severity)
 # Everything that sending one message takes.
 _MAX_SECONDS = 30.0
 # A summary that is later than this is left out: the next one comes soon.
@@ -136,7 +135,7 @@ class _Courier:
         self._dashboard = dashboard
         self._now_ms = now_ms
         self._timings = timings
-        self._told_severities = _SEVERITIES[: _SEVERITIES.index(Severity(settings.severity)) + 1]
+        self._told_severities = [each for each in Severity if each.rank <= Severity(settings.severity).rank]
         self._patience_ms = settings.patience_minutes * 60_000
         # Since when (Unix ms) what was told is over.
         self._over_since: dict[tuple[str, str, str], int] = {}
