@@ -11,7 +11,7 @@ from service.deliver.cordial.requests import Request, contact_requests
 from service.deliver.imports.permission import are_files_permitted
 from service.deliver.line import AccountLine
 from service.deliver.lists import names
-from service.deliver.lists.names import ListNamer
+from service.deliver.lists.naming import ListNamer
 from service.deliver.lists.questions import CordialLists, NoAnswer
 from service.deliver.sending import changes_of_calls
 from service.errors import ErrorCode, ServiceError

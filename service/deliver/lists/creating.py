@@ -10,7 +10,8 @@ import msgspec
 import structlog
 
 from service.config.settings import AccountSettings
-from service.deliver.lists.names import ListName, ListNamer
+from service.deliver.lists.names import ListName
+from service.deliver.lists.naming import ListNamer
 from service.deliver.lists.questions import CordialLists, Directory, FoundList, Missing, NoAnswer, Refused
 from service.deliver.lists.records import ListRecords
 from service.deliver.lists.timings import Timings

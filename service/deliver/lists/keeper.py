@@ -27,7 +27,7 @@ from service.deliver.line import AccountLine
 from service.deliver.lists.creating import ListCreator
 from service.deliver.lists.home import CordialHome
 from service.deliver.lists.looking import ListLooker
-from service.deliver.lists.names import ListNamer
+from service.deliver.lists.naming import ListNamer
 from service.deliver.lists.questions import CordialLists
 from service.deliver.lists.records import ListRecords
 from service.deliver.lists.renaming import ListRenamer

@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from service.config.settings import AccountSettings
-from service.deliver.lists.names import ListNamer
+from service.deliver.lists.naming import ListNamer
 from service.deliver.lists.questions import CordialLists, NoAnswer
 from service.deliver.lists.records import ListRecords
 from service.deliver.lists.seen_names import SeenNames
