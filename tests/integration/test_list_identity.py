@@ -164,6 +164,18 @@ async def test_a_list_deleted_and_made_again_by_hand_is_not_ours(tmp_path):
         assert world.members("Readers") == sorted([*users(3), *users(2, "late")])
 
 
+async def test_a_list_that_is_deleted_while_nothing_is_sent_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, idle=0.3))
+    async with asking(tmp_path) as world:
+        await world.deliver("Readers", users(3), segment_id=1)
+        await world.deliver("Buyers", users(2), segment_id=2)
+        await world.settled()
+        state = world.cordial.state
+        state.delete_list(state.lists_by_name["Readers"])
+        await held_for(world, "deleted")
+        assert world.rows("SELECT list_state FROM segment ORDER BY id") == [("held",), ("ready",)]
+
+
 async def test_an_answer_that_was_lost_needs_nobody_if_all_speaks_for_our_list(tmp_path):
     async with asking(tmp_path) as world:
         world.cordial.faults.add(LOST)

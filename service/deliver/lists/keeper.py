@@ -98,6 +98,7 @@ class ListKeeper:
         # When a segment's list is looked at again, by the loop's clock.
         self._due: dict[int, float] = {}
         self._follow_at = 0.0
+        self._idle_at = asyncio.get_running_loop().time() + timings.idle
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -231,14 +232,25 @@ class ListKeeper:
                 renamed = await self._renamer.renamed()
                 await self._attend([segment_id for segment_id in renamed if segment_id not in self.names.current()])
                 await self._renamer.follow(renamed)
+            if loop.time() >= self._idle_at:
+                self._idle_at = loop.time() + self._timings.idle
+                await self._look_at_idle()
             await self._attend([segment_id for segment_id, due in self._due.items() if due <= loop.time()])
             self._turned.set()
             self._turned = asyncio.Event()
             look_at = [self.names.seen_at + self._timings.look_again] if self.names else []
-            wait = min([*self._due.values(), *look_at, self._follow_at]) - loop.time()
+            wait = min([*self._due.values(), *look_at, self._follow_at, self._idle_at]) - loop.time()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, wait)):
                     await self._wake.wait()
+
+    async def _look_at_idle(self) -> None:
+        """See the lists to which nothing is sent: somebody may have deleted one, and nothing else would tell."""
+        with contextlib.suppress(StoreUnavailableError):
+            await self._records.read()
+            for segment in self._records.segments.values():
+                if segment.list_state is ListState.READY and segment.id not in self.names:
+                    self._due.setdefault(segment.id, 0.0)
 
     async def _attend(self, due: list[int]) -> None:
         """Look after the segments that are due, and after lists that were last seen long ago."""

@@ -10,7 +10,7 @@ class Timings(msgspec.Struct, frozen=True):
     `follow`: between two looks for segments that Heap has renamed. `trust`: a list in constant use is written to for so long
     after its id and name were seen together; they are seen again after `look_again`. `between_looks`: on average at least,
     whatever begins to be sent, but for the first of a burst. `doubt`: so long after a creation whose answer was lost, a list
-    of the name may be the one asked for. `side_question`: what is good to know, but not needed, is waited for so long.
+    of the name may be the one asked for. `idle`: between two looks at lists that nothing is sent to. `side_question`: what is good to know, but not needed, is waited for so long.
     """
 
     retry: float = 60.0
@@ -20,4 +20,5 @@ class Timings(msgspec.Struct, frozen=True):
     look_again: float = 480.0
     between_looks: float = 3.0
     doubt: float = 600.0
+    idle: float = 3_600.0
     side_question: float = 10.0
