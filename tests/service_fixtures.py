@@ -22,11 +22,12 @@ from service.config.settings import (
     Settings,
     StoreSettings,
 )
-from service.deliver import retry, trial
+from service.deliver import retry
 from service.deliver import timings as deliver
 from service.deliver.imports import importer
 from service.deliver.lists import timings as lists
 from service.deliver.proof import read_back, verifier
+from service.deliver.trial import trying
 from service.model.conditions import Severity
 from service.model.lists import Segment
 from service.observe.api import authentication
@@ -61,7 +62,7 @@ class World:
     import_timings = importer.Timings()
     count_timings = verifier.Timings()
     proof_timings = read_back.Timings(look_seconds=0.05, again_seconds=0.1)
-    trial_timings = trial.Timings()
+    trial_timings = trying.Timings()
     store_timings = writer.Timings()
     may_fetch_again_seconds = 120.0
     wrong_key_timings = authentication.Timings()

@@ -21,10 +21,10 @@ from service.deliver.proof.members import MemberReader
 from service.deliver.proof.read_back import ReadBack
 from service.deliver.proof.samples import Samples
 from service.deliver.proof.verifier import ListVerifier
-from service.deliver.proof_calls import ProofCalls
 from service.deliver.rate.limiter import make_limiter
+from service.deliver.repeating import ProofCalls
 from service.deliver.timings import Timings
-from service.deliver.trials import Trials
+from service.deliver.trial.starting import Trials
 from service.errors import ErrorCode, ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.accounts import AccountState, AccountStatus, CallsBefore
 from service.model.lists import VerifyResult

@@ -18,8 +18,8 @@ from service.deliver.blame import Kind
 from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.proof.doubts import Doubts
-from service.deliver.proof_calls import Confirmed
 from service.deliver.queues import Rotation, SegmentQueue
+from service.deliver.repeating import Confirmed
 from service.deliver.retry import Timings
 from service.deliver.sending import Sender
 from service.deliver.settler import Settler

@@ -7,7 +7,7 @@ from service.deliver.lists.timings import Timings as ListTimings
 from service.deliver.proof.read_back import Timings as ProofTimings
 from service.deliver.proof.verifier import Timings as CountTimings
 from service.deliver.retry import Timings as RetryTimings
-from service.deliver.trial import Timings as TrialTimings
+from service.deliver.trial.trying import Timings as TrialTimings
 
 
 class Timings(msgspec.Struct, frozen=True):

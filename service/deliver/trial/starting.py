@@ -7,7 +7,7 @@ from service import supervision
 from service.config.settings import AccountSettings
 from service.deliver.imports.files import SmallFiles
 from service.deliver.line import AccountLine
-from service.deliver.trial import Subjects, Timings, Trial
+from service.deliver.trial.trying import Subjects, Timings, Trial
 from service.errors import ErrorCode, ServiceError
 from service.model.accounts import AccountState
 from service.model.trial import TrialPoint, TrialProgress, TrialResult, TrialState
