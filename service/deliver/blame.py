@@ -92,9 +92,9 @@ class Blame:
         return max(alike, default=(0, ""))[1]
 
     def is_to_blame(self, contact: str) -> bool | None:
-        """Note a call for the contact that was not served; return whether its previous one was its own fault.
+        """Note a call for the contact that was not served; return whether the contact itself caused the failure before.
 
-        It was if all the while between the account was never paused and almost everything else passed. None: too few
+        It did if, between the two failures, the account was never paused and almost all other calls passed. None: too few
         calls passed to tell.
         """
         now = _Moment(self._circuit.passes, self._circuit.failures, self._circuit.openings)

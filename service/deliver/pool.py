@@ -64,8 +64,9 @@ class AccountPool:
         self._lists = lists
         self._settler = settler
         self._doubts = doubts
-        # How many changes calls may send of each segment, of those ready and with their pending changes; looked for first by
-        # `find_late`, where that takes a question to the store.
+        # Given the segments whose lists are ready and the pending changes of all, it says how many changes of each segment
+        # calls may send; files take the others. `find_late` is called before it: it asks the store what has come since an
+        # import began.
         self._sendable = sendable
         self._find_late = find_late
         self._on_settled = on_settled
@@ -142,7 +143,7 @@ class AccountPool:
 
     @contextlib.asynccontextmanager
     async def settled_contact(self, kinds: Sequence[Kind], apart_from: str) -> AsyncIterator[Confirmed | None]:
-        """Keep a contact from other calls, until the block ends, whose state Cordial has confirmed in one of these ways (R5).
+        """Find a contact whose state Cordial has confirmed in one of these ways; make no other call for it in the block (R5).
 
         Gives None where there is none but `apart_from`, or its list cannot be written to.
         """

@@ -1,7 +1,7 @@
 """Proof calls: what Cordial has confirmed is sent once more, to see whether it still takes calls of that kind (R7).
 
 Such a call changes nothing: the contact is where it is put. Only so can a quiet account tell a change that cannot succeed
-from an account that cannot be served.
+from an account that cannot be served. Whether lists are right is another question: that is the folder `proof`.
 """
 
 import asyncio

@@ -110,7 +110,10 @@ class Sender:
                 verdict.outcomes += [self._failed(contact, change, answer, blamed=blamed) for change in changes]
 
     async def _is_to_blame(self, contact: str, changes: list[Change], request: Request, answer: Answer) -> bool:
-        """Return whether the change's previous failure was its own: others of its kind passed since (docs/evidence.md)."""
+        """Return whether the change itself caused its previous failure.
+
+        It did if other changes of its kind passed after that failure (docs/evidence.md).
+        """
         blame = self._line.blame
         if answer.kind is AnswerKind.UNAVAILABLE:
             verdict = blame.is_to_blame(contact)

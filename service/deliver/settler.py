@@ -2,7 +2,7 @@
 
 A result that breaks a rule of the store fails alone: the batch is split until it is found, all others are settled, and it
 becomes a dead letter. If even that cannot be written, its contact stays claimed, so that nobody sends it again and again: the
-change is still owed, and sent at the next start.
+change is still owed, and sent at the next start. What a result changes is in `service/store/sqlite/settling.py`.
 """
 
 import asyncio

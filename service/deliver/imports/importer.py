@@ -68,7 +68,8 @@ class Timings(msgspec.Struct, frozen=True):
     """How long to wait for what, in seconds.
 
     `idle`: between two looks for work; `store_retry`: after trouble of the store; `repeat`: before a part is tried
-    again. `max_repost`: at most between two posts of a part; the wait doubles from one second on. `rest`: after an import came to nothing, single calls do the work for so long before a file is tried again.
+    again. `max_repost`: at most between two posts of a part; the wait doubles from one second on. `rest`: after an import
+    came to nothing, single calls do the work for so long before a file is tried again.
     `recount`: Cordial may count a little behind its writes, so a shortfall is believed once it has lasted.
     `first_look`, `max_look`: between two questions how a job is, doubled each time; `max_doubt_look` where a part is in
     doubt. A hint may be anybody's: it never makes us ask more often than each `min_look`. `patience_unfetched`,
@@ -146,15 +147,17 @@ class Importer:
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
         # What the store said last; what calls may send is told from it.
         self._current: OpenImport | None = None
+        # By segment: changes that wait for parts in doubt.
         self._held_back: dict[int, int] = {}
-        # What has come since the import began and does not travel, and the pending changes that this was counted among.
+        # By segment: changes that came after the import began and do not travel; all pending changes when that was counted.
         self._late: dict[int, int] = {}
         self._late_of: dict[int, int] = {}
         self._looks: dict[int, _Look] = {}
         self._posts: Counter[int] = Counter()
         self._hinted_jobs: dict[bytes, str] = {}
-        # At most what imports left to calls in each segment, so that it is not tried in a file again.
+        # By segment: at most so many changes were left to calls by imports; they are not tried in a file again.
         self._released: Counter[int] = Counter()
+        # Segments whose changes wait for a file; those of them that the next import takes, once it may begin.
         self._waiting: frozenset[int] = frozenset()
         self._due: tuple[int, ...] = ()
         self._wake = asyncio.Event()

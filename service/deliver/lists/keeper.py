@@ -115,9 +115,10 @@ class ListKeeper:
         await supervision.stop(self._task)
 
     def ready(self, segment_ids: Collection[int]) -> list[int]:
-        """Return the segments whose lists can be written now, none in a dry run; the lists of the others are looked for.
+        """Return the segments whose lists can be written now, and begin to look for the lists of the others.
 
-        A list that owes nothing is seen again before the next change of it is written: in between, anything may happen to it.
+        In a dry run there are none. Segments that are not among `segment_ids` owe nothing: their lists are seen again before
+        they are next written, because anything may happen to them meanwhile.
         """
         self.names.forget_all_but(segment_ids)
         return self._usable(segment_ids)

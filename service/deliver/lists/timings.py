@@ -6,11 +6,12 @@ import msgspec
 class Timings(msgspec.Struct, frozen=True):
     """Durations in seconds.
 
-    `retry`: until a held list is looked at again; `soon`: until Cordial or the store is asked again that gave no answer.
-    `follow`: between two looks for segments that Heap has renamed. `trust`: a list in constant use is written to for so long
-    after its id and name were seen together; they are seen again after `look_again`. `between_looks`: on average at least,
-    whatever begins to be sent, but for the first of a burst. `doubt`: so long after a creation whose answer was lost, a list
-    of the name may be the one asked for. `idle`: between two looks at lists that nothing is sent to. `side_question`: what is good to know, but not needed, is waited for so long.
+    `retry`: until a held list is looked at again. `soon`: until Cordial or the store, which gave no answer, is asked again.
+    `follow`: between two looks for segments that Heap has renamed. `look_again`: after so long in use, the id and name of a
+    list are seen together again. `trust`: it is written to no longer than this without having been seen. `between_looks`:
+    between two looks at Cordial's lists on average; the first looks of a burst may follow each other sooner. `doubt`: the
+    answer to a creation was lost; for so long, a list of the name may be the one that was asked for. `idle`: between two looks
+    at lists that nothing is sent to. `side_question`: for the answer to what is good to know but not needed.
     """
 
     retry: float = 60.0

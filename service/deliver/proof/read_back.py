@@ -1,9 +1,9 @@
 """Reading contacts back from Cordial, one at a time, and having sent again what it holds otherwise (R5, R11).
 
 A reading counts only if no call for the contact was on its way and the ledger stayed as it was: the contact is kept from
-calls while it is read, and the ledger is compared again where the reading is kept. A difference is believed when a second reading some
-time later shows it too, because nobody says how soon Cordial shows what it has confirmed. Finding is a side question: what
-goes wrong with it keeps no change waiting.
+calls while it is read, and the ledger is compared again where the reading is kept. A difference is believed when a second
+reading some time later shows it too, because nobody says how soon Cordial shows what it has confirmed. Reading is a side
+question: what goes wrong with it keeps no change waiting.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 _AT_ONCE = 100
 _HOUR_SECONDS = 3_600.0
-# So many readings that differ, each after the contact was sent again but the first two, and a person has to look.
+# After so many readings that all differ, a person has to look. The contact was sent again after the second and each later one.
 _MAX_TRIES = 6
 _BACKOFF_FIRST_SECONDS = 5.0
 _BACKOFF_LAST_SECONDS = 600.0

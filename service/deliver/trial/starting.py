@@ -1,4 +1,4 @@
-"""The trials of one account: one at a time, with contacts that Heap does not send."""
+"""Beginning and ending the trials of one account, one at a time, and telling what they showed; `trying.py` does them."""
 
 import asyncio
 from collections.abc import Sequence

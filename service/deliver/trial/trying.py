@@ -1,4 +1,4 @@
-"""A trial of one account: does what Cordial's documents leave open, with test contacts that an operator names (R14).
+"""One trial of one account: does what Cordial's documents leave open, with test contacts that an operator names (R14).
 
 It works on lists of its own, through the account's line, so that limits and pauses hold for it as for all calls. It takes
 the contacts off its lists again; it deletes neither lists nor contacts, and says which it leaves. What it sends as a file is
@@ -52,9 +52,9 @@ _REFUSED = {"unauthorized", "forbidden"}
 class Timings(msgspec.Struct, frozen=True):
     """How long to wait for what, in seconds.
 
-    `call`: for the answer to one call, its turn included. `look`: between two looks. `prompt`: a write that is read within this is read promptly;
-    `visible`: for so long it is looked for. `settle`: after a file took effect, for so long a subscription may still follow
-    it. `job`: for the end of a job; `prompt_job`: one that ends within this ends promptly.
+    `call`: for the answer to one call, its turn included. `look`: between two looks. `prompt`: a write that is read within
+    this is read promptly; `visible`: for so long it is looked for. `settle`: after a file took effect, for so long a
+    subscription may still follow it. `job`: for the end of a job; `prompt_job`: one that ends within this ends promptly.
     """
 
     call: float = 120.0

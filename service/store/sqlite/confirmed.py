@@ -37,7 +37,7 @@ class ConfirmedContacts:
     def __init__(self, read: Callable[..., Any]) -> None:
         self._read = read
         self._remembered: defaultdict[Way, list[str]] = defaultdict(list)
-        # Where nobody else is confirmed than those who are remembered.
+        # The ways in which all confirmed contacts are remembered: a look into the ledger would find nobody else.
         self._has_all: set[Way] = set()
 
     def note(self, settled: Mapping[Way, Sequence[str]]) -> None:

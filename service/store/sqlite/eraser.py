@@ -1,4 +1,7 @@
-"""Bringing erasures to their end while the service runs, down to the bytes that the WAL still holds."""
+"""The loop that brings open erasures to their end; the rule is in `erasure.py`.
+
+Then it empties the WAL, which may still hold what was erased.
+"""
 
 import asyncio
 import contextlib

@@ -1,7 +1,7 @@
 """Erasing a person's data: off the lists first, as any change is sent, then out of every table.
 
 Heap is the source: whom it names again afterwards is a member again. While an erasure is open, what Heap says of the
-contact is taken back.
+contact is taken back. `eraser.py` runs this.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The loop that folds: whatever is accepted goes into the ledger right after, in order."""
+"""The loop that folds, whenever something was accepted; the rule is in `folding.py`."""
 
 import asyncio
 import contextlib

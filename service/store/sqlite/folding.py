@@ -1,7 +1,7 @@
 """Folding the inbox into the ledger, in order of acceptance, a bounded piece at a time.
 
 The rule of ordering itself (R4) is the query `stage_contacts` in `queries/fold.sql`. It runs inside SQLite because
-that costs a fifth of doing it in Python and leaves the interpreter to those who wait for an answer.
+that costs a fifth of doing it in Python and leaves the interpreter to those who wait for an answer. `folder.py` runs this.
 """
 
 import json

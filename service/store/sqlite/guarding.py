@@ -2,7 +2,7 @@
 
 The folder sets the pieces of guarded accounts aside, in `guarded_piece`. For each segment the sync of the first of them is
 judged, once all its pages are here or none has come for an hour: then its pieces go back into the inbox to be folded, or it
-is held. All that comes later for the segment waits behind it, in its order.
+is held. All that comes later for the segment waits behind it, in its order. `judge.py` runs this.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The loop that judges guarded syncs (R17)."""
+"""The loop that judges, when the folder has set something aside and every few seconds; the rule is in `guarding.py` (R17)."""
 
 import asyncio
 import contextlib

@@ -295,10 +295,10 @@ class LedgerTransaction:
 
 
 class LedgerWriter:
-    """The one way to change the ledger: figures in memory and who folds learn of a change once it is durable.
+    """The one way to change the ledger. What is kept in memory follows once a change is durable.
 
-    `apply` adds to the figures in memory, `note_settled` is told of some that were settled; `inbox_grew` wakes who folds,
-    because what was queued is sent after that.
+    `apply` adds to the figures in memory. `note_settled` is told some of the contacts that were settled. `inbox_grew` wakes
+    the folder, which has sending look for what the change has queued.
     """
 
     def __init__(

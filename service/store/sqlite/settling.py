@@ -1,4 +1,7 @@
-"""Outcomes: what Cordial answered, compared with what is wanted now, and written (R5, R7)."""
+"""Outcomes: what Cordial answered, compared with what is wanted now, and written (R5, R7).
+
+`service/deliver/settler.py` gathers them, and hands them over in batches.
+"""
 
 import json
 import sqlite3

@@ -55,8 +55,8 @@ class Timings(msgspec.Struct, frozen=True):
     shorter whoever is to be answered waits behind it. `look_seconds`: between two looks at the files while nothing is
     written. `cut_off_seconds`: between two attempts to cut off a WAL of more than `max_wal_bytes`, for which all who read
     are waited for a moment. `large_wait_seconds`: how long a large transaction waits at most for the WAL to be cut off;
-    somebody may read the file for hours. `calm_seconds`: a full disk lets small writes pass while large ones fail, so only so long without a failure
-    means that it is over.
+    somebody may read the file for hours. `calm_seconds`: a full disk lets small writes pass while large ones fail, so only
+    so long without a failure means that it is over.
     """
 
     checkpoint_seconds: float = 0.2

@@ -17,7 +17,8 @@ WHERE own.id = :sync_id
 RETURNING id;
 
 -- name: newer_drain
-SELECT 1 FROM newer CROSS JOIN sync ON sync.id = newer.id -- One that waits to be judged, or was discarded, may never come into effect (R17).
+-- One that waits to be judged, or was discarded, may never come into effect (R17).
+SELECT 1 FROM newer CROSS JOIN sync ON sync.id = newer.id
 WHERE sync.action = 'segment.users.drain' AND sync.guard IS NOT 'discarded'
     AND NOT EXISTS (SELECT 1 FROM guarded_piece WHERE sync_id = sync.id)
 LIMIT 1;
