@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from service.errors import ErrorCode, ServiceError
+from service.model.accounts import PAUSED_BY_OPERATOR
 from service.model.changes import MemberState
 from service.model.conditions import RecordedCondition
 from service.model.deliveries import Action
@@ -217,7 +218,8 @@ class Reader:
 
     async def accounts(self) -> list[RecordedAccount]:
         """Return every account by name."""
-        return await self._run(lambda connection: _views(connection, "accounts", RecordedAccount, {}))
+        values = {"paused_by_operator": PAUSED_BY_OPERATOR}
+        return await self._run(lambda connection: _views(connection, "accounts", RecordedAccount, values))
 
     async def deliveries(
         self,

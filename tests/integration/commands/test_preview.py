@@ -20,7 +20,7 @@ async def test_a_segment_is_looked_at_before_any_of_it_is_sent(installation, cor
     assert (preview.status, preview.errors) == (0, "")
     assert preview.output.splitlines() == [
         "list       ActiveUsers would be created",
-        "owed       1 to add, 1 to remove",
+        "to send    1 to add, 1 to remove",
         "dry run    yes, none of this is sent",
         'POST /v2/accountlists {"name":"ActiveUsers","enhanced":true}',
         (
@@ -39,7 +39,7 @@ async def test_a_segment_is_looked_at_before_any_of_it_is_sent(installation, cor
         after = await installation.run("preview", "ActiveUsers")
     assert after.output.splitlines() == [
         "list       ActiveUsers exists and is ours",
-        "owed       0 to add, 0 to remove",
+        "to send    0 to add, 0 to remove",
         "dry run    no, this may already have been sent",
     ]
     assert cordial.state.members("ActiveUsers") == ["jane@example.com"]

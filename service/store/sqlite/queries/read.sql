@@ -230,7 +230,18 @@ JOIN account ON account.id = segment.account_id
 ORDER BY grouped.changes DESC, segment.id, grouped.reason, grouped.dead;
 
 -- name: accounts
-SELECT account.name, account.paused_by_operator, account.state, account.state_reason,
+-- What sending does is written down a moment later than an operator's pause or resume: until then the latter says it.
+SELECT account.name, account.paused_by_operator,
+    CASE
+        WHEN account.paused_by_operator THEN 'paused'
+        WHEN account.state_reason = :paused_by_operator THEN 'sending'
+        ELSE account.state
+    END AS state,
+    CASE
+        WHEN account.paused_by_operator THEN :paused_by_operator
+        WHEN account.state_reason = :paused_by_operator THEN ''
+        ELSE account.state_reason
+    END AS state_reason,
     nullif(account.state_since_ms, 0) AS state_since,
     count(segment.id) AS lists, coalesce(sum(segment.pending), 0) AS pending,
     coalesce(sum(segment.waiting), 0) AS waiting, coalesce(sum(segment.dead), 0) AS failed,
