@@ -35,6 +35,12 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+async def check(config: Path) -> Ended:
+    """Run `check` for a port where nobody listens: at the usual one, another test's service may."""
+    elsewhere = {"HEAP_CORDIAL__SERVER__PORT": str(free_port())}
+    return await run_command("check", "--config", str(config), environment=clean_environment() | elsewhere)
+
+
 async def test_it_writes_what_the_service_starts_with(tmp_path, cordial):
     folder = tmp_path / "new"
     ended = await init(folder, *FROM_VARIABLES, "--cordial-base-url", cordial.url, **SECRETS)
@@ -47,7 +53,7 @@ async def test_it_writes_what_the_service_starts_with(tmp_path, cordial):
     assert mode(folder / "secrets") == 0o700
     assert {mode(path) for path in (folder / "secrets").iterdir()} == {0o600}
     assert settings.store.path == str(folder / "data" / "heap-cordial.db")
-    checked = await run_command("check", "--config", str(folder / "config.toml"))
+    checked = await check(folder / "config.toml")
     assert (checked.status, checked.errors) == (0, "")
 
 
@@ -76,7 +82,7 @@ async def test_secrets_can_be_put_in_later(tmp_path):
     ended = await init(tmp_path)
     assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["api-key"]
     assert f"put it into {tmp_path}/secrets/acme-heap-secret\n" in ended.output
-    checked = await run_command("check", "--config", str(tmp_path / "config.toml"))
+    checked = await check(tmp_path / "config.toml")
     assert "acme-cordial-api-key cannot be read: No such file or directory" in checked.errors
 
 
