@@ -57,6 +57,8 @@ class Harness:
         session: aiohttp.ClientSession,
         senders: Senders,
         plans: Sequence[SegmentPlan],
+        *,
+        knows_removed: bool,
     ) -> None:
         self.service = service
         self.senders = senders
@@ -64,6 +66,7 @@ class Harness:
         self.peaks = Peaks(service.store_path)
         self.session = session
         self._stand_in_url = stand_in_url
+        self._knows_removed = knows_removed
         self._starts: list[tuple[CrashedStore, float]] = []
         self._restarts: list[Restart] = []
 
@@ -96,6 +99,10 @@ class Harness:
     async def let_calls_through(self) -> None:
         """Serve the calls held back, though whoever made them may be gone, and all others as usual."""
         await self.ask_stand_in("DELETE", "/crash/gate")
+
+    async def make_known(self, users: Sequence[str]) -> None:
+        """Have contacts in Cordial: the removal of one that it does not have is looked at again a minute later."""
+        await self.ask_stand_in("POST", "/crash/contacts", users)
 
     async def start(self) -> None:
         """Start the service for the first time and wait until it can take and deliver."""
@@ -136,6 +143,8 @@ class Harness:
 
         async def begin(plan: SegmentPlan) -> None:
             sync = plan.next_sync(pages, page_size)
+            if self._knows_removed:
+                await self.make_known(sync.removed)
             await self.senders.deliver(sync.opening)
             kept = int(len(sync.others) * share_held_back)
             late.extend(sync.others[:kept])
@@ -218,9 +227,18 @@ class Harness:
 
 @contextlib.asynccontextmanager
 async def running_harness(
-    *, segments: int, senders: int, seed: int = 0, options: ServiceOptions | None = None, latency_ms: float = 0
+    *,
+    segments: int,
+    senders: int,
+    seed: int = 0,
+    options: ServiceOptions | None = None,
+    latency_ms: float = 0,
+    knows_removed: bool = False,
 ) -> AsyncIterator[Harness]:
-    """Run a service, not started yet, with all that belongs to it while the block lasts; senders work meanwhile."""
+    """Run a service, not started yet, with all that belongs to it while the block lasts; senders work meanwhile.
+
+    `knows_removed`: the stand-in has the contacts that a wave removes.
+    """
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heap-cordial-crash-")))
         stand_in_url = await stack.enter_async_context(running_stand_in(directory, latency_ms))
@@ -231,7 +249,7 @@ async def running_harness(
         the_senders = Senders(session, service.webhook_url, senders)
         plans = [SegmentPlan(number, seed) for number in range(1, segments + 1)]
         await stack.enter_async_context(the_senders.working())
-        harness = Harness(service, stand_in_url, session, the_senders, plans)
+        harness = Harness(service, stand_in_url, session, the_senders, plans, knows_removed=knows_removed)
         watcher = asyncio.create_task(harness.watch())
         stack.callback(watcher.cancel)
         yield harness

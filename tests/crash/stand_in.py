@@ -114,6 +114,13 @@ class Gate:
 
 
 def _add_routes(application: web.Application, journal: RecordingJournal) -> None:
+    async def know(request: web.Request) -> web.Response:
+        state = application[SANDBOX].state
+        for email in await request.json():
+            if state.find("email", email) is None:
+                state.create_contact(f"email:{email}", email)
+        return web.json_response(len(state.contacts))
+
     async def epochs(_request: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(journal.epochs), content_type="application/json")
 
@@ -125,6 +132,7 @@ def _add_routes(application: web.Application, journal: RecordingJournal) -> None
         journal.forget()
         return await epochs(request)
 
+    application.router.add_post("/crash/contacts", know)
     application.router.add_get("/crash/epochs", epochs)
     application.router.add_post("/crash/epochs", begin)
     application.router.add_delete("/crash/epochs", forget)

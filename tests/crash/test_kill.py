@@ -11,7 +11,9 @@ OPTIONS = ServiceOptions(max_concurrency=16, settle_batch_results=100)
 
 
 async def test_after_kills_every_acknowledged_user_is_right_and_nobody_is_lost():
-    async with running_harness(segments=SEGMENTS, senders=20, options=OPTIONS, latency_ms=5) as harness:
+    async with running_harness(
+        segments=SEGMENTS, senders=20, options=OPTIONS, latency_ms=5, knows_removed=True
+    ) as harness:
         await harness.start()
         pages_of_sync = PAGES // SEGMENTS // SYNCS
         late = await harness.send_wave(pages_of_sync, PAGE_SIZE, share_held_back=0.5)

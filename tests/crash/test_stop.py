@@ -22,7 +22,7 @@ LONG_SECONDS = 120.0
 async def service_with_calls_held(grace_seconds: float) -> AsyncIterator[Harness]:
     """Run a service that has taken a page and whose calls for its users, as many as may be at once, are on their way."""
     options = ServiceOptions(max_concurrency=CONCURRENCY, grace_seconds=grace_seconds)
-    async with running_harness(segments=1, senders=1, options=options) as harness:
+    async with running_harness(segments=1, senders=1, options=options, knows_removed=True) as harness:
         await harness.start()
         await harness.send_wave(1, USERS)
         await harness.hold_calls(CONCURRENCY)

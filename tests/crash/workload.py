@@ -19,10 +19,11 @@ _BLOCK = 5_000
 
 
 class Sync(NamedTuple):
-    """The pages of one sync; `opening` is to be acknowledged before the segment's next sync begins."""
+    """The pages of one sync; `opening` is to be acknowledged before the segment's next sync begins; whom they remove."""
 
     opening: bytes
     others: list[bytes]
+    removed: list[str]
 
 
 class SegmentPlan:
@@ -64,7 +65,7 @@ class SegmentPlan:
         bodies = build_pages(self.heap_id, self.name, add, remove, task_id=task_id, page_size=page_size)
         opening = bodies.pop(self._random.randrange(len(bodies)))
         self._random.shuffle(bodies)
-        return Sync(opening, bodies)
+        return Sync(opening, bodies, remove)
 
     def _contacts(self) -> Iterator[str]:
         """Yield users in no order; every other one is in the other segments as well."""
