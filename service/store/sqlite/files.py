@@ -114,26 +114,28 @@ class StoreFiles:
     def __init__(self, database: Path) -> None:
         """Take the lock and open the mark, before SQLite opens anything. Raises `StoreOpenError` and `OSError`."""
         self._database = database
+        # The names do not change while the store is open, and finding the real ones takes longer than the looks at them.
+        self._wal_path, self._mark_path = beside(database, "-wal"), mark_file(database)
         self._known: list[tuple[Path, _Identity]] = []
         self._linked: set[Path] = set()
         self._lock = ProcessLock(database)
         self._locked_at = time.monotonic()
         try:
             _require_one_name(database)
-            self._mark = _open_mark(database)
+            self._mark = _open_mark(self._mark_path)
         except BaseException:
             self._lock.release()
             raise
         found = os.pread(self._mark, _MARK_BYTES + 1, 0)
         if found and len(found) != _MARK_BYTES:
-            log.warning("store.mark_damaged", file=str(mark_file(database)))
+            log.warning("store.mark_damaged", file=str(self._mark_path))
             os.ftruncate(self._mark, 0)
         # The id of the last delivery that was acknowledged; ids only grow.
         self.last_acknowledged = int.from_bytes(found, "little") if len(found) == _MARK_BYTES else 0
 
     def watch(self) -> None:
         """Remember the files as they are, once SQLite has them open and has read or written."""
-        paths = [self._database, beside(self._database, "-wal"), beside(self._database, "-shm")]
+        paths = [self._database, self._wal_path, beside(self._database, "-shm")]
         self._known = [(path, _identity(path)) for path in paths]
 
     def check(self) -> None:
@@ -159,7 +161,7 @@ class StoreFiles:
     def wal_bytes(self) -> int:
         """How large the WAL's file is."""
         try:
-            return beside(self._database, "-wal").stat().st_size
+            return self._wal_path.stat().st_size
         except OSError:
             return 0
 
@@ -177,12 +179,11 @@ class StoreFiles:
 
     def _keep_mark(self) -> None:
         """Put the mark back where it was removed or replaced: it is known here, and no reason to take no page."""
-        path = mark_file(self._database)
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(self._mark), path.stat()):
+            if os.path.samestat(os.fstat(self._mark), self._mark_path.stat()):
                 return
         try:
-            mark = _open_mark(self._database)
+            mark = _open_mark(self._mark_path)
         except OSError:
             # Tried again before the next commit.
             return
@@ -191,7 +192,7 @@ class StoreFiles:
         os.close(mark)
         os.ftruncate(self._mark, 0)
         self.set_last_acknowledged(self.last_acknowledged)
-        log.warning("store.mark_replaced", file=str(path))
+        log.warning("store.mark_replaced", file=str(self._mark_path))
 
     def close(self) -> None:
         """Let another process have the store, once SQLite has closed all of it."""
@@ -199,8 +200,8 @@ class StoreFiles:
         self._lock.release()
 
 
-def _open_mark(database: Path) -> int:
-    return os.open(mark_file(database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _open_mark(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _require_one_name(database: Path) -> None:
