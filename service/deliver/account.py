@@ -174,6 +174,11 @@ class SendingAccount:
         self.importer.use_files_again()
         self._go_on()
 
+    def withdraw(self, contacts: Collection[str]) -> None:
+        """Send nothing of these contacts that was wanted until now and is not written yet: they are to be erased (R5)."""
+        self.pool.withdraw(contacts)
+        self.importer.withdraw()
+
     async def verify(self, segment_id: int) -> VerifyResult:
         """Compare what should be on a list with what Cordial counts there, now (R11).
 

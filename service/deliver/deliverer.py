@@ -177,7 +177,7 @@ class Deliverer:
         """Make no call for these contacts with what was wanted until now, because they are to be erased (R5)."""
         for sending in (self._accounts.get(account), *self._ending):
             if sending is not None and sending.name == account:
-                sending.pool.withdraw(contacts)
+                sending.withdraw(contacts)
 
     def importer(self, account: str) -> Importer | None:
         """Return what sends an account's imports, None where there is no such account."""

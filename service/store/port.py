@@ -157,6 +157,9 @@ class Imports(Protocol):
         None are counted where there are very many: they suit a file.
         """
 
+    async def names_erased(self, account: str, part: ImportPart) -> bool:
+        """Return whether somebody is being erased whose change travels in the part."""
+
     async def begin(self, account: str, segment_ids: Sequence[int]) -> None:
         """Begin to gather the segments' changes, unless an import of the account is under way."""
 

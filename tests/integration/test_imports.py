@@ -242,3 +242,22 @@ async def test_what_comes_while_a_file_is_settled_is_sent_at_once(tmp_path, monk
         later = ["later@example.com"] if ending == "restart" else []
         assert world.members("ActiveUsers") == sorted([*users(100)[:99], "odd!name@example.com", *later])
         assert imports_of(world)[0][2:4] == (100, 0)
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("keep_on_lists", [True, False])
+async def test_who_is_erased_before_the_file_is_asked_for_is_in_no_file(tmp_path, keep_on_lists):
+    async with importing(tmp_path) as world:
+        full = Fault(
+            FaultKind.ANSWER, method="POST", endpoint="/v2/contactimports", status=429, headers={"Retry-After": "3"}
+        )
+        world.cordial.faults.add(full)
+        await world.deliver("Active Users", users(1000))
+        await world.until(lambda: not world.cordial.faults.script)
+        await world.forget(users(1)[0], keep_on_lists=keep_on_lists)
+        await world.settled()
+        await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
+        assert world.members("ActiveUsers") == sorted(users(1000)[1:])
+        assert world.cordial.state.find("email", users(1)[0]) is None
+        # All the others went by file: calls take one person off, and look at another for that.
+        assert len(world.contact_calls()) < 10

@@ -55,6 +55,7 @@ _MAX_CONTACTS = 1_000_000
 _MAX_POSTS = 5
 _MAX_UNKNOWN = 5
 _UNTESTED_HINT = "bulk_untested = true: no trial has shown that files subscribe nobody in this Cordial account; run `heap-cordial trial`"
+_ERASED = "somebody in its file is to be erased; another file takes the others"
 _TAKEN_BACK = "imports were switched off while its changes were collected"
 
 
@@ -155,6 +156,10 @@ class Importer:
         self._looks: dict[int, _Look] = {}
         self._posts: Counter[int] = Counter()
         self._hinted_jobs: dict[bytes, str] = {}
+        # How often somebody was to be erased since the start.
+        self._withdrawals = 0
+        # Parts that are taken back because of that: another file takes all the others.
+        self._taken_back: set[int] = set()
         # By segment: at most so many changes were left to calls by imports; they are not tried in a file again.
         self._released: Counter[int] = Counter()
         # Segments whose changes wait for a file; those of them that the next import takes, once it may begin.
@@ -214,6 +219,11 @@ class Importer:
         """Use files again now, although an import came to nothing lately: the operator may have changed something."""
         self._resting_until = float("-inf")
         self._released.clear()
+        self._wake.set()
+
+    def withdraw(self) -> None:
+        """Ask for no file as it was cut until now: somebody is to be erased, and it is looked up whether in that file (R5)."""
+        self._withdrawals += 1
         self._wake.set()
 
     def hint(self, name_digest: bytes, job_id: str) -> None:
@@ -323,6 +333,7 @@ class Importer:
         self._looks.clear()
         self._posts.clear()
         self._hinted_jobs.clear()
+        self._taken_back.clear()
 
     async def _read_trial(self) -> None:
         if self._is_set_up:
@@ -365,10 +376,14 @@ class Importer:
             case PartState.RELEASING:
                 await self._release_some(part)
             case PartState.READY:
-                if self._is_resting:
+                withdrawals = self._withdrawals
+                if not self._is_resting and await self._store.names_erased(self._name, part):
+                    self._taken_back.add(part.id)
+                    await self._store.note_reason(part, _ERASED)
+                if self._is_resting or part.id in self._taken_back:
                     await self._release_some(part)
                 else:
-                    return await self._give(current, part)
+                    return await self._give(current, part, withdrawals)
             case PartState.POSTING:
                 # A stop or a failed step came between: whether Cordial has it, the file tells.
                 await self._resolve(part, Posted(is_running=False, reason="no answer to the request"))
@@ -376,18 +391,20 @@ class Importer:
                 return await self._look(current, part)
         return 0.0
 
-    async def _give(self, current: OpenImport, part: ImportPart) -> float:
+    async def _give(self, current: OpenImport, part: ImportPart, withdrawals: int) -> float:
         # Where refused rows are looked for, the lists owe nothing.
         with self._lists.names.keeping(current.segment_ids):
-            return await self._give_to(current, part)
+            return await self._give_to(current, part, withdrawals)
 
-    async def _give_to(self, current: OpenImport, part: ImportPart) -> float:
+    async def _give_to(self, current: OpenImport, part: ImportPart, withdrawals: int) -> float:
         names = await self._lists.seen(current.segment_ids)
         columns = [names[segment_id] for segment_id in current.segment_ids if segment_id in names]
         if len(columns) != len(current.segment_ids):
             await self._fall_back(part, "one of the lists cannot be written now")
             return 0.0
-        posted = await self._jobs.post(part, columns, lambda: self._lists.names.are_current(names))
+        posted = await self._jobs.post(
+            part, columns, lambda: self._withdrawals == withdrawals and self._lists.names.are_current(names)
+        )
         if posted.is_running:
             self._posts.pop(part.id, None)
             return 0.0
@@ -547,7 +564,9 @@ class Importer:
         self._note_released(await self._store.release_removals(self._name, part))
 
     async def _release_some(self, part: ImportPart) -> None:
-        self._note_released((await self._store.release_some(self._name, part)).changes)
+        released = (await self._store.release_some(self._name, part)).changes
+        if part.id not in self._taken_back:
+            self._note_released(released)
 
     def _note_released(self, contacts: int) -> None:
         if self._current is not None and self._current.unnamed_id is not None:

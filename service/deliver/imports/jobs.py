@@ -58,7 +58,7 @@ class Jobs:
         self._throttle_patience_seconds = throttle_patience_seconds
 
     async def post(self, part: ImportPart, columns: list[str], is_current: Callable[[], bool]) -> Posted:
-        """Give a part to Cordial, as long as `is_current` says that its columns are the names of its lists (R10).
+        """Give a part to Cordial, as long as `is_current` says so of the names of its lists (R10) and of its contacts (R5).
 
         Whatever is returned or raised, the store says how far that has come.
         """
@@ -78,7 +78,11 @@ class Jobs:
             reason = "Cordial's rate limit leaves no room for an import"
             return Posted(is_running=False, reason=reason, is_refusal=True)
         if answer.kind is AnswerKind.WITHHELD:
-            return Posted(is_running=False, reason="a list's name may belong to another list now", is_withheld=True)
+            return Posted(
+                is_running=False,
+                reason="a list's name may belong to another list now, or somebody in its file is to be erased",
+                is_withheld=True,
+            )
         if answer.kind is AnswerKind.DONE:
             job_id, reason = read_job_id(answer.body)
             if not job_id:

@@ -130,6 +130,16 @@ class Imports:
         found: dict[int, int] = await self._read(read)
         return found
 
+    async def names_erased(self, account: str, part: ImportPart) -> bool:
+        """Return whether somebody is being erased whose change travels in the part."""
+        values = {
+            "account_id": self._account_ids[account],
+            "after": part.after_contact,
+            "last": part.last_contact,
+        }
+        found = await self._read(lambda connection: connection.execute(_SQL["names_erased"], values).fetchone())
+        return bool(found[0])
+
     async def begin(self, account: str, segment_ids: Sequence[int]) -> None:
         """Begin to gather the segments' changes, unless an import of the account is under way."""
         values = {

@@ -23,7 +23,7 @@ LIMIT 1 OFFSET :limit - 1;
 
 -- name: gather
 -- Of addresses only those that are beyond doubt, because a row that Cordial rejects is not named; and nobody whose call
--- is on its way or has failed before.
+-- is on its way or has failed before, or who is being erased.
 INSERT INTO import_change (account_id, contact, segment_id, wanted)
 SELECT account_id, contact, segment_id, wanted FROM member
 WHERE account_id = :account_id AND contact > :after AND contact < :before AND contact <= :end
@@ -33,6 +33,9 @@ WHERE account_id = :account_id AND contact > :after AND contact < :before AND co
     AND contact NOT GLOB 'email:*[^a-zA-Z0-9.@_+-]*' AND contact NOT GLOB '*@*@*' AND contact NOT GLOB '*..*'
     AND contact NOT GLOB '*[.@-]' AND contact NOT GLOB '*[.@][.@]*' AND contact NOT GLOB '*@*_*'
     AND contact NOT IN (SELECT value FROM json_each(:claimed))
+    AND NOT EXISTS (
+        SELECT 1 FROM erasure WHERE erasure.account_id = member.account_id AND erasure.contact = member.contact
+    )
     AND NOT EXISTS (
         SELECT 1 FROM failure
         WHERE failure.account_id = member.account_id AND failure.contact = member.contact
@@ -118,6 +121,13 @@ DELETE FROM import_part WHERE id = :id;
 
 -- name: note_reason
 UPDATE bulk_import SET reason = :reason WHERE id = :import_id;
+
+-- name: names_erased
+SELECT EXISTS (
+    SELECT 1 FROM erasure CROSS JOIN import_change
+        ON import_change.account_id = erasure.account_id AND import_change.contact = erasure.contact
+    WHERE erasure.account_id = :account_id AND erasure.contact > :after AND erasure.contact <= :last
+);
 
 -- name: held_back
 -- The pending changes of contacts for which nothing is sent at the moment, by segment.
