@@ -294,6 +294,20 @@ async def test_a_stranger_who_is_erased_while_read_is_not_written_any_more(tmp_p
         assert world.rows("SELECT 1 FROM read_back WHERE contact LIKE '%jane%'") == []
 
 
+async def test_who_is_erased_while_a_reading_waits_is_not_read(tmp_path):
+    async with delivering(tmp_path, requests_per_second=4, proof_sample=0, proof_reads_per_hour=0) as world:
+        await world.deliver("Readers", [JOE])
+        await world.settled()
+        [(segment_id,)] = world.rows("SELECT id FROM segment")
+        asked = [f"email:{user}" for user in (*users(16), JANE)]
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(world.service.deliverer.account(ACCOUNT).members.read(segment_id, asked))
+            await world.until(lambda: world.calls(GET_CONTACT))
+            await world.forget(JANE)
+        assert reading.result() == [False] * 16 + [None]
+        assert [call.contact for call in world.calls(GET_CONTACT)] == asked[:-1]
+
+
 async def test_of_each_sync_a_few_are_read_back_on_and_off(tmp_path):
     async with delivering(tmp_path, proof_sample=4) as world:
         await world.deliver("Readers", users(30))
