@@ -125,6 +125,9 @@ class Lists(Protocol):
     async def repeat_members(self, segment_id: int) -> int:
         """Send every membership of the segment again, those of people who have left too; return how many."""
 
+    async def take_back(self, segment_id: int, other_id: int, within_seconds: float) -> int:
+        """Undo what calls for a segment may have done to another one's list in that time; return how many memberships."""
+
     async def set_list_count(self, segment_id: int, count: int) -> None:
         """Record how many contacts Cordial counts on the segment's list."""
 

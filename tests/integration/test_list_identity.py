@@ -122,6 +122,24 @@ async def test_a_name_that_passes_on_while_a_list_is_sent_loses_nobody(tmp_path,
         assert len(foreign.members) < 100
 
 
+async def test_a_name_that_passes_to_another_list_of_ours_while_it_is_sent_leaves_nobody_there(tmp_path, monkeypatch):
+    quick = msgspec.structs.replace(World.list_timings, look_again=0.2, trust=0.4)
+    monkeypatch.setattr(World, "list_timings", quick)
+    async with asking(tmp_path, requests_per_second=60) as world:
+        await world.deliver("Writers", users(20, "writer"), segment_id=2)
+        await world.settled()
+        await world.deliver("Readers", users(200), users(5, "writer"), segment_id=1)
+        await world.until(lambda: len(world.contact_calls()) > 40)
+        state = world.cordial.state
+        readers, writers = (state.lists_by_name[name] for name in ("Readers", "Writers"))
+        state.rename_list(readers, "Book-Lovers")
+        state.rename_list(writers, "Readers")
+        await world.settled()
+        assert members_of(world, readers) == sorted(users(200))
+        # Neither those whom calls by the old name put there, nor without those whom they took away.
+        await world.until(lambda: members_of(world, writers) == sorted(users(20, "writer")))
+
+
 async def test_two_of_our_lists_that_swap_names_stay_exact(tmp_path):
     async with asking(tmp_path) as world:
         await world.deliver("Readers", users(3, "reader"), segment_id=1)

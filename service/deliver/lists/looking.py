@@ -21,6 +21,9 @@ from service.store.port import Lists
 
 log = structlog.get_logger()
 
+# For longer than that, no call that was given a list's name is under way.
+_CALL_SECONDS = 600.0
+
 
 class ListLooker:
     """Looks at all lists of one account, and records what became of them."""
@@ -179,7 +182,11 @@ class ListLooker:
         if other is not None and other.id != segment.list_id and self._names.was_given_out(segment.id):
             # What was sent by the old name since the last look may be on the other list now.
             await self._flush()
-            repeated = await self._store.repeat_members(segment.id)
+            repeated = 0
+            for each in self._records.segments.values():
+                if each.list_id == other.id:
+                    repeated += await self._store.take_back(segment.id, each.id, self._timings.trust + _CALL_SECONDS)
+            repeated += await self._store.repeat_members(segment.id)
             log.warning(
                 "list.name_passed_on",
                 account=segment.account,

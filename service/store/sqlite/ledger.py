@@ -56,6 +56,9 @@ _SYNC_COLUMN_OF = {
 }
 
 
+_NO_SYNC = 0
+
+
 class Standing(NamedTuple):
     """Where members stand alike: their state, whether they are wanted on the list, and the sync that said so."""
 
@@ -197,6 +200,17 @@ class LedgerTransaction:
         self._make_pending(key.account_id, key.segment_id, contacts, set(MemberState), wanted=False)
         spellings.take_off(self.connection, key.segment_id, key.contact)
         self._on_failures("forget_failures", key.account_id, key.segment_id, contacts)
+
+    def remove_unknown(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> int:
+        """Have contacts removed from a list on which Heap never wanted them; return how many are not members there."""
+        values = {"account_id": account_id, "segment_id": segment_id, "contacts": json.dumps(contacts)}
+        added = [row[0] for row in self.connection.execute(_SQL["add_removals"], values)]
+        if added:
+            self._count(segment_id, len(added), None, Standing(MemberState.PENDING, wanted=False, sync_id=_NO_SYNC))
+            queued = {**values, "contacts": json.dumps(added), "states": json.dumps([MemberState.PENDING.value])}
+            self.connection.execute(_SQL["queue"], queued)
+            self._has_queued = True
+        return len(added)
 
     def forget(self, key: Key) -> None:
         """Forget a member and its failure; nothing is owed for it any more."""

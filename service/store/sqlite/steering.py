@@ -68,6 +68,21 @@ class Steering:
             if not after:
                 return total
 
+    async def take_back(self, segment_id: int, other_id: int, *, since_ms: int, actor: str) -> int:
+        """Undo what calls for a segment may have done to another segment's list since then; return how many memberships.
+
+        Whom they may have added there is removed, and the other segment's own members are sent again.
+        """
+        total, after, audit = 0, "", self._audit(actor, "list.take_back", str(other_id))
+        while True:
+            start = after
+            after, removed = await self._ledger.change(
+                lambda ledger: audit.count(ledger, _take_back_some(ledger, segment_id, other_id, start, since_ms))  # noqa: B023
+            )
+            total += removed
+            if not after:
+                return total + await self.rebuild(other_id, include_removed=True, actor=actor)
+
     async def set_paused(
         self, account: str, *, paused: bool, actor: str, follow: Callable[[], None] = lambda: None
     ) -> bool:
@@ -177,6 +192,23 @@ def _retry_some(ledger: LedgerTransaction, selection: FailureSelection, after: i
         contacts_of[account_id, segment_id].append(contact)
     retried = sum(ledger.retry(*place, contacts) for place, contacts in contacts_of.items())
     return (rows[-1][0] if len(rows) == _ROWS_AT_ONCE else 0), retried
+
+
+def _take_back_some(
+    ledger: LedgerTransaction, segment_id: int, other_id: int, after: str, since_ms: int
+) -> tuple[str, int]:
+    """Remove the next contacts of a segment from the other's list; return the last one (empty at the end), and how many."""
+    account_id, _ = ledger.connection.execute(_SQL["segment_account"], {"segment_id": segment_id}).fetchone()
+    values = {
+        "account_id": account_id,
+        "segment_id": segment_id,
+        "after": after,
+        "since_ms": since_ms,
+        "limit": _ROWS_AT_ONCE,
+    }
+    contacts = [row[0] for row in ledger.connection.execute(_SQL["misdirected"], values)]
+    removed = ledger.remove_unknown(account_id, other_id, contacts)
+    return (contacts[-1] if len(contacts) == _ROWS_AT_ONCE else ""), removed
 
 
 def _repeat_some(ledger: LedgerTransaction, segment_id: int, after: str, *, include_removed: bool) -> tuple[str, int]:

@@ -402,6 +402,11 @@ class SqliteStore:
         """Send every membership of the segment again, those of people who have left too; return how many."""
         return await self.steering.rebuild(segment_id, include_removed=True, actor=_SERVICE)
 
+    async def take_back(self, segment_id: int, other_id: int, within_seconds: float) -> int:
+        """Undo what calls for a segment may have done to another one's list in that time; return how many memberships."""
+        since_ms = self._clock.now_ms() - int(within_seconds * 1000)
+        return await self.steering.take_back(segment_id, other_id, since_ms=since_ms, actor=_SERVICE)
+
     async def take_over_calls(self, account: str) -> CallsBefore:
         """Return what whoever called before for the account leaves, and note that calls may be made from now on."""
         account_id, now_ms = self._account_ids[account], self._clock.now_ms()

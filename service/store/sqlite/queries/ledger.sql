@@ -99,6 +99,14 @@ UPDATE member SET wanted = coalesce(:wanted, wanted), state = (SELECT number FRO
 WHERE account_id = :account_id AND contact IN (SELECT value FROM json_each(:contacts)) AND segment_id = :segment_id
     AND state IN (SELECT number FROM member_state WHERE name IN (SELECT value FROM json_each(:states)));
 
+-- name: add_removals
+-- In the name of no sync, so whatever Heap says of these contacts counts, whenever it was signed.
+INSERT INTO member (account_id, contact, segment_id, wanted, state, sync_id, delivery_id)
+SELECT :account_id, value, :segment_id, 0, (SELECT number FROM member_state WHERE name = 'pending'), 0, 0
+FROM json_each(:contacts) WHERE true
+ON CONFLICT DO NOTHING
+RETURNING contact;
+
 -- name: plan_no_call
 UPDATE failure SET next_attempt_at_ms = :never_ms
 WHERE account_id = :account_id AND segment_id = :segment_id AND contact IN (SELECT value FROM json_each(:contacts));

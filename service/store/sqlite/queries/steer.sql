@@ -18,6 +18,25 @@ WHERE account_id = :account_id AND contact > :after AND segment_id = :segment_id
 ORDER BY contact
 LIMIT :limit;
 
+-- name: misdirected
+-- Who may have been put on another segment's list by calls for this one, which named that list: the results of some are
+-- known, others are on their way. What was sent before :since_ms was sent by a name that was seen to be right afterwards.
+SELECT contact FROM member
+WHERE account_id = :account_id AND contact > :after AND segment_id = :segment_id AND wanted = 1
+    AND (
+        state = (SELECT number FROM member_state WHERE name = 'settled')
+        OR contact IN (
+            SELECT entry.value FROM claimed CROSS JOIN json_each(claimed.contacts) AS entry
+            WHERE claimed.account_id = :account_id
+        )
+    )
+    AND sync_id IN (
+        SELECT id FROM sync
+        WHERE segment_id = :segment_id AND (drained_at_ms IS NULL OR drained_at_ms >= :since_ms)
+    )
+ORDER BY contact
+LIMIT :limit;
+
 -- name: segment_account
 SELECT account.id, account.name FROM segment JOIN account ON account.id = segment.account_id WHERE segment.id = :segment_id;
 
