@@ -39,15 +39,8 @@ class Steering:
 
     async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
         """Give the selected failures, dead or waiting, their attempts anew and send them soon; return how many."""
-        total, after, audit = 0, 0, self._audit(actor, "failures.retry", msgspec.json.encode(selection).decode())
-        while True:
-            start = after
-            after, retried = await self._ledger.change(
-                lambda ledger: audit.count(ledger, _retry_some(ledger, selection, start))  # noqa: B023
-            )
-            total += retried
-            if not after:
-                return total
+        audit = self._audit(actor, "failures.retry", msgspec.json.encode(selection).decode())
+        return await self._in_steps(audit, 0, lambda ledger, after: _retry_some(ledger, selection, after))
 
     async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
         """Send a segment's members to Cordial again, failures and all; return how many.
@@ -55,33 +48,21 @@ class Steering:
         `include_removed` also sends again who has left: wanted where the list may hold more than it should.
         Raises `KeyError` for a segment that does not exist.
         """
-        total, after, audit = 0, "", self._audit(actor, "list.rebuild", str(segment_id))
-        while True:
-            start = after
-            after, repeated = await self._ledger.change(
-                lambda ledger: audit.count(
-                    ledger,
-                    _repeat_some(ledger, segment_id, start, include_removed=include_removed),  # noqa: B023
-                )
-            )
-            total += repeated
-            if not after:
-                return total
+        audit = self._audit(actor, "list.rebuild", str(segment_id))
+        return await self._in_steps(
+            audit, "", lambda ledger, after: _repeat_some(ledger, segment_id, after, include_removed=include_removed)
+        )
 
     async def take_back(self, segment_id: int, other_id: int, *, since_ms: int, actor: str) -> int:
         """Undo what calls for a segment may have done to another segment's list since then; return how many memberships.
 
         Whom they may have added there is removed, and the other segment's own members are sent again.
         """
-        total, after, audit = 0, "", self._audit(actor, "list.take_back", str(other_id))
-        while True:
-            start = after
-            after, removed = await self._ledger.change(
-                lambda ledger: audit.count(ledger, _take_back_some(ledger, segment_id, other_id, start, since_ms))  # noqa: B023
-            )
-            total += removed
-            if not after:
-                return total + await self.rebuild(other_id, include_removed=True, actor=actor)
+        audit = self._audit(actor, "list.take_back", str(other_id))
+        removed = await self._in_steps(
+            audit, "", lambda ledger, after: _take_back_some(ledger, segment_id, other_id, after, since_ms)
+        )
+        return removed + await self.rebuild(other_id, include_removed=True, actor=actor)
 
     async def set_paused(
         self, account: str, *, paused: bool, actor: str, follow: Callable[[], None] = lambda: None
@@ -154,6 +135,24 @@ class Steering:
 
     def _line(self, actor: str, action: str, target: str) -> dict[str, Any]:
         return {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target}
+
+    async def _in_steps(
+        self,
+        audit: "_Audit",
+        first: Position,
+        do_some: Callable[[LedgerTransaction, Position], tuple[Position, int]],
+    ) -> int:
+        """Do one transaction's share after another, counted in the audit; return how many changes.
+
+        `do_some` goes on after a position, and returns the next one (empty or 0 at the end) and how many changes it made.
+        """
+        total, after = 0, first
+        while True:
+            start = after
+            after, done = await self._ledger.change(lambda ledger: audit.count(ledger, do_some(ledger, start)))  # noqa: B023
+            total += done
+            if not after:
+                return total
 
     def _audit(self, actor: str, action: str, target: str) -> "_Audit":
         return _Audit(self._line(actor, action, target))
