@@ -19,8 +19,8 @@ ORDER BY contact
 LIMIT :limit;
 
 -- name: misdirected
--- Who may have been put on another segment's list by calls for this one, which named that list: the results of some are
--- known, others are on their way. What was sent before :since_ms was sent by a name that was seen to be right afterwards.
+-- Whom calls for this segment may have put on another segment's list, because that list had the name by then. The results
+-- of some calls are known, others are still on their way. Before :since_ms, the name was still right.
 SELECT contact FROM member
 WHERE account_id = :account_id AND contact > :after AND segment_id = :segment_id AND wanted = 1
     AND (
