@@ -9,6 +9,7 @@ import contextlib
 import hmac
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -21,11 +22,18 @@ _decode = msgspec.json.Decoder(HeapPage).decode
 _ANSWER = b'{"status":"accepted"}'
 
 
+class BareServer(NamedTuple):
+    """A running baseline: where to post pages, its process id."""
+
+    webhook_url: str
+    process_id: int
+
+
 @contextlib.asynccontextmanager
-async def running_bare_server(mode: str, secret: str) -> AsyncIterator[str]:
-    """Run it while the block lasts, `mode` being `read` or `verify`; yield its URL."""
+async def running_bare_server(mode: str, secret: str) -> AsyncIterator[BareServer]:
+    """Run it while the block lasts, `mode` being `read` or `verify`."""
     async with running("benchmarks.bare_server", ["--mode", mode, "--secret", secret]) as process:
-        yield await first_line(process)
+        yield BareServer(await first_line(process), process.pid)
 
 
 async def _read(request: web.Request) -> web.Response:

@@ -10,41 +10,62 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
-from benchmarks.processes import output_of
+from benchmarks.processes import cpu_seconds, output_of, written_bytes
 from service.receive.signature import HEADER_NAME, sign
 from service.sandbox.heap_pages import build_pages
 
 _END_OF_HEADERS = b"\r\n\r\n"
 
 
+class Target(Protocol):
+    """Who answers: where to post pages, and the process."""
+
+    @property
+    def webhook_url(self) -> str: ...
+
+    @property
+    def process_id(self) -> int: ...
+
+
 class Load(msgspec.Struct, frozen=True):
-    """What was posted and how fast it was answered; latencies from when a page was due, not from when it was sent."""
+    """What was posted, how fast it was answered, and what it cost the process that answered, to the last answer.
+
+    Latencies are counted from when a page was due, not from when it was sent.
+    """
 
     pages: int
     seconds: float
     p50_ms: float
     p99_ms: float
+    cpu_seconds: float
+    written_bytes: int
 
     @property
     def pages_per_second(self) -> float:
         """Pages answered per second."""
         return self.pages / self.seconds
 
+    @property
+    def cpu_microseconds_per_page(self) -> float:
+        """Time on a core for each page."""
+        return self.cpu_seconds * 1e6 / self.pages
+
 
 async def generate(
-    url: str, secret: str, *, pages: int, users_per_page: int, senders: int = 8, pages_per_second: float = 0
+    target: Target, secret: str, *, pages: int, users_per_page: int, senders: int = 8, pages_per_second: float = 0
 ) -> Load:
     """Run a load in a process of its own; `pages_per_second` 0 means that each sender posts as fast as it is answered.
 
     Raises `RuntimeError` if any page is not answered 200.
     """
     arguments = {
-        "--url": url,
+        "--url": target.webhook_url,
+        "--process": target.process_id,
         "--secret": secret,
         "--pages": pages,
         "--users": users_per_page,
@@ -116,13 +137,14 @@ def _plan(requests: Sequence[bytes], pages_per_second: float) -> Iterator[_Due]:
         yield _Due(started + number / pages_per_second if pages_per_second else 0.0, request)
 
 
-async def _post_all(url: str, requests: Sequence[bytes], senders: int, pages_per_second: float) -> Load:
+async def _post_all(
+    url: str, process_id: int, requests: Sequence[bytes], senders: int, pages_per_second: float
+) -> Load:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     loop = asyncio.get_running_loop()
     connections = [(await loop.create_connection(_Sender, host, port))[1] for _ in range(senders)]
     latencies: deque[float] = deque()
-    plan = _plan(requests, pages_per_second)
 
     async def work(sender: _Sender) -> None:
         for due in plan:
@@ -135,19 +157,23 @@ async def _post_all(url: str, requests: Sequence[bytes], senders: int, pages_per
                 raise RuntimeError(f"a page was answered {status}")
             latencies.append(time.perf_counter() - from_seconds)
 
+    cpu_before, written_before = cpu_seconds(process_id), written_bytes(process_id)
+    plan = _plan(requests, pages_per_second)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for sender in connections:
             group.create_task(work(sender))
     seconds = time.perf_counter() - started
+    cpu_after, written_after = cpu_seconds(process_id), written_bytes(process_id)
     ordered = sorted(latencies)
     p50, p99 = (1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.99))
-    return Load(len(ordered), seconds, p50, p99)
+    return Load(len(ordered), seconds, p50, p99, cpu_after - cpu_before, written_after - written_before)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
+    parser.add_argument("--process", type=int, required=True, help="the process that answers")
     parser.add_argument("--secret", required=True)
     parser.add_argument("--pages", type=int, required=True)
     parser.add_argument("--users", type=int, required=True, help="users in a page")
@@ -155,7 +181,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True, help="pages per second; 0: as fast as answered")
     options = parser.parse_args()
     requests = _make_requests(options.url, options.secret, options.pages, options.users)
-    load = asyncio.run(_post_all(options.url, requests, options.senders, options.rate))
+    load = asyncio.run(_post_all(options.url, options.process, requests, options.senders, options.rate))
     print(msgspec.json.encode(load).decode())
 
 

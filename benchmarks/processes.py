@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+
+import psutil
 
 # asyncio asks for a 256 KiB buffer per read, and glibc may serve each with an mmap of its own, which takes a quarter
 # of the speed or nothing, as chance has it. These two remove the chance, from both sides of each ratio alike; the
 # container sets them as well.
 ALLOCATOR_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_TOP_PAD_": "16777216"}
 _STOP_SECONDS = 30.0
+_libc = ctypes.CDLL(None)
 
 
 @contextlib.asynccontextmanager
@@ -57,3 +62,26 @@ async def output_of(module: str, arguments: Sequence[str], log: Path | None = No
         if process.returncode:
             raise RuntimeError(f"{module} ended with status {process.returncode}")
         return output
+
+
+def cpu_seconds(process_id: int) -> float:
+    """Return the time on a core that a process and those it started have taken, to the microsecond.
+
+    What `/proc` says is rounded to 10 ms, a tenth of what a short run takes.
+    """
+    children = psutil.Process(process_id).children(recursive=True)
+    return sum(_cpu_clock_seconds(each) for each in (process_id, *(child.pid for child in children)))
+
+
+def _cpu_clock_seconds(process_id: int) -> float:
+    clock = ctypes.c_int()
+    fault = _libc.clock_getcpuclockid(process_id, ctypes.byref(clock))
+    if fault:
+        raise OSError(fault, os.strerror(fault))
+    return time.clock_gettime(clock.value)
+
+
+def written_bytes(process_id: int) -> int:
+    """Return what a process has written to disks."""
+    written: int = psutil.Process(process_id).io_counters().write_bytes
+    return written

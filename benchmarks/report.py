@@ -2,12 +2,20 @@
 
 import os
 import platform
+import resource
 import sqlite3
 import sys
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+from typing import Literal, NamedTuple, TypeVar
 
 import aiohttp
+import psutil
+
+Round = TypeVar("Round")
+# Beyond, rates and waiting are chance; the kernel's own work, such as writing to the disk, stays below.
+_QUIET_SHARE = 0.1
 
 Target = tuple[Literal["≥", "≤"], float]
 
@@ -15,11 +23,13 @@ Target = tuple[Literal["≥", "≤"], float]
 class Figure(NamedTuple):
     """One line of the table.
 
-    `target` bounds `ratio` if there is one, else `measured`, which is the value as a number in the target's unit.
+    `cpu` is the time on a core that the process measured took for it. `target` bounds `measured`, a number in the target's
+    unit, if it is given, else `ratio`.
     """
 
     name: str
     value: str
+    cpu: str = ""
     ratio: float | None = None
     target: Target | None = None
     measured: float | None = None
@@ -28,14 +38,14 @@ class Figure(NamedTuple):
     @property
     def is_met(self) -> bool | None:
         """Whether the target is met; None without a target."""
-        number = self.measured if self.ratio is None else self.ratio
+        number = self.ratio if self.measured is None else self.measured
         if self.target is None or number is None:
             return None
         direction, bound = self.target
         return number >= bound if direction == "≥" else number <= bound
 
 
-_HEADINGS = ("figure", "value", "ratio", "target", "met")
+_HEADINGS = ("figure", "value", "CPU", "ratio", "target", "met")
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -60,7 +70,42 @@ def _row(figure: Figure) -> tuple[str, ...]:
         target = f"{direction} {bound:,g}{figure.unit and ' ' + figure.unit}"
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
     met = {None: "", True: "yes", False: "no"}[figure.is_met]
-    return figure.name, figure.value, ratio, target, met
+    return figure.name, figure.value, figure.cpu, ratio, target, met
+
+
+def median_of(rounds: Iterable[Round], number: Callable[[Round], float]) -> float:
+    """Return the median of a number that each round has."""
+    return median(number(each) for each in rounds)
+
+
+class OtherPrograms:
+    """Tells how much of the machine other programs have used since it was made: what is neither idle nor ours.
+
+    Ours are this process and those that it started and that have ended. What a host takes away counts as well.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seconds = _seconds_of_others()
+
+    def share(self) -> float:
+        """Return the share of all cores, from 0 to 1."""
+        available_seconds = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return max(0.0, (_seconds_of_others() - self._seconds) / available_seconds)
+
+
+def _seconds_of_others() -> float:
+    times = psutil.cpu_times()
+    busy_seconds = times.user + times.nice + times.system + times.irq + times.softirq + times.steal
+    ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return busy_seconds - sum(usage.ru_utime + usage.ru_stime for usage in ours)
+
+
+def quietness(shares: Mapping[str, float]) -> str:
+    """Say whether the machine was quiet, from the share that other programs used during each part."""
+    words = ", ".join(f"{share:.0%} during {part}" for part, share in shares.items())
+    verdict = "Quiet" if max(shares.values()) <= _QUIET_SHARE else "NOT QUIET, measure again"
+    return f"{verdict}: other programs used of the machine {words}"
 
 
 def machine() -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.processes import ALLOCATOR_ENVIRONMENT
+from benchmarks.processes import ALLOCATOR_ENVIRONMENT, cpu_seconds
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60.0
@@ -53,6 +53,10 @@ class Processes:
     def max_resident_mib(self) -> float:
         """Return the sum of the most memory that each process ever had resident."""
         return sum(_max_resident_kib(process.pid) for process in self._running.values()) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Return the time on a core that those which run have taken."""
+        return sum(cpu_seconds(process.pid) for process in self._running.values())
 
     async def _start(self, program: Program) -> None:
         with self._log(program).open("ab") as log:

@@ -33,9 +33,13 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """An undisturbed job: seconds from the first page to the exact list, calls of all kinds, the time to an answer."""
+    """An undisturbed job: seconds from the first page to the exact list, calls of all kinds, the time to an answer.
+
+    `cpu_seconds`: what the contender's processes took on a core, their start included.
+    """
 
     seconds: float
+    cpu_seconds: float
     calls: int
     p50_ms: float
     p99_ms: float
@@ -82,13 +86,13 @@ async def measure(contender: Contender, job: Job) -> Done:
         async with asyncio.TaskGroup() as group:
             group.create_task(trial.senders.send_all())
             progress = await trial.until_on_list(len(users))
-            seconds = time.perf_counter() - started
+            seconds, cpu_seconds = time.perf_counter() - started, trial.processes.cpu_seconds()
         missing = len(set(users) ^ await trial.stand_in.members())
         if missing:
             raise RuntimeError(f"{contender.name}: {missing:,} of {len(users):,} users are wrong on the list")
         answered = sorted(trial.senders.answered_seconds)
         p50, p99 = (1000 * answered[min(len(answered) - 1, int(share * len(answered)))] for share in (0.5, 0.99))
-        return Done(seconds, progress.calls, p50, p99, trial.processes.max_resident_mib())
+        return Done(seconds, cpu_seconds, progress.calls, p50, p99, trial.processes.max_resident_mib())
 
 
 async def kill(contender: Contender, ending: Ending, job: Job) -> Killed:

@@ -34,10 +34,10 @@ def printed() -> list[list[str]]:
 
 
 def test_each_contender_puts_all_users_on_the_list(printed):
-    done = {row[0]: row for row in printed if len(row) == 8}
+    done = {row[0]: row for row in printed if len(row) == 9}
     for name in ("plain script", "heap-cordial"):
         assert done[name][1] == str(USERS)
-        assert USERS <= int(done[name][4]) <= USERS + 10
+        assert USERS <= int(done[name][5]) <= USERS + 10
 
 
 def test_a_kill_costs_the_script_what_it_had_in_memory_and_the_service_nothing(printed):
@@ -75,10 +75,10 @@ def test_peers_verify_as_heap_signs():
 
 
 def test_who_was_given_fewer_users_is_marked():
-    done = Done(seconds=10, calls=1_002, p50_ms=1, p99_ms=2, max_resident_mib=30)
+    done = Done(seconds=10, cpu_seconds=9, calls=1_002, p50_ms=1, p99_ms=2, max_resident_mib=30)
     killed = {"all of it": Killed(users_at_kill=500, lost=7, repeated=9)}
     text = tables([Result("slow", 1_000, done, killed), Result("quick", 2_000, done, killed)], 2_000, 60)
-    rows = {row[0]: row for row in rows_of(text) if len(row) == 8}
+    rows = {row[0]: row for row in rows_of(text) if len(row) == 9}
     assert (rows["slow"][1], rows["quick"][1]) == ("1,000 *", "2,000")
-    assert (rows["slow"][3], rows["quick"][3]) == ("100", "200")
+    assert (rows["slow"][4], rows["quick"][4]) == ("100", "200")
     assert "Fewer than 2,000" in text
