@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-peers scale soak crash powercut simulate inject mutate lock audit clean
+.PHONY: help install install-dev demo demo-exit serve test test-system container-system container-proof check format docs bench bench-check bench-peers scale soak crash powercut simulate inject mutate lock audit clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ docs: install ## renew docs/configuration.md, and the conditions in docs/operati
 
 bench: install-dev ## benchmarks: each figure as a ratio to a baseline of the same run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-check: install-dev ## fail when a page or a call costs much more CPU than it did, by ratios to a baseline of the same run
+	$(BIN)/python -m benchmarks.check
 
 $(VENV_PEERS)/installed: requirements/peers.lock
 	@test -x $(VENV_PEERS)/bin/python || $(PYTHON) -m venv $(VENV_PEERS)
