@@ -91,8 +91,10 @@ class SimulationLoop(asyncio.BaseEventLoop):
         wakes_at = scheduled[0]._when
         if self.coarseness:
             # What is on its way on the wire or the disk is no sleeper.
-            soonest = min((each._when for each in scheduled if _is_prompt(each)), default=float("inf"))
-            wakes_at = max(wakes_at, min(wakes_at + self.coarseness, soonest))
+            latest = wakes_at + self.coarseness
+            wakes_at = min(
+                (each._when for each in scheduled if each._when < latest and _is_prompt(each)), default=latest
+            )
         CLOCK.now = max(CLOCK.now, wakes_at)
 
     def _collect_due(self) -> None:
