@@ -1,13 +1,18 @@
 """The commands: `python -m service …`, also installed as `heap-cordial …`."""
 
+import codecs
 import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from service import __version__
 from service.commands.signals import SIGNALS
+
+if TYPE_CHECKING:
+    import argparse
 
 # Each module has `register(subparsers)`, which adds its parsers and sets their default `run`: (namespace) -> exit status.
 _MODULE_OF = {
@@ -45,6 +50,8 @@ _MODULE_OF = {
     "completion": "service.commands.completion",
 }
 
+_ESCAPED = "heap_cordial_escaped"
+
 # Shows all commands to the shell.
 _NEEDS_ALL = "completion"
 
@@ -58,10 +65,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         # As other programs do where the reader of a pipe has gone. The service itself must outlive readers.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    codecs.register_error(_ESCAPED, _escape)
     for stream in (sys.stdout, sys.stderr):
         # Names hold any character, and terminals do not.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_ESCAPED)
+    # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
+    asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
+    parser = make_parser([asked] if asked else _MODULE_OF.values())
+    if empty := _empty_argument(given):
+        parser.error(f"{empty} is empty: give it a value, or leave it out")
+    namespace = parser.parse_args(given)
+    status: int = namespace.run(namespace)
+    return status
+
+
+def make_parser(modules: Iterable[str] = _MODULE_OF.values()) -> "argparse.ArgumentParser":
+    """Return what understands the commands of these modules."""
     # Only now, so that a stop that is asked for meanwhile is heard.
     import argparse  # noqa: PLC0415
     import importlib  # noqa: PLC0415
@@ -70,15 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"heap-cordial {__version__}")
     parser.set_defaults(parser=parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
-    asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
-    for module in [asked] if asked else dict.fromkeys(_MODULE_OF.values()):
+    for module in dict.fromkeys(modules):
         importlib.import_module(module).register(subparsers)
-    if empty := _empty_argument(given):
-        parser.error(f"{empty} is empty: give it a value, or leave it out")
-    namespace = parser.parse_args(given)
-    status: int = namespace.run(namespace)
-    return status
+    return parser
 
 
 def _empty_argument(given: Sequence[str]) -> str:
@@ -93,6 +107,14 @@ def _empty_argument(given: Sequence[str]) -> str:
             before = given[position - 1] if position else ""
             return before if before.startswith("--") else f"argument {position + 1}"
     return ""
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write what an encoding lacks as JSON does, so that a document of JSON stays one."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
 
 
 def _open_standard_streams() -> None:

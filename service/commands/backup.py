@@ -3,14 +3,14 @@
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service.commands.client import add_config_option
+from service.commands.arguments import add_command
+from service.commands.client import add_config_option, complain_of_configuration
 from service.commands.same_store import doubt_about_store
-from service.commands.terminal import say
+from service.commands.terminal import complain, counted, say
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
@@ -22,7 +22,12 @@ _NICENESS = 10
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands."""
-    backup = subparsers.add_parser("backup", help="copy the store to a file, also while the service runs")
+    backup = add_command(
+        subparsers,
+        "backup",
+        "copy the store to a file, also while the service runs",
+        ("backup --to store-backup.db --config config.toml",),
+    )
     add_config_option(backup)
     backup.add_argument(
         "--to",
@@ -32,7 +37,12 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="the file to create; an existing file is never overwritten",
     )
     backup.set_defaults(run=lambda arguments: _run(arguments, _backup))
-    restore = subparsers.add_parser("restore", help="replace the store with a backup, while the service does not run")
+    restore = add_command(
+        subparsers,
+        "restore",
+        "replace the store with a backup, while the service does not run",
+        ("restore --from store-backup.db --config config.toml",),
+    )
     add_config_option(restore)
     restore.add_argument("--from", type=Path, required=True, dest="source", metavar="FILE", help="the backup")
     restore.add_argument(
@@ -47,10 +57,9 @@ def _run(arguments: argparse.Namespace, work: Callable[[Path, argparse.Namespace
         _refuse_other_store(settings, is_certain=work is _restore)
         work(Path(settings.store.path), arguments)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
-        return 2
+        return complain_of_configuration(error, arguments.config)
     except BackupError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        complain(str(error))
         return 1
     return 0
 
@@ -79,6 +88,6 @@ def _restore(database: Path, arguments: argparse.Namespace) -> None:
 def _described(contents: Contents) -> str:
     last = "never" if contents.last_page_at is None else f"{contents.last_page_at:%Y-%m-%d %H:%M:%S} UTC"
     return (
-        f"{contents.size_bytes:,} bytes, {contents.members:,} members, {contents.unsettled:,} unsettled, "
+        f"{contents.size_bytes:,} bytes, {counted(contents.members, 'member', 'members')}, {contents.unsettled:,} unsettled, "
         f"last page {last}; its content was checked."
     )

@@ -3,18 +3,16 @@
 import argparse
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from service.commands.arguments import add_command
 from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
 from service.commands.checks.host import check_certificate, check_exposure, check_secrets, check_store
 from service.commands.checks.service import check_service
-from service.commands.client import add_config_option, local_url
-from service.commands.terminal import one_line, say
+from service.commands.client import add_config_option, complain_of_configuration, local_url
+from service.commands.terminal import complain, say, say_document
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
@@ -25,9 +23,11 @@ from service.store.sqlite.loading import read_segments_of
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "check",
-        help="check configuration, store, Cordial and the running service, changing nothing",
+        "check configuration, store, Cordial and the running service, changing nothing",
+        ("check --config config.toml", "check --config config.toml --json"),
         description="Checks the configuration, this machine and each Cordial account, and sends a signed sample page "
         "through the running service as a dry run. One line for each fault; status 1 if there is any.",
     )
@@ -41,17 +41,13 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = loading.load(arguments.config, os.environ)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
-        return 2
+        return complain_of_configuration(error, arguments.config)
     url = (arguments.url or local_url(settings.server)).rstrip("/")
     findings = asyncio.run(check(settings, url))
     if arguments.json:
-        say(*msgspec.json.format(msgspec.json.encode(findings)).decode().split("\n"))
+        say_document(findings)
         return 1 if findings.faults else 0
-    for fault in findings.faults:
-        print(one_line(fault), file=sys.stderr)  # noqa: T201
-    for warning in findings.warnings:
-        print(one_line(f"warning: {warning}"), file=sys.stderr)  # noqa: T201
+    complain(*findings.faults, *(f"warning: {warning}" for warning in findings.warnings))
     if not findings.faults:
         say(*findings.notes)
         accounts = ", ".join(sorted(settings.accounts))

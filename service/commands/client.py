@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import base64
 import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +11,8 @@ from typing import Any, BinaryIO
 import aiohttp
 import msgspec
 
-from service.commands.terminal import one_line
+from service.commands.arguments import add_command
+from service.commands.terminal import complain
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
@@ -23,10 +23,18 @@ _TIMEOUT_SECONDS = 60.0
 _SHORT_TIMEOUT_SECONDS = 5.0
 _MAX_ROWS = 200
 _OK = 200
+_UNAUTHORIZED = 401
 
 
 class ClientError(Exception):
-    """The service could not be asked, or refused; the message says why."""
+    """The service could not be asked, or refused; the message says why.
+
+    `is_elsewhere`: perhaps only because the command has the configuration of another service.
+    """
+
+    def __init__(self, message: str, *, is_elsewhere: bool = False) -> None:
+        super().__init__(message)
+        self.is_elsewhere = is_elsewhere
 
 
 class ApiClient:
@@ -68,13 +76,21 @@ class ApiClient:
         except aiohttp.ClientPayloadError as error:
             raise ClientError("the service could not read all rows, so what was written is only a part") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
+            raise _unanswered(self._root, error) from error
         except msgspec.DecodeError as error:
-            raise ClientError(f"what answers at {self._root} is not this service") from error
+            raise ClientError(f"what answers at {self._root} is not this service", is_elsewhere=True) from error
 
     async def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask for an action and return what it came to."""
         return await self._ask("POST", path, json=body or {})
+
+    async def check_account(self, name: str | None) -> None:
+        """Raise `ClientError` if the service knows no account of this name; without a name do nothing."""
+        if name is None:
+            return
+        known = [each["name"] for each in (await self.get("accounts"))["items"]]
+        if name not in known:
+            raise ClientError(f"there is no account {name}; there are {', '.join(known) or 'none'}", is_elsewhere=True)
 
     async def find_list(self, wanted: str) -> dict[str, Any]:
         """Return the list that is called `wanted`, by its name, its segment's name or its id."""
@@ -86,7 +102,7 @@ class ApiClient:
         if len(exact) == 1:
             return exact[0]
         if not exact:
-            raise ClientError(f"there is no list or segment named {wanted}; `lists` shows all")
+            raise ClientError(f"there is no list or segment named {wanted}; `lists` shows all", is_elsewhere=True)
         ids = ", ".join(f"{row['id']} ({row['account']})" for row in exact)
         raise ClientError(f"several lists are named {wanted}; name one by id: {ids}")
 
@@ -99,12 +115,13 @@ class ApiClient:
         except aiohttp.ServerFingerprintMismatch as error:
             raise ClientError(
                 f"what answers at {self._root} does not show the certificate in tls_certificate_file; the service uses a new "
-                "one within seconds, or its log says why not"
+                "one within seconds, or its log says why not",
+                is_elsewhere=True,
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ClientError(f"the service does not answer at {self._root}; is it running? ({error})") from error
+            raise _unanswered(self._root, error) from error
         except msgspec.DecodeError as error:
-            raise ClientError(f"what answers at {self._root} is not this service") from error
+            raise ClientError(f"what answers at {self._root} is not this service", is_elsewhere=True) from error
         if answer.status != _OK:
             raise _refused(answer.status, body)
         return body
@@ -112,7 +129,15 @@ class ApiClient:
 
 def _refused(status: int, body: Any) -> ClientError:
     error = body.get("error", {}) if isinstance(body, dict) else {}
-    return ClientError(str(error.get("message", f"HTTP {status}")))
+    return ClientError(str(error.get("message", f"HTTP {status}")), is_elsewhere=status == _UNAUTHORIZED)
+
+
+def _unanswered(url: str, error: Exception) -> ClientError:
+    if isinstance(error, TimeoutError):
+        return ClientError(f"the service at {url} has not answered in time; look at its log")
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    reason = os.strerror(number) if number else error
+    return ClientError(f"no service answers at {url}: {reason}; is it running?", is_elsewhere=True)
 
 
 async def is_alive(session: aiohttp.ClientSession, url: str) -> bool:
@@ -153,22 +178,20 @@ def add_config_option(parser: argparse.ArgumentParser, *, is_action: bool = Fals
     # An action's own default would overwrite what stands before it.
     default = argparse.SUPPRESS if is_action else None
     text = "the TOML file; without it, only environment variables are used"
-    parser.add_argument("--config", type=Path, default=default, help=text)
+    parser.add_argument("--config", type=Path, default=default, metavar="FILE", help=text)
 
 
-def add_command(
-    subparsers: "argparse._SubParsersAction[Any]", name: str, text: str, examples: Sequence[str] = ()
-) -> argparse.ArgumentParser:
-    """Add a command; `--help` shows the examples, each given without the program's name."""
-    lines = "\n".join(f"  heap-cordial {example}" for example in examples)
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"examples:\n{lines}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser
+def which_configuration(config: Path | None) -> str:
+    """Return what to say where a wrong configuration may be the reason that something failed."""
+    if config is None:
+        return "No --config was given, so only environment variables were read. If you have a file, add --config FILE."
+    return f"The configuration is {config.absolute()}. If it is the wrong one, give another with --config FILE."
+
+
+def complain_of_configuration(error: ConfigurationError, config: Path | None) -> int:
+    """Say what is wrong with the configuration and where it was read; return the exit status."""
+    complain(*error.faults, which_configuration(config))
+    return 2
 
 
 def add_api_command(
@@ -177,7 +200,7 @@ def add_api_command(
     text: str,
     work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
     *,
-    examples: Sequence[str] = (),
+    examples: Sequence[str],
     json: bool = True,
     is_action: bool = False,
 ) -> argparse.ArgumentParser:
@@ -200,10 +223,9 @@ def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], A
         settings = loading.load(arguments.config, os.environ)
         return asyncio.run(_run(settings, work))
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
-        return 2
+        return complain_of_configuration(error, arguments.config)
     except ClientError as error:
-        print(one_line(str(error)), file=sys.stderr)  # noqa: T201
+        complain(str(error), *([which_configuration(arguments.config)] if error.is_elsewhere else []))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -220,5 +242,9 @@ def _api_key(settings: Settings) -> str:
         try:
             return reference.read()
         except (OSError, LookupError) as error:
-            raise ClientError(f"the API key cannot be read: {error}") from error
-    raise ClientError("no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]")
+            reason = f"{reference.place}: {error.strerror}" if isinstance(error, OSError) else error.args[0]
+            raise ClientError(f"the API key cannot be read: {reason}", is_elsewhere=True) from error
+    raise ClientError(
+        "no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]",
+        is_elsewhere=True,
+    )

@@ -12,7 +12,7 @@ from typing import Any
 from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
-from service.commands.terminal import agreed, bar, redraw, say, say_json, table, tell
+from service.commands.terminal import agreed, bar, counted, redraw, say, say_json, table, tell
 from service.config import loading
 from service.config.settings import AccountSettings, Settings
 from service.model.contacts import EMAIL
@@ -38,7 +38,10 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "verify",
         "compare a list with Cordial's own count, or member by member; status 1 unless it is exact",
         _verify,
-        examples=("verify ActiveUsers", "verify ActiveUsers --members --csv differences.csv"),
+        examples=(
+            "verify ActiveUsers --config config.toml",
+            "verify ActiveUsers --members --csv differences.csv --config config.toml",
+        ),
     )
     verify.add_argument("list", help="the list, by name or id")
     verify.add_argument("--members", action="store_true", help="name who is missing and who is a stranger")
@@ -48,7 +51,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "compare",
         "compare a list with a file exported from Cordial's web interface; status 1 unless it is exact",
         _compare,
-        examples=("compare ActiveUsers export.csv",),
+        examples=("compare ActiveUsers export.csv --config config.toml",),
     )
     compare.add_argument("list", help="the list, by name or id")
     compare.add_argument("file", type=Path, help="a CSV file with a header: a column of addresses, and one of the list")
@@ -105,7 +108,9 @@ async def _compare(client: ApiClient, arguments: argparse.Namespace) -> int:
         except (UnreadableFileError, OSError) as error:
             raise ClientError(f"{arguments.file}: {error}") from error
         if not arguments.json:
-            say(f"{arguments.file}: {file.rows:,} rows, {file.on_list:,} on {found['list_name']}{file.remarks()}.")
+            say(
+                f"{arguments.file}: {counted(file.rows, 'row', 'rows')}, {file.on_list:,} on {found['list_name']}{file.remarks()}."
+            )
         return await _report(client, arguments, found, comparison.totals(), _differing(comparison))
 
 
@@ -114,8 +119,8 @@ def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, st
     name, counted, expected = found["list_name"], result["counted"], result["expected"]
     if result["owed"]:
         return 1, (
-            f"{name} is not done yet: {result['owed']:,} changes are still to be sent; Cordial counts {counted:,}, "
-            f"{expected:,} members are confirmed."
+            f"{name} is not done yet: {counted(result['owed'], 'change is', 'changes are')} still to be sent; Cordial counts {counted:,}, "
+            f"{counted(expected, 'member is', 'members are')} confirmed."
         )
     if result["differs"]:
         return 1, (
@@ -124,7 +129,7 @@ def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, st
         )
     if found["failed"]:
         return 1, (
-            f"{name} is incomplete: Cordial counts {counted:,}, as it should, but {found['failed']:,} changes failed; "
+            f"{name} is incomplete: Cordial counts {counted:,}, as it should, but {counted(found['failed'], 'change', 'changes')} failed; "
             f"`failures --list {name} --each` names them."
         )
     if found["standing"] == "sync_held":
@@ -260,12 +265,16 @@ def _say_summary(
         if number:
             say(f"{number:,} {what}: {_MEANING[what]}")
     if totals.unsettled:
-        say(f"{totals.unsettled:,} members are not compared: their changes are still to be sent, or failed")
+        say(
+            f"{counted(totals.unsettled, 'member is', 'members are')} not compared: their changes are still to be sent, or failed"
+        )
     if not total:
-        say(f"{found['list_name']}: all {totals.on:,} members and {totals.off:,} who have left are right.")
+        say(
+            f"{found['list_name']}: all {counted(totals.on, 'member', 'members')} and {totals.off:,} who have left are right."
+        )
     if queued:
         say(
-            f"{queued:,} are read back one by one, and the service corrects those that really differ. `lists` shows the progress."
+            f"{counted(queued, 'is', 'are')} read back one by one, and the service corrects those that really differ. `lists` shows the progress."
         )
 
 

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from service.commands.csv_file import CsvFile, UnreadableFileError
+from service.commands.terminal import counted
 from service.model.contacts import EMAIL, contact_of
 
 _ADDRESS_HEADERS = {"email", "email address", "e-mail", "channels.email.address", "email_address", "address"}
@@ -57,7 +58,7 @@ class ExportedFile:
         if self._list_column is None and self._lists_column is None:
             words += "; no column is for the list, so every row counts as on it"
         if self.without_value:
-            words += f"; {self.without_value:,} rows have no address"
+            words += f"; {counted(self.without_value, 'row has', 'rows have')} no address"
         return words
 
     def _identifying(self, keys: Sequence[str], column: str | None) -> list[tuple[str, int]]:

@@ -26,12 +26,12 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "write all failures, members of a list, unusable users, syncs or the audit as CSV or NDJSON",
         _export,
         examples=(
-            "export failures --list ActiveUsers --to failures.csv",
-            "export members --list ActiveUsers --format ndjson",
+            "export failures --list ActiveUsers --to failures.csv --config config.toml",
+            "export members --list ActiveUsers --format ndjson --config config.toml",
         ),
         json=False,
     )
-    parser.add_argument("table", choices=_TABLES, help="what to write")
+    parser.add_argument("table", choices=_TABLES, metavar="TABLE", help=", ".join(_TABLES))
     parser.add_argument("--account", help="only of this account")
     parser.add_argument("--list", help="only of this list, by name or id; members need it")
     parser.add_argument("--reason", help="failures: only with this reason")
@@ -49,6 +49,7 @@ async def _export(client: ApiClient, arguments: argparse.Namespace) -> int:
             raise ClientError(f"--{name} cannot be used with {table}")
     if arguments.list is not None:
         given["list"] = (await client.find_list(arguments.list))["id"]
+    await client.check_account(arguments.account)
     path = table
     if table == "members":
         if arguments.list is None:

@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 from service.commands.client import ApiClient, add_api_command
-from service.commands.terminal import say, tell
+from service.commands.terminal import counted, say, tell
 
 _LOOK_SECONDS = 0.5
 
@@ -13,7 +13,11 @@ _LOOK_SECONDS = 0.5
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
     forget = add_api_command(
-        subparsers, "forget", "remove a user from all lists, then erase every trace of them", _forget
+        subparsers,
+        "forget",
+        "remove a user from all lists, then erase every trace of them",
+        _forget,
+        examples=("forget jane@example.com --wait --config config.toml",),
     )
     forget.add_argument("user", help="the user's id as Heap sends it")
     forget.add_argument("--account", help="only in this account; without it, in every account that the store knows")
@@ -27,7 +31,12 @@ async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
         asked["account"] = arguments.account
     done = await client.post("forget", asked)
     if not arguments.json:
-        say(*(f"{account}: {number:,} memberships are erased." for account, number in done["memberships"].items()))
+        say(
+            *(
+                f"{account}: {counted(number, 'membership is', 'memberships are')} erased."
+                for account, number in done["memberships"].items()
+            )
+        )
         if done["kept_on_lists"]:
             say(f"The lists in Cordial keep the user: {', '.join(done['kept_on_lists'])}.")
     ours = set(done["erasures"])

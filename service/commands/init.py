@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from service.commands.initial.advice import advice
+from service.commands.arguments import add_command
+from service.commands.initial.advice import DEFAULT_URL, advice, steps
 from service.commands.initial.files import Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
-from service.commands.terminal import one_line, say
+from service.commands.terminal import complain, say, say_whole
 from service.config.settings import SecretReference, ServerSettings
 from service.errors import ConfigurationError
 from service.web import tls
@@ -22,7 +23,7 @@ from service.web import tls
 _PROGRAM = "heap-cordial"
 _DEFAULTS = {
     "account": "acme",
-    "url": "https://your-host",
+    "url": DEFAULT_URL,
     "cordial_base_url": "https://api.cordial.io",
     "identify_by": "email",
 }
@@ -36,13 +37,20 @@ _QUESTIONS = {
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "init",
-        help="write a configuration and secret files for a new installation",
+        "write a configuration and secret files for a new installation",
+        (
+            "init --directory /srv/heap-cordial",
+            "init --directory /srv/heap-cordial --account acme --url https://sync.example.com",
+        ),
         description="On a terminal, asks for what no flag gives and checks each answer. Otherwise, uses the "
         "defaults. Secrets are never given as arguments, which other users of the machine could read, but typed unseen, or "
         "taken from a file or a variable.",
     )
+    # argparse breaks no group of alternatives, which is wider than narrow terminals.
+    parser.usage = "%(prog)s [options]"
     parser.add_argument("--directory", type=Path, default=Path(), help="where the files go (default: here)")
     parser.add_argument("--store", type=Path, metavar="FILE", help="the store (default: data/heap-cordial.db there)")
     parser.add_argument("--account", help=f"the account's name (default {_DEFAULTS['account']})")
@@ -81,14 +89,17 @@ def _run(arguments: argparse.Namespace) -> int:
         answers, files = _gather(arguments, certificate, asks=sys.stdin.isatty())
         written = files.write(answers, force=arguments.force)
     except (ConfigurationError, InitialFilesError, OSError, LookupError) as error:
-        for line in str(error).splitlines():
-            print(one_line(line), file=sys.stderr)  # noqa: T201  a command speaks to its terminal
+        complain(*str(error).splitlines())
         return 2 if isinstance(error, ConfigurationError) else 1
     except (KeyboardInterrupt, EOFError):
-        print("\nNothing was written.", file=sys.stderr)  # noqa: T201
+        complain("", "Nothing was written.")
         return 130
     say(*(f"wrote {path}" for path in written))
-    say(*advice(answers, files, _program(), local_address_towards(answers.cordial_base_url)))
+    say(*advice(answers, files, local_address_towards(answers.cordial_base_url)))
+    for number, (words, command) in enumerate(steps(answers, files, _program()), start=1):
+        say(f"{number:>3}. {words}")
+        # Whole, so that it can be copied.
+        say_whole(f"     {command}")
     return 0
 
 
@@ -132,7 +143,8 @@ def _gather(arguments: argparse.Namespace, certificate: dict[str, str], *, asks:
 def _ask(answers: Answers, name: str, question: str) -> Answers:
     """Ask until the answer can be used; what is wrong with one is told at once."""
     while True:
-        typed = input(f"{question} [{_DEFAULTS[name]}]: ").strip() or _DEFAULTS[name]
+        say(f"{question}:")
+        typed = input(f"  [{_DEFAULTS[name]}]: ").strip() or _DEFAULTS[name]
         answered: Answers = msgspec.structs.replace(answers, **{name: typed})
         fault = answered.fault()
         if fault is None:
@@ -143,7 +155,8 @@ def _ask(answers: Answers, name: str, question: str) -> Answers:
 def _ask_to_hold_removals() -> bool:
     question = "Hold a sync that removes more than 100 people and more than half of a list, until you approve it"
     while True:
-        typed = input(f"{question} [yes]: ").strip().lower() or "yes"
+        say(f"{question}:")
+        typed = input("  [yes]: ").strip().lower() or "yes"
         if typed in {"y", "yes", "n", "no"}:
             return typed.startswith("y")
         say(f"  {typed}: answer yes or no")

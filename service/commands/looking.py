@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from service.commands.arguments import at_least_one
 from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.csv_file import CsvFile, UnreadableFileError
-from service.commands.terminal import agreed, say, say_json, table, tell
+from service.commands.terminal import agreed, counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.model.conditions import Severity
 
 _ROWS = 50
@@ -28,41 +29,87 @@ _FATES = {
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands."""
-    lists = _add(subparsers, "lists", "show lists: wanted, on the list, failed, Cordial's own count", _lists)
-    lists.add_argument("--state", choices=("unresolved", "creating", "ready", "held"), help="only in this state")
-    lists.add_argument("--search", help="a part of a name")
-    syncs = _add(subparsers, "syncs", "show syncs and how far they have come", _syncs)
-    syncs.add_argument("--list", help="only of this list, by name or id")
-    syncs.add_argument(
-        "--state",
-        choices=("receiving", "held", "queued", "sending", "done", "failed", "discarded"),
-        help="only in this state",
+    lists = _add(
+        subparsers,
+        "lists",
+        "show lists: wanted, on the list, failed, Cordial's own count",
+        _lists,
+        "lists --account acme --config config.toml",
     )
-    imports = _add(subparsers, "imports", "show changes that are sent to Cordial as files, and the results", _imports)
+    _add_states(lists, "unresolved", "creating", "ready", "held")
+    lists.add_argument("--search", help="a part of a name")
+    syncs = _add(
+        subparsers,
+        "syncs",
+        "show syncs and how far they have come",
+        _syncs,
+        "syncs --list ActiveUsers --state held --config config.toml",
+    )
+    syncs.add_argument("--list", help="only of this list, by name or id")
+    _add_states(syncs, "receiving", "held", "queued", "sending", "done", "failed", "discarded")
+    imports = _add(
+        subparsers,
+        "imports",
+        "show changes that are sent to Cordial as files, and the results",
+        _imports,
+        "imports --state sending --config config.toml",
+    )
     imports.add_argument("--list", help="only of this list, by name or id")
-    imports.add_argument("--state", choices=("gathering", "sending", "ended"), help="only in this state")
+    _add_states(imports, "gathering", "sending", "ended")
     _add_import_actions(imports)
-    failures = _add(subparsers, "failures", "show changes that failed, and why", _failures)
+    failures = _add(
+        subparsers,
+        "failures",
+        "show changes that failed, and why",
+        _failures,
+        "failures --list ActiveUsers --each --config config.toml",
+    )
     failures.add_argument("--list", help="only of this list, by name or id")
     failures.add_argument("--reason", help="only with this reason")
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
-    deliveries = _add(subparsers, "deliveries", "show the pages that were accepted", _deliveries)
+    deliveries = _add(
+        subparsers,
+        "deliveries",
+        "show the pages that were accepted",
+        _deliveries,
+        "deliveries --limit 10 --config config.toml",
+    )
     deliveries.add_argument("--list", help="only of this list, by name or id")
-    add_api_command(subparsers, "conditions", "show what a person should know, and what to do about it", _conditions)
-    audit = add_api_command(subparsers, "audit", "show what people did: by which API key, when, and to what", _audit)
-    audit.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
+    add_api_command(
+        subparsers,
+        "conditions",
+        "show what a person should know, and what to do about it",
+        _conditions,
+        examples=("conditions --config config.toml",),
+    )
+    audit = add_api_command(
+        subparsers,
+        "audit",
+        "show what people did: by which API key, when, and to what",
+        _audit,
+        examples=("audit --limit 10 --config config.toml",),
+    )
+    audit.add_argument("--limit", type=at_least_one, default=_ROWS, help=f"the most rows (default {_ROWS})")
     why = add_api_command(
         subparsers,
         "why",
         "say why a user is on a list, or is not",
         _why,
-        examples=("why ActiveUsers jane@example.com",),
+        examples=("why ActiveUsers jane@example.com --config config.toml",),
     )
     why.add_argument("list", help="the list, by name or id, or its segment's name")
     why.add_argument("user", help="the user's id as Heap sends it")
-    preview = add_api_command(subparsers, "preview", "show what would be sent for a list, and send nothing", _preview)
+    preview = add_api_command(
+        subparsers,
+        "preview",
+        "show what would be sent for a list, and send nothing",
+        _preview,
+        examples=('preview "Active Users" --config config.toml',),
+    )
     preview.add_argument("list", help="the list, by name or id, or its segment's name")
-    preview.add_argument("--calls", type=int, default=_CALLS, help=f"the most calls to show (default {_CALLS})")
+    preview.add_argument(
+        "--calls", type=at_least_one, default=_CALLS, help=f"the most calls to show (default {_CALLS})"
+    )
 
 
 def _add(
@@ -70,17 +117,28 @@ def _add(
     name: str,
     text: str,
     work: Callable[[ApiClient, argparse.Namespace], Awaitable[int]],
+    *examples: str,
 ) -> argparse.ArgumentParser:
-    parser = add_api_command(subparsers, name, text, work)
+    parser = add_api_command(subparsers, name, text, work, examples=examples)
     parser.add_argument("--account", help="only of this account")
-    parser.add_argument("--limit", type=int, default=_ROWS, help=f"the most rows (default {_ROWS})")
+    parser.add_argument("--limit", type=at_least_one, default=_ROWS, help=f"the most rows (default {_ROWS})")
     return parser
+
+
+def _add_states(parser: argparse.ArgumentParser, *states: str) -> None:
+    help_text = f"only in this state: {', '.join(states)}"
+    parser.add_argument("--state", choices=states, metavar="STATE", help=help_text)
 
 
 def _add_import_actions(imports: argparse.ArgumentParser) -> None:
     actions = imports.add_subparsers(title="actions", metavar="ACTION")
     end_doubt = add_api_command(
-        actions, "end-doubt", "say what happened to a job whose end the service cannot know", _end_doubt, is_action=True
+        actions,
+        "end-doubt",
+        "say what happened to a job whose end the service cannot know",
+        _end_doubt,
+        is_action=True,
+        examples=("imports end-doubt 3 --job over --config config.toml",),
     )
     end_doubt.add_argument("id", type=int, help="the import's id")
     end_doubt.add_argument(
@@ -92,6 +150,7 @@ def _add_import_actions(imports: argparse.ArgumentParser) -> None:
         "rejected",
         "name rejected rows at once, with the file from Cordial's web interface",
         _rejected,
+        examples=("imports rejected rejected-rows.csv --config config.toml",),
         is_action=True,
     )
     rejected.add_argument("file", type=Path, help="the file of rejected rows, CSV with the addresses in any column")
@@ -109,7 +168,7 @@ async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
     if not agreed(question, assumed=arguments.yes):
         return 1
     done = await client.post(f"imports/{arguments.id}/end-doubt", {"job": arguments.job.replace("-", "_")})
-    tell(arguments, done, f"{done['contacts']:,} contacts are sent by single calls.")
+    tell(arguments, done, f"{counted(done['contacts'], 'contact is', 'contacts are')} sent by single calls.")
     return 0
 
 
@@ -133,7 +192,7 @@ async def _rejected(client: ApiClient, arguments: argparse.Namespace) -> int:
         for start in range(0, len(addresses), _ADDRESSES_AT_ONCE):
             some = addresses[start : start + _ADDRESSES_AT_ONCE]
             named += (await client.post(f"imports/{import_id}/rejected", {"addresses": some}))["named"]
-    words = f"{named:,} of {len(addresses):,} addresses are named; `heap-cordial failures` has them. No call was made."
+    words = f"{named:,} of {counted(len(addresses), 'address', 'addresses')} named; `heap-cordial failures` has them. No call was made."
     tell(arguments, {"addresses": len(addresses), "named": named}, words)
     return 0
 
@@ -144,6 +203,7 @@ def _address_in(row: Sequence[str]) -> str:
 
 
 async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     rows = await client.items(
         "lists", arguments.limit, account=arguments.account, state=arguments.state, search=arguments.search
     )
@@ -154,7 +214,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
             row["id"],
             row["list_name"] or f"({row['segment_name']})",
             row["account"],
-            row["state"],
+            row["standing"].replace("_", " "),
             row["wanted"],
             row["on_list"],
             row["pending"] + row["waiting"],
@@ -164,7 +224,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "LIST", "ACCOUNT", "STATE", "WANTED", "ON LIST", "TO SEND", "FAILED", "COUNTED")
-    _show(headings, cells, "No list yet: no page has arrived from Heap.")
+    _show(headings, cells, _none("list", "No list yet: no page has arrived from Heap.", arguments))
     for row in rows:
         if row["unnamed"]:
             say(f"{row['list_name']}: on the list; {row['unnamed']:,} of {row['on_list']:,} refused and not named yet")
@@ -176,6 +236,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
     rows = await client.items("syncs", arguments.limit, account=arguments.account, list=list_id, state=arguments.state)
     if _show_json(rows, arguments):
@@ -183,9 +244,9 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
     cells = [
         (
             row["id"],
-            row["last_received_at"],
+            short_time(row["last_received_at"]),
             row["list_name"] or row["segment_name"],
-            f"held: removes {row['removals']:,} of {row['removals_of']:,}" if row["state"] == "held" else row["state"],
+            _sync_words(row),
             f"{row['pages_received']} of {row['total_pages']}",
             row["added"],
             row["removed"],
@@ -196,11 +257,18 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
-    _show(headings, cells, "No sync yet: no page has arrived from Heap.")
+    _show(headings, cells, _none("sync", "No sync yet: no page has arrived from Heap.", arguments))
     return 0
 
 
+def _sync_words(row: dict[str, Any]) -> str:
+    if row["state"] == "held":
+        return f"held: removes {row['removals']:,} of {row['removals_of']:,}"
+    return "list held" if row["state"] == "sending" and row["list_held"] else str(row["state"])
+
+
 async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
     rows = await client.items(
         "imports", arguments.limit, account=arguments.account, list=list_id, state=arguments.state
@@ -210,7 +278,7 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
     cells = [
         (
             row["id"],
-            row["started_at"],
+            short_time(row["started_at"]),
             row["account"],
             ", ".join(each["list_name"] for each in row["lists"]),
             row["state"],
@@ -222,11 +290,13 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "STARTED", "ACCOUNT", "LISTS", "STATE", "CONTACTS", "SETTLED", "LEFT TO CALLS", "JOBS")
-    _show(headings, cells, "No import: single calls do all the work.")
+    _show(headings, cells, _none("import", "No import: single calls do all the work.", arguments))
     for row in rows:
         for part in row["parts"]:
             job = f"job {part['job_id']}" if part["job_id"] else "no job yet"
-            say(f"import {row['id']}: {part['contacts']:,} contacts {part['state'].replace('_', ' ')}, {job}")
+            say(
+                f"import {row['id']}: {counted(part['contacts'], 'contact', 'contacts')} {part['state'].replace('_', ' ')}, {job}"
+            )
             if part["doubt"]:
                 say(f"import {row['id']}: they wait for the end of Cordial's job: {part['doubt']}")
                 say(
@@ -235,11 +305,14 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
         if row["reason"]:
             say(f"import {row['id']}: {row['reason']}")
         if row["unnamed"]:
-            say(f"import {row['id']}: {row['unnamed']:,} rows have no name yet; heap-cordial imports rejected --help")
+            say(
+                f"import {row['id']}: {counted(row['unnamed'], 'row has', 'rows have')} no name yet; heap-cordial imports rejected --help"
+            )
     return 0
 
 
 async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
     if arguments.each:
         rows = await client.items(
@@ -258,18 +331,19 @@ async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
         ]
         headings = ("CHANGES", "LIST", "STATE", "REASON", "CORDIAL'S WORDS")
     if not _show_json(rows, arguments):
-        _show(headings, cells, "No failures.")
+        _show(headings, cells, _none("failure", "No failures.", arguments))
     return 0
 
 
 async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
     rows = await client.items("deliveries", arguments.limit, account=arguments.account, list=list_id)
     if _show_json(rows, arguments):
         return 0
     cells = [
         (
-            row["received_at"],
+            short_time(row["received_at"]),
             row["account"],
             row["segment_name"],
             row["page_number"],
@@ -281,7 +355,7 @@ async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("RECEIVED", "ACCOUNT", "SEGMENT", "PAGE", "ADDED", "REMOVED", "UNUSABLE", "SYNC TASK")
-    _show(headings, cells, "No page has arrived from Heap yet.")
+    _show(headings, cells, _none("page", "No page has arrived from Heap yet.", arguments))
     return 0
 
 
@@ -293,8 +367,8 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
                 row["severity"],
                 row["id"],
                 " ".join(filter(None, (row["account"], row["subject"]))) or "-",
-                row["since"],
-                " ".join(filter(None, (row["detail"], row["what_to_do"], row["command"]))),
+                short_time(row["since"]),
+                " ".join(filter(None, (sentence(row["detail"]), row["what_to_do"], row["command"]))),
             )
             for row in rows
         ]
@@ -306,7 +380,7 @@ async def _audit(client: ApiClient, arguments: argparse.Namespace) -> int:
     rows = await client.items("audit", arguments.limit)
     if _show_json(rows, arguments):
         return 0
-    cells = [(row["at"], row["action"], row["target"], row["changes"], row["actor"]) for row in rows]
+    cells = [(short_time(row["at"]), row["action"], row["target"], row["changes"], row["actor"]) for row in rows]
     _show(("AT", "ACTION", "ON WHAT", "CHANGES", "BY"), cells, "Nobody has done anything yet.")
     return 0
 
@@ -321,8 +395,10 @@ async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
     say(f"list       {answer['list_name'] or found['segment_name']}")
     say(f"in Cordial {on_list[answer['on_list']] if answer['heap'] else 'not on the list by this service'}")
     if answer["heap"]:
-        said = answer["heap"]["said_at"] or "an unknown time"
-        say(f"in Heap    {'in the segment' if answer['heap']['wanted'] else 'not in the segment'}, as of {said}")
+        said = answer["heap"]["said_at"]
+        say(
+            f"in Heap    {'in the segment' if answer['heap']['wanted'] else 'not in the segment'}, as of {short_time(said) if said else 'an unknown time'}"
+        )
     say("")
     say(answer["explanation"])
     return 0
@@ -344,7 +420,7 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
     for call in preview["calls"]:
         body = "" if call["body"] is None else msgspec.json.encode(call["body"]).decode()
         condition = f"    if {call['condition']}" if call["condition"] else ""
-        say(f"{call['method']} {call['path']} {body}{condition}")
+        say_whole(f"{call['method']} {call['path']} {body}{condition}")
     if preview["more_calls"]:
         say("… and more")
     return 0
@@ -352,6 +428,12 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 def _fate(row: dict[str, Any]) -> str:
     return "failed" if row["dead"] else "tried again"
+
+
+def _none(what: str, of_all: str, arguments: argparse.Namespace) -> str:
+    """Return what to say where there is no row: of all there are, unless the arguments choose among them."""
+    chosen = any(getattr(arguments, name, None) for name in ("account", "list", "state", "search", "reason"))
+    return f"No {what} matches." if chosen else of_all
 
 
 def _show(headings: tuple[str, ...], cells: list[Any], empty: str) -> None:

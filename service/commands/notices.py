@@ -3,13 +3,13 @@
 import argparse
 import asyncio
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from service.commands.client import add_config_option
-from service.commands.terminal import say
+from service.commands.arguments import add_command
+from service.commands.client import add_config_option, complain_of_configuration, which_configuration
+from service.commands.terminal import complain, say
 from service.config import loading
 from service.config.settings import NoticeSettings
 from service.errors import ConfigurationError
@@ -20,10 +20,12 @@ from service.observe.notices.targets import make_target
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser("notices", help="test the targets of notices")
+    example = "notices test --target ops --config config.toml"
+    parser = add_command(subparsers, "notices", "test the targets of notices", (example,))
+    add_config_option(parser)
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    test = actions.add_parser("test", help="send a test to each target")
-    add_config_option(test)
+    test = add_command(actions, "test", "send a test to each target", (example,))
+    add_config_option(test, is_action=True)
     test.add_argument("--target", help="only to this target")
     test.set_defaults(run=_run)
 
@@ -32,11 +34,11 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         targets = loading.load(arguments.config, os.environ).notices
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
-        return 2
+        return complain_of_configuration(error, arguments.config)
     chosen = {name: each for name, each in targets.items() if arguments.target in {None, name}}
     if not chosen:
-        print("There is no such target in the configuration; see [notices.NAME].", file=sys.stderr)  # noqa: T201
+        known = f"its targets are {', '.join(sorted(targets))}" if targets else "it has none; add [notices.NAME]"
+        complain(f"The configuration has no target to test: {known}.", which_configuration(arguments.config))
         return 1
     return asyncio.run(_test(chosen))
 

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,7 +11,8 @@ import structlog
 
 from service import log, supervision
 from service.app import Service, running_service
-from service.commands.client import add_config_option
+from service.commands.arguments import add_command
+from service.commands.client import add_config_option, complain_of_configuration
 from service.commands.reloading import read_configuration, reload_when_asked
 from service.commands.signals import SIGNALS
 from service.config import loading
@@ -23,7 +23,6 @@ from service.supervision import ServiceManager, Supervisor
 
 _log = structlog.get_logger()
 
-_CONFIGURATION_FAULT = 2
 _STARTUP_FAULT = 1
 # A task of the service ended that nobody asked to end: a fault of the program.
 _TASK_ENDED = 70
@@ -35,7 +34,7 @@ _MAX_BROKEN_STOP_SECONDS = 10.0
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser("serve", help="run the service")
+    parser = add_command(subparsers, "serve", "run the service", ("serve --config config.toml",))
     add_config_option(parser)
     parser.set_defaults(run=_run)
 
@@ -44,9 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = read_configuration(arguments.config)
     except ConfigurationError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)  # noqa: T201  the log is not configured before the configuration is read
-        return _CONFIGURATION_FAULT
+        # The log is not configured before the configuration is read.
+        return complain_of_configuration(error, arguments.config)
     log.configure(settings.log)
     for warning in loading.secret_warnings(settings):
         _log.warning("secret.exposed", warning=warning)

@@ -6,23 +6,28 @@ import contextlib
 import os
 import sys
 from collections.abc import Collection
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from service.commands.client import add_config_option, local_connector, local_url
+from service.commands.arguments import add_command
+from service.commands.client import (
+    add_config_option,
+    complain_of_configuration,
+    local_connector,
+    local_url,
+    which_configuration,
+)
 from service.commands.same_store import doubt_about_store
-from service.commands.terminal import one_line, say
+from service.commands.terminal import complain, counted, one_line, say, say_document, sentence, short_time, table
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
 from service.model.accounts import DRY_RUN_REASON
 from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
 from service.model.imports import ImportView
-from service.model.lists import ListState
 from service.model.views import FailureGroupView, RecordedAccount, SegmentView, SyncView
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.reading import Reader
@@ -34,6 +39,14 @@ _MAX_CONDITIONS = 20
 _MAX_LISTS = 10_000
 _MAX_SYNCS = 20
 _MAX_IMPORTS = 20
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """What the service says of itself; `is_reached`: it was this service that answered, or its error."""
+
+    words: str
+    is_reached: bool = True
+    is_ready: bool = False
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -50,7 +63,12 @@ class Overview(msgspec.Struct, frozen=True):
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser("status", help="show accounts, lists, syncs and failures")
+    parser = add_command(
+        subparsers,
+        "status",
+        "show accounts, lists, syncs and failures; status 1 if the service is down or something is critical",
+        ("status --config config.toml", "status --watch --config config.toml"),
+    )
     add_config_option(parser)
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="one JSON document instead of text")
@@ -62,30 +80,30 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = loading.load(arguments.config, os.environ)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201  a command speaks to its terminal
-        return 2
+        return complain_of_configuration(error, arguments.config)
     database = Path(settings.store.path)
     doubt = asyncio.run(doubt_about_store(settings))
     if doubt is not None:
-        print(one_line(doubt.text), file=sys.stderr)  # noqa: T201
+        complain(doubt.text, which_configuration(arguments.config))
         if doubt.is_other:
             return 1
     try:
         overview = asyncio.run(_read(database))
     except (StoreOpenError, ServiceError) as error:
-        hint = "" if database.exists() else "\nThe service creates the store when it first runs."
-        print(f"{error}{hint}", file=sys.stderr)  # noqa: T201
+        hint = [] if database.exists() else ["The service creates the store when it first runs."]
+        complain(str(error), *hint, which_configuration(arguments.config))
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
-        document = {"service": readiness, **msgspec.to_builtins(overview)}
-        say(*msgspec.json.format(msgspec.json.encode(document)).decode().split("\n"))
+        say_document({"service": readiness.words, **msgspec.to_builtins(overview)})
     elif arguments.watch:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings))
     else:
         say(*_lines(readiness, overview, settings.accounts))
-    return 1 if _is_critical(readiness, overview) else 0
+        if not readiness.is_reached:
+            say("", which_configuration(arguments.config))
+    return 0 if readiness.is_ready and not _is_critical(readiness, overview) else 1
 
 
 async def _read(database: Path) -> Overview:
@@ -116,7 +134,7 @@ async def _watch(settings: Settings) -> None:
         await asyncio.sleep(_WATCH_SECONDS)
 
 
-async def _ask_readiness(server: ServerSettings) -> str:
+async def _ask_readiness(server: ServerSettings) -> Readiness:
     url = f"{local_url(server)}/readyz"
     try:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
@@ -124,26 +142,30 @@ async def _ask_readiness(server: ServerSettings) -> str:
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session, session.get(url) as response:
             body = msgspec.json.decode(await response.read())
     except ConfigurationError as error:
-        return str(error)
-    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
-        return f"not reachable at port {server.port}"
+        return Readiness(str(error), is_reached=False)
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError):
+        return Readiness(f"not reachable at port {server.port}", is_reached=False)
+    if not isinstance(body, dict) or ("status" not in body and "error" not in body):
+        return Readiness(f"what answers at port {server.port} is not this service", is_reached=False)
     if response.status != 200:  # noqa: PLR2004
-        return str(body.get("error", {}).get("message", "not ready"))
-    return ", ".join(["ready", *map(str, body.get("degraded", []))])
+        return Readiness(str(body.get("error", {}).get("message", "not ready")))
+    return Readiness(", ".join(["ready", *map(str, body.get("degraded", []))]), is_ready=True)
 
 
-def _is_critical(readiness: str, overview: Overview) -> bool:
+def _is_critical(readiness: Readiness, overview: Overview) -> bool:
     # A store that cannot be written has no record of that.
-    named = [kind.severity for name, kind in CATALOGUE.items() if name in readiness]
+    named = [kind.severity for name, kind in CATALOGUE.items() if name in readiness.words]
     return Severity.CRITICAL in {*named, *(condition.severity for condition in overview.conditions)}
 
 
-def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> list[str]:
-    lines = [f"service    {readiness}", *_condition_lines(overview.conditions)]
+def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]) -> list[str]:
+    lines = [f"service    {readiness.words}", *_condition_lines(overview.conditions)]
+    before = "" if readiness.is_reached else "not known now; last time: "
     if overview.unfolded_users:
-        lines.append(f"inbox      {overview.unfolded_users:,} users not processed yet")
+        lines.append(f"inbox      {counted(overview.unfolded_users, 'user', 'users')} not processed yet")
     lines += [
-        f"account    {account.name}: {_account_words(account) if account.name in configured else 'not in the configuration'}"
+        f"account    {account.name}: "
+        f"{before + _account_words(account) if account.name in configured else 'not in the configuration'}"
         for account in overview.accounts
     ]
     lines += [f"import     {_import_words(each)}" for each in overview.imports]
@@ -153,16 +175,21 @@ def _lines(readiness: str, overview: Overview, configured: Collection[str]) -> l
             "",
             "No page has arrived from Heap yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
         ]
-    lines += ["", f"{'LIST':<32} {'WANTED':>10} {'ON LIST':>10} {'PENDING':>10} {'WAITING':>8} {'FAILED':>8}  STATE"]
-    for each in overview.lists:
-        name = each.list_name or f"({each.segment_name})"
-        lines.append(
-            f"{name:<32} {each.wanted:>10,} {each.on_list:>10,} {each.pending:>10,} "
-            f"{each.waiting:>8,} {each.failed:>8,}  {each.state.value}"
+    rows = [
+        (
+            each.list_name or f"({each.segment_name})",
+            each.account,
+            each.wanted,
+            each.on_list,
+            each.pending + each.waiting,
+            each.failed,
+            each.standing.replace("_", " "),
         )
-        if each.reason:
-            mark = "held: " if each.state is ListState.HELD else ""
-            lines.append(f"    {mark}{each.reason}")
+        for each in overview.lists
+    ]
+    lines += ["", *table(("LIST", "ACCOUNT", "WANTED", "ON LIST", "TO SEND", "FAILED", "STATE"), rows)]
+    reasons = [each for each in overview.lists if each.reason]
+    lines += [f"{each.list_name or each.segment_name}: {each.reason}" for each in reasons]
     lines += ["", "RECENT SYNCS", *(_sync_line(sync) for sync in overview.syncs)]
     if overview.failures:
         lines += ["", "FAILURES", *(_failure_line(group) for group in overview.failures)]
@@ -174,9 +201,10 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
     conditions = [each for each in conditions if each.severity is not Severity.INFO]
     for each in conditions[:_MAX_CONDITIONS]:
         about = " ".join(filter(None, (each.account, each.subject)))
-        people = f", {each.people:,} people" if each.people else ""
-        detail = f": {each.detail}" if each.detail else ""
-        lines.append(f"{each.severity.value:<10} {each.id} {about}{detail}{people}, since {_time(each.since)}")
+        people = f", {counted(each.people, 'person', 'people')}" if each.people else ""
+        lines.append(f"{each.severity.value:<10} {each.id} {about}{people}, since {short_time(each.since)}")
+        if each.detail:
+            lines.append(f"           {sentence(each.detail)}")
         lines.append(f"           {each.meaning} {each.what_to_do}{f' {each.command}' if each.command else ''}")
     if len(conditions) > _MAX_CONDITIONS:
         lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: heap-cordial conditions")
@@ -187,7 +215,11 @@ def _account_words(account: RecordedAccount) -> str:
     # The store keeps a dry run as a pause with its reason.
     is_dry_run = account.state_reason == DRY_RUN_REASON
     words = ", ".join(filter(None, (None if is_dry_run else account.state, account.state_reason)))
-    return f"{words}; {account.in_doubt:,} contacts in doubt, to be read back" if account.in_doubt else words
+    return (
+        f"{words}; {counted(account.in_doubt, 'contact', 'contacts')} in doubt, to be read back"
+        if account.in_doubt
+        else words
+    )
 
 
 def _import_words(running: ImportView) -> str:
@@ -195,8 +227,8 @@ def _import_words(running: ImportView) -> str:
     job = next((f", Cordial's job {part.job_id}" for part in running.parts if part.job_id), "")
     names = ", ".join(each.list_name for each in running.lists)
     return (
-        f"{running.account}: {running.state} {running.contacts:,} contacts of {names}{job}, "
-        f"{running.settled + running.released:,} done, since {_time(running.started_at)}"
+        f"{running.account}: {running.state} {counted(running.contacts, 'contact', 'contacts')} of {names}{job}, "
+        f"{running.settled + running.released:,} done, since {short_time(running.started_at)}"
     )
 
 
@@ -207,7 +239,7 @@ def _sync_line(sync: SyncView) -> str:
     failed = f", {sync.failed:,} failed" if sync.failed else ""
     rejected = f", {sync.rejected:,} unusable" if sync.rejected else ""
     return (
-        f"{_time(sync.last_received_at)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
+        f"{short_time(sync.last_received_at)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
         f"{sync.list_name or sync.segment_name}: {sync.pages_received} of {sync.total_pages} pages, "
         f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}"
     )
@@ -215,9 +247,5 @@ def _sync_line(sync: SyncView) -> str:
 
 def _failure_line(group: FailureGroupView) -> str:
     state = "failed" if group.dead else "retried soon"
-    since = _time(group.first_failed_at)
+    since = short_time(group.first_failed_at)
     return f"{group.changes:>8,}  {group.list_name}: {group.reason} since {since}, {state}: {group.message}"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%SZ}"

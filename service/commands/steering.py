@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from service.commands.client import ApiClient, ClientError, add_api_command
-from service.commands.terminal import bar, redraw, tell
+from service.commands.terminal import bar, counted, redraw, tell
 
 _LOOK_SECONDS = 0.5
 # After an approval, by what the account's sending is doing.
@@ -24,21 +24,52 @@ _WHAT_FOLLOWS = {
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands."""
     for name, text in (("pause", "stop sending for an account"), ("resume", "continue sending for an account")):
-        parser = add_api_command(subparsers, name, text, _pause if name == "pause" else _resume)
+        work = _pause if name == "pause" else _resume
+        parser = add_api_command(subparsers, name, text, work, examples=(f"{name} acme --config config.toml",))
         parser.add_argument("account", help="the account's name in the configuration")
-    retry = add_api_command(subparsers, "retry", "retry failures that match all given conditions", _retry)
+    retry = add_api_command(
+        subparsers,
+        "retry",
+        "retry failures that match all given conditions",
+        _retry,
+        examples=("retry --list ActiveUsers --config config.toml", "retry --id 17 --id 18 --config config.toml"),
+    )
     retry.add_argument("--id", type=int, action="append", help="one failure, as `failures --each` has it; repeatable")
     retry.add_argument("--account", help="all of this account")
     retry.add_argument("--list", help="all of this list, by name or id")
     retry.add_argument("--reason", help="all with this reason")
-    approve = add_api_command(subparsers, "approve", "approve a new segment, or a sync, that is held", _approve)
+    approve = add_api_command(
+        subparsers,
+        "approve",
+        "approve a new segment, or a sync, that is held",
+        _approve,
+        examples=('approve "Active Users" --config config.toml', "approve --sync 12 --config config.toml"),
+    )
     approved = approve.add_mutually_exclusive_group(required=True)
     approved.add_argument("list", nargs="?", help="the list, by name or id, or its segment's name")
     approved.add_argument("--sync", type=int, help="a sync that is held for its removals, by id as `syncs` shows it")
-    discard = add_api_command(subparsers, "discard", "drop a sync that is held for its removals", _discard)
+    discard = add_api_command(
+        subparsers,
+        "discard",
+        "drop a sync that is held for its removals",
+        _discard,
+        examples=("discard --sync 12 --config config.toml",),
+    )
     discard.add_argument("--sync", type=int, required=True, help="the sync, by id as `syncs` shows it")
-    add_api_command(subparsers, "reload", "make the service read its configuration again, as SIGHUP does", _reload)
-    rebuild = add_api_command(subparsers, "rebuild", "send all members of a list again", _rebuild)
+    add_api_command(
+        subparsers,
+        "reload",
+        "make the service read its configuration again, as SIGHUP does",
+        _reload,
+        examples=("reload --config config.toml",),
+    )
+    rebuild = add_api_command(
+        subparsers,
+        "rebuild",
+        "send all members of a list again",
+        _rebuild,
+        examples=("rebuild ActiveUsers --wait --config config.toml",),
+    )
     rebuild.add_argument("list", help="the list, by name or id")
     rebuild.add_argument(
         "--include-removed", action="store_true", help="also send the removals of people who have left"
@@ -47,6 +78,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/pause")
     words = f"{arguments.account} is paused." if done["changed"] else f"{arguments.account} was already paused."
     tell(arguments, done, words)
@@ -54,6 +86,7 @@ async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _resume(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/resume")
     words = (
         f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by a person."
@@ -69,15 +102,10 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     selection = {name: value for name, value in selection.items() if value is not None}
     if not selection:
         raise ClientError("name what to retry: --id, --reason, --list or --account")
-    if arguments.account and arguments.account not in await _account_names(client):
-        raise ClientError(f"there is no account {arguments.account}; `status` shows all")
+    await client.check_account(arguments.account)
     done = await client.post("failures/retry", selection)
-    tell(arguments, done, f"{done['retried']:,} changes are sent again.")
+    tell(arguments, done, f"{counted(done['retried'], 'change is', 'changes are')} sent again.")
     return 0
-
-
-async def _account_names(client: ApiClient) -> list[str]:
-    return [each["name"] for each in (await client.get("accounts"))["items"]]
 
 
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -131,7 +159,7 @@ async def _rebuild(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/rebuild", {"include_removed": arguments.include_removed})
     total = done["sent_again"]
-    tell(arguments, done, f"{total:,} memberships of {found['list_name']} are sent again.")
+    tell(arguments, done, f"{counted(total, 'membership', 'memberships')} of {found['list_name']} will be sent again.")
     while arguments.wait:
         now = await client.get(f"lists/{found['id']}")
         left = now["pending"] + now["waiting"]

@@ -1,16 +1,21 @@
-"""Writing to a terminal: tables, progress bars."""
+"""Writing to a terminal: prose, tables, progress bars."""
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from datetime import datetime
+from typing import TextIO
 
 import msgspec
 
 _BAR_CELLS = 30
 _MIN_LAST_COLUMN = 20
+# What more lines of a text begin below: its own indentation, and a label such as `account    `.
+_LABEL = re.compile(r"\s*(?:\S{1,12} {2,})?")
 
 # What terminals obey instead of showing it, or show at another place, and what cannot be written at all. Names and
 # messages come from Heap and Cordial, and JSON is free to hold all of these.
@@ -27,14 +32,57 @@ def one_line(text: str) -> str:
 
 
 def say(*lines: str) -> None:
-    """Write lines, each of which stays one whatever it holds."""
+    """Write lines of prose, each wrapped between words where the terminal is narrower."""
+    width = _terminal_width(sys.stdout)
+    say_whole(*(part for line in lines for part in _wrapped(one_line(line), width)))
+
+
+def say_whole(*lines: str) -> None:
+    """Write lines, each of which stays one whatever it holds: commands and calls that people copy, and JSON."""
     sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
     sys.stdout.flush()
 
 
 def say_json(*documents: object) -> None:
     """Write documents as JSON, each on one line."""
-    say(*(msgspec.json.encode(document).decode() for document in documents))
+    say_whole(*(msgspec.json.encode(document).decode() for document in documents))
+
+
+def say_document(document: object) -> None:
+    """Write one document as JSON, indented."""
+    say_whole(*msgspec.json.format(msgspec.json.encode(document)).decode().split("\n"))
+
+
+def complain(*lines: str) -> None:
+    """Write lines to standard error, wrapped as `say` does."""
+    width = _terminal_width(sys.stderr)
+    sys.stderr.write("".join(f"{part}\n" for line in lines for part in _wrapped(one_line(line), width)))
+    sys.stderr.flush()
+
+
+def short_time(moment: datetime | str) -> str:
+    """Return a moment, as the store or the API has it, as tables show it: in UTC, to the second."""
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number with what is counted."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def sentence(text: str) -> str:
+    """Return a text of the service as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    label = _LABEL.match(line)
+    indentation = " " * (label.end() if label else 0)
+    return textwrap.wrap(line, width, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
 
 
 def tell(arguments: argparse.Namespace, document: object, *lines: str) -> None:
@@ -51,7 +99,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], width: int 
     Numbers are at the right of their column. The last column is wrapped between words; where that is not enough, each row
     becomes a block of lines with one heading each.
     """
-    width = _terminal_width() if width is None else width
+    width = _terminal_width(sys.stdout) if width is None else width
     cells = [[f"{cell:,}" if isinstance(cell, int) else one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
@@ -66,7 +114,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], width: int 
             for text, size, right in zip(texts[:-1], widths, numeric, strict=False)
         )
         last = texts[-1].rjust(widths[-1]) if numeric[-1] else texts[-1]
-        first, *more = textwrap.wrap(last, max(left, 1), break_long_words=False, drop_whitespace=False) or [""]
+        first, *more = textwrap.wrap(
+            last, max(left, 1), break_long_words=False, break_on_hyphens=False, drop_whitespace=False
+        ) or [""]
         start = "".join(f"{text}  " for text in padded)
         return [f"{start}{first}".rstrip(), *(" " * before_last + text.strip() for text in more)]
 
@@ -78,7 +128,9 @@ def _blocks(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
     lines: list[str] = []
     for row in rows:
         for heading, cell in zip(headings, row, strict=True):
-            wrapped = textwrap.wrap(cell, max(width - size - 2, 1), break_long_words=False) or [""]
+            wrapped = textwrap.wrap(cell, max(width - size - 2, 1), break_long_words=False, break_on_hyphens=False) or [
+                ""
+            ]
             lines += [
                 f"{heading.ljust(size)}  {wrapped[0]}".rstrip(),
                 *(" " * (size + 2) + text for text in wrapped[1:]),
@@ -87,9 +139,9 @@ def _blocks(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
     return lines[:-1]
 
 
-def _terminal_width() -> int:
+def _terminal_width(stream: TextIO) -> int:
     """Return the width of the terminal; what is read by a program or kept in a file has none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else sys.maxsize
+    return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else sys.maxsize
 
 
 def agreed(question: str, *, assumed: bool) -> bool:

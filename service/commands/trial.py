@@ -28,7 +28,10 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "trial",
         "find out on the real account what Cordial does not document, with your own test contacts",
         _trial,
-        examples=("trial --account acme --contact a@example.com --contact b@example.com --subscribed c@example.com",),
+        examples=(
+            "trial --account acme --contact a@example.com --subscribed b@example.com --config config.toml",
+            "trial --account acme --show --config config.toml",
+        ),
     )
     trial.add_argument("--account", required=True, help="the account's name in the configuration")
     trial.add_argument("--contact", action="append", default=[], help="an address of yours; repeatable, at most five")
@@ -40,12 +43,14 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
     path = f"accounts/{quote(arguments.account, safe='')}/trial"
     if arguments.show:
+        await client.check_account(arguments.account)
         return _tell(arguments, await client.get(path))
     contacts = [address.strip().lower() for address in arguments.contact]
     subscribed = arguments.subscribed.strip().lower() if arguments.subscribed else None
     if not contacts:
         say("Name at least one test contact: --contact you+trial@example.com. Its mailbox must be yours.")
         return 2
+    await client.check_account(arguments.account)
     if not arguments.yes:
         named = ", ".join([*contacts, *filter(None, [subscribed])])
         say(*(line.format(account=arguments.account, contacts=named, first=contacts[0]) for line in _PLAN))

@@ -94,11 +94,18 @@ def _check_public_url(fields: dict[str, Any], path: KeyPath, faults: Faults) -> 
     """Replace the URL by its normal form, without a trailing slash."""
     if not fields.get("public_url"):
         return
-    path = (*path, "public_url")
+    where = (*path, "public_url")
     try:
-        fields["public_url"] = _normal_url(fields["public_url"])
+        url = _normal_url(fields["public_url"])
     except ValueError as error:
-        faults.add(path, f"must be empty or a URL such as https://sync.example.com: {error}")
+        faults.add(where, f"must be empty or a URL such as https://sync.example.com: {error}")
+        return
+    before, webhook, _ = url.partition("/webhooks/heap")
+    if webhook:
+        faults.add(where, f"must be the URL without the path of a webhook: {before}")
+    elif url == fields.get("cordial_base_url"):
+        faults.add((*path, "cordial_base_url"), "must be the URL of Cordial's API, not that of this service")
+    fields["public_url"] = url
 
 
 def _normal_base_url(text: str) -> str:

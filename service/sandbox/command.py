@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import Any
 
+from service.commands.arguments import add_command
 from service.sandbox.deviations import Deviation
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import running_sandbox
@@ -13,25 +14,46 @@ from service.sandbox.server import running_sandbox
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the program's parser."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "sandbox",
-        help="run a stand-in Cordial on this machine",
+        "run a stand-in Cordial on this machine",
+        ("sandbox --port 8081 --rate 25",),
         description="A stand-in for Cordial's API: in memory, on this machine, with a page that shows its lists.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8081, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--key", default=DEFAULT_API_KEY, help="the API key it accepts")
-    parser.add_argument("--rate", type=_not_negative, default=50, help="calls per second per endpoint; 0 is unlimited")
-    parser.add_argument("--latency-ms", type=_not_negative, default=0, help="how long each call takes, at least")
-    parser.add_argument("--error-rate", type=_share, default=0, help="share of calls that fail at random, 0 to 1")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same random failures")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8081, help="port to listen on; 0 takes a free one (default %(default)s)"
+    )
+    parser.add_argument("--key", default=DEFAULT_API_KEY, help="the API key it accepts (default %(default)s)")
+    parser.add_argument(
+        "--rate",
+        type=_not_negative,
+        default=50,
+        help="calls per second per endpoint; 0 is unlimited (default %(default)s)",
+    )
+    parser.add_argument(
+        "--latency-ms",
+        type=_not_negative,
+        default=0,
+        metavar="MS",
+        help="how long each call takes, at least (default 0)",
+    )
+    parser.add_argument(
+        "--error-rate",
+        type=_share,
+        default=0,
+        metavar="SHARE",
+        help="share of calls that fail at random, 0 to 1 (default 0)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same random failures (default 0)")
     parser.add_argument(
         "--otherwise",
         action="append",
         default=[],
         choices=[deviation.value for deviation in Deviation],
-        help="differ from Cordial's documents in this point; repeatable",
+        metavar="POINT",
+        help="differ from Cordial's documents in this point; repeatable: " + ", ".join(Deviation),
     )
     parser.add_argument("--journal", action="store_true", help="keep every call for GET /sandbox/calls?all=1")
     parser.set_defaults(run=_run)

@@ -16,6 +16,7 @@ import aiohttp
 
 from service import log
 from service.app import Service, running_service
+from service.commands.arguments import add_command
 from service.config.settings import (
     AccountSettings,
     LogSettings,
@@ -46,7 +47,9 @@ _BAR_CELLS = 30
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command."""
-    parser = subparsers.add_parser("demo", help="see it work on loopback, with nothing configured")
+    parser = add_command(
+        subparsers, "demo", "see it work on loopback, with nothing configured", ("demo", "demo --exit")
+    )
     parser.add_argument("--exit", action="store_true", help="end by itself; status 0 only if the counts were exact")
     parser.set_defaults(run=_run)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from service.commands.arguments import add_command, at_least_one
 from service.config.settings import SecretReference
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 
@@ -26,9 +27,13 @@ _PROGRESS_EVERY_SECONDS = 2.0
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the program's parser."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "send",
-        help="sign and post a segment as Heap does",
+        "sign and post a segment as Heap does",
+        (
+            "send --url http://127.0.0.1:8080/webhooks/heap/acme --secret-file heap-secret --segment Test --file users.csv",
+        ),
         description="Signs and posts the pages of a segment sync as Heap does. Ends with status 0 only if all were "
         "answered 200.",
     )
@@ -40,7 +45,9 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--remove", nargs="+", action="extend", default=[], metavar="ID", help="users who left")
     parser.add_argument("--file", metavar="CSV", help="users who entered: the first column, a header `id` aside")
     parser.add_argument("--remove-file", metavar="CSV", help="users who left, likewise")
-    parser.add_argument("--page-size", type=_positive, default=1000, metavar="N", help="users in a page (default 1000)")
+    parser.add_argument(
+        "--page-size", type=at_least_one, default=1000, metavar="N", help="users in a page (default 1000)"
+    )
     parser.add_argument("--task", metavar="ID", help="id of the sync; by default a new one")
     parser.add_argument("--id-token", metavar="TOKEN", help="the customer's id_token, if the pages are to carry one")
     parser.add_argument(
@@ -50,16 +57,9 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="the Heap user property that the ids are values of (default email)",
     )
     parser.add_argument(
-        "--attempts", type=_positive, default=5, metavar="N", help="how often to post a page at most (default 5)"
+        "--attempts", type=at_least_one, default=5, metavar="N", help="how often to post a page at most (default 5)"
     )
     parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1")
-    return number
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ import shlex
 
 from service.commands.initial.files import Answers, InitialFiles
 
+DEFAULT_URL = "https://your-host"
+_HOST_MISSING = " (put the host at which Heap reaches this machine in the place of your-host)"
 _PERMISSIONS = (
     "Get lists, Add a list, Get a single list, Add a contact, Update a contact, Get a single contact",
     "Get attributes (recommended: lists share their names with contact attributes)",
@@ -13,15 +15,12 @@ _PERMISSIONS = (
 )
 
 
-def advice(answers: Answers, files: InitialFiles, program: str, own_address: str | None) -> list[str]:
-    """Return the lines to show.
-
-    `program` is how this shell calls heap-cordial; `own_address` that of this host's interface towards Cordial, if any.
-    """
+def advice(answers: Answers, files: InitialFiles, own_address: str | None) -> list[str]:
+    """Return the lines to show before `steps`; `own_address` is that of this host's interface towards Cordial, if any."""
     lines = [
         "",
         "In Heap, under Integrations > Developer hub, create an integration that receives segments:",
-        f"  webhook URL       {answers.webhook_url}",
+        f"  webhook URL       {answers.webhook_url}{_HOST_MISSING if answers.url == DEFAULT_URL else ''}",
         "  OAuth redirect    leave it empty",
         f"  identity          the user property that holds Cordial's {answers.identify_by}",
     ]
@@ -37,13 +36,14 @@ def advice(answers: Answers, files: InitialFiles, program: str, own_address: str
         lines.append(f"  key               put it into {files.cordial_api_key}")
     if not (answers.heap_secret and answers.cordial_api_key):
         lines += ["", "Let only yourself read a secret's file: umask 077; cat > FILE, paste, Enter, Ctrl-D."]
-    return [*lines, *_steps(answers, files, program)]
+    return [*lines, "", "Then, one after the other:"]
 
 
-def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
+def steps(answers: Answers, files: InitialFiles, program: str) -> list[tuple[str, str]]:
+    """Return what to do then, each with its command; `program` is how this shell calls heap-cordial."""
     config = f"--config {shlex.quote(str(files.config))}"
     account = shlex.quote(answers.account)
-    steps = [
+    found = [
         ("Check everything:", f"{program} check {config}"),
         ("Start the service. Continue in another terminal:", f"{program} serve {config}"),
         ("In Heap, switch a segment on and press Sync now. See it arrive:", f"{program} lists {config}"),
@@ -51,15 +51,15 @@ def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
     ]
     if answers.dry_run:
         path = shlex.quote(str(files.config))
-        steps.append(
+        found.append(
             (
                 "End the dry run. Nothing is sent yet: each new segment waits for your approval:",
                 f"sed -i 's/^dry_run = true/dry_run = false/' {path} && {program} reload {config}",
             )
         )
-    steps += [
+    found += [
         (
-            "Make a trial with your own test contacts: replace the addresses. Files are used only after a trial:",
+            "Make a trial with your own test contacts: replace the addresses. Large changes can be sent as files only after a trial:",
             f"{program} trial --account {account} --contact you+test@example.com --subscribed you@example.com {config}",
         ),
         (
@@ -68,10 +68,7 @@ def _steps(answers: Answers, files: InitialFiles, program: str) -> list[str]:
         ),
         ("Compare the list with Cordial's own count:", f"{program} verify SEGMENT {config}"),
     ]
-    lines = ["", "Then, one after the other:"]
-    for number, (words, command) in enumerate(steps, start=1):
-        lines += [f"{number:>3}. {words}", f"     {command}"]
-    return lines
+    return found
 
 
 def _address(own: str | None) -> str:

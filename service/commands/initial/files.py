@@ -134,6 +134,8 @@ cordial_api_key_file = {_quoted(self.cordial_api_key)}
 cordial_base_url = {_quoted(answers.cordial_base_url)}
 # What Heap's user ids are in Cordial: "email" or the name of a secondary key.
 identify_by = {_quoted(answers.identify_by)}
+# The URL at which Cordial reaches this service. If set, large changes are sent as files: docs/bulk.md.
+#public_url = {_quoted(answers.url)}
 # true: nothing is written to Cordial; `heap-cordial preview` shows what would be. false: it is sent.
 dry_run = {"true" if answers.dry_run else "false"}
 # true: a segment that comes for the first time waits for `heap-cordial approve`, Heap's sample segment among them.

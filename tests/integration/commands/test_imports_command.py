@@ -40,7 +40,7 @@ async def test_a_running_import_is_shown_by_imports_and_status(by_file, cordial)
         status = await by_file.run("status")
     [job_id] = cordial.imports.jobs
     row, part = shown.output.splitlines()[1:]
-    assert row.split()[2:] == ["acme", "ActiveUsers", "sending", "20", "0", "0", "1"]
+    assert row.split()[3:] == ["acme", "ActiveUsers", "sending", "20", "0", "0", "1"]
     assert part == f"import 1: 20 contacts running, job {job_id}"
     assert (
         f"import     acme: sending 20 contacts of ActiveUsers, Cordial's job {job_id}, 0 done, since 20"
@@ -56,7 +56,7 @@ async def test_an_import_that_failed_is_shown_with_its_reason(by_file, cordial):
         shown = await by_file.run("imports", "--list", "ActiveUsers")
         none = await by_file.run("imports", "--state", "sending")
         status = await by_file.run("status")
-    assert shown.output.splitlines()[1].split()[4:] == ["ended", "20", "0", "20", "1"]
+    assert shown.output.splitlines()[1].split()[5:] == ["ended", "20", "0", "20", "1"]
     assert "Cordial refused or did not count 20 rows of 20" in shown.output
     assert none.output.startswith("No import")
     assert "\nimport " not in status.output
@@ -102,5 +102,5 @@ async def test_the_file_of_rejected_rows_from_cordials_pages_names_them(by_file,
         await eventually(lambda: by_file.figures("unnamed", "dead"), [0, 3])
     assert (none.status, none.errors) == (1, "no import has rows without a name\n")
     assert "ActiveUsers: on the list; 3 of 200 refused and not named yet" in shown.output
-    assert told.output == "3 of 3 addresses are named; `heap-cordial failures` has them. No call was made.\n"
+    assert told.output == "3 of 3 addresses named; `heap-cordial failures` has them. No call was made.\n"
     assert unreadable.status == 1

@@ -142,8 +142,10 @@ async def test_the_dialogue_on_a_terminal(tmp_path):
                 ("Name of the account", "Acme Shop"),
                 ("for example acme-shop", "shop"),
                 ("Heap reaches this service", "sync.example.com"),
-                ("it must start with https://", "https://sync.example.com"),
-                ("Cordial's API", "https://usw2.admin.cordial.io"),
+                ("it must start with https://", "https://sync.example.com/webhooks/heap/shop"),
+                ("without the path of a webhook: https://sync.example.com", "https://sync.example.com"),
+                ("Cordial's API", "https://sync.example.com/"),
+                ("not that of this service", "https://usw2.admin.cordial.io"),
                 ("its API is at https://api.usw2.cordial.io", f"{CORDIAL}/v2"),
                 ("user ids are in Cordial", "customer number"),
                 ("must be ", "custID"),
@@ -153,7 +155,7 @@ async def test_the_dialogue_on_a_terminal(tmp_path):
                 ("Cordial API key", ""),
             ):
                 shown = ""
-                while prompt not in shown or not shown.endswith(": "):
+                while prompt not in " ".join(shown.split()) or not shown.endswith(": "):
                     shown += await asyncio.to_thread(lambda: os.read(ours, 10_000).decode())
                 os.write(ours, f"{typed}\n".encode())
                 screen += f"{shown}\n"

@@ -1,3 +1,5 @@
+import re
+
 import msgspec
 import pytest
 
@@ -18,7 +20,7 @@ async def test_failures_are_seen_and_tried_again(installation, cordial):
         each = (await installation.run("failures", "--each")).output
         cordial.faults.clear()
         retried = await installation.run("retry", "--list", "ActiveUsers", "--reason", "refused")
-        assert (retried.status, retried.output) == (0, "1 changes are sent again.\n")
+        assert (retried.status, retried.output) == (0, "1 change is sent again.\n")
         await eventually(lambda: installation.figures("settled", "dead"), [3, 0])
         empty = await installation.run("failures")
     assert "The contact cannot be written." in groups
@@ -53,10 +55,11 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
         await eventually(lambda: installation.figures("settled"), [3])
         lists, syncs = await installation.run("lists"), await installation.run("syncs")
         nobodys = await installation.run("retry", "--account", "nobodys")
-    assert (nobodys.status, nobodys.errors) == (1, "there is no account nobodys; `status` shows all\n")
+    assert nobodys.status == 1
+    assert nobodys.errors.startswith("there is no account nobodys; there are acme\n")
     assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
     assert "account    acme: paused, paused by an operator" in status
-    assert [lists.output.splitlines()[1].split()[at] for at in (1, 2, 3, 4)] == ["ActiveUsers", "acme", "ready", "3"]
+    assert re.search(r"(?m)^ *1  ActiveUsers  acme +(exact|not counted) +3 ", lists.output)
     assert "1 of 1" in syncs.output
 
 
@@ -68,16 +71,15 @@ async def test_without_an_api_key_they_say_what_to_set(installation, key):
         installation.environment["HEAP_CORDIAL__SERVER__API_KEY_FILE"] = key
     ended = await installation.run("pause", "acme")
     assert ended.status == 1
-    assert (
-        ended.errors
-        == "no API key is configured; set server.api_key_file or server.api_key_env, or add [api_keys.NAME]\n"
-    )
+    assert ended.errors.startswith("no API key is configured; set server.api_key_file or server.api_key_env, or add ")
 
 
 async def test_without_the_service_they_say_so(installation):
     ended = await installation.run("lists")
     assert ended.status == 1
-    assert ended.errors.startswith(f"the service does not answer at {installation.url}/api/v1; is it running? (")
+    assert ended.errors.startswith(
+        f"no service answers at {installation.url}/api/v1: Connection refused; is it running?\n"
+    )
 
 
 async def test_an_approval_during_a_dry_run_says_that_nothing_is_sent_yet(installation, cordial):
@@ -104,7 +106,7 @@ async def test_a_new_segment_is_held_until_it_is_approved(installation, cordial)
         approved = await installation.run("approve", "Active Users")
         await eventually(lambda: installation.figures("settled"), [3])
         again = await installation.run("approve", "ActiveUsers")
-    assert "held: a new segment, held until you approve it" in status.output
+    assert "Active Users: a new segment, held until you approve it" in status.output
     assert (approved.status, approved.output) == (0, "Active Users is approved and will be sent.\n")
     assert again.output == "ActiveUsers did not wait for approval.\n"
     assert cordial.state.members("ActiveUsers") == sorted(USERS)
@@ -134,7 +136,7 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
         await eventually(lambda: installation.figures("settled", "pending"), [len(wanted), 0])
         repeated = await installation.deliver("Active Users", (), USERS[:2], task="task-2")
         unknown = await installation.run(decision, "--sync", "9")
-    assert "sync 2 would remove 2 of 3 people" in status.output
+    assert "Sync 2 would remove 2 of 3 people." in status.output
     assert (verified.status, "a sync is held" in verified.output) == (1, True)
     words = {
         "approve": "Sync 2, which removes 2 of 3 people, is approved and will be sent.\n",

@@ -15,6 +15,7 @@ async def test_serve_says_what_the_shipped_configuration_lacks():
     assert ended.errors == (
         "accounts: no account is configured; uncomment [accounts.acme] in config.toml and set heap_secret_file and "
         "cordial_api_key_file (or heap_secret_env and cordial_api_key_env)\n"
+        f"The configuration is {ROOT / 'config.toml'}. If it is the wrong one, give another with --config FILE.\n"
     )
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import csv
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,10 @@ import sys
 import pytest
 
 from service import __version__
+from service.__main__ import make_parser
 from service.commands.terminal import table
 from service.sandbox.faults import Fault, FaultKind
-from tests.command_fixtures import ROOT, clean_environment, eventually
+from tests.command_fixtures import ROOT, clean_environment, eventually, run_command
 
 USERS = ("jane.roe@example.com", "bad.one@example.com")
 
@@ -142,6 +145,17 @@ def test_bash_completes_a_command(tmp_path):
     assert completed.stdout.split() == ["failures"]
 
 
+def test_shells_complete_files_where_an_option_takes_one(tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(run("completion", "bash").stdout)
+    words = f"heap-cordial lists --config {tmp_path}/comp"
+    asked = f"source {script}; COMP_LINE='{words}'; COMP_WORDS=({words}); COMP_CWORD=3; _shtab_heap_cordial; echo ${{COMPREPLY[@]}}"
+    completed = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", asked], check=True, capture_output=True, text=True
+    )
+    assert completed.stdout.split() == [str(script)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -156,3 +170,113 @@ async def test_an_empty_argument_does_not_mean_all(installation, arguments, word
     """A script's variable that is not set must not send, erase or show everything."""
     ended = await installation.run(*arguments)
     assert (ended.status, words in ended.errors) == (2, True), ended
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+async def test_json_is_json_in_whatever_encoding_the_terminal_has(installation, encoding):
+    installation.environment["PYTHONIOENCODING"] = encoding
+    async with installation.serving():
+        await installation.deliver("Über 日本 🎉", USERS[:1], task="task-1")
+        await eventually(lambda: installation.figures("settled"), [1])
+        ended = await installation.run("lists", "--json")
+    assert json.loads(ended.output)["segment_name"] == "Über 日本 🎉"
+
+
+async def test_what_is_said_breaks_no_word_in_a_narrow_window(installation):
+    installation.environment |= {
+        "COLUMNS": "60",
+        "HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_NEW_SEGMENTS": "true",
+    }
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(installation.list_states, ["held"])
+        for command in (
+            ["status"],
+            ["lists"],
+            ["syncs"],
+            ["deliveries"],
+            ["conditions"],
+            ["audit"],
+            ["check"],
+            ["why", "Active Users", USERS[0]],
+        ):
+            ended = await installation.run(*command)
+            # A path is one word.
+            lines = [line for line in ended.output.splitlines() if "/" not in line]
+            assert max(map(len, lines)) <= 60, ended.output
+            if command == ["lists"]:
+                assert "a new segment, held until you approve it" in " ".join(ended.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("lists", "--account", "nobodys"), "there is no account nobodys; there are acme"),
+        (("syncs", "--account", "nobodys"), "there is no account nobodys; there are acme"),
+        (("pause", "nobodys"), "there is no account nobodys; there are acme"),
+        (("lists", "--limit", "0"), "0 is not a whole number from 1"),
+        (("deliveries", "--limit=-3"), "-3 is not a whole number from 1"),
+        (("preview", "1", "--calls", "0"), "0 is not a whole number from 1"),
+        (("why", "Nobody's", "jane@example.com"), "there is no list or segment named Nobody's"),
+    ],
+)
+async def test_what_cannot_be_meant_is_told(installation, arguments, words):
+    async with installation.serving():
+        ended = await installation.run(*arguments)
+    assert (ended.status in {1, 2}, words in ended.errors) == (True, True), ended
+
+
+async def test_nothing_that_matches_is_not_nothing_at_all(installation):
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled"), [2])
+        shown = [
+            (await installation.run(*command)).output
+            for command in (("lists", "--search", "zzz"), ("syncs", "--state", "held"), ("failures", "--reason", "zzz"))
+        ]
+    assert shown == ["No list matches.\n", "No sync matches.\n", "No failure matches.\n"]
+
+
+async def test_the_configuration_is_named_where_it_may_be_the_wrong_one(installation, tmp_path):
+    """A command that is given another file, or none, must not send people to look for the fault elsewhere."""
+    for command in (["lists"], ["status"], ["check"], ["verify", "1"], ["backup", "--to", str(tmp_path / "copy")]):
+        ended = await run_command(*command)
+        assert (ended.status, "add --config FILE" in ended.errors) == (2, True), ended
+    (tmp_path / "config.toml").write_text("")
+    named = f"The configuration is {tmp_path}/config.toml. If it is the wrong one, give another with --config FILE."
+    assert named in (await run_command("lists", "--config", str(tmp_path / "config.toml"))).errors
+    missing = await run_command("lists", "--config", str(tmp_path / "missing.toml"))
+    assert f"The configuration is {tmp_path}/missing.toml" in missing.errors
+    for command in (["lists"], ["pause", "acme"], ["status"]):
+        ended = await installation.run(*command)
+        assert "add --config FILE" in ended.output + ended.errors, ended
+    async with installation.serving():
+        other = tmp_path / "another-key"
+        other.write_text("another key")
+        installation.environment["HEAP_CORDIAL__SERVER__API_KEY_FILE"] = str(other)
+        refused = await installation.run("lists")
+    assert refused.errors.startswith("this API key is not valid\n")
+    assert "add --config FILE" in refused.errors
+
+
+def test_every_command_shows_examples_that_it_understands():
+    parser = make_parser()
+    [commands] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    assert len(commands) > 30
+    for name, command in commands.items():
+        examples = re.findall(r"^  heap-cordial (.+)$", command.format_help().partition("examples:\n")[2], re.MULTILINE)
+        assert examples, name
+        for example in examples:
+            words = shlex.split(example.partition(" > ")[0])
+            assert words[0] == name
+            # Ends the process if anything of it is not understood.
+            parser.parse_args(words)
+
+
+def test_help_fits_a_narrow_window(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    [commands] = [action.choices for action in make_parser()._actions if isinstance(action.choices, dict)]
+    for name, command in commands.items():
+        # Examples are for copying, and stay whole.
+        text, _, _ = command.format_help().partition("examples:\n")
+        assert max(map(len, text.splitlines())) <= 60, name
