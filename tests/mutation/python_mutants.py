@@ -41,6 +41,7 @@ _MARK = "_mark_called"
 
 # A function's name and first line.
 Place = tuple[str, int]
+LiveFunctions = dict[Place, list[FunctionType]]
 
 
 class Mutant(NamedTuple):
@@ -89,9 +90,9 @@ def mutants_of(module: ModuleType) -> list[Mutant]:
     return mutants
 
 
-def put(mutant: Mutant, module: ModuleType) -> None:
+def put(mutant: Mutant, live: LiveFunctions) -> None:
     """Give the mutant's function its code."""
-    for function in _live_functions(module)[mutant.place]:
+    for function in live[mutant.place]:
         function.__code__ = mutant.code
 
 
@@ -107,15 +108,15 @@ def mark_calls(module: ModuleType, called: Callable[[Place], None]) -> None:
             function.body.insert(ast.get_docstring(function) is not None, ast.Expr(call))
     codes = _codes(tree, module)
     module.__dict__[_MARK] = lambda name, line: called((name, line))
-    for place, functions in _live_functions(module).items():
+    for place, functions in live_functions(module).items():
         for function in functions:
             if place in codes:
                 function.__code__ = codes[place]
 
 
-def _live_functions(module: ModuleType) -> dict[Place, list[FunctionType]]:
+def live_functions(module: ModuleType) -> LiveFunctions:
     """Return the functions to give other code to: wherever they are held, decorated ones and lambdas as well."""
-    found: dict[Place, list[FunctionType]] = {}
+    found: LiveFunctions = {}
     for each in gc.get_objects():
         if isinstance(each, FunctionType) and each.__code__.co_filename == module.__file__:
             found.setdefault((each.__code__.co_name, each.__code__.co_firstlineno), []).append(each)

@@ -2,7 +2,10 @@
 
 import asyncio
 import importlib
+import os
 import sys
+
+import pytest
 
 from service.store.sqlite import queries
 from tests.command_fixtures import ROOT
@@ -14,20 +17,44 @@ _PATIENCE_SECONDS = 300
 # Their tests take a second or two; a sample of each says whether tests still notice what goes wrong.
 _QUICK = ("model/contacts.py", "rate/own_limits.py", "deliver/blame.py", "deliver/circuit.py")
 _SAMPLE = 8
+_TESTS_OF_ORDERING = "tests/integration/store/test_store_ordering.py"
 
 
-async def test_a_fast_test_fails_for_each_of_a_sample_of_mutants_that_is_not_listed():
+async def mutate(*arguments: str) -> tuple[int | None, str]:
+    """Return the exit status of `make mutate`, and what it said."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.mutation", "--sample", str(_SAMPLE)),
-        *(word for file in _QUICK for word in ("--file", file)),
+        *(sys.executable, "-m", "tests.mutation", *arguments),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(_PATIENCE_SECONDS):
         said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said
-    assert f"| all | {len(_QUICK) * _SAMPLE} |" in said
+    return process.returncode, said
+
+
+async def test_a_fast_test_fails_for_each_of_a_sample_of_mutants_that_is_not_listed():
+    status, said = await mutate("--sample", str(_SAMPLE), *(word for file in _QUICK for word in ("--file", file)))
+    assert status == 0, said
+    assert f"| all | all | {len(_QUICK) * _SAMPLE} |" in said
+
+
+async def test_a_fast_test_fails_where_an_older_sync_would_count_as_newer():
+    status, said = await mutate("--file", "precedence.sql", "--only", "find_newer:", "--tests", _TESTS_OF_ORDERING)
+    assert status == 0, said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--listed", "--survivors", os.devnull), "SURVIVES deliver/blame.py | Blame.moment: self._now += 1 -> "),
+        (("--tests", "tests/unit/deliver/test_circuit.py"), "(no test calls it)"),
+    ],
+    ids=["not listed", "not tested"],
+)
+async def test_a_mutant_that_survives_is_told_and_is_a_failure(arguments, words):
+    status, said = await mutate("--file", "deliver/blame.py", "--only", "Blame.moment", *arguments)
+    assert (status, words in said) == (1, True), said
 
 
 def test_what_is_listed_as_surviving_is_still_a_mutant_and_has_a_reason():

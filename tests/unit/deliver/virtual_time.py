@@ -17,7 +17,10 @@ class _VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
+        if not self._ready:
+            if not self._scheduled:
+                # Nothing comes from outside here. Waiting for ever would only show that to whoever looks at the clock.
+                raise RuntimeError("every task waits, and nothing is left that could wake one")
             self._now = max(self._now, self._scheduled[0].when())
         super()._run_once()  # type: ignore[misc]
 
