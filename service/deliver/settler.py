@@ -63,7 +63,6 @@ class Settler:
         self._first = asyncio.Event()
         self._full = asyncio.Event()
         self._room = asyncio.Event()
-        self._room.set()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 

@@ -225,7 +225,7 @@ def read_limits(headers: Mapping[str, str], now_ms: int) -> Limits:
         None if remaining is None else int(min(remaining, _MAX_COUNT)),
         None if reset is None else min(reset, MAX_WAIT_SECONDS),
         None if limit is None else int(min(limit, _MAX_COUNT)),
-        max(retry_after or 0.0, reset or 0.0) > MAX_WAIT_SECONDS,
+        any(seconds > MAX_WAIT_SECONDS for seconds in (retry_after, reset) if seconds is not None),
     )
 
 

@@ -80,7 +80,7 @@ class _Endpoint:
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
-        self.blocked_until = 0.0
+        self.blocked_until = -math.inf
         self.remaining: int | None = None
         self.resets_at = 0.0
         self.in_flight = 0
@@ -103,7 +103,7 @@ class RateLimiter:
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = max(1, int(requests_per_second))
-        self._window_seconds = _WINDOW_SECONDS if requests_per_second >= 1 else _WINDOW_SECONDS / requests_per_second
+        self._window_seconds = _WINDOW_SECONDS / min(1.0, requests_per_second)
         self._clock = clock
         self._latest: deque[Ticket] = deque()
         self._endpoints: defaultdict[str, _Endpoint] = defaultdict(_Endpoint)
@@ -181,7 +181,7 @@ class RateLimiter:
     def forget_wait(self, operation: str) -> None:
         """Call an operation again at once: what Cordial asked for was about one contact alone."""
         endpoint = self._endpoints[operation]
-        endpoint.blocked_until = 0.0
+        endpoint.blocked_until = -math.inf
         endpoint.remaining = None
         endpoint.changed.set()
 

@@ -291,6 +291,17 @@ async def test_an_erasure_that_waits_writes_nothing_and_reads_each_piece_once(st
     assert await store.erasures.open() == []
 
 
+async def test_of_who_is_being_erased_no_other_user_id_counts_once_heap_has_taken_back_what_it_said(store, maker):
+    """Heap names her by two; the erasure has taken her off as both, and Heap adds and removes her as one of them."""
+    await put_on_list(store, JANE, JANE.upper())
+    await forget(store)
+    await store.accept(page("t2", add=[JANE.upper()]))
+    await store.accept(page("t3", remove=[JANE.upper()]))
+    await fold_all(store)
+    assert maker.facts().wanted() == set()
+    check_invariants(maker.facts(), store)
+
+
 async def test_who_is_being_erased_is_not_wanted_again_when_one_of_his_user_ids_leaves(store, maker):
     """Heap names him by two, and says meanwhile that one of them has left; of the other it said nothing new."""
     await put_on_list(store, JANE, JANE.upper(), "john", "JOHN")

@@ -271,6 +271,16 @@ async def test_a_drain_is_guarded_too(guarded, maker):
     assert maker.facts().wanted() == set()
 
 
+async def test_a_discarded_drain_overtakes_nothing(guarded, maker):
+    await guarded.accept(drain("1"))
+    await judge_all(guarded)
+    assert await guarded.guard.discard(await sync_id(maker, "drain:1"), "ann")
+    await judge_all(guarded)
+    assert (await guarded.accept(page("t0", add=["late"], number=2, of=2))).status is ReceiptStatus.ACCEPTED
+    await judge_all(guarded)
+    assert maker.facts().wanted() == {*USERS, "late"}
+
+
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("decision", ["approve", "discard"])
 async def test_a_crash_at_any_step_loses_nothing_held_and_no_decision(guarded, maker, monkeypatch, tmp_path, decision):

@@ -89,6 +89,23 @@ async def test_a_page_overtaken_in_part_is_accepted_and_counts_who_came_too_late
     assert maker.facts().superseded == 0
 
 
+async def test_a_page_that_still_removes_somebody_is_not_answered_as_overtaken(store, maker):
+    """Whom it adds and whom it removes are kept apart; those alone of whom it adds were named by the newer one."""
+    await accept_and_fold(store, page("new", add=["a"]))
+    assert await accept(store, page("old", add=["a"], remove=["b"], signed_at_ms=START_MS - 1_000)) is (
+        ReceiptStatus.ACCEPTED
+    )
+    await fold_all(store)
+    assert maker.facts().sync("old").overtaken_users == 1
+
+
+async def test_a_page_that_names_nobody_is_overtaken_by_nothing(store):
+    await accept_and_fold(store, page("new", add=["a"]))
+    for signed_at_ms in (START_MS - 1_000, START_MS + 1_000):
+        empty = page(f"empty {signed_at_ms}", signed_at_ms=signed_at_ms, received_at_ms=signed_at_ms)
+        assert await accept(store, empty) is ReceiptStatus.ACCEPTED
+
+
 async def test_a_page_found_to_be_overtaken_when_it_is_folded_is_shown_so(store, maker):
     await store.accept(page("new", remove=["a"]))
     assert await accept(store, page("old", add=["a"], signed_at_ms=START_MS - 1_000)) is ReceiptStatus.ACCEPTED
@@ -142,9 +159,11 @@ async def test_a_drain_takes_off_only_what_older_syncs_put_on(store, maker):
 async def test_within_one_sync_the_later_received_wins(store, maker):
     await accept_and_fold(store, page("t", add=["a"], number=2), page("t", remove=["a"], number=1))
     assert maker.facts().wanted() == set()
-    await accept_and_fold(store, page("t", add=["a"], number=3))
+    # A sync does not overtake itself.
+    assert await accept(store, page("t", add=["a"], number=3)) is ReceiptStatus.ACCEPTED
+    await fold_all(store)
     assert maker.facts().wanted() == {"a"}
-    assert maker.facts().sync("t").changes == 1
+    assert (maker.facts().sync("t").changes, maker.facts().sync("t").overtaken_users) == (1, 0)
 
 
 async def test_added_then_removed_costs_one_call(store, maker):

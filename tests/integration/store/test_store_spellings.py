@@ -77,6 +77,26 @@ async def test_a_drain_ends_all_user_ids_and_no_older_page_brings_one_back(store
     assert all(wanted == 0 for _, wanted in spellings(maker))
 
 
+async def test_a_drain_of_the_only_member_ends_all_its_user_ids(store, maker):
+    await store.accept(page("t1", add=[PLAIN, OTHER]))
+    await store.accept(drain("1"))
+    await fold_all(store)
+    assert maker.facts().wanted() == set()
+    assert spellings(maker) == [(OTHER, 0), (PLAIN, 0)]
+
+
+async def test_the_page_that_removes_the_last_user_id_is_the_one_that_took_the_member_off(store, maker):
+    await store.accept(page("t1", add=[OTHER, THIRD]))
+    await fold_all(store)
+    await store.accept(page("t2", remove=[OTHER], number=1, of=2))
+    await store.accept(page("t2", remove=[THIRD], number=2, of=2))
+    await fold_all(store)
+    assert maker.facts().wanted() == set()
+    with maker.connection() as connection:
+        said_by = connection.execute("SELECT page_number FROM member JOIN delivery ON delivery.id = delivery_id")
+        assert said_by.fetchall() == [(2,)]
+
+
 async def test_plain_user_ids_cost_no_row_of_their_own(store, maker):
     await store.accept(
         page("t", add=[f"user{number}@example.com" for number in range(600)], remove=["gone@example.com"])

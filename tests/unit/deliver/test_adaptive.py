@@ -66,3 +66,40 @@ def test_a_waiter_that_gives_up_lets_the_next_one_through():
         assert limiter.found_rates.keys() == {PUT}
 
     virtual_time.run(scenario())
+
+
+def test_the_window_of_our_own_rate_is_a_second():
+    assert AdaptiveLimiter().window_seconds == RateLimiter(1).window_seconds
+
+
+def test_a_trial_that_is_not_made_lets_whoever_waits_for_its_outcome_try_at_once():
+    async def scenario() -> None:
+        limiter = AdaptiveLimiter(now)
+        limiter.answered(await limiter.acquire(PUT), Limits(retry_after_seconds=5), throttled=True)
+        trial = await limiter.acquire(PUT)
+        waiting = asyncio.create_task(limiter.acquire(PUT))
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        limiter.returned(trial)
+        returned_at = now()
+        await waiting
+        assert now() == returned_at
+
+    virtual_time.run(scenario())
+
+
+def test_an_operator_ends_all_waits_and_whoever_waits_goes_on_at_once():
+    async def scenario() -> None:
+        limiter = AdaptiveLimiter(now)
+        for operation in (PUT, POST):
+            limiter.answered(await limiter.acquire(operation), Limits(retry_after_seconds=600), throttled=True)
+        waiters = [asyncio.create_task(limiter.acquire(operation)) for operation in (PUT, POST)]
+        await asyncio.sleep(1)
+        assert limiter.waits == {PUT: pytest.approx(599), POST: pytest.approx(599)}
+        limiter.forget_waits()
+        began = now()
+        await asyncio.gather(*waiters)
+        assert now() == began
+        assert limiter.waits == {}
+
+    virtual_time.run(scenario())

@@ -265,6 +265,7 @@ def test_no_headers_say_nothing():
         (formatdate(NOW_MS / 1000 + 90, usegmt=True), 90),
         (formatdate(NOW_MS / 1000 - 90, usegmt=True), 0),
         (formatdate(NOW_MS / 1000 + 90)[:-5] + "-0000", 90),
+        (formatdate(NOW_MS / 1000 + 90 + 7_200)[:-5] + "+0200", 90),
         ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_WAIT_SECONDS),
         ("999999999999", MAX_WAIT_SECONDS),
         (str(NOW_MS + 90_000), 90),
@@ -450,6 +451,11 @@ def test_cordial_may_still_do_what_it_has_not_answered_or_a_gateway_stopped_wait
     assert found.may_still_act is may_still_act
 
 
+def test_no_answer_at_all_is_trouble_of_the_account():
+    found = no_answer("timeout", "x" * 1_000)
+    assert (found.kind, found.status, found.reason, len(found.message)) == (UNAVAILABLE, None, "timeout", 500)
+
+
 @pytest.mark.parametrize(
     ("retry_after", "reset", "seconds"), [(None, None, 0), (3, None, 3), (None, 4, 4), (3, 4, 4), (4, 3, 4), (0, 2, 2)]
 )
@@ -490,9 +496,10 @@ def test_the_lists_in_a_contacts_document(document, names):
 
 def test_words_are_taken_from_the_first_places_and_not_too_deep():
     nested: object = "deep"
-    for _ in range(3):
+    for _ in range(6):
         nested = [nested]
     assert list(leaves_of(nested)) == ["deep"]
+    assert list(leaves_of([nested])) == []
     for _ in range(100):
         nested = {"a": nested}
     assert list(leaves_of(nested)) == []

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.deliver.cordial.answers import NO_LIMITS, Limits
-from service.deliver.rate.limiter import RateLimiter
+from service.deliver.rate.limiter import AdaptiveLimiter, Limiter, RateLimiter
 from tests.unit.deliver import virtual_time
 from tests.unit.deliver.virtual_time import now
 
@@ -76,6 +76,32 @@ def test_the_rate_is_reached_and_not_only_kept_to():
 
     arrived = virtual_time.run(scenario())
     assert arrived[-1] - arrived[0] <= 10.0
+
+
+@pytest.mark.parametrize(("answered_after", "next_after"), [(0.0, 1.0), (0.02, 1.02), (0.7, 1.05)])
+def test_a_call_counts_from_its_answer_or_from_when_it_was_surely_there(answered_after, next_after):
+    async def scenario() -> float:
+        limiter = RateLimiter(1, now)
+        began = now()
+        ticket = await limiter.acquire(PUT)
+        limiter.written(ticket)
+        await asyncio.sleep(answered_after)
+        limiter.answered(ticket, NO_LIMITS, throttled=False)
+        await limiter.acquire(PUT)
+        return now() - began
+
+    assert virtual_time.run(scenario()) == pytest.approx(next_after)
+
+
+@pytest.mark.parametrize(("rate", "calls_a_second"), [(1.5, 1), (2.9, 2)])
+def test_a_rate_with_a_fraction_is_never_exceeded_either(rate, calls_a_second):
+    async def scenario() -> list[float]:
+        return await arrivals_of(RateLimiter(rate, now), [(0.0, 0.0, 0.0, 0.0)] * 10)
+
+    arrived = virtual_time.run(scenario())
+    assert all(
+        beyond - first >= 1.0 - EPSILON for first, beyond in zip(arrived, arrived[calls_a_second:], strict=False)
+    )
 
 
 def test_a_call_given_up_before_it_was_written_blocks_nobody():
@@ -218,7 +244,7 @@ def test_a_limit_of_cordials_below_ours_is_well_used_and_never_run_into(slides, 
     assert seconds <= 10 * period_seconds * 1.5
 
 
-async def wait_of(limiter: RateLimiter, operation: str = PUT) -> float:
+async def wait_of(limiter: Limiter, operation: str = PUT) -> float:
     """Return how long the next call has to wait; it is not made."""
     began = now()
     limiter.returned(await limiter.acquire(operation))
@@ -248,6 +274,7 @@ def test_calls_on_their_way_are_taken_from_what_is_left_until_they_are_over_or_n
         await limiter.acquire(PUT)
         assert await wait_of(limiter) == pytest.approx(40)
         limiter.answered(second, Limits(remaining=0, reset_seconds=7), throttled=False)
+        assert await wait_of(limiter) == pytest.approx(7)
 
     virtual_time.run(scenario())
 
@@ -280,6 +307,10 @@ def test_an_operator_ends_all_waits_and_whoever_waits_goes_on_at_once():
         tickets = await asyncio.gather(*waiters)
         assert now() == began
         assert limiter.waits == {}
+        limiter.answered(tickets[1], Limits(remaining=0, reset_seconds=600), throttled=False)
+        assert limiter.waits == {POST: pytest.approx(600)}
+        limiter.forget_waits()
+        assert await wait_of(limiter, POST) == 0
         # What comes later counts again, and is waited for.
         limiter.answered(tickets[0], Limits(retry_after_seconds=5), throttled=True)
         assert await wait_of(limiter) == pytest.approx(5)
@@ -287,14 +318,17 @@ def test_an_operator_ends_all_waits_and_whoever_waits_goes_on_at_once():
     virtual_time.run(scenario())
 
 
-def test_what_was_told_before_a_restart_is_waited_for_and_never_shortened():
+@pytest.mark.parametrize("make", [lambda: RateLimiter(1_000, now), lambda: AdaptiveLimiter(now)])
+def test_what_was_told_before_a_restart_is_waited_for_and_never_shortened(make):
     async def scenario() -> None:
-        limiter = RateLimiter(1_000, now)
+        limiter = make()
         limiter.wait(PUT, 7)
         limiter.wait(PUT, 3)
-        assert {operation: round(seconds) for operation, seconds in limiter.waits.items()} == {PUT: 7}
+        assert limiter.waits == {PUT: pytest.approx(7)}
         assert await wait_of(limiter, POST) == 0
-        assert await wait_of(limiter) == pytest.approx(7)
+        await asyncio.sleep(6.5)
+        assert limiter.waits == {PUT: pytest.approx(0.5)}
+        assert await wait_of(limiter) == pytest.approx(0.5)
         assert limiter.waits == {}
 
     virtual_time.run(scenario())

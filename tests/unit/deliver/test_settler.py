@@ -4,6 +4,8 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
+from structlog.testing import capture_logs
+
 from service.deliver.settler import Settler
 from service.errors import StoreFaultError, StoreUnavailableError
 from service.model.changes import Outcome, OutcomeKind
@@ -22,8 +24,10 @@ class Ledger:
         self.batches: list[list[Outcome]] = []
         self.dropped: list[int] = []
         self.is_broken = False
+        self.tries = 0
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
+        self.tries += 1
         await asyncio.sleep(0.01)
         if self.is_broken and outcomes:
             raise StoreUnavailableError("disk full")
@@ -52,21 +56,37 @@ def run(
 def test_results_are_committed_together_after_the_interval():
     async def scenario(ledger: Ledger, settler: Settler) -> None:
         committed: list[int] = []
-        await settler.add([outcome(1)], lambda: committed.append(1))
-        await settler.add([outcome(2)], lambda: committed.append(2))
-        await asyncio.sleep(0.05)
-        assert (ledger.batches, committed) == ([], [])
-        await asyncio.sleep(0.1)
-        assert committed == [1, 2]
+        for idle_hundredths in range(10):
+            # The interval begins with the first result, whenever it comes.
+            await asyncio.sleep(idle_hundredths / 100)
+            numbers = [2 * idle_hundredths, 2 * idle_hundredths + 1]
+            for number in numbers:
+                await settler.add([outcome(number)], functools.partial(committed.append, number))
+            await asyncio.sleep(0.05)
+            assert numbers[0] not in committed
+            await asyncio.sleep(0.1)
+            assert committed[-2:] == numbers
+        assert len(ledger.batches) == 10
 
-    assert [len(batch) for batch in run(scenario).batches] == [2]
+    run(scenario)
 
 
 def test_a_full_batch_does_not_wait_for_the_interval():
     async def scenario(ledger: Ledger, settler: Settler) -> None:
+        began = virtual_time.now()
         await asyncio.gather(*(settler.add([outcome(number)], lambda: None) for number in range(3)))
         await asyncio.sleep(0.02)
         assert [len(batch) for batch in ledger.batches] == [3]
+        assert virtual_time.now() < began + 1
+        # What comes after it begins a batch of its own, as large.
+        for number in (3, 4):
+            await settler.add([outcome(number)], lambda: None)
+        await asyncio.sleep(1)
+        assert len(ledger.batches) == 1
+        await settler.add([outcome(5)], lambda: None)
+        await asyncio.sleep(0.02)
+        assert [len(batch) for batch in ledger.batches] == [3, 3]
+        assert virtual_time.now() < began + 2
 
     run(scenario, interval_seconds=60)
 
@@ -98,6 +118,7 @@ def test_results_wait_for_a_store_that_cannot_write_and_nobody_is_told_before():
         await settler.add([outcome(1)], lambda: committed.append(1))
         await asyncio.sleep(30)
         assert committed == []
+        assert 30 < ledger.tries < 100, "again and again, but not without a pause"
         ledger.is_broken = False
         await asyncio.sleep(1)
         assert committed == [1]
@@ -108,6 +129,11 @@ def test_results_wait_for_a_store_that_cannot_write_and_nobody_is_told_before():
 def test_a_stop_commits_what_is_gathered():
     async def scenario(_ledger: Ledger, settler: Settler) -> None:
         await settler.add([outcome(1)], lambda: settler.drop_piece(7))
+        # The settler is gathering by now, and would go on for a minute.
+        await asyncio.sleep(1)
+        began = virtual_time.now()
+        await settler.stop()
+        assert virtual_time.now() < began + 1
 
     ledger = run(scenario, interval_seconds=60)
     assert [len(batch) for batch in ledger.batches if batch] == [1]
@@ -157,14 +183,13 @@ class FaultyLedger(Ledger):
 
     def __init__(self, refused: set[int], *, refuses_dead_letters: bool = False) -> None:
         super().__init__()
-        self.tries = 0
         self._contacts = {outcome(number).contact for number in refused}
         self._refuses_dead_letters = refuses_dead_letters
 
     async def settle(self, outcomes: Sequence[Outcome], spent_pieces: Sequence[int] = ()) -> None:
-        self.tries += 1
         for each in outcomes:
             if each.contact in self._contacts and (each.kind is not OutcomeKind.DEAD or self._refuses_dead_letters):
+                self.tries += 1
                 raise StoreFaultError("a rule is broken")
         await super().settle(outcomes, spent_pieces)
 
@@ -204,18 +229,24 @@ def test_a_result_that_the_store_refuses_becomes_a_dead_letter_alone():
 
 def test_of_one_contact_only_the_outcome_that_is_refused_becomes_a_dead_letter():
     ledger = FaultyLedger({2})
-    assert settle_with(ledger, [[1, 2, 3]]) == [0]
+    assert settle_with(ledger, [[1, 2]]) == [0]
     kinds = {each.contact: each.kind for batch in ledger.batches for each in batch}
-    assert kinds == {
-        outcome(1).contact: OutcomeKind.SETTLED,
-        outcome(2).contact: OutcomeKind.DEAD,
-        outcome(3).contact: OutcomeKind.SETTLED,
-    }
+    assert kinds == {outcome(1).contact: OutcomeKind.SETTLED, outcome(2).contact: OutcomeKind.DEAD}
 
 
 def test_a_contact_whose_dead_letter_is_refused_too_is_kept_back_and_nobody_else():
     ledger = FaultyLedger({2}, refuses_dead_letters=True)
     assert settle_with(ledger, [[1], [2], [3]]) == [0, 2]
+
+
+def test_a_fault_is_told_once_however_many_contacts_meet_it():
+    for refuses_dead_letters, event in ((False, "result.refused"), (True, "result.kept_back")):
+        with capture_logs() as lines:
+            settle_with(FaultyLedger({1, 2, 3}, refuses_dead_letters=refuses_dead_letters), [[1], [2], [3]])
+        [told] = [line for line in lines if line["log_level"] == "error"]
+        assert (told["event"], told["segment"]) == (event, 1)
+        assert "a rule is broken" in told["reason"]
+        assert "u1" not in told["user"]
 
 
 def test_batches_can_be_made_smaller_and_quicker_while_it_runs():
