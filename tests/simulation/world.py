@@ -59,10 +59,11 @@ _FIRST_CORDIAL_PORT = 9001
 # Beyond this, whatever is still owed is never coming.
 _PATIENCE_SECONDS = 3 * 3_600.0
 _QUIET_SECONDS = 90.0
-# How often one who sleeps wakes while Cordial is away; and in what strides one sleeps where nothing is owed any more.
-_STRIDES_OF_AN_OUTAGE = 250
-_STRIDE_AT_REST_SECONDS = 0.5
-_QUIET_STRIDE_SECONDS = 5.0
+# In how many strides one sleeps through an outage that is a long one; and how long a stride is at rest, and when nothing is owed.
+_LONG_OUTAGE_SECONDS = 600
+_STRIDES_OF_AN_OUTAGE = 100
+_STRIDE_AT_REST_SECONDS = 4.0
+_QUIET_STRIDE_SECONDS = 10.0
 # After that, all calls are made with the settings that were read last.
 _CHANGE_OVER_SECONDS = 120.0
 # aiohttp counts on the order in which asyncio calls back, which we shuffle: a connection may be lost between a request's
@@ -365,8 +366,9 @@ class World:
         else:
             faults.clear()
             faults.add(_OUTAGES[event["how"]])
-        # Through long ones one sleeps in long strides, as a machine does that has better things to do.
-        self.loop.coarseness = event["seconds"] / _STRIDES_OF_AN_OUTAGE
+        # As a machine sleeps that has better things to do.
+        if event["seconds"] >= _LONG_OUTAGE_SECONDS:
+            self.loop.coarseness = event["seconds"] / _STRIDES_OF_AN_OUTAGE
         await asyncio.sleep(event["seconds"])
         self.loop.coarseness = 0.0
         self.network.weather.pop(port, None)
@@ -632,8 +634,8 @@ class World:
         quiet_since: float | None = None
         began_at = CLOCK.now
         while True:
-            await asyncio.sleep(1.0 if CLOCK.now < began_at + 60 and quiet_since is None else 20.0)
-            self.loop.coarseness = _STRIDE_AT_REST_SECONDS if CLOCK.now < began_at + 60 else 2.0
+            await asyncio.sleep(5.0 if CLOCK.now < began_at + 60 and quiet_since is None else 20.0)
+            self.loop.coarseness = _STRIDE_AT_REST_SECONDS
             await self._approve_all()
             wrong = self._what_is_wrong()
             if self.found:
