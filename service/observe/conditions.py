@@ -58,6 +58,7 @@ class Conditions:
         self._facts: dict[tuple[str, str, str], tuple[Fact, int]] = {}
         self._recorded: dict[tuple[str, str, str], RecordedCondition] = {}
         self._is_read = False
+        self._looking = asyncio.Lock()
 
     def current(self) -> list[Condition]:
         """Return what lasts at this moment, the worst first."""
@@ -76,11 +77,18 @@ class Conditions:
         looks = 0
         while True:
             supervisor.beat()
-            if looks % round(_ASK_SECONDS / _LOOK_SECONDS) == 0:
-                await self._ask()
+            async with self._looking:
+                if looks % round(_ASK_SECONDS / _LOOK_SECONDS) == 0:
+                    await self._ask()
+                await self._record()
             looks += 1
-            await self._record()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look at once: somebody has just done something about one, and must not be told of it any more."""
+        async with self._looking:
+            await self._ask()
+            await self._record()
 
     async def _ask(self) -> None:
         try:

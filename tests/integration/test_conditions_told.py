@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages
 from service.sandbox.sender import post_page
@@ -59,3 +60,19 @@ async def test_people_who_could_not_be_added_are_told_until_they_are_retried(wor
 
     while "people_failed" not in await history():
         pass
+
+
+async def test_what_a_person_has_just_done_is_told_no_more(tmp_path):
+    """The next look comes seconds later; until then the page would say that nothing is sent, beside what is sent."""
+    async with asking(tmp_path, hold_new_segments=True, hold_removals=RemovalGuard(share=0.5, least=1)) as world:
+        await world.deliver("Readers", users(4))
+        await world.until(lambda: "list_awaits_approval" in world.conditions())
+        await world.post("lists/1/approve")
+        assert "list_awaits_approval" not in world.conditions()
+        await world.settled()
+        await world.deliver("Readers", (), users(3))
+        await world.until(lambda: "removals_held" in world.conditions())
+        await world.post("syncs/2/discard")
+        assert "removals_held" not in world.conditions()
+        # As the store has it, for those who read it without the service.
+        assert [each["id"] for each in (await world.get("conditions"))["history"]][:1] == ["removals_held"]

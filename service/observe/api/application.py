@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from service import supervision
 from service.config.settings import AccountSettings
@@ -21,6 +22,7 @@ from service.observe.api.overview import OverviewQuestion
 from service.observe.api.preview import Previews
 from service.observe.api.reloading import Reloaded, Reloading
 from service.observe.api.removals import HeldSyncs
+from service.observe.api.requests import IS_ACTION
 from service.observe.api.routes import Questions
 from service.observe.api.sending import Sending
 from service.observe.api.sessions import Sessions
@@ -87,7 +89,9 @@ class Api:
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API under `/api/v1` of `app`."""
-        api = web.Application(middlewares=[require_api_key(self._keys, PREFIX), refuse_other_sites])
+        api = web.Application(
+            middlewares=[require_api_key(self._keys, PREFIX), refuse_other_sites, self._look_after_actions]
+        )
         self._identity.add_routes(api)
         self._sessions.add_routes(api)
         self._reloading.add_routes(api)
@@ -106,6 +110,13 @@ class Api:
         api.on_shutdown.append(self._end_watching)
         api.cleanup_ctx.append(self._run)
         app.add_subapp(PREFIX, api)
+
+    @web.middleware
+    async def _look_after_actions(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = await handler(request)
+        if request.get(IS_ACTION):
+            await self._conditions.look()
+        return answer
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
         task = self._supervisor.start("events", self.events.run())

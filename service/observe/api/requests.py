@@ -32,6 +32,9 @@ Filter = Annotated[str, Meta(min_length=1, max_length=200)]
 AccountFilter = Annotated[Filter, Meta(description="only of this account")]
 ListFilter = Annotated[Id, Meta(description="only of this list, by `id` as `/api/v1/lists` has it")]
 
+# Set for a request that does something, and does not only ask.
+IS_ACTION = web.RequestKey("is_action", bool)
+
 
 class Format(StrEnum):
     """How rows are answered: as a page in JSON, or all of them as a file."""
@@ -251,6 +254,7 @@ async def read_action(request: web.Request, document: type[Asked], is_stopping: 
     """Return the body of an action as `read_body` does; raises `StoppingError` where the service is stopping."""
     if is_stopping():
         raise StoppingError
+    request[IS_ACTION] = True
     return await read_body(request, document)
 
 
