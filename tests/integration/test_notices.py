@@ -23,7 +23,7 @@ from service.config.settings import NoticeSettings, SecretReference
 from service.model.conditions import Condition, Fact, to_condition
 from service.observe.notices.message import Message
 from service.observe.notices.notices import Notices, Timings, try_to_send
-from service.observe.notices.targets import make_target
+from service.observe.notices.targets import make_target, signature
 from service.supervision import Supervisor
 from tests.command_fixtures import run_command
 from tests.ports import free_port
@@ -169,11 +169,11 @@ async def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over_
     )
     assert [each["id"] for each in ended["data"]["ended"]] == ["account_stopped"]
     for words in (
-        "account_stopped acme", "unauthorized", "people concerned: 1,200", "heap-cordial check", "Since 20",
+        "Cordial does not serve the account (acme)", "Its changes wait.", "unauthorized", "people concerned: 1,200", "heap-cordial check", "Since 20",
         "https://sync.example.com/",
     ):  # fmt: skip
         assert words in begun["text"]
-    assert "over: account_stopped acme" in ended["text"]
+    assert "over: Cordial does not serve the account (acme)" in ended["text"]
 
 
 async def test_the_signature_is_that_of_standard_webhooks(world, receiver):
@@ -185,6 +185,12 @@ async def test_the_signature_is_that_of_standard_webhooks(world, receiver):
     expected = hmac.digest(b"a secret of ours that is long", signed, hashlib.sha256)
     assert taken.headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
     assert abs(int(taken.headers["webhook-timestamp"]) - time.time()) < 60
+
+
+def test_the_specifications_own_example_has_the_signature_that_it_gives():
+    secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    signed = signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 async def test_a_target_that_hangs_or_refuses_delays_no_other_loses_nothing_and_is_a_condition(world, receiver):
@@ -245,7 +251,10 @@ async def test_a_summary_comes_once_a_day(world, receiver):
     await world.start(target)
     await told_nothing_more(receiver)
     [taken] = receiver.taken
-    assert (taken.document["type"], "list_held acme Buyers" in taken.document["text"]) == ("heap_cordial.summary", True)
+    assert (taken.document["type"], "The list is held (acme Buyers)" in taken.document["text"]) == (
+        "heap_cordial.summary",
+        True,
+    )
 
 
 async def test_slack_gets_text_that_mentions_nobody(world, receiver):
@@ -310,7 +319,7 @@ async def test_e_mail_reaches_its_recipients(world, mailbox):
     mail = message_from_bytes(content)
     assert recipients == ["ops@example.com", "night@example.com"]
     assert (mail["Auto-Submitted"], mail["Bcc"]) == ("auto-generated", None)
-    assert "account_stopped" in str(mail["Subject"])
+    assert "Cordial does not serve the account" in str(mail["Subject"])
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

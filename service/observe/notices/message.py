@@ -45,7 +45,7 @@ class Message(msgspec.Struct, frozen=True):
             parts = ["Nothing needs attention."]
         else:
             parts = [_lasting(each) for each in self.begun[:_MAX_SHOWN]]
-            parts += [f"OVER: {_title(each)}\nIt lasted from {_time(each.since)}." for each in self.ended[:_MAX_SHOWN]]
+            parts += [_over(each) for each in self.ended[:_MAX_SHOWN]]
             left = max(0, len(self.begun) - _MAX_SHOWN) + max(0, len(self.ended) - _MAX_SHOWN)
             if left:
                 parts.append(f"And {left:,} more.")
@@ -55,18 +55,33 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def _lasting(condition: Condition) -> str:
-    lines = [f"{condition.severity.value.upper()}: {_title(condition)}", condition.meaning]
+    _, more = _parted(condition.meaning)
+    lines = [f"{condition.severity.value.upper()}: {_title(condition)}", *([more] if more else [])]
     if condition.detail:
         lines.append(f"Detail: {condition.detail[:_MAX_DETAIL]}")
     people = f", people concerned: {condition.people:,}" if condition.people else ""
     lines.append(f"Since {_time(condition.since)}{people}.")
     lines.append(f"What to do: {condition.what_to_do}{f' {condition.command}' if condition.command else ''}")
+    lines.append(f"More about it: {condition.runbook}")
     return "\n".join(lines)
 
 
+def _over(condition: Condition) -> str:
+    until = f" to {_time(condition.ended_at)}" if condition.ended_at else ""
+    return f"OVER: {_title(condition)}\nIt lasted from {_time(condition.since)}{until}."
+
+
 def _title(condition: Condition) -> str:
+    words, _ = _parted(condition.meaning)
     # A segment may be called anything; a line break in it must not begin another header of an e-mail.
-    return " ".join(f"{condition.id} {condition.account} {condition.subject}".split())
+    about = " ".join(f"{condition.account} {condition.subject}".split())
+    return f"{words} ({about})" if about else words
+
+
+def _parted(meaning: str) -> tuple[str, str]:
+    """Return the first clause without its stop, and the rest."""
+    words, _, more = meaning.replace(": ", ". ", 1).partition(". ")
+    return words.removesuffix("."), f"{more[:1].upper()}{more[1:]}"
 
 
 def _things(number: int) -> str:

@@ -43,6 +43,12 @@ def make_target(settings: NoticeSettings) -> Target:
     return kinds[settings.kind](settings)
 
 
+def signature(secret: bytes, key: str, timestamp: int, body: bytes) -> str:
+    """Return one signature of a message, as the Standard Webhooks specification says."""
+    signed = f"{key}.{timestamp}.".encode() + body
+    return f"v1,{base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()}"
+
+
 class _Webhook:
     """Signs as the Standard Webhooks specification says: https://www.standardwebhooks.com."""
 
@@ -54,12 +60,11 @@ class _Webhook:
         document = {"type": f"heap_cordial.{message.type}", "timestamp": message.at, "data": data}
         document["text"] = f"{message.subject}\n\n{message.text}"
         body = msgspec.json.encode(document)
-        headers = {"webhook-id": key, "webhook-timestamp": str(int(time.time()))}
+        timestamp = int(time.time())
+        headers = {"webhook-id": key, "webhook-timestamp": str(timestamp)}
         if self._settings.secrets:
-            signed = f"{key}.{headers['webhook-timestamp']}.".encode() + body
             headers["webhook-signature"] = " ".join(
-                f"v1,{base64.b64encode(hmac.digest(_key_of(secret), signed, hashlib.sha256)).decode()}"
-                for secret in self._settings.secrets
+                signature(_key_of(secret), key, timestamp, body) for secret in self._settings.secrets
             )
         await _post(_read(self._settings.urls[0]), body, headers)
 

@@ -42,11 +42,15 @@ async def test_a_wrong_key_is_told_and_its_end_too(installation, told, tmp_path)
 
     async with installation.serving() as process:
         await installation.deliver("Active Users", ["jane@example.com"], task="task-1")
-        await eventually(first_lines, ["*heap-cordial: account_stopped acme*"])
+        await eventually(first_lines, ["*heap-cordial: Cordial does not serve the account (acme)*"])
         assert "unauthorized" in texts[0]
         assert "people concerned: 1" in texts[0]
         process.send_signal(signal.SIGHUP)
         installation.key_file.write_text(right)
         await eventually(
-            first_lines, ["*heap-cordial: account_stopped acme*", "*heap-cordial: over: account_stopped acme*"]
+            first_lines,
+            [
+                "*heap-cordial: Cordial does not serve the account (acme)*",
+                "*heap-cordial: over: Cordial does not serve the account (acme)*",
+            ],
         )
