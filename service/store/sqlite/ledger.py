@@ -113,7 +113,8 @@ class LedgerTransaction:
         values = {"account_id": account_id, "segment_id": segment_id, "sync_id": sync_id, "wanted": wanted}
         if self.connection.execute(_SQL["any_failure"]).fetchone():
             self.connection.execute(_SQL["forget_staged_failures"], values)
-        self.connection.execute(_SQL["write_staged"], values)
+        self.connection.execute(_SQL["write_known"], values)
+        self.connection.execute(_SQL["write_new"], values)
         if not is_queued:
             self.connection.execute(_SQL["queue_staged"], values)
             self._has_queued = True

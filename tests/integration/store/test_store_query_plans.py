@@ -72,3 +72,22 @@ async def test_the_ledger_is_searched_by_contact(plans):
 async def test_nothing_is_sorted_that_could_be_large(plans):
     sorting = {name for name, steps in plans.items() for step in steps if "USE TEMP B-TREE FOR ORDER BY" in step}
     assert sorting == set()
+
+
+async def test_writing_much_of_the_ledger_keeps_no_copy_of_its_pages(tmp_path):
+    """SQLite keeps one, in memory, if a statement may have to be undone alone: where a broken rule aborts only it."""
+    store = await SqliteStoreMaker(tmp_path).open()
+    try:
+        steps = await store._writer._connection.run(
+            lambda connection: {
+                name: connection.execute(f"EXPLAIN {STATEMENTS[name]}", Nothing()).fetchall()
+                for name in ("ledger.write_known", "ledger.write_new", "ledger.settle")
+            }
+        )
+    finally:
+        await store.close()
+    aborts_statement = 2
+    for name, program in steps.items():
+        halts = [step for step in program if step[1] in {"Halt", "HaltIfNull"} and step[2] != 0]
+        assert halts, name
+        assert all(on_error != aborts_statement for _, _, _, on_error, *_ in halts), name

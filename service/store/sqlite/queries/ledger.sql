@@ -5,16 +5,22 @@
 SELECT (SELECT name FROM member_state WHERE number = old_state), old_wanted, old_sync_id, count(*)
 FROM staged GROUP BY old_state, old_wanted, old_sync_id;
 
--- name: write_staged
-INSERT INTO member (account_id, contact, segment_id, wanted, state, sync_id, delivery_id)
+-- name: write_known
+-- OR FAIL, here and below: whatever fails undoes its transaction, or its savepoint, so SQLite need not keep each page as it was
+-- before the statement. It would keep them in memory, a whole ledger's for a large fold.
+UPDATE OR FAIL member SET
+    wanted = :wanted,
+    state = (SELECT number FROM member_state WHERE name = 'pending'),
+    sync_id = :sync_id,
+    delivery_id = (SELECT delivery_id FROM staged WHERE staged.contact = member.contact)
+WHERE account_id = :account_id AND contact IN (SELECT contact FROM staged WHERE old_state IS NOT NULL)
+    AND segment_id = :segment_id;
+
+-- name: write_new
+INSERT OR FAIL INTO member (account_id, contact, segment_id, wanted, state, sync_id, delivery_id)
 SELECT :account_id, contact, :segment_id, :wanted, (SELECT number FROM member_state WHERE name = 'pending'), :sync_id,
     delivery_id
-FROM staged WHERE true
-ON CONFLICT DO UPDATE SET
-    wanted = excluded.wanted,
-    state = excluded.state,
-    sync_id = excluded.sync_id,
-    delivery_id = excluded.delivery_id;
+FROM staged WHERE old_state IS NULL;
 
 -- name: mark_told
 -- Members that have several user ids (see `spelling.sql`).
@@ -40,7 +46,7 @@ WHERE account_id = :account_id AND contact IN (SELECT value FROM json_each(:cont
 GROUP BY sync_id;
 
 -- name: settle
-UPDATE member SET state = (SELECT number FROM member_state WHERE name = 'settled')
+UPDATE OR FAIL member SET state = (SELECT number FROM member_state WHERE name = 'settled')
 WHERE account_id = :account_id AND contact IN (SELECT value FROM json_each(:contacts))
     AND segment_id = :segment_id AND wanted = :wanted
     AND state = (SELECT number FROM member_state WHERE name = 'pending');
