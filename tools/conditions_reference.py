@@ -1,11 +1,14 @@
-"""Writes the part of docs/operations.md that explains each condition; `make docs` runs it."""
+"""Writes the part of docs/operations.md that explains each condition, and the dashboard's copy; `make docs` runs it."""
 
 import re
 from pathlib import Path
 
 from service.model.conditions import CATALOGUE, Fact, to_condition
 
-OPERATIONS = Path(__file__).parents[1] / "docs/operations.md"
+_ROOT = Path(__file__).parents[1]
+OPERATIONS = _ROOT / "docs/operations.md"
+# The dashboard shows it where there are no documents.
+COPY = _ROOT / "service/observe/dashboard/operations.md"
 _BEGIN = "<!-- Made by `make docs` from service/model/conditions.py. -->\n"
 _END = "<!-- The end of what `make docs` makes. -->\n"
 
@@ -33,3 +36,4 @@ def with_reference(operations: str) -> str:
 
 if __name__ == "__main__":
     OPERATIONS.write_text(with_reference(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
+    COPY.write_text(OPERATIONS.read_text(encoding="utf-8"), encoding="utf-8")

@@ -12,6 +12,7 @@ from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import agreed, counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.model.conditions import Severity
+from service.model.views import SyncState
 
 _ROWS = 50
 _CALLS = 20
@@ -46,7 +47,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "syncs --list ActiveUsers --state held --config config.toml",
     )
     syncs.add_argument("--list", help="only of this list, by name or id")
-    _add_states(syncs, "receiving", "held", "queued", "sending", "done", "failed", "discarded")
+    _add_states(syncs, *(each.value for each in SyncState))
     imports = _add(
         subparsers,
         "imports",
@@ -264,7 +265,9 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
 def _sync_words(row: dict[str, Any]) -> str:
     if row["state"] == "held":
         return f"held: removes {row['removals']:,} of {row['removals_of']:,}"
-    return "list held" if row["state"] == "sending" and row["list_held"] else str(row["state"])
+    if row["state"] == "waiting" and row["next_attempt_at"]:
+        return f"waiting: tried again at {short_time(row['next_attempt_at'])}"
+    return "list held" if row["state"] in {"sending", "waiting"} and row["list_held"] else str(row["state"])
 
 
 async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -246,6 +246,6 @@ def _sync_line(sync: SyncView) -> str:
 
 
 def _failure_line(group: FailureGroupView) -> str:
-    state = "failed" if group.dead else "retried soon"
+    state = "failed" if group.dead else "tried again"
     since = short_time(group.first_failed_at)
     return f"{group.changes:>8,}  {group.list_name}: {group.reason} since {since}, {state}: {group.message}"

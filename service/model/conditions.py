@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -377,7 +378,8 @@ class Condition(msgspec.Struct, frozen=True):
     """A condition that lasts, or one that is over since `ended_at`.
 
     `people`: how many wait or are concerned, 0 where that is not known. `command` may help, and is empty where none does.
-    `runbook`: where the documentation explains it. `list_id`: the list that it is about, if it is about one.
+    `runbook`: where the documentation explains it. `place`: where the dashboard shows it, to be put behind the dashboard's
+    address. `list_id`: the list that it is about, if it is about one.
     """
 
     id: str
@@ -393,6 +395,7 @@ class Condition(msgspec.Struct, frozen=True):
     what_to_do: str
     command: str
     runbook: str
+    place: str
 
 
 class RecordedCondition(msgspec.Struct, frozen=True):
@@ -445,7 +448,13 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
         what_to_do=kind.what_to_do,
         command=kind.command.format(account=fact.account, subject=shlex.quote(fact.subject)),
         runbook=runbook(fact.id),
+        place=_place(fact),
     )
+
+
+def _place(fact: Fact) -> str:
+    about = urlencode({name: value for name, value in (("account", fact.account), ("subject", fact.subject)) if value})
+    return f"#/conditions/{fact.id}{about and f'?{about}'}"
 
 
 def _moment(unix_ms: int) -> datetime:

@@ -249,6 +249,16 @@ class ImportPartView(msgspec.Struct, frozen=True):
     doubt_ends_at: datetime | None
 
 
+class ImportSort(StrEnum):
+    """In which order; by a number, the largest first. `trouble`: those in doubt, then those under way, then the others."""
+
+    LATEST = "latest"
+    TROUBLE = "trouble"
+    ROWS = "rows"
+    DONE = "done"
+    SINGLE_CALLS = "single_calls"
+
+
 class ImportView(msgspec.Struct, frozen=True):
     """Changes of one or several lists that travel to Cordial as files.
 

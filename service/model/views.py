@@ -23,6 +23,7 @@ class SyncState(StrEnum):
     HELD = "held"
     QUEUED = "queued"
     SENDING = "sending"
+    WAITING = "waiting"
     DONE = "done"
     FAILED = "failed"
     DISCARDED = "discarded"
@@ -33,9 +34,11 @@ class SyncView(msgspec.Struct, frozen=True):
 
     `receiving`: pages are still to come. `held`: it would remove `removals` of the list's `removals_of` members, and a person
     has to approve or discard it (`hold_removals`); nothing of it is sent. `queued`: it waits to be looked at, behind one that
-    is held. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `done`: all are.
+    is held. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `waiting`: of these,
+    only such are left whose calls failed; the first of the list is tried again at `next_attempt_at`. `done`: all are.
     `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
+    `set_aside`: so many users of its pages are held or queued, or wait for the other pages to be judged with them.
     `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken. `list_held`: the list is held,
     so nothing of any of its syncs is sent.
     """
@@ -65,6 +68,8 @@ class SyncView(msgspec.Struct, frozen=True):
     removals: Count
     removals_of: Count | None
     discarded_users: Count
+    set_aside: Count
+    next_attempt_at: datetime | None
     first_received_at: datetime
     last_received_at: datetime
     drained_at: datetime | None
@@ -109,14 +114,36 @@ class ListStanding(StrEnum):
 
 
 class ListSort(StrEnum):
-    """In which order; by a number, the largest first."""
+    """In which order; by a number, the largest first; by a time, the latest."""
 
     TROUBLE = "trouble"
     NAME = "name"
     WANTED = "wanted"
+    ON_LIST = "on_list"
     TO_SEND = "to_send"
     FAILED = "failed"
+    COUNTED = "counted"
     UPDATED = "updated"
+
+
+class SyncSort(StrEnum):
+    """In which order; by a number, the largest first, and the newest of those that are equal."""
+
+    LATEST = "latest"
+    TROUBLE = "trouble"
+    TO_SEND = "to_send"
+    FAILED = "failed"
+
+
+class FailureSort(StrEnum):
+    """In which order. `trouble`: first who waits for a person, then who is tried again by itself, each the newest first.
+
+    `name`: by account, then by contact.
+    """
+
+    LATEST = "latest"
+    TROUBLE = "trouble"
+    NAME = "name"
 
 
 class MissingPages(msgspec.Struct, frozen=True):
@@ -246,6 +273,9 @@ class FailureGroupView(msgspec.Struct, frozen=True):
 class RecordedAccount(msgspec.Struct, frozen=True):
     """An account as the store has it, with the sums over its lists; `sendable` is pending and on lists that are ready.
 
+    `failed` changes are those of `failed_people`: who failed on two lists is one person. `set_aside`: users in syncs that are
+    held or queued, `held` of them, or not complete yet (`hold_removals`); they are not among `pending`.
+
     `in_doubt`: contacts for which Cordial may still carry out a call whose answer never came. `wanted`, `read_back` and
     `read_back_differ` as with a list.
     """
@@ -260,6 +290,9 @@ class RecordedAccount(msgspec.Struct, frozen=True):
     waiting: Count
     failed: Count
     sendable: Count
+    failed_people: Count
+    set_aside: Count
+    held: Count
     in_doubt: Count
     wanted: Count
     read_back: Count

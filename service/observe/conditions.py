@@ -29,7 +29,9 @@ class ConditionLog(Protocol):
     async def lasting(self) -> list[RecordedCondition]:
         """Return the conditions that have not ended."""
 
-    async def history(self, limit: int) -> list[RecordedCondition]:
+    async def history(
+        self, limit: int, *, kind: str | None = None, account: str | None = None, subject: str | None = None
+    ) -> list[RecordedCondition]:
         """Return the conditions that are over, the latest begun first."""
 
     async def record(self, begun: Sequence[RecordedCondition], ended: Sequence[RecordedCondition]) -> None:
@@ -68,9 +70,10 @@ class Conditions:
         """Return what lasts at this moment, None as long as the store has not been asked."""
         return self.current() if self._is_read else None
 
-    async def history(self) -> list[Condition]:
-        """Return what is over, the latest first; raises `StoreUnavailableError`."""
-        return [each.as_condition() for each in await self._store.history(_MAX_HISTORY) if each.id in CATALOGUE]
+    async def history(self, **filters: str) -> list[Condition]:
+        """Return what is over, the latest first, of a `kind`, `account` or `subject` only; raises `StoreUnavailableError`."""
+        found = await self._store.history(_MAX_HISTORY, **filters)
+        return [each.as_condition() for each in found if each.id in CATALOGUE]
 
     async def run(self, supervisor: Supervisor) -> None:
         """Look once a second, and keep what begins and what ends."""

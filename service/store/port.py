@@ -19,6 +19,7 @@ from service.model.imports import (
     Expected,
     ImportFile,
     ImportPart,
+    ImportSort,
     ImportState,
     ImportView,
     Journey,
@@ -36,6 +37,7 @@ from service.model.views import (
     DeliveryView,
     ErasureView,
     FailureGroupView,
+    FailureSort,
     FailureView,
     HeldRemovals,
     ListSort,
@@ -47,6 +49,7 @@ from service.model.views import (
     OwedView,
     RecordedAccount,
     SegmentView,
+    SyncSort,
     SyncState,
     SyncView,
     UnusableView,
@@ -432,6 +435,18 @@ class Reading(Protocol):
     ) -> list[SyncView]:
         """Return syncs, the newest first."""
 
+    async def sorted_syncs(
+        self,
+        *,
+        sort: SyncSort,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: SyncState | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[SyncView]:
+        """Return syncs in some order, without the first `offset` of them."""
+
     async def sync(self, sync_id: int) -> SyncView | None:
         """Return one sync."""
 
@@ -454,6 +469,7 @@ class Reading(Protocol):
         self,
         *,
         sort: ListSort,
+        reverse: bool = False,
         account: str | None = None,
         state: ListState | None = None,
         standing: ListStanding | None = None,
@@ -497,6 +513,20 @@ class Reading(Protocol):
         limit: int,
     ) -> list[FailureView]:
         """Return changes that did not go through, the newest first."""
+
+    async def sorted_failures(
+        self,
+        *,
+        sort: FailureSort,
+        account: str | None = None,
+        list_id: int | None = None,
+        reason: str | None = None,
+        dead: bool | None = None,
+        search: str | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[FailureView]:
+        """Return changes that did not go through in some order, without the first `offset` of them."""
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first."""
@@ -550,6 +580,19 @@ class Reading(Protocol):
         limit: int,
     ) -> list[ImportView]:
         """Return imports, the newest first."""
+
+    async def sorted_imports(
+        self,
+        *,
+        sort: ImportSort,
+        reverse: bool = False,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: ImportState | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[ImportView]:
+        """Return imports in some order, without the first `offset` of them."""
 
     async def journey(self, list_id: int, contact: str) -> Journey | None:
         """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""

@@ -12,7 +12,13 @@ from aiohttp import web
 
 # So much of an answer that is not read stays in memory, however large the file.
 _PIECE_BYTES = 65_536
-_CONTENT_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_CONTENT_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".md": "text/plain",
+    ".svg": "image/svg+xml",
+}
 
 
 class StaticFile:

@@ -7,6 +7,7 @@ run on the session's loop.
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.service_fixtures import API_KEY, World
@@ -86,3 +87,19 @@ async def live(browser: Browser, world: World) -> AsyncIterator[Watched]:
     watched.errors.clear()
     yield watched
     await context.close()
+
+
+async def go(page: Page, place: str) -> None:
+    """Go to a view of the dashboard."""
+    await page.evaluate("place => { location.hash = `#/${place}`; }", place)
+
+
+async def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than the window."""
+    return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+async def faults_of_access(page: Page) -> list[str]:
+    """Return what axe finds."""
+    found = await Axe().run(page)
+    return [f"{each['id']}: {node['html'][:200]}" for each in found.response["violations"] for node in each["nodes"]]

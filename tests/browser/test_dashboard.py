@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, Response, Route, expect
+from playwright.async_api import Response, Route, expect
 
 from service.config.settings import ApiKeySettings, SecretReference
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
-from tests.browser.conftest import Watched, sign_in
+from tests.browser.conftest import Watched, faults_of_access, go, overflow, sign_in
 from tests.service_fixtures import World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,22 +26,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield running
 
 
-async def go(page: Page, place: str) -> None:
-    await page.evaluate("place => { location.hash = `#/${place}`; }", place)
-
-
 async def refuse(world: World, *refused: str) -> None:
     for user in refused:
         world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None))
-
-
-async def overflow(page: Page) -> int:
-    return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
-
-
-async def faults_of_access(page: Page) -> list[str]:
-    found = await Axe().run(page)
-    return [f"{each['id']}: {node['html'][:200]}" for each in found.response["violations"] for node in each["nodes"]]
 
 
 async def test_nobody_sees_anything_without_the_key(watched: Watched, world: World) -> None:
@@ -86,7 +72,7 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await refuse(world, "user3@example.com")
     await world.deliver("Active Users", users(10), page_size=5)
     await expect(page.locator("#headline")).to_contain_text("1 person could not be added or removed")
-    await expect(page.locator("#sync-rows li").first).to_contain_text("Done, with failures")
+    await expect(page.locator("#sync-rows tr").first).to_contain_text("Done, with failures")
     await expect(page).to_have_title(re.compile(r"^\(\d+\) heap-cordial$"))
 
     await page.get_by_role("navigation", name="Views").get_by_role("link", name="Lists").click()
@@ -197,7 +183,7 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await go(page, "")
     await expect(page.locator("#headline")).to_contain_text("1 account paused")
     await expect(page.locator(".figures")).to_contain_text(re.compile(r"Changes to send\s*3\s*time left not known"))
-    await expect(page.locator("#sync-rows li")).to_contain_text("Paused")
+    await expect(page.locator("#sync-rows tr")).to_contain_text("Paused")
     assert await faults_of_access(page) == []
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("Paused")
@@ -217,7 +203,7 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     await world.deliver("Active Users", users(3))
     await expect(page.locator("#account-rows tr")).to_contain_text("Dry run")
     await expect(page.locator("#headline")).to_contain_text("1 segment to approve")
-    await expect(page.locator("#sync-rows li")).to_contain_text("List held")
+    await expect(page.locator("#sync-rows tr")).to_contain_text("List held")
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("To approve")
     await page.get_by_role("button", name="Approve… Active Users").click()
@@ -261,9 +247,9 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await world.deliver("Active Users", ["new@example.com"], users(8))
     await expect(page.locator("#headline")).to_contain_text("1 sync held")
     await expect(page.locator("#attention-rows")).to_contain_text("Sync 2 would remove 8 of 10 people")
-    await expect(page.locator("#sync-rows")).to_contain_text("would remove 8 people of 10")
+    await expect(page.locator("#sync-rows")).to_contain_text("Would remove 8 people of 10")
     await page.get_by_role("link", name="See the sync").click()
-    await expect(page.locator("#sync-rows li")).to_have_count(1)
+    await expect(page.locator("#sync-rows tr")).to_have_count(1)
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("Sync held")
     await go(page, "syncs/2")
@@ -357,7 +343,7 @@ async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) ->
     await expect(page.locator("#headline[data-tone=bad]")).to_contain_text("1 account stopped")
     await expect(page.locator("#attention-rows")).to_contain_text("Cordial refuses the API key")
     await expect(page.locator("#account-rows")).to_contain_text("Stopped")
-    await expect(page.locator("#sync-rows li")).to_contain_text("Stopped")
+    await expect(page.locator("#sync-rows tr")).to_contain_text("Stopped")
     await expect(page.locator(".figures")).to_contain_text("time left not known")
     await expect(page.locator("main .primary")).to_have_count(1)
     assert await faults_of_access(page) == []
@@ -393,18 +379,52 @@ async def test_a_thousand_lists_are_searched_sorted_and_paged_by_the_service(liv
     await expect(page.locator("tbody tr")).to_have_count(1)
 
 
-async def test_rows_stay_themselves_while_figures_change(live: Watched, world: World) -> None:
+# What can be focused, and a field with something typed into it.
+_MARK = """() => {
+    window.known = [...document.querySelectorAll("main a, main button, main input, main select, main [tabindex]")];
+    document.querySelectorAll("#member-user").forEach(each => { each.value = "half a wo"; });
+    return window.known.length;
+}"""
+_LOST = """() => window.known.filter(each => !each.isConnected || (each.id === "member-user" && each.value !== "half a wo"))
+    .map(each => each.outerHTML)"""
+
+
+async def test_what_somebody_is_at_stays_while_figures_change(live: Watched, world: World) -> None:
+    """On every view: links, buttons and fields are the same elements after an update, with what was typed."""
+    page = live.page
+    await refuse(world, "bad@example.com")
+    await world.deliver("Active Users", [*users(2), "bad@example.com", "undefined"])
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(1,)])
+    await world.until(lambda: "people_failed" in world.conditions())
+    condition = "conditions/people_failed?account=acme&subject=Active+Users"
+    places = ["", "lists", "lists/1", "people", "unusable", "syncs", "syncs/1", "imports", "accounts", "accounts/acme"]
+    for number, place in enumerate([*places, "conditions", "activity", condition]):
+        await go(page, place)
+        await expect(page.locator("main .waiting")).to_have_count(0)
+        await expect(page.locator("#updated")).to_contain_text("just now")
+        assert await page.evaluate(_MARK) > 0
+        live.requested.clear()
+        await world.deliver("Active Users", [f"more{number}@example.com"])
+        # Whatever the view reads is read again, and drawn.
+        await world.until(lambda: sum("/api/v1/" in url for url in live.requested) > 2)
+        await asyncio.sleep(0.5)
+        assert await page.evaluate(_LOST) == [], place
+
+
+async def test_what_is_typed_into_a_filter_stays_while_figures_change(live: Watched, world: World) -> None:
     page = live.page
     await world.deliver("Active Users", users(2))
     await go(page, "lists")
-    link = page.get_by_role("link", name="Active Users")
-    await expect(link).to_be_visible()
-    await link.focus()
-    await page.evaluate("window.known = document.activeElement")
-    for number in range(3):
+    search = page.get_by_label("Search")
+    await search.focus()
+    for number, letters in enumerate(("Act", "ive", " Us", "ers")):
+        await page.keyboard.type(letters, delay=150)
         await world.deliver("Active Users", [f"more{number}@example.com"])
-        await expect(page.locator("tbody tr")).to_contain_text(str(3 + number))
-    assert await page.evaluate("window.known === document.activeElement && window.known.isConnected")
+    await expect(search).to_have_value("Active Users")
+    await expect(search).to_be_focused()
+    await expect(page).to_have_url(re.compile(r"search=Active\+Users"))
+    await page.get_by_role("navigation", name="Views").get_by_role("link", name="Lists").click()
+    await expect(search).to_have_value("")
 
 
 async def test_it_asks_little_and_nothing_while_nobody_looks(live: Watched, world: World) -> None:

@@ -1,5 +1,7 @@
 """Conditions of a running service, from outside: what raises them, what ends them, and what they never do (R16)."""
 
+import asyncio
+
 import pytest
 
 from service.model.guard import RemovalGuard
@@ -58,6 +60,13 @@ async def test_people_who_could_not_be_added_are_told_until_they_are_retried(wor
     async def history() -> list[str]:
         return [each["id"] for each in (await world.get("conditions"))["history"]]
 
+    asked = f"conditions?id=people_failed&account={ACCOUNT}&subject=Readers"
+    while not (await world.get(asked))["history"]:  # noqa: ASYNC110  the service is asked from outside
+        await asyncio.sleep(0.1)
+    [over] = (await world.get(asked))["history"]
+    assert (over["since"], over["place"]) == (condition["since"], condition["place"])
+    assert (await world.get("conditions?id=people_failed&subject=Others"))["history"] == []
+    assert (await world.get("conditions?id=disk_low")) == {"items": [], "history": []}
     while "people_failed" not in await history():
         pass
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.model.conditions import CATALOGUE, Fact, RecordedCondition, to_condition
 from service.observe.conditions import Conditions
-from tools.conditions_reference import OPERATIONS, with_reference
+from tools.conditions_reference import COPY, OPERATIONS, with_reference
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -20,6 +20,13 @@ def test_every_condition_has_its_part_in_the_operations(name):
 def test_the_operations_say_of_conditions_what_the_service_says():
     operations = OPERATIONS.read_text(encoding="utf-8")
     assert operations == with_reference(operations), "run make docs"
+    assert COPY.read_text(encoding="utf-8") == operations, "run make docs"
+
+
+def test_each_condition_has_a_place_on_the_dashboard():
+    condition = to_condition(Fact("list_held", "acme", 'Füße & "more"'), 0)
+    assert condition.place == "#/conditions/list_held?account=acme&subject=F%C3%BC%C3%9Fe+%26+%22more%22"
+    assert to_condition(Fact("disk_low"), 0).place == "#/conditions/disk_low"
 
 
 class Log:
@@ -30,8 +37,10 @@ class Log:
     async def lasting(self) -> list[RecordedCondition]:
         return self.open
 
-    async def history(self, limit: int) -> list[RecordedCondition]:
-        return self.over[:limit]
+    async def history(self, limit: int, *, kind=None, account=None, subject=None) -> list[RecordedCondition]:
+        asked = {"id": kind, "account": account, "subject": subject}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return [each for each in self.over if all(getattr(each, name) == given[name] for name in given)][:limit]
 
     async def record(self, begun, ended) -> None:
         keys = {(each.id, each.account, each.subject) for each in ended}

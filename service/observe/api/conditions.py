@@ -1,14 +1,25 @@
 """`GET /conditions`: what a person should know, while it lasts and afterwards."""
 
+from typing import Annotated
+
 import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
+from msgspec import UNSET, Meta, UnsetType
 
 from service.model.conditions import Condition
 from service.observe.api import documentation as described
 from service.observe.api import examples
-from service.observe.api.requests import NoQuery, read_query
+from service.observe.api.requests import AccountFilter, Filter, given_filters, read_query
 from service.observe.conditions import Conditions
+
+
+class ConditionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which conditions."""
+
+    id: Annotated[Filter, Meta(description="only of this kind")] | UnsetType = UNSET
+    account: AccountFilter | UnsetType = UNSET
+    subject: Annotated[str, Meta(max_length=1_000, description="only about this")] | UnsetType = UNSET
 
 
 class ConditionPage(msgspec.Struct, frozen=True):
@@ -36,10 +47,16 @@ class ConditionQuestions:
             "to do. `history` has those that have ended.",
             answer=ConditionPage,
             example={"items": [examples.CONDITION], "history": []},
-            query=NoQuery,
+            query=ConditionQuery,
         )
     )
     async def conditions(self, request: web.Request) -> web.Response:
         """Answer `GET /conditions`."""
-        read_query(request, NoQuery)
-        return described.json_response(ConditionPage(self._conditions.current(), await self._conditions.history()))
+        filters = given_filters(read_query(request, ConditionQuery))
+        current = [
+            each
+            for each in self._conditions.current()
+            if all(getattr(each, name) == value for name, value in filters.items())
+        ]
+        filters = {"kind" if name == "id" else name: value for name, value in filters.items()}
+        return described.json_response(ConditionPage(current, await self._conditions.history(**filters)))

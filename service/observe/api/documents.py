@@ -58,7 +58,9 @@ class AccountDocument(msgspec.Struct, frozen=True):
 
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
-    `sendable` of the `pending` changes are on lists that are ready; the others wait for theirs. `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`: until
+    `sendable` of the `pending` changes are on lists that are ready; the others wait for theirs. `set_aside` users are in syncs
+    that are held or queued, `held` of them, or not complete yet, and are not among `pending`. `failed` changes are those of `failed_people`: who
+    failed on two lists is one person. `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`: until
     all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent, no pace shows, or a file is on its way.
     `found_rates`: the calls a second that each operation is allowed now, with `requests_per_second = "auto"`; else empty.
     `imports_rest`: until when no import is tried, and why the last one came to nothing; null while nothing keeps them off.
@@ -86,7 +88,10 @@ class AccountDocument(msgspec.Struct, frozen=True):
     pending: Count
     sendable: Count
     waiting: Count
+    set_aside: Count
+    held: Count
     failed: Count
+    failed_people: Count
     in_doubt: Count
     wanted: Count
     read_back: Count
@@ -253,7 +258,10 @@ def account_document(
         pending=account.pending,
         sendable=account.sendable,
         waiting=account.waiting,
+        set_aside=account.set_aside,
+        held=account.held,
         failed=account.failed,
+        failed_people=account.failed_people,
         in_doubt=account.in_doubt,
         wanted=account.wanted,
         read_back=account.read_back,

@@ -28,6 +28,9 @@ ACCOUNT: dict[str, Any] = {
     "sendable": 0,
     "waiting": 0,
     "failed": 1,
+    "failed_people": 1,
+    "set_aside": 0,
+    "held": 0,
     "in_doubt": 0,
     "wanted": 3,
     "read_back": 2,
@@ -49,6 +52,7 @@ CONDITION: dict[str, Any] = {
     "what_to_do": "Resume the account when it may send again.",
     "command": "heap-cordial resume acme",
     "runbook": "docs/operations.md#account_paused",
+    "place": "#/conditions/account_paused?account=acme",
 }
 TRIAL: dict[str, Any] = {
     "account": "acme",
@@ -158,6 +162,8 @@ SYNC: dict[str, Any] = {
     "removals": 0,
     "removals_of": None,
     "discarded_users": 0,
+    "set_aside": 0,
+    "next_attempt_at": None,
     "first_received_at": "2026-03-02T09:14:01Z",
     "last_received_at": "2026-03-02T09:14:01Z",
     "drained_at": "2026-03-02T09:14:05Z",
@@ -328,6 +334,7 @@ OVERVIEW: dict[str, Any] = {
     "failed_per_second": 0.0,
     "seconds_left": None,
     "failed": 1,
+    "failed_people": 1,
     "lists": {
         "held": 0,
         "incomplete": 1,

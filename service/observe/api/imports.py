@@ -7,11 +7,11 @@ from aiohttp import web
 from aiohttp_apispec import docs
 from msgspec import UNSET, Meta, UnsetType
 
-from service.model.imports import ImportState, ImportView
+from service.model.imports import ImportSort, ImportState, ImportView
 from service.observe.api import documentation as described
 from service.observe.api import examples
-from service.observe.api.paging import read_page
-from service.observe.api.requests import AccountFilter, ListFilter, PageQuery, read_query
+from service.observe.api.paging import read_page, read_sorted
+from service.observe.api.requests import AccountFilter, ListFilter, PageQuery, Reverse, read_query
 from service.store.port import Reading
 
 
@@ -21,6 +21,16 @@ class ImportQuery(PageQuery, frozen=True):
     account: AccountFilter | UnsetType = UNSET
     list: ListFilter | UnsetType = UNSET
     state: Annotated[ImportState, Meta(description="only in this state")] | UnsetType = UNSET
+    sort: (
+        Annotated[
+            ImportSort,
+            Meta(
+                description="`trouble`: those in doubt, then those under way; a number: the largest first. Without it, the newest first"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    reverse: Reverse = False
 
 
 class ImportPage(msgspec.Struct, frozen=True):
@@ -54,5 +64,9 @@ class ImportQuestions:
     )
     async def imports(self, request: web.Request) -> web.Response:
         """Answer `GET /imports`."""
-        found = await read_page(self._reader.imports, read_query(request, ImportQuery))
+        query = read_query(request, ImportQuery)
+        if query.sort is UNSET:
+            found = await read_page(self._reader.imports, query)
+        else:
+            found = await read_sorted(self._reader.sorted_imports, query, sort=query.sort, reverse=query.reverse)
         return described.json_response(ImportPage(*found))

@@ -82,8 +82,8 @@ async def _never_named(reader: Reading, segment: SegmentView, user: str) -> Memb
         journey=None,
         next=next_step,
         explanation=(
-            "Heap has not sent this user in any known page of this segment, or sent an id that cannot be used: each "
-            f"delivery shows its rejected users. {next_step.what}"
+            "Heap has not sent this user in any page of this segment that the service still knows, or it sent an id that "
+            f"cannot be used: those are among the unusable ids. {next_step.what}"
         ),
     )
 

@@ -43,7 +43,7 @@ class Overview(msgspec.Struct, frozen=True):
 
     `headline` says it in one line, by the conditions that last; `is_well` is false where a person should do something. `to_send`: all that was accepted
     and is not settled; `guarded` users of it are in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
-    `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
+    `failed` changes are those of `failed_people`: who failed on two lists is one person. `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
     """
 
     at: datetime
@@ -56,6 +56,7 @@ class Overview(msgspec.Struct, frozen=True):
     failed_per_second: float
     seconds_left: float | None
     failed: Count
+    failed_people: Count
     lists: dict[str, int]
     accounts: list[AccountDocument]
     syncs: list[SyncView]
@@ -100,8 +101,8 @@ class OverviewQuestion:
         standings = await self._reader.standings()
         running = [each for each in await self._reader.imports(limit=_IMPORTS) if each.ended_at is None]
         to_send, guarded = self._meter.backlog, self._guarded()
-        failed = sum(account.failed for account in accounts)
-        trouble = _trouble(self._conditions(), failed)
+        failed_people = sum(account.failed_people for account in accounts)
+        trouble = _trouble(self._conditions(), failed_people)
         return described.json_response(
             Overview(
                 at=datetime.now(UTC),
@@ -113,7 +114,8 @@ class OverviewQuestion:
                 settled_per_second=round(sum(account.settled_per_second for account in accounts), 1),
                 failed_per_second=round(sum(account.failed_per_second for account in accounts), 1),
                 seconds_left=_seconds_left(accounts),
-                failed=failed,
+                failed=sum(account.failed for account in accounts),
+                failed_people=failed_people,
                 lists={standing.value: standings.get(standing, 0) for standing in ListStanding},
                 accounts=accounts,
                 syncs=await self._reader.syncs(limit=_SYNCS),
@@ -122,12 +124,12 @@ class OverviewQuestion:
         )
 
 
-def _trouble(conditions: Sequence[Condition], failed: int) -> list[str]:
+def _trouble(conditions: Sequence[Condition], failed_people: int) -> list[str]:
     """Return what a person should do something about, in a few words each, the worst first."""
     numbers = Counter(each.id for each in conditions if each.severity is not Severity.INFO)
     if "people_failed" in numbers:
         # Of people, and not of lists, each has failed.
-        numbers["people_failed"] = max(1, failed)
+        numbers["people_failed"] = max(1, failed_people)
     return [_in_words(condition_id, number) for condition_id, number in numbers.items()]
 
 

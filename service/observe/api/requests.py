@@ -13,7 +13,7 @@ from service.errors import ErrorCode, ServiceError, StoppingError
 from service.model.changes import MemberState
 from service.model.imports import DoubtEnd
 from service.model.lists import ListState
-from service.model.views import ListSort, ListStanding, SyncState
+from service.model.views import FailureSort, ListSort, ListStanding, SyncSort, SyncState
 from service.observe.api.meter import Span
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
@@ -71,8 +71,25 @@ class ExportQuery(PageQuery, frozen=True):
     format: FileFormat = Format.JSON
 
 
+_ORDER = (
+    "A sorted list may show a row twice or not at all if rows change places between two answers. Without it, the order is "
+    "that of the ids. Files are always in the order of the ids."
+)
+Reverse = Annotated[bool, Meta(description="the order of `sort` the other way round")]
+
+
 class SyncQuery(ExportQuery, frozen=True):
     """Which syncs."""
+
+    sort: (
+        Annotated[
+            SyncSort,
+            Meta(
+                description=f"`trouble`: those that need somebody or are not settled come first; a number: the largest first. {_ORDER}"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
     account: AccountFilter | UnsetType = UNSET
     list: ListFilter | UnsetType = UNSET
@@ -89,13 +106,12 @@ class ListQuery(PageQuery, frozen=True):
         Annotated[
             ListSort,
             Meta(
-                description="`trouble`: the worst first; a number: the largest first. A sorted list may show a "
-                "row twice or not at all if rows change places between two answers. Without it, the"
-                " order is that of the ids."
+                description=f"`trouble`: the worst first; a number: the largest first; `updated`: the latest sync first. {_ORDER}"
             ),
         ]
         | UnsetType
     ) = UNSET
+    reverse: Reverse = False
     search: (
         Annotated[Filter, Meta(description="a part of the segment's or the list's name, or Heap's id of the segment")]
         | UnsetType
@@ -119,6 +135,13 @@ class FailureQuery(ExportQuery, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    sort: (
+        Annotated[
+            FailureSort,
+            Meta(description=f"`trouble`: first who waits for a person; `name`: by account, then by contact. {_ORDER}"),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class FailureSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +152,7 @@ class FailureSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     list: Id | UnsetType = UNSET
     reason: Filter | UnsetType = UNSET
     dead: bool | UnsetType = UNSET
+    sort: FailureSort | UnsetType = UNSET
     after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS)] = _ROWS
 
@@ -279,8 +303,9 @@ async def _read_bounded(request: web.Request) -> bytes:
 def given_filters(query: msgspec.Struct) -> dict[str, Any]:
     """Return what a query says, by the names that the store's reader has for it; what was left out is left out."""
     names = {"list": "list_id", "sync": "sync_id", "user": "search"}
+    no_filters = {"format", "sort", "reverse"}
     filters = {
-        names.get(name, name): value for name, value in msgspec.structs.asdict(query).items() if name != "format"
+        names.get(name, name): value for name, value in msgspec.structs.asdict(query).items() if name not in no_filters
     }
     return {name: value for name, value in filters.items() if value is not UNSET}
 

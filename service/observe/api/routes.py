@@ -33,7 +33,7 @@ from service.observe.api.documents import (
 from service.observe.api.exports import Exports, every_member, every_row
 from service.observe.api.members import find_member
 from service.observe.api.meter import History, Meter
-from service.observe.api.paging import read_page
+from service.observe.api.paging import read_page, read_sorted
 from service.observe.api.requests import (
     DeliveryQuery,
     ExportQuery,
@@ -130,16 +130,12 @@ class Questions:
     async def lists(self, request: web.Request) -> web.Response:
         """Answer `GET /lists`."""
         query = read_query(request, ListQuery)
-        filters = {
-            name: value for name, value in given_filters(query).items() if name not in {"after", "limit", "sort"}
-        }
+        filters = {name: value for name, value in given_filters(query).items() if name not in {"after", "limit"}}
         if query.sort is UNSET:
             segments, following = await read_page(self._reader.segments, query)
         else:
-            offset = 0 if query.after is UNSET else int(query.after, 16)
-            segments = await self._reader.lists(sort=query.sort, offset=offset, limit=query.limit + 1, **filters)
-            following = f"{offset + query.limit:x}" if len(segments) > query.limit else None
-            segments = segments[: query.limit]
+            order = {"sort": query.sort, "reverse": query.reverse}
+            segments, following = await read_sorted(self._reader.lists, query, **order)
         imports, total = self._sending.imports_statuses(), await self._reader.count_lists(**filters)
         return json_response(ListPage([list_document(segment, imports) for segment in segments], following, total))
 
@@ -236,7 +232,9 @@ class Questions:
         if query.format is not Format.JSON:
             batches = every_row(self._reader.syncs, query)
             return await self._exports.send(request, "syncs", SyncView, batches, query.format)
-        return json_response(SyncPage(*await read_page(self._reader.syncs, query)))
+        if query.sort is UNSET:
+            return json_response(SyncPage(*await read_page(self._reader.syncs, query)))
+        return json_response(SyncPage(*await read_sorted(self._reader.sorted_syncs, query, sort=query.sort)))
 
     @docs(
         **described.operation(
@@ -310,7 +308,7 @@ class Questions:
         if query.format is not Format.JSON:
             batches = every_row(self._reader.failures, query)
             return await self._exports.send(request, "failures", FailureView, batches, query.format)
-        return json_response(FailurePage(*await read_page(self._reader.failures, query)))
+        return json_response(FailurePage(*await self._failures(query)))
 
     @docs(
         **described.operation(
@@ -327,9 +325,12 @@ class Questions:
     async def find_failures(self, request: web.Request) -> web.Response:
         """Answer `POST /failures/find`."""
         read_query(request, NoQuery)
-        return json_response(
-            FailurePage(*await read_page(self._reader.failures, await read_body(request, FailureSearch)))
-        )
+        return json_response(FailurePage(*await self._failures(await read_body(request, FailureSearch))))
+
+    async def _failures(self, query: FailureQuery | FailureSearch) -> tuple[list[FailureView], str | None]:
+        if query.sort is UNSET:
+            return await read_page(self._reader.failures, query)
+        return await read_sorted(self._reader.sorted_failures, query, sort=query.sort)
 
     @docs(
         **described.operation(

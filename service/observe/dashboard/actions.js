@@ -126,6 +126,13 @@ export const RetryGroup = ({ group, primary }) => html`<${Button} text=${`Retry 
       (done) => `${plural(done.retried, "change")} will be sent again.`,
     )} />`;
 
+export const RetryList = ({ list_id: list, name: listed, primary }) => html`<${Button} text="Retry them" primary=${primary}
+  label=${`Retry them, on ${listed}`} onClick=${() =>
+    act(
+      () => post("failures/retry", { list }),
+      (done) => `${plural(done.retried, "change")} will be sent again.`,
+    )} />`;
+
 // The one thing to press where an account does not send as it should.
 export function AccountAction({ account, primary, small }) {
   if (account.state === "paused_by_operator") return html`<${Resume} account=${account} primary=${primary} small=${small} />`;

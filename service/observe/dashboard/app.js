@@ -1,15 +1,16 @@
 // The dashboard: signing in, the address after # as the view, and what is around every view.
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { get, post, signIn } from "./api.js";
+import { get, post, signIn, withQuery } from "./api.js";
 import { connection, onChange, start, useResource } from "./live.js";
-import { Dialog, Link, Toast, setRole } from "./ui.js";
+import { Dialog, Link, setRole, Title, Toast } from "./ui.js";
 import { ago, keyName, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
 import { Activity } from "./view_activity.js";
-import { Conditions } from "./view_conditions.js";
-import { Imports } from "./view_imports.js";
+import { Runbook } from "./runbook.js";
+import { Condition, Conditions } from "./view_conditions.js";
+import { Import, Imports } from "./view_imports.js";
 import { List } from "./view_list.js";
 import { Lists } from "./view_lists.js";
 import { People, Unusable } from "./view_people.js";
@@ -32,10 +33,9 @@ function placeNow() {
 }
 
 function go(view, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value);
-  const hash = `#/${view}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+  const hash = `#/${withQuery(view, query)}`;
   // What a person types into a filter is one step back, not one a letter.
-  if (placeNow().view === view) {
+  if (placeNow().view === view.split("?")[0]) {
     history.replaceState(null, "", hash);
     dispatchEvent(new HashChangeEvent("hashchange"));
   } else {
@@ -58,20 +58,22 @@ function View({ place, service }) {
     case "syncs":
       return id ? html`<${Sync} id=${id} key=${id} />` : html`<${Syncs} ...${given} />`;
     case "imports":
-      return html`<${Imports} ...${given} id=${id} />`;
+      return id ? html`<${Import} id=${id} key=${id} />` : html`<${Imports} ...${given} />`;
     case "accounts":
       return id ? html`<${Account} name=${id} key=${id} service=${service} />` : html`<${Accounts} />`;
     case "conditions":
-      return html`<${Conditions} ...${given} />`;
+      return id ? html`<${Condition} id=${id} query=${query} key=${`${id} ${query.account} ${query.subject}`} />` : html`<${Conditions} ...${given} />`;
+    case "runbook":
+      return html`<${Runbook} anchor=${id} key=${id} />`;
     case "activity":
       return html`<${Activity} />`;
     default:
-      return html`<h1 tabindex="-1">There is nothing at this address</h1><p><${Link} to="">Overview<//></p>`;
+      return html`<${Title} text="There is nothing at this address" /><p><${Link} to="">Overview<//></p>`;
   }
 }
 
 // A view below a tab is marked as being in it.
-const BELOW = { unusable: "people", conditions: "", accounts: "" };
+const BELOW = { unusable: "people", conditions: "", accounts: "", runbook: "" };
 
 function currentTab({ view, id }, tab) {
   if (view === tab) return id ? "true" : "page";

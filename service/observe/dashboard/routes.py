@@ -13,7 +13,7 @@ from service.web.headers import PAGE_HEADERS
 _HERE = Path(__file__).parent
 # The look that the stand-in's page shares.
 DESIGN = _HERE / "design.css"
-_SUFFIXES = {".css", ".js", ".svg"}
+_SUFFIXES = {".css", ".js", ".md", ".svg"}
 
 
 def add_routes(app: web.Application) -> None:

@@ -1,7 +1,7 @@
 // The parts that every view is made of.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { post } from "./api.js";
+import { post, withQuery } from "./api.js";
 import { refresh } from "./live.js";
 import { ago, count, momentText, rate, sentence } from "./words.js";
 
@@ -92,6 +92,10 @@ export const Figure = ({ name, value, hint, tone, to }) => html`<div class="figu
   ${hint && html`<dd class="hint">${hint}</dd>`}
 </div>`;
 
+// Every view begins with one, and keeps it while it is read: who came to the heading stays there.
+export const Title = ({ text, badge, unseen = false, children }) => html`<div class=${unseen ? "unseen" : "title"}><h1 tabindex="-1">${text}</h1>
+  ${badge && html`<${Badge} of=${badge} />`}<span class="buttons">${children}</span></div>`;
+
 export const Figures = ({ label, children }) => html`<dl class="figures" aria-label=${label}>${children}</dl>`;
 
 // Done, failed and left of a whole, told in words as well.
@@ -119,17 +123,44 @@ export const Section = ({ title, id, actions, children, hint }) => html`<section
   ${hint && html`<p class="hint">${hint}</p>`}${children}
 </section>`;
 
-// `columns`: [heading, cell, {number, wide, badge}]; on a narrow screen each row is a small card with its headings.
-export function Table({ caption, columns, rows, keyOf, empty, id }) {
+// The order of a table is a part of its address: {sort, reverse, to}, where `to` makes the address of another order.
+export const orderOf = (view, query) => ({
+  sort: query.sort ?? "trouble",
+  reverse: query.reverse === "true",
+  to: (sort, reverse) => {
+    const { after: _, sort: _sort, reverse: _reverse, ...kept } = query;
+    return withQuery(view, { ...kept, sort: sort === "trouble" ? "" : sort, reverse: reverse || "" });
+  },
+});
+
+// A column sorts by `kind.sort`: texts from A, all else from the most. Once more turns it round where that is of use, else
+// it brings back the trouble to the top.
+function Heading({ text, kind, order }) {
+  const className = kind.number ? "number" : "";
+  if (kind.unseen) return html`<th scope="col"><span class="unseen">${text}</span></th>`;
+  if (!order || !kind.sort) return html`<th scope="col" class=${className}>${text}</th>`;
+  const isSorted = order.sort === kind.sort;
+  const ascending = isSorted && Boolean(kind.text) !== order.reverse;
+  const [sort, reverse] = !isSorted ? [kind.sort, false] : kind.bothWays && !order.reverse ? [kind.sort, true] : ["trouble", false];
+  return html`<th scope="col" class=${className} aria-sort=${isSorted ? (ascending ? "ascending" : "descending") : undefined}>
+    <${Link} to=${order.to(sort, reverse)} class="sort">${text}<span aria-hidden="true" class="direction">${isSorted ? (ascending ? "▲" : "▼") : ""}</span><//></th>`;
+}
+
+// On a narrow screen there are no headings to press.
+export const Order = ({ columns, order, go, narrow = true, more = [] }) =>
+  html`<${Choice} label="Order" narrow=${narrow} value=${order.sort}
+    options=${[...columns.filter(([, , kind]) => kind?.sort).map(([heading, , kind]) => [kind.sort, kind.sort === "trouble" ? "Trouble first" : heading]), ...more]}
+    onChange=${(sort) => go(order.to(sort, false))} />`;
+
+// `columns`: [heading, cell, {number, wide, badge, sort, text, bothWays}]; on a narrow screen each row is a small card with
+// its headings.
+export function Table({ caption, columns, rows, keyOf, empty, id, order }) {
   if (!rows.length) return html`<p class="hint">${empty}</p>`;
   return html`<div class="scroller" tabindex="0" role="region" aria-label=${`${caption}, table`}>
     <table class="stack">
       <caption class="unseen">${caption}</caption>
       <thead><tr>${columns.map(
-        ([heading, , kind = {}]) =>
-          html`<th scope="col" class=${kind.number ? "number" : ""}>${
-            kind.unseen ? html`<span class="unseen">${heading}</span>` : heading
-          }</th>`,
+        ([heading, , kind = {}]) => html`<${Heading} key=${heading} text=${heading} kind=${kind} order=${order} />`,
       )}</tr></thead>
       <tbody id=${id}>${rows.map(
         (row) =>
@@ -188,6 +219,9 @@ export function Dialog() {
   </dialog>`;
 }
 
+// Between two pages of a sorted list a row may change its place.
+export const withoutRepeats = (rows) => [...new Map(rows.map((each) => [each.id, each])).values()];
+
 // Rows that come a page at a time. `read` takes `after` and returns {items, next}.
 export function usePages(path, watch) {
   const [pages, setPages] = useState([]);
@@ -209,18 +243,30 @@ export function usePages(path, watch) {
 export const More = ({ next, onClick }) =>
   next ? html`<p><${Button} text="Show more" needs="read" onClick=${onClick} /></p>` : null;
 
+// What is typed stays while the page is drawn anew; what comes from the address takes its place.
 export function Search({ label, value, onInput, placeholder }) {
   const timer = useRef(0);
-  return html`<label class="field"><span>${label}</span><input type="search" value=${value} placeholder=${placeholder}
+  const asked = useRef(value);
+  const [typed, setTyped] = useState(value);
+  useEffect(() => {
+    if (value === asked.current) return;
+    asked.current = value;
+    setTyped(value);
+  }, [value]);
+  return html`<label class="field"><span>${label}</span><input type="search" value=${typed} placeholder=${placeholder}
     autocomplete="off" spellcheck=${false} onInput=${(event) => {
       const given = event.target.value;
+      setTyped(given);
       clearTimeout(timer.current);
-      timer.current = setTimeout(() => onInput(given.trim()), 300);
+      timer.current = setTimeout(() => {
+        asked.current = given.trim();
+        onInput(asked.current);
+      }, 300);
     }} /></label>`;
 }
 
-export const Choice = ({ label, value, options, onChange }) =>
-  html`<label class="field"><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>
+export const Choice = ({ label, value, options, onChange, narrow = false }) =>
+  html`<label class=${`field ${narrow ? "narrow" : ""}`}><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>
     ${options.map(([name, text]) => html`<option value=${name} selected=${name === value}>${text}</option>`)}
   </select></label>`;
 

@@ -4,15 +4,15 @@ import { html } from "./vendor/preact-htm.js";
 import { AccountAction, Pause } from "./actions.js";
 import { useResource } from "./live.js";
 import { Trial } from "./view_trial.js";
-import { Badge, Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
-import { accountState, count, duration, momentText, plural, rate, sentence } from "./words.js";
+import { Badge, Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { accountState, count, duration, inChanges, momentText, plural, rate, sentence } from "./words.js";
 
 // Why nothing is sent although the account may send.
 function Waits({ account }) {
   const held = account.pending - account.sendable;
   const parts = [
     held && `${plural(held, "change")} ${held === 1 ? "is" : "are"} for lists that are not ready`,
-    account.waiting && `${plural(account.waiting, "change")} ${account.waiting === 1 ? "is" : "are"} sent again later`,
+    account.waiting && `${plural(account.waiting, "change")} ${account.waiting === 1 ? "is" : "are"} tried again later`,
   ].filter(Boolean);
   if (account.state !== "sending" || account.sendable || !parts.length) return null;
   return html`<section class="card notice"><p>${sentence(`nothing can be sent now: ${parts.join(", and ")}`)}</p>
@@ -23,14 +23,13 @@ export function Account({ name, service }) {
   const { data, error } = useResource("accounts");
   const account = data?.items.find((each) => each.name === name);
   if (!account) {
-    return html`<h1 tabindex="-1">${name}</h1>${data ? html`<p>There is no such account.</p>` : html`<${Trouble} error=${error} /><${Waiting} />`}`;
+    return html`<${Title} text=${name} />${data ? html`<p>There is no such account.</p>` : html`<${Trouble} error=${error} /><${Waiting} />`}`;
   }
   const encoded = encodeURIComponent(name);
   const webhook = service.webhooks.find((each) => each.account === name);
   const steerable = !["not_configured", "paused_by_operator"].includes(account.state);
   return html`
-    <div class="title"><h1 tabindex="-1">${name}</h1><${Badge} of=${accountState(account)} />
-      <span class="buttons"><${AccountAction} account=${account} primary=${true} />${steerable && html`<${Pause} account=${account} />`}</span></div>
+    <${Title} text=${name} badge=${accountState(account)}><${AccountAction} account=${account} primary=${true} />${steerable && html`<${Pause} account=${account} />`}<//>
     <${Trouble} error=${error} />
     ${account.state !== "sending" &&
     html`<section class="card notice"><p class="wrap"><${Prose} text=${account.reason} />${account.next_call_at ? ` The next call is at ${momentText(account.next_call_at)}.` : ""}</p>
@@ -40,9 +39,10 @@ export function Account({ name, service }) {
       <${Figure} name="Changes to send" value=${count(account.pending + account.waiting)} hint=${
         account.seconds_left === null ? (account.sendable && account.state === "sending" ? "time left not known" : null) : `about ${duration(account.seconds_left)} left`
       } />
+      ${account.held > 0 && html`<${Figure} name="Held" value=${count(account.held)} hint="users in syncs that are held or queued" to=${`syncs?account=${encoded}`} />`}
       <${Figure} name="Calls a second" value=${rate(account.calls_per_second)} hint="in the last seconds" />
       <${Figure} name="Lists" value=${count(account.lists)} to=${`lists?account=${encoded}`} />
-      <${Figure} name="Failed" hint="people" value=${count(account.failed)} tone=${account.failed ? "bad" : undefined} to=${`people?account=${encoded}`} />
+      <${Figure} name="Failed people" hint=${inChanges(account)} value=${count(account.failed_people)} tone=${account.failed ? "bad" : undefined} to=${`people?account=${encoded}`} />
     <//>
     <${Section} title="Details" id="details-heading">
       <${Terms} items=${[
@@ -50,6 +50,7 @@ export function Account({ name, service }) {
         ["In this state since", account.since && html`<${Time} at=${account.since} />`],
         ["Webhook for Heap", webhook && html`<code class="code wrap">${webhook.url}</code>`],
         ...Object.entries(account.found_rates).map(([operation, found]) => [`At most, ${operation}`, `${rate(found)} a second`]),
+        ["In syncs that are not complete", account.set_aside > account.held ? plural(account.set_aside - account.held, "user") : null],
         ["Contacts in doubt", account.in_doubt || null],
         ["Read back", account.read_back > 0 ? account.proof : null],
         ["Files", account.waits_for_trial ? "set up, and not used before a trial" : account.imports_rest && sentence(account.imports_rest.reason)],

@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
-import { Link, Name, Section, Table, Time, Trouble, Waiting } from "./ui.js";
+import { Link, Name, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { actionName, count, keyName } from "./words.js";
 
 const target = (each) => {
@@ -14,7 +14,7 @@ const target = (each) => {
 export function Activity() {
   const audit = useResource("audit?limit=100");
   const deliveries = useResource("deliveries?limit=50");
-  return html`<h1 tabindex="-1">Activity</h1><${Trouble} error=${audit.error ?? deliveries.error} />
+  return html`<${Title} text="Activity" /><${Trouble} error=${audit.error ?? deliveries.error} />
     <${Section} title="What people did" id="audit-heading" actions=${html`<a href="api/v1/audit?format=csv" download>Download as CSV</a>`}>
       ${audit.data
         ? html`<${Table} caption="What people did" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."

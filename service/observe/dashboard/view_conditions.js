@@ -1,11 +1,12 @@
-// What a person should know, and what is over.
+// What a person should know, and what is over; and one condition by itself.
 
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { withQuery } from "./api.js";
-import { AccountAction } from "./actions.js";
-import { Badge, Link, Name, Prose, Section, Table, Time, Trouble, Waiting } from "./ui.js";
-import { count, people, SEVERITY } from "./words.js";
+import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, RetryList } from "./actions.js";
+import { PartOfCondition } from "./runbook.js";
+import { Badge, Link, Name, Needs, Prose, Section, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { count, duration, momentText, people, sentence, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
 
@@ -19,6 +20,8 @@ function placeOf(each) {
   return each.account ? [`accounts/${encode(each.account)}`, `Open ${each.account}`] : null;
 }
 
+const viewOf = (each) => each.place.replace("#/", "");
+
 const subjectOf = (each) => [each.account, each.subject].filter(Boolean).join(" · ") || "The service";
 
 // A segment that waits for approval waits for one reason, which the heading says; how many people it has is news.
@@ -30,7 +33,7 @@ function Subject({ each, accounts, primary, withCommand }) {
   const account = accounts.find((found) => found.name === each.account);
   const isNamed = Boolean(each.account || each.subject);
   return html`<li class="subject">
-    ${isNamed && html`<strong><${Name} text=${subjectOf(each)} /></strong>`}
+    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${subjectOf(each)} /></strong>` : "What it is about"}<//>
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
     ${detailOf(each) && html`<span class="wrap"><${Prose} text=${detailOf(each)} /></span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
@@ -42,11 +45,14 @@ function Subject({ each, accounts, primary, withCommand }) {
   </li>`;
 }
 
+// The first sentence is the heading.
+const inTwo = (meaning) => /^(.*?\.)(?: (.*))?$/s.exec(meaning).slice(1);
+
 // One kind of condition with all that it is about: what it means and what to do is said once.
 function Group({ group, accounts, most, primary, withCommand }) {
   const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
   const more = group.length - most;
-  const [, first, rest] = /^(.*?\.)(?: (.*))?$/s.exec(meaning);
+  const [first, rest] = inTwo(meaning);
   return html`<li class="condition" data-severity=${severity}>
     <div class="row-head"><h3>${first}</h3><${Badge} of=${SEVERITY[severity]} /></div>
     <p class="hint">${rest ? `${rest} ` : ""}<${Prose} text=${whatToDo} /></p>
@@ -74,18 +80,82 @@ export function Conditions({ query }) {
   const { data, error } = useResource("conditions");
   const accounts = useResource("accounts").data?.items ?? [];
   const wanted = (each) => !query.id || each.id === query.id;
-  return html`<h1 tabindex="-1">What you should know</h1><${Trouble} error=${error} />${
+  return html`<${Title} text="What you should know" /><${Trouble} error=${error} />${
     data
       ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} withCommand=${true} />
             ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
             keyOf=${(each) => `${each.id} ${each.account} ${each.subject} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."
             columns=${[
-              ["What", (each) => each.meaning, { wide: true }],
+              ["What", (each) => html`<${Link} to=${viewOf(each)}>${each.meaning}<//>`, { wide: true }],
               ["On what", (each) => html`<${Name} text=${subjectOf(each)} />`],
               ["Began", (each) => html`<${Time} at=${each.since} />`],
               ["Ended", (each) => html`<${Time} at=${each.ended_at} />`],
             ]} /><//>`
       : html`<${Waiting} />`
   }`;
+}
+
+// What can be pressed for a condition; what it works on is read for it.
+function Press({ each, account }) {
+  const needsList = each.list_id !== null && ["list_awaits_approval", "list_differs"].includes(each.id);
+  const list = useResource(needsList ? `lists/${each.list_id}` : null).data;
+  const held = useResource(each.id === "removals_held" ? `syncs?list=${each.list_id}&state=held&sort=trouble` : null).data?.items ?? [];
+  if (account && each.id.startsWith("account_")) return html`<${AccountAction} account=${account} primary=${true} />`;
+  if (list?.awaits_approval) return html`<${Approve} list=${list} primary=${true} /><${Preview} list=${list} />`;
+  if (list && each.id === "list_differs") return html`<${Rebuild} list=${list} primary=${true} />`;
+  if (each.id === "people_failed") return html`<${RetryList} list_id=${each.list_id} name=${each.subject} primary=${true} />`;
+  return held.map((sync) => html`<${ApproveSync} sync=${sync} primary=${true} /><${DiscardSync} sync=${sync} />`);
+}
+
+const seconds = (each) => (new Date(each.ended_at) - new Date(each.since)) / 1000;
+
+function Lasting({ each, account }) {
+  const place = placeOf(each);
+  return html`<${Section} title="What to do" id="do-heading">
+    <p class="wrap"><${Prose} text=${each.what_to_do} /></p>
+    ${each.id === "account_stopped" && account?.hint && html`<p class="wrap"><${Prose} text=${account.hint} /></p>`}
+    ${each.command && html`<p>In a terminal: <code class="code">${each.command}</code></p>`}
+    <p class="buttons"><${Press} each=${each} account=${account} />${place && html`<${Link} to=${place[0]}>${place[1]}<//>`}</p>
+    <${Needs} what="To do it here" />
+  <//>`;
+}
+
+// One condition, whether it lasts or is over.
+export function Condition({ id, query }) {
+  const about = { account: query.account ?? "", subject: query.subject ?? "" };
+  const { data, error } = useResource(withQuery("conditions", { id, ...about }));
+  const accounts = useResource("accounts").data?.items ?? [];
+  if (!data) return html`<${Title} text="Condition" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  const isIt = (each) => each.account === about.account && each.subject === about.subject;
+  const now = data.items.find(isIt);
+  const past = data.history.filter(isIt);
+  const each = now ?? past[0];
+  if (!each) {
+    return html`<${Title} text="Nothing of this kind lasts" /><p>The service knows of no such condition, now or before.
+      <${Link} to="conditions">What you should know<//></p>`;
+  }
+  const [first, rest] = inTwo(each.meaning);
+  return html`
+    <${Title} text=${first} badge=${now ? SEVERITY[each.severity] : ["Over", "good"]} />
+    <${Trouble} error=${error} />
+    <section class="card">
+      ${rest && html`<p>${rest}</p>`}
+      <${Terms} items=${[
+        ["About", subjectOf(each)],
+        ["Detail", each.detail && html`<${Prose} text=${sentence(each.detail)} />`],
+        ["People concerned", each.people || null],
+        [now ? "Since" : "Lasted", now ? html`${momentText(each.since)} (<${Time} at=${each.since} />)` : `${momentText(each.since)} to ${momentText(each.ended_at)}`],
+      ]} />
+    </section>
+    ${now && html`<${Lasting} each=${now} account=${accounts.find((found) => found.name === now.account)} />`}
+    <${Section} title="Before" id="past-heading"><${Table} caption="When it was so before" rows=${past} keyOf=${(row) => row.since} empty="It was never so before, as far as the service remembers."
+      columns=${[
+        ["Began", (row) => momentText(row.since)],
+        ["Ended", (row) => momentText(row.ended_at)],
+        ["Lasted", (row) => duration(seconds(row))],
+        ["Detail", (row) => html`<span class="wrap">${row.detail || "–"}</span>`, { wide: true }],
+      ]} /><//>
+    <${PartOfCondition} id=${each.id} />
+    <p><${Link} to="conditions">What else you should know<//></p>`;
 }

@@ -3,8 +3,8 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Link, Name, Time, Trouble, Waiting } from "./ui.js";
-import { count, momentText, plural } from "./words.js";
+import { Badge, Bar, Link, More, Name, Order, orderOf, Table, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { count, momentText, plural, sentence } from "./words.js";
 
 const PARTS = {
   ready: "is to be given to Cordial",
@@ -31,40 +31,67 @@ function Part({ part, isOnly }) {
   }${part.doubt_ends_at ? ` Until ${momentText(part.doubt_ends_at)} at the latest.` : ""}</p>`;
 }
 
-export const ImportRow = ({ each }) => html`<li class="row">
-  <div class="row-head">
-    <${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.list_name).join(", ") || `Import ${each.id}`} /></strong><//>
-    <span class="hint">${each.account} · <${Time} at=${each.started_at} /></span>
-    <${Badge} of=${stateOf(each)} />
-  </div>
-  <p class="hint">${[
-    plural(each.contacts, "row"),
-    each.settled ? `${count(each.settled)} took effect` : null,
-    each.unnamed ? `${count(each.unnamed)} refused and not named yet` : null,
-    each.released ? `${count(each.released)} left to single calls` : null,
-    plural(each.jobs, "job"),
-  ]
-    .filter(Boolean)
-    .join(" · ")}</p>
-  ${each.settled + each.released > 0 &&
-  each.state !== "ended" &&
-  html`<${Bar} done=${each.settled} failed=${each.released} total=${each.contacts} label=${`Import ${each.id}, rows`} />`}
-  ${each.parts.slice(0, 5).map((part) => html`<${Part} key=${part.id} part=${part} isOnly=${each.parts.length === 1} />`)}
-  ${each.parts.length > 5 && html`<p class="hint">and ${plural(each.parts.length - 5, "more file")}</p>`}
-  ${each.reason && html`<p class="wrap">${each.reason}.</p>`}
-</li>`;
+const SHOWN_PARTS = 5;
 
-export function Imports({ query, id }) {
-  const { data, error } = useResource(withQuery("imports", { limit: 50, account: query.account }));
-  const items = (data?.items ?? []).filter((each) => id === undefined || String(each.id) === id);
-  return html`<h1 tabindex="-1">${id === undefined ? "Imports" : `Import ${id}`}</h1><${Trouble} error=${error} />
+// Rows of which nobody knows yet what came of them.
+const left = (each) => (each.state === "ended" ? 0 : Math.max(0, each.contacts - each.settled - each.released));
+
+const columns = [
+  [
+    "Import",
+    (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.list_name).join(", ") || `Import ${each.id}`} /></strong><//>
+      <div class="hint">${each.account} · <${Time} at=${each.started_at} /></div>
+      ${each.parts.slice(0, SHOWN_PARTS).map((part) => html`<${Part} key=${part.id} part=${part} isOnly=${each.parts.length === 1} />`)}
+      ${each.parts.length > SHOWN_PARTS && html`<p class="hint">and ${plural(each.parts.length - SHOWN_PARTS, "more file")}</p>`}
+      ${each.reason && html`<p class="wrap">${sentence(each.reason)}</p>`}`,
+    { wide: true, sort: "latest", bothWays: true },
+  ],
+  ["State", (each) => html`<${Badge} of=${stateOf(each)} />`, { badge: true, sort: "trouble" }],
+  ["Rows", (each) => count(each.contacts), { number: true, sort: "rows", bothWays: true }],
+  [
+    "Done",
+    (each) => html`${count(each.settled - each.unnamed)}${
+      each.settled + each.released > 0 &&
+      each.state !== "ended" &&
+      html`<${Bar} done=${each.settled} failed=${each.released} total=${each.contacts} label=${`Import ${each.id}, rows`} />`
+    }`,
+    { number: true, sort: "done", bothWays: true },
+  ],
+  ["Refused, looked for", (each) => count(each.unnamed), { number: true }],
+  ["To single calls", (each) => count(each.released), { number: true, sort: "single_calls" }],
+  ["Left", (each) => count(left(each)), { number: true }],
+  ["Jobs", (each) => count(each.jobs), { number: true }],
+];
+
+export const ImportTable = ({ imports, order, empty }) => html`<${Table} caption="Imports" id="import-rows" rows=${imports}
+  keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${empty} />`;
+
+export function Import({ id }) {
+  // The page that begins with it.
+  const { data, error } = useResource(`imports?limit=1&after=${(Number(id) + 1).toString(16)}`);
+  const found = data?.items.find((each) => String(each.id) === id);
+  return html`<${Title} text=${`Import ${id}`} /><${Trouble} error=${error} />${
+    !data
+      ? html`<${Waiting} />`
+      : found
+        ? html`<section class="card"><${ImportTable} imports=${[found]} /><p class="buttons"><${Link} to="imports">All imports<//></p></section>`
+        : html`<p>There is no such import, or it is forgotten by now. <${Link} to="imports">All imports<//></p>`
+  }`;
+}
+
+export function Imports({ query, go }) {
+  const order = orderOf("imports", query);
+  const path = withQuery("imports", { limit: 25, account: query.account, sort: order.sort, reverse: query.reverse });
+  const { data, error } = useResource(path);
+  const { pages, next, more } = usePages(path, path);
+  const following = next ?? data?.next;
+  return html`<${Title} text="Imports" /><${Trouble} error=${error} />
+    <p class="hint">Large backlogs travel to Cordial as files.${query.account ? ` Only those of ${query.account} are here. ` : " "}${
+      query.account && html`<${Link} to="imports">All imports<//>`
+    }</p>
+    <div class="filters"><${Order} columns=${columns} order=${order} go=${go} /></div>
     ${data
-      ? html`<section class="card">
-          <p class="hint">Large backlogs travel to Cordial as files.${query.account && id === undefined ? ` Only those of ${query.account} are here. ` : " "}${
-            (query.account || id !== undefined) && html`<${Link} to="imports">All imports<//>`
-          }</p>
-          <ul class="plain" id="import-rows">${items.map((each) => html`<${ImportRow} key=${each.id} each=${each} />`)}</ul>
-          ${!items.length && html`<p class="hint">${id === undefined ? "None yet: single calls do all the work." : "It is not among the latest 50."}</p>`}
-        </section>`
+      ? html`<section class="card"><${ImportTable} imports=${withoutRepeats([...data.items, ...pages])} order=${order}
+          empty="None yet: single calls do all the work." /><${More} next=${following} onClick=${() => more(following)} /></section>`
       : html`<${Waiting} />`}`;
 }

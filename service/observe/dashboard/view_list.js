@@ -4,9 +4,9 @@ import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
 import { Approve, Preview, Rebuild, RetryGroup, Verify } from "./actions.js";
 import { useResource } from "./live.js";
-import { SyncRow } from "./view_syncs.js";
+import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
-import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Trouble, Waiting } from "./ui.js";
+import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
 // Heap named N = on the list + to be sent + could not be added + unusable + in pages that have not arrived.
@@ -65,6 +65,7 @@ function Person({ list }) {
       ${member &&
       html`<${Badge} of=${settled ?? MEMBER_STATE[member.state]} /><p>${member.explanation}</p>
         <${Terms} items=${[
+          ["Named in", member.heap && html`<${Link} to=${`syncs/${member.heap.sync_id}`}>${member.heap.page_number ? `page ${count(member.heap.page_number)} of a sync` : "a sync"}<//>`],
           ["Heap last said", member.heap && `${member.heap.wanted ? "in the segment" : "not in the segment"}${member.heap.said_at ? `, ${momentText(member.heap.said_at)}` : ""}`],
           ["Sent as", member.contact && person(member.contact)],
           ["Cordial answered", member.failure && `${member.failure.status ? `HTTP ${member.failure.status}: ` : ""}${member.failure.message}`],
@@ -78,17 +79,16 @@ export function List({ id }) {
   const groups = useResource(`failures/groups?list=${id}`).data?.items ?? [];
   const syncs = useResource(`syncs?list=${id}&limit=8`).data?.items ?? [];
   const accounts = useResource("accounts").data?.items ?? [];
-  if (!list) return html`<h1 tabindex="-1">List</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!list) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((each) => each.name === list.account);
   const needsReason = list.reason && saysWhy(list);
   return html`
-    <div class="title"><h1 tabindex="-1"><${Name} text=${list.segment_name} /></h1><${Badge} of=${listState(list, account)} />
-      <span class="buttons">
+    <${Title} text=${html`<${Name} text=${list.segment_name} />`} badge=${listState(list, account)}>
         ${list.awaits_approval
           ? html`<${Approve} list=${list} primary=${true} />`
           : account?.state === "dry_run" && html`<${Preview} list=${list} primary=${true} />`}
         ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs" && list.count_differs_by < 0} />`}
-      </span></div>
+    <//>
     <${Trouble} error=${error} />
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
     ${(needsReason || list.what_to_do) &&
@@ -124,7 +124,5 @@ export function List({ id }) {
       )}</ul><//>`}
     <${Person} list=${list} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<${Link} to=${`syncs?list=${list.id}`}>All<//>`}>
-      <ul class="plain" id="sync-rows">${syncs.map(
-        (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${account} ofOneList=${true} />`,
-      )}</ul>${!syncs.length && html`<p class="hint">None is kept any more.</p>`}<//>`;
+      <${SyncTable} syncs=${syncs} accounts=${accounts} ofOneList=${true} empty="None is kept any more." /><//>`;
 }

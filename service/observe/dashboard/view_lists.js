@@ -3,20 +3,11 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Button, Choice, Link, Name, Search, Table, Time, Trouble, Waiting } from "./ui.js";
+import { Badge, Button, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, LIST_STANDING, listState, plural, sentence } from "./words.js";
 
 const ROWS = 50;
 const STANDINGS = [["", "All"], ...Object.entries({ ...LIST_STANDING, sending: ["Changes to send"] }).map(([name, [text]]) => [name, text])];
-const SORTS = [
-  ["trouble", "Trouble first"],
-  ["name", "Name"],
-  ["wanted", "Size"],
-  ["to_send", "Changes to send"],
-  ["failed", "Failures"],
-  ["updated", "Latest sync"],
-];
-
 export const listName = (list) => list.list_name || "(not named yet)";
 
 // Where a list does not go on, its reason is news; else it says how its name came about.
@@ -28,31 +19,33 @@ const columnsFor = (accounts) => [
     (list) => html`<${Link} to=${`lists/${list.id}`}><strong><${Name} text=${list.segment_name} /></strong><//>
       <div class="hint"><${Name} text=${`${list.account} · ${listName(list)}`} /></div>
       ${list.reason && saysWhy(list) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
-    { wide: true },
+    { wide: true, sort: "name", text: true, bothWays: true },
   ],
-  ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`, { badge: true }],
-  ["In Heap", (list) => count(list.wanted), { number: true }],
-  ["On the list", (list) => count(list.on_list), { number: true }],
-  ["To send", (list) => count(list.pending + list.waiting), { number: true }],
-  ["Failed", (list) => count(list.failed), { number: true }],
-  ["Cordial counts", (list) => (list.counted === null ? "–" : count(list.counted)), { number: true }],
+  ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`, { badge: true, sort: "trouble" }],
+  ["In Heap", (list) => count(list.wanted), { number: true, sort: "wanted", bothWays: true }],
+  ["On the list", (list) => count(list.on_list), { number: true, sort: "on_list", bothWays: true }],
+  ["To send", (list) => count(list.pending + list.waiting), { number: true, sort: "to_send" }],
+  ["Failed", (list) => count(list.failed), { number: true, sort: "failed" }],
+  ["Cordial counts", (list) => (list.counted === null ? "–" : count(list.counted)), { number: true, sort: "counted", bothWays: true }],
 ];
 
 export function Lists({ query, go }) {
   const after = query.after ?? "";
-  const asked = { search: query.search, standing: query.standing, account: query.account, sort: query.sort ?? "trouble" };
+  const order = orderOf("lists", query);
+  const asked = { search: query.search, standing: query.standing, account: query.account, sort: order.sort, reverse: query.reverse };
   const { data, error } = useResource(withQuery("lists", { ...asked, limit: ROWS, after }));
   const accounts = useResource("accounts").data?.items ?? [];
   const set = (change) => go("lists", { ...query, after: "", ...change });
   const from = after ? parseInt(after, 16) : 0;
-  return html`<h1 tabindex="-1">Lists</h1>
+  const columns = columnsFor(accounts);
+  return html`<${Title} text="Lists" />
     <div class="filters">
       <${Search} label="Search" value=${query.search ?? ""} placeholder="Segment, list or id" onInput=${(search) => set({ search })} />
       <${Choice} label="State" value=${query.standing ?? ""} options=${STANDINGS} onChange=${(standing) => set({ standing })} />
       ${accounts.length > 1 &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => set({ account })} />`}
-      <${Choice} label="Order" value=${query.sort ?? "trouble"} options=${SORTS} onChange=${(sort) => set({ sort })} />
+      <${Order} columns=${columns} order=${order} go=${go} narrow=${false} more=${[["updated", "Latest sync"]]} />
     </div>
     <${Trouble} error=${error} />
     ${data
@@ -60,7 +53,7 @@ export function Lists({ query, go }) {
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
             data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
           }</p>
-          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columnsFor(accounts)} empty=${data.total || Object.values(query).some(Boolean) ? "No list fits." : html`No list yet: Heap's first page creates it. <${Link} to="">See what Heap needs<//>`} />
+          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columns} order=${order} empty=${data.total || Object.values(query).some(Boolean) ? "No list fits." : html`No list yet: Heap's first page creates it. <${Link} to="">See what Heap needs<//>`} />
           ${(from > 0 || data.next) &&
           html`<p class="buttons">
             ${from > 0 &&

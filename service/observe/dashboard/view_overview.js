@@ -4,11 +4,11 @@ import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { AccountAction } from "./actions.js";
 import { ConditionGroups } from "./view_conditions.js";
-import { ImportRow } from "./view_imports.js";
+import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
-import { SyncRow } from "./view_syncs.js";
-import { Badge, Figure, Figures, Link, Name, Section, Table, Trouble, Waiting } from "./ui.js";
-import { accountState, count, duration, rate } from "./words.js";
+import { SyncTable } from "./view_syncs.js";
+import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { accountState, count, duration, inChanges, rate } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
@@ -16,9 +16,9 @@ const accountColumns = [
   ["Account", (each) => html`<${Link} to=${`accounts/${encodeURIComponent(each.name)}`}><strong><${Name} text=${each.name} /></strong><//>`, { wide: true }],
   ["State", (each) => html`<${Badge} of=${accountState(each)} /> <${AccountAction} account=${each} small=${true} />`, { badge: true }],
   ["Lists", (each) => count(each.lists), { number: true }],
-  ["To send", (each) => count(each.pending + each.waiting), { number: true }],
+  ["To send", (each) => html`${count(each.pending + each.waiting)}${each.held > 0 && html`<div class="hint">and ${count(each.held)} held</div>`}`, { number: true }],
   ["Confirmed a second", (each) => rate(each.settled_per_second), { number: true }],
-  ["Failed", (each) => count(each.failed), { number: true }],
+  ["Failed people", (each) => count(each.failed_people), { number: true }],
 ];
 
 const AccountTable = ({ accounts }) => html`<${Table} caption="Accounts" id="account-rows" rows=${accounts} keyOf=${(each) => each.name}
@@ -55,7 +55,7 @@ function Empty({ service }) {
 export function Overview({ service }) {
   const { data, error } = useResource("overview");
   const conditions = useResource("conditions");
-  if (!data) return html`<h1 tabindex="-1">Overview</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data) return html`<${Title} text="Overview" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const lists = Object.values(data.lists).reduce((sum, number) => sum + number, 0);
   const accounts = troubleFirst(data.accounts).slice(0, MANY_ACCOUNTS);
   const items = conditions.data?.items ?? [];
@@ -65,7 +65,7 @@ export function Overview({ service }) {
   const tone = toneOf(data, items);
   const isEmpty = !data.syncs.length;
   return html`
-    <h1 tabindex="-1" class="unseen">Overview</h1>
+    <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
       <span aria-hidden="true">${TONE_MARKS[tone]}</span> ${data.headline}
     </p>
@@ -78,13 +78,13 @@ export function Overview({ service }) {
     html`<${Figures} label="Now">
       <${Figure} name="Changes to send" value=${count(data.to_send)} hint=${
         data.guarded
-          ? `${count(data.guarded)} in syncs that are held or incomplete`
+          ? `${count(data.guarded)} of them held, or waiting for pages`
           : data.to_send ? (data.seconds_left === null ? "time left not known" : `about ${duration(data.seconds_left)} left`) : "nothing waits"
       } />
       <${Figure} name="Confirmed a second" value=${rate(data.settled_per_second)} hint=${`${rate(data.calls_per_second)} calls a second`} />
       <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} hint="in the last seconds" />
       <${Figure} name="Lists exact" value=${lists ? `${count(data.lists.exact)} of ${count(lists)}` : "–"} hint="by Cordial's count" to="lists" />
-      <${Figure} name="Failed" value=${count(data.failed)} tone=${data.failed ? "bad" : undefined} hint="people" to="people" />
+      <${Figure} name="Failed people" value=${count(data.failed_people)} tone=${data.failed ? "bad" : undefined} hint=${inChanges(data)} to="people" />
     <//>`}
     <${Section} title="Accounts" id="accounts-heading" actions=${data.accounts.length > MANY_ACCOUNTS && html`<${Link} to="accounts">All ${data.accounts.length}<//>`}>
       <${AccountTable} accounts=${accounts} />
@@ -92,13 +92,11 @@ export function Overview({ service }) {
     ${!isEmpty && html`<${Plot} />`}
     ${data.imports.length > 0 &&
     html`<${Section} title="Files on their way" id="imports-heading" actions=${html`<${Link} to="imports">All<//>`}>
-      <ul class="plain" id="import-rows">${data.imports.map((each) => html`<${ImportRow} key=${each.id} each=${each} />`)}</ul>
+      <${ImportTable} imports=${data.imports} />
     <//>`}
     ${data.syncs.length > 0 &&
     html`<${Section} title="Latest syncs" id="syncs-heading" actions=${html`<${Link} to="syncs">All<//>`}>
-      <ul class="plain" id="sync-rows">${data.syncs.map(
-        (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${data.accounts.find((found) => found.name === each.account)} />`,
-      )}</ul>
+      <${SyncTable} syncs=${data.syncs} accounts=${data.accounts} />
     <//>`}
     ${other.length > 0 &&
     html`<${Section} title="For information" id="information" actions=${all}>
@@ -108,7 +106,7 @@ export function Overview({ service }) {
 
 export function Accounts() {
   const { data, error } = useResource("accounts");
-  return html`<h1 tabindex="-1">Accounts</h1><${Trouble} error=${error} />${
+  return html`<${Title} text="Accounts" /><${Trouble} error=${error} />${
     data
       ? html`<section class="card"><${AccountTable} accounts=${troubleFirst(data.items)} /></section>`
       : html`<${Waiting} />`

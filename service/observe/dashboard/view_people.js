@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { onChange, useResource } from "./live.js";
-import { Badge, Button, Link, Name, Needs, Search, Section, Table, Time, Trouble, Waiting, act, may, retry, say } from "./ui.js";
+import { act, Badge, Button, Link, may, Name, Needs, Order, orderOf, retry, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, person, plural, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
@@ -37,14 +37,15 @@ function useFailures(filters, user) {
   return { ...found, more: () => load(found.next, found.items), reload: () => load() };
 }
 
-export function People({ query }) {
+export function People({ query, go }) {
   const [user, setUser] = useState("");
   const [chosen, setChosen] = useState(new Set());
   const filters = Object.fromEntries(
     Object.entries({ account: query.account, reason: query.reason, list: query.list && Number(query.list) }).filter(([, value]) => value),
   );
   const groups = useResource(withQuery("failures/groups", { account: query.account, list: query.list }));
-  const { items, next, error, more, reload } = useFailures(filters, user);
+  const order = orderOf("people", query);
+  const { items, next, error, more, reload } = useFailures({ ...filters, sort: order.sort }, user);
   const total = groups.data?.items.filter((each) => !query.reason || each.reason === query.reason).reduce((sum, each) => sum + each.changes, 0);
   const choose = (id) => setChosen((before) => {
     const after = new Set(before);
@@ -65,13 +66,13 @@ export function People({ query }) {
           onChange=${() => choose(each.id)} />`, { unseen: true }]]
       : []),
     ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
-      <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true }],
+      <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true, sort: "name", text: true }],
     ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
-    ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`, { badge: true }],
+    ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`, { badge: true, sort: "trouble" }],
     ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
-    ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`],
+    ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`, { sort: "latest" }],
   ];
-  return html`<h1 tabindex="-1">People who could not be added or removed</h1>
+  return html`<${Title} text="People who could not be added or removed" />
     <nav class="tabs" aria-label="People"><${Link} to="people" aria-current="page">Failures<//><${Link} to="unusable">Unusable ids<//></nav>
     ${groups.data && groups.data.items.length > 0 && html`<${Section} title="By reason" id="groups-heading"><ul class="plain" id="failure-groups">${groups.data.items.map(
       (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
@@ -80,6 +81,7 @@ export function People({ query }) {
     )}</ul><//>`}
     <div class="filters">
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
+      <${Order} columns=${columns} order=${order} go=${go} />
       ${(query.list || query.reason || query.account) && html`<${Link} to="people">All failures<//>`}
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
       ${total > 0 && !user && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
@@ -89,7 +91,7 @@ export function People({ query }) {
     ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />
     ${items
-      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />
+      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />
           ${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
       : !error && html`<${Waiting} />`}`;
 }
@@ -109,7 +111,7 @@ export function Unusable({ query }) {
       say(failed.message, "bad");
     }
   };
-  return html`<h1 tabindex="-1">Ids that cannot be used</h1>
+  return html`<${Title} text="Ids that cannot be used" />
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
     <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap.</p>
     <div class="filters">

@@ -4,42 +4,64 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Choice, Link, may, More, Name, Needs, Section, Table, Terms, Time, Trouble, usePages, Waiting } from "./ui.js";
-import { count, momentText, people, plural, syncState } from "./words.js";
+import { Badge, Bar, Choice, Link, may, More, Name, Needs, Order, orderOf, Section, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
-function words(sync) {
-  const named = [sync.added && `${count(sync.added)} to add`, sync.removed && `${count(sync.removed)} to remove`].filter(Boolean);
-  const parts = [named.join(", ") || "nobody to add or remove"];
-  if (sync.pages_received < sync.total_pages) parts.push(`${sync.pages_received} of ${sync.total_pages} pages have arrived`);
+// What is special about a sync.
+function notes(sync) {
+  const parts = [];
   if (sync.state === "held") parts.push(`would remove ${people(sync.removals)} of ${count(sync.removals_of)}`);
   else if (sync.state === "queued") parts.push("waits for an earlier sync of the segment");
   else if (sync.unfolded_pieces) parts.push("being read");
   if (sync.discarded_users) parts.push(`${count(sync.discarded_users)} discarded`);
-  if (sync.pending) parts.push(`${count(sync.pending)} to send`);
-  if (sync.failed) parts.push(`${people(sync.failed)} could not be added or removed`);
   if (sync.rejected) parts.push(plural(sync.rejected, "unusable id"));
   if (sync.superseded > 0) parts.push(`${count(sync.superseded)} overtaken by a newer sync`);
   if (sync.overtaken_users) parts.push(`${count(sync.overtaken_users)} came too late`);
   return parts.join(" · ");
 }
 
-// How far sending is, where that is more than the words say. Pages that arrive are told in words: a bar means one thing.
-function Progress({ sync }) {
-  const done = Math.max(0, sync.settled + sync.superseded);
-  if (sync.state === "done" || !(done + sync.failed)) return null;
-  return html`<${Bar} done=${done} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`;
+function words(sync) {
+  const named = [sync.added && `${count(sync.added)} to add`, sync.removed && `${count(sync.removed)} to remove`].filter(Boolean);
+  const parts = [named.join(", ") || "nobody to add or remove"];
+  if (sync.pages_received < sync.total_pages) parts.push(`${sync.pages_received} of ${sync.total_pages} pages have arrived`);
+  if (notes(sync)) parts.push(notes(sync));
+  if (sync.pending) parts.push(`${count(sync.pending)} to send`);
+  if (sync.failed) parts.push(`${people(sync.failed)} could not be added or removed`);
+  return parts.join(" · ");
 }
 
-export const SyncRow = ({ sync, account, ofOneList = false }) => html`<li class="row">
-  <div class="row-head">
-    <${Link} to=${`syncs/${sync.id}`}><strong>${ofOneList ? momentText(sync.last_received_at) : html`<${Name} text=${sync.segment_name} />`}</strong><//>
-    <span class="hint">${ofOneList ? "" : `${sync.account} · `}<${Time} at=${sync.last_received_at} /></span>
-    <${Badge} of=${syncState(sync, account)} />
-  </div>
-  <p class="hint">${words(sync)}</p>
-  ${sync.state === "held" && html`<p class="buttons"><${ApproveSync} sync=${sync} primary=${ofOneList} /><${DiscardSync} sync=${sync} /></p>`}
-  <${Progress} sync=${sync} />
-</li>`;
+const done = (sync) => Math.max(0, sync.settled + sync.superseded);
+
+// How far sending is, where that is more than the words say. Pages that arrive are told in words: a bar means one thing.
+function Progress({ sync }) {
+  if (sync.state === "done" || !(done(sync) + sync.failed)) return null;
+  return html`<${Bar} done=${done(sync)} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`;
+}
+
+// Why nothing of some users of a sync is sent yet.
+const SET_ASIDE = { held: "held", queued: "queued" };
+
+// Arrival and sending are two things: pages may be missing while all that has come is sent.
+const columnsFor = (accounts, ofOneList) => [
+  [
+    ofOneList ? "Arrived" : "Segment",
+    (sync) => html`<${Link} to=${`syncs/${sync.id}`}><strong>${ofOneList ? momentText(sync.last_received_at) : html`<${Name} text=${sync.segment_name} />`}</strong><//>
+      ${!ofOneList && html`<div class="hint">${sync.account} · <${Time} at=${sync.last_received_at} /></div>`}
+      ${notes(sync) && html`<div class="hint">${sentence(notes(sync))}</div>`}
+      ${sync.state === "held" && html`<div class="buttons"><${ApproveSync} sync=${sync} primary=${ofOneList} /><${DiscardSync} sync=${sync} /></div>`}`,
+    { wide: true, sort: "latest" },
+  ],
+  ["Pages", (sync) => html`<${Badge} of=${arrivalState(sync)} />`, { badge: true }],
+  ["State", (sync) => html`<${Badge} of=${sendingState(sync, accounts.find((found) => found.name === sync.account))} />`, { badge: true, sort: "trouble" }],
+  ["To add", (sync) => count(sync.added), { number: true }],
+  ["To remove", (sync) => count(sync.removed), { number: true }],
+  ["Done", (sync) => html`${count(done(sync))}<${Progress} sync=${sync} />`, { number: true }],
+  ["Failed", (sync) => count(sync.failed), { number: true, sort: "failed" }],
+  ["To send", (sync) => html`${count(sync.pending)}${sync.set_aside > 0 && html`<div class="hint">and ${count(sync.set_aside)} ${SET_ASIDE[sync.state] ?? "waiting for pages"}</div>`}`, { number: true, sort: "to_send" }],
+];
+
+export const SyncTable = ({ syncs, accounts, ofOneList = false, empty, order }) => html`<${Table} caption="Syncs" id="sync-rows"
+  rows=${syncs} keyOf=${(each) => each.id} columns=${columnsFor(accounts, ofOneList)} empty=${empty} order=${order} />`;
 
 const STATES = [
   ["", "All"],
@@ -47,30 +69,32 @@ const STATES = [
   ["held", "Held"],
   ["queued", "Queued"],
   ["sending", "Sending"],
+  ["waiting", "Tried again later"],
   ["done", "Done"],
   ["failed", "Done, with failures"],
   ["discarded", "Discarded"],
 ];
 
 export function Syncs({ query, go }) {
-  const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account });
+  const order = orderOf("syncs", query);
+  const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account, sort: order.sort });
   const { data, error } = useResource(path);
   const accounts = useResource("accounts").data?.items ?? [];
   const { pages, next, more } = usePages(path, path);
   const following = next ?? data?.next;
-  return html`<h1 tabindex="-1">Syncs</h1><${Trouble} error=${error} />
+  return html`<${Title} text="Syncs" /><${Trouble} error=${error} />
     <div class="filters">
       <${Choice} label="State" value=${query.state ?? ""} options=${STATES} onChange=${(state) => go("syncs", { ...query, state })} />
       ${(accounts.length > 1 || query.account) &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => go("syncs", { ...query, account })} />`}
+      <${Order} columns=${columnsFor(accounts, false)} order=${order} go=${go} />
       ${query.list && html`<span>Of <${Link} to=${`lists/${query.list}`}>one list<//></span><${Link} to="syncs">All syncs<//>`}
       <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
     </div>
     ${data
-      ? html`<section class="card"><ul class="plain" id="sync-rows">${[...data.items, ...pages].map(
-          (each) => html`<${SyncRow} key=${each.id} sync=${each} account=${accounts.find((found) => found.name === each.account)} />`,
-        )}</ul>${!data.items.length && html`<p class="hint">${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`}</p>`}<${More} next=${following} onClick=${() => more(following)} /></section>`
+      ? html`<section class="card"><${SyncTable} syncs=${withoutRepeats([...data.items, ...pages])} accounts=${accounts} order=${order}
+          empty=${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`} /><${More} next=${following} onClick=${() => more(following)} /></section>`
       : html`<${Waiting} />`}`;
 }
 
@@ -86,11 +110,10 @@ export function Sync({ id }) {
   const { data, error } = useResource(`syncs/${id}`);
   const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
   const accounts = useResource("accounts").data?.items ?? [];
-  if (!data) return html`<h1 tabindex="-1">Sync</h1>${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((found) => found.name === data.account);
-  return html`<div class="title"><h1 tabindex="-1"><${Name} text=${`Sync of ${data.segment_name}`} /></h1>
-      <${Badge} of=${syncState(data, account)} />
-      ${data.state === "held" && html`<span class="buttons"><${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} /></span>`}</div>
+  return html`<${Title} text=${html`<${Name} text=${`Sync of ${data.segment_name}`} />`} badge=${syncState(data, account)}>
+      ${data.state === "held" && html`<${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} />`}<//>
     <${Trouble} error=${error} />
     <section class="card">
       <p>${words(data)}</p><${Progress} sync=${data} />

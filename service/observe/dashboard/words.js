@@ -8,6 +8,9 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 export const people = (number) => plural(number, "person", "people");
 
+// How many failures people have, where somebody has more than one.
+export const inChanges = ({ failed, failed_people: failedPeople }) => (failed > failedPeople ? `in ${plural(failed, "failure")} on all lists` : null);
+
 export function rate(value) {
   return value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value));
 }
@@ -111,7 +114,7 @@ export const MEMBER_STATE = {
   never_named: ["Heap never named this user", "warn"],
   settled: ["Confirmed by Cordial", "good"],
   pending: ["To be sent", "busy"],
-  waiting: ["Sent again later", "warn"],
+  waiting: ["Tried again later", "warn"],
   dead: ["Could not be added or removed", "bad"],
 };
 
@@ -132,6 +135,16 @@ export const UNUSABLE = {
 
 export const SEVERITY = { critical: ["Critical", "bad"], warning: ["Warning", "warn"], info: ["Information", "busy"] };
 
+// How far a sync has arrived, whatever has been sent of it.
+export const arrivalState = (sync) =>
+  sync.pages_received < sync.total_pages
+    ? [`Receiving (${sync.pages_received} of ${sync.total_pages} pages)`, "busy"]
+    : [plural(sync.total_pages, "page"), "good"];
+
+// What became of the part of a sync that has arrived.
+export const sendingState = (sync, account) =>
+  sync.state === "receiving" && !(sync.pending + sync.unfolded_pieces) ? ["Waiting for pages", "busy"] : syncState({ ...sync, state: sync.state === "receiving" ? "sending" : sync.state }, account);
+
 // What an account's changes do now, said of a sync or list of it.
 export function syncState(sync, account) {
   if (sync.state === "held") return ["Held", "warn"];
@@ -142,5 +155,6 @@ export function syncState(sync, account) {
   if (sync.state === "failed") return ["Done, with failures", "bad"];
   if (sync.list_held) return ["List held", "warn"];
   if (keptBack(account)) return keptBack(account);
+  if (sync.next_attempt_at) return [new Date(sync.next_attempt_at) > new Date() ? `Tried again at ${clock(new Date(sync.next_attempt_at))}` : "Tried again soon", "warn"];
   return sync.settled + sync.failed > 0 ? ["Sending", "busy"] : ["Waiting", "busy"];
 }

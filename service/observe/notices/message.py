@@ -44,7 +44,7 @@ class Message(msgspec.Struct, frozen=True):
         elif self.type == "summary" and not self.begun:
             parts = ["Nothing needs attention."]
         else:
-            parts = [_lasting(each) for each in self.begun[:_MAX_SHOWN]]
+            parts = [_lasting(each, self.dashboard) for each in self.begun[:_MAX_SHOWN]]
             parts += [_over(each) for each in self.ended[:_MAX_SHOWN]]
             left = max(0, len(self.begun) - _MAX_SHOWN) + max(0, len(self.ended) - _MAX_SHOWN)
             if left:
@@ -54,7 +54,7 @@ class Message(msgspec.Struct, frozen=True):
         return "\n\n".join(parts)
 
 
-def _lasting(condition: Condition) -> str:
+def _lasting(condition: Condition, dashboard: str) -> str:
     _, more = _parted(condition.meaning)
     lines = [f"{condition.severity.value.upper()}: {_title(condition)}", *([more] if more else [])]
     if condition.detail:
@@ -62,7 +62,8 @@ def _lasting(condition: Condition) -> str:
     people = f", people concerned: {condition.people:,}" if condition.people else ""
     lines.append(f"Since {_time(condition.since)}{people}.")
     lines.append(f"What to do: {condition.what_to_do}{f' {condition.command}' if condition.command else ''}")
-    lines.append(f"More about it: {condition.runbook}")
+    # The dashboard shows the part of the runbook too.
+    lines.append(f"More about it: {f'{dashboard}{condition.place}' if dashboard else condition.runbook}")
     return "\n".join(lines)
 
 

@@ -52,9 +52,12 @@ class ConditionLog:
         """Return the conditions that have not ended."""
         return await self._conditions("lasting", {})
 
-    async def history(self, limit: int) -> list[RecordedCondition]:
+    async def history(
+        self, limit: int, *, kind: str | None = None, account: str | None = None, subject: str | None = None
+    ) -> list[RecordedCondition]:
         """Return the conditions that are over, the latest begun first."""
-        return await self._conditions("history", {"limit": limit})
+        values = {"limit": limit, "kind": kind, "account": account, "subject": subject}
+        return await self._conditions("history", values)
 
     async def record(self, begun: Collection[RecordedCondition], ended: Collection[RecordedCondition]) -> None:
         """Write what has begun and what has ended; raises `StoreUnavailableError`."""

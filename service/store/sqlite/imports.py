@@ -505,9 +505,11 @@ def _end_if_over(connection: sqlite3.Connection, part: ImportPart, now_ms: int, 
         connection.execute(_SQL["end_import"], {"id": part.import_id, "now_ms": now_ms})
 
 
-def read_imports(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[ImportView]:
-    """Return the imports that `values` asks for, the newest first, each with the parts that are still to come of it."""
-    rows = named_rows(connection.execute(_SQL["imports"], values))
+def read_imports(
+    connection: sqlite3.Connection, values: Mapping[str, Any], statement: str = "imports"
+) -> list[ImportView]:
+    """Return the imports that `values` asks for, each with the parts that are still to come of it; the newest first, unless another `statement` sorts them."""
+    rows = named_rows(connection.execute(_SQL[statement], values))
     return as_views(
         [{**row, "lists": json.loads(row["lists"]), "parts": _part_views(connection, row["id"])} for row in rows],
         ImportView,

@@ -17,12 +17,13 @@ from service.model.accounts import PAUSED_BY_OPERATOR
 from service.model.changes import MemberState
 from service.model.conditions import RecordedCondition
 from service.model.deliveries import Action
-from service.model.imports import ImportState, ImportView, Journey
+from service.model.imports import ImportSort, ImportState, ImportView, Journey
 from service.model.lists import ListState
 from service.model.views import (
     AuditView,
     DeliveryView,
     FailureGroupView,
+    FailureSort,
     FailureView,
     HeldRemovals,
     ListSort,
@@ -36,6 +37,7 @@ from service.model.views import (
     OwedView,
     RecordedAccount,
     SegmentView,
+    SyncSort,
     SyncState,
     SyncView,
     UnusableView,
@@ -59,6 +61,8 @@ _LARGEST_ID = 2**63 - 1
 _MAX_GROUPS = 200
 # Rows of the ledger, of whichever list, that one slice of members looks at.
 _SLICE_ROWS = 20_000
+# The states of syncs that all come first where trouble does.
+_FIRST_STATES = {SyncState.HELD, SyncState.FAILED, SyncState.QUEUED, SyncState.SENDING, SyncState.WAITING}
 # Of whom a held sync would remove.
 _FIRST_REMOVALS = 10
 
@@ -110,12 +114,27 @@ class Reader:
     ) -> list[SyncView]:
         """Return syncs, the newest first."""
         values = {"account": account, "list_id": list_id, "state": state and state.value}
-        return await self._run(lambda connection: _views(connection, "syncs", SyncView, _newest(after, limit) | values))
+        return await self._run(lambda connection: _syncs(connection, "syncs", _newest(after, limit) | values))
+
+    async def sorted_syncs(
+        self,
+        *,
+        sort: SyncSort,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: SyncState | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[SyncView]:
+        """Return syncs in some order, without the first `offset` of them."""
+        values = {"sort": sort.value, "account": account, "list_id": list_id, "state": state and state.value}
+        page = {"offset": offset, "limit": limit}
+        return await self._run(lambda connection: _sorted_syncs(connection, values | page))
 
     async def sync(self, sync_id: int) -> SyncView | None:
         """Return one sync."""
         values = {**_only(sync_id), "account": None, "list_id": None, "state": None}
-        return await self._run(lambda connection: _one(_views(connection, "syncs", SyncView, values)))
+        return await self._run(lambda connection: _one(_syncs(connection, "syncs", values)))
 
     async def held_removals(self, sync_id: int) -> HeldRemovals | None:
         """Return what a sync removes, as it was judged."""
@@ -146,13 +165,14 @@ class Reader:
     ) -> list[SegmentView]:
         """Return segments and their lists, the oldest first; `search` is a part of a name, or Heap's segment id."""
         values = _list_filters(account, state, standing, search)
-        page = {"first": (after or 0) + 1, "last": _LARGEST_ID, "sort": None, "offset": 0, "limit": limit}
+        page = {"first": (after or 0) + 1, "last": _LARGEST_ID, "sort": None, "sign": 1, "offset": 0, "limit": limit}
         return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | values))
 
     async def lists(
         self,
         *,
         sort: ListSort,
+        reverse: bool = False,
         account: str | None = None,
         state: ListState | None = None,
         standing: ListStanding | None = None,
@@ -162,8 +182,9 @@ class Reader:
     ) -> list[SegmentView]:
         """Return lists in some order, without the first `offset` of them."""
         values = _list_filters(account, state, standing, search)
-        page = {"first": 1, "last": _LARGEST_ID, "sort": sort.value, "offset": offset, "limit": limit}
-        return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | values))
+        order = {"sort": sort.value, "sign": -1 if reverse else 1}
+        page = {"first": 1, "last": _LARGEST_ID, "offset": offset, "limit": limit}
+        return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | order | values))
 
     async def count_lists(
         self,
@@ -193,7 +214,7 @@ class Reader:
 
     async def segment(self, list_id: int) -> SegmentView | None:
         """Return one segment and its list."""
-        values = {**_only(list_id), **_list_filters(None, None, None, None), "sort": None, "offset": 0}
+        values = {**_only(list_id), **_list_filters(None, None, None, None), "sort": None, "sign": 1, "offset": 0}
         return await self._run(lambda connection: _one(_views(connection, "lists", SegmentView, values)))
 
     async def failures(
@@ -210,6 +231,23 @@ class Reader:
         """Return changes that did not go through, the newest first; `search` is a part of the contact."""
         values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead, "search": search}
         return await self._run(lambda connection: _failures(connection, _newest(after, limit) | values))
+
+    async def sorted_failures(
+        self,
+        *,
+        sort: FailureSort,
+        account: str | None = None,
+        list_id: int | None = None,
+        reason: str | None = None,
+        dead: bool | None = None,
+        search: str | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[FailureView]:
+        """Return changes that did not go through in some order, without the first `offset` of them."""
+        values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead, "search": search}
+        page = {"offset": offset, "limit": limit}
+        return await self._run(lambda connection: _failures(connection, values | page, f"failures_by_{sort.value}"))
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first, at most 200."""
@@ -281,6 +319,22 @@ class Reader:
         """Return imports, the newest first."""
         values = {"account": account, "list_id": list_id, "state": state and state.value}
         return await self._run(lambda connection: read_imports(connection, _newest(after, limit) | values))
+
+    async def sorted_imports(
+        self,
+        *,
+        sort: ImportSort,
+        reverse: bool = False,
+        account: str | None = None,
+        list_id: int | None = None,
+        state: ImportState | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> list[ImportView]:
+        """Return imports in some order, without the first `offset` of them."""
+        values = {"account": account, "list_id": list_id, "state": state and state.value}
+        page = {"sort": sort.value, "sign": -1 if reverse else 1, "offset": offset, "limit": limit}
+        return await self._run(lambda connection: read_imports(connection, values | page, "sorted_imports"))
 
     async def journey(self, list_id: int, contact: str) -> Journey | None:
         """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
@@ -366,8 +420,25 @@ def _views(connection: sqlite3.Connection, statement: str, view: type[View], val
     return as_views(_rows(connection, statement, values), view)
 
 
-def _failures(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[FailureView]:
-    return _views(connection, "failures", FailureView, {**values, "never_ms": NEVER_MS})
+def _syncs(connection: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> list[SyncView]:
+    return _views(connection, statement, SyncView, {**values, "never_ms": NEVER_MS})
+
+
+def _sorted_syncs(connection: sqlite3.Connection, values: dict[str, Any]) -> list[SyncView]:
+    """Read those that the order puts first, and then the others, the newest first."""
+    first = _syncs(connection, "first_syncs", values)
+    has_all = values["sort"] == SyncSort.TROUBLE and values["state"] in _FIRST_STATES
+    if has_all or len(first) == values["limit"]:
+        return first
+    before = connection.execute(_SQL["count_first_syncs"], {**values, "never_ms": NEVER_MS}).fetchone()[0]
+    rest = {"offset": max(0, values["offset"] - before), "limit": values["limit"] - len(first)}
+    return first + _syncs(connection, "other_syncs", values | rest)
+
+
+def _failures(
+    connection: sqlite3.Connection, values: Mapping[str, Any], statement: str = "failures"
+) -> list[FailureView]:
+    return _views(connection, statement, FailureView, {**values, "never_ms": NEVER_MS})
 
 
 def _deliveries(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[DeliveryView]:

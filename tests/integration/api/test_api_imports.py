@@ -57,6 +57,26 @@ async def test_an_import_that_is_over_shows_what_came_of_it(world):
     assert datetime.fromisoformat(ended["ended_at"]) >= datetime.fromisoformat(ended["started_at"])
 
 
+async def test_imports_come_in_the_order_that_is_asked_for(world):
+    await world.deliver("One", users(100), segment_id=1)
+    await world.settled()
+    await world.deliver("Two", users(200), segment_id=2)
+    await world.settled()
+    await sending_without_end(world, "Three")
+
+    async def order(asked: str) -> list[int]:
+        return [each["id"] for each in (await ask(world, f"imports?sort={asked}"))["items"]]
+
+    assert await order("trouble") == [3, 2, 1]
+    assert await order("trouble&reverse=true") == [1, 2, 3]
+    assert await order("rows") == [2, 3, 1]
+    assert await order("done") == [2, 1, 3]
+    assert await order("latest&reverse=true") == [1, 2, 3]
+    page = await ask(world, "imports?sort=rows&limit=2")
+    following = await ask(world, f"imports?sort=rows&limit=2&after={page['next']}")
+    assert ([each["id"] for each in following["items"]], following["next"]) == ([1], None)
+
+
 async def test_imports_are_filtered_and_paged_the_newest_first(world):
     for number in range(3):
         await world.deliver("One", users(300)[100 * number :][:100], segment_id=1)

@@ -266,6 +266,14 @@ async def test_lists_come_worst_first_and_by_what_they_stand_for(world):
         "Good",
         "Bad",
     ]
+    assert [each["segment_name"] for each in (await world.get("lists?sort=on_list&reverse=true"))["items"]] == [
+        "Bad",
+        "Good",
+        "All good",
+    ]
+    for order in ("trouble", "name", "wanted", "on_list", "to_send", "failed", "counted", "updated"):
+        sorted_lists = (await world.get(f"lists?sort={order}"))["items"]
+        assert sorted_lists == (await world.get(f"lists?sort={order}&reverse=true"))["items"][::-1]
     exact = await world.get("lists?standing=exact")
     assert (exact["total"], {each["standing"] for each in exact["items"]}) == (2, {"exact"})
     overview = await world.get("overview")
@@ -275,6 +283,90 @@ async def test_lists_come_worst_first_and_by_what_they_stand_for(world):
         await asyncio.sleep(0.1)
         overview = await world.get("overview")
     assert overview["headline"] == "1 person could not be added or removed"
+
+
+async def test_syncs_come_worst_first_page_by_page(world):
+    refuse(world, "bad@example.com")
+    await world.deliver("First", users(3), segment_id=1, task="done")
+    await world.deliver("Second", ["bad@example.com"], segment_id=2, task="failed")
+    await world.deliver("Third", users(4), segment_id=3, task="old part", page_size=2, first_pages=1)
+    await world.deliver("Third", users(4), segment_id=3, task="new part", page_size=2, first_pages=1)
+    await world.deliver("Fourth", users(1), segment_id=4, task="done last")
+    await world.settled()
+    found, after = [], ""
+    while after is not None:
+        page = await world.get(f"syncs?sort=trouble&limit=2{after and f'&after={after}'}")
+        found += [each["task_id"] for each in page["items"]]
+        after = page["next"]
+    # That an older sync of a segment misses pages is no trouble of today.
+    assert found == ["failed", "new part", "done last", "old part", "done"]
+    by_failures = (await world.get("syncs?sort=failed"))["items"]
+    assert [each["task_id"] for each in by_failures] == ["failed", "done last", "new part", "old part", "done"]
+    assert (await world.get("syncs?sort=latest"))["items"] == (await world.get("syncs"))["items"]
+    [failed] = (await world.get("syncs?sort=trouble&state=failed"))["items"]
+    assert failed["task_id"] == "failed"
+    assert [each["task_id"] for each in (await world.get("syncs?sort=trouble&list=3"))["items"]] == [
+        "new part",
+        "old part",
+    ]
+
+
+async def test_a_sync_with_the_most_to_send_comes_first(world):
+    await world.service.store.steering.set_paused("acme", paused=True, actor="test")
+    await world.deliver("Some", users(2), segment_id=1)
+    await world.deliver("Most", users(5), segment_id=2)
+    await world.deliver("Least", users(1), segment_id=3)
+    await world.until(lambda: world.rows("SELECT sum(pending) FROM sync") == [(8,)])
+    found = (await world.get("syncs?sort=to_send"))["items"]
+    assert [each["segment_name"] for each in found] == ["Most", "Some", "Least"]
+
+
+async def test_failures_are_sorted_by_who_waits_and_by_name(world):
+    refuse(world, "b@example.com")
+    refuse(world, "a@example.com")
+    await world.deliver("One", users(3))
+    await world.settled()
+    await world.deliver("One", ["b@example.com"], task="b")
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure") == [(1,)])
+    await world.deliver("One", ["a@example.com"], task="a")
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(2,)])
+    world.execute("UPDATE failure SET dead = 0 WHERE contact = 'email:a@example.com'")
+    by_name = await world.get("failures?sort=name&limit=1")
+    assert [each["contact"] for each in by_name["items"]] == ["email:a@example.com"]
+    following = await world.get(f"failures?sort=name&limit=1&after={by_name['next']}")
+    assert ([each["contact"] for each in following["items"]], following["next"]) == (["email:b@example.com"], None)
+    answer = await world.post("failures/find", {"sort": "trouble"})
+    assert [each["contact"] for each in answer.document["items"]] == ["email:b@example.com", "email:a@example.com"]
+
+
+async def test_who_failed_on_two_lists_is_one_person(world):
+    refuse(world, "bad@example.com")
+    refuse(world, "worse@example.com")
+    await world.deliver("One", [*users(3), "bad@example.com"], segment_id=1)
+    await world.deliver("Two", [*users(3), "bad@example.com", "worse@example.com"], segment_id=2)
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(3,)])
+    [account] = (await world.get("accounts"))["items"]
+    assert (account["failed"], account["failed_people"]) == (3, 2)
+    overview = await world.get("overview")
+    while overview["headline"] != "2 people could not be added or removed":
+        await asyncio.sleep(0.1)
+        overview = await world.get("overview")
+    assert (overview["failed"], overview["failed_people"]) == (3, 2)
+
+
+async def test_a_sync_with_only_retries_left_does_not_send(tmp_path):
+    async with asking(tmp_path, max_attempts=20) as world:
+        refuse(world, "bad@example.com")
+        await world.deliver("One", [*users(3), "bad@example.com"])
+        while (sync := (await world.get("syncs"))["items"][0])["state"] != "waiting":
+            assert sync["state"] == "sending"
+            await asyncio.sleep(0.05)
+        assert (sync["settled"], sync["pending"]) == (3, 1)
+        [failure] = (await world.get("failures"))["items"]
+        # It may have been tried once more in between.
+        assert sync["next_attempt_at"] <= failure["next_attempt_at"]
+        assert [each["id"] for each in (await world.get("syncs?state=waiting&sort=trouble"))["items"]] == [sync["id"]]
+        assert (await world.get("overview"))["syncs"][0]["state"] in {"waiting", "sending"}
 
 
 async def test_the_sum_tells_nine_from_ten(world):

@@ -33,6 +33,11 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         sync = await world.get("syncs/2")
         assert (sync["state"], sync["removals"], sync["removals_of"]) == ("held", 8, 10)
         assert await state_of(world, 3) == "queued"
+        # What is held is not to be sent, and is not forgotten either.
+        assert [each["set_aside"] for each in (await world.get("syncs?list=1"))["items"]] == [1, 9, 0]
+        [account] = (await world.get("accounts"))["items"]
+        assert (account["pending"], account["set_aside"], account["held"]) == (0, 10, 10)
+        assert (await world.get("overview"))["to_send"] == 10
         assert [row["id"] for row in (await world.get("syncs?state=held"))["items"]] == [2]
         found = await world.get("syncs/2/removals")
         assert sorted(found.pop("first")) == sorted(f"email:{user}" for user in users(8))

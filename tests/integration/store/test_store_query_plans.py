@@ -69,6 +69,26 @@ async def test_the_ledger_is_searched_by_contact(plans):
     assert {name: step for name, step in searches.items() if "account_id=? AND contact" not in step} == {}
 
 
+async def test_what_people_sort_is_read_in_that_order(tmp_path):
+    """There may be a million failures, and 200,000 syncs: an order is an index, or that of a few."""
+    read = queries.load("read")
+    orders = ["first_syncs", "other_syncs", "failures_by_latest", "failures_by_trouble", "failures_by_name"]
+    store = await SqliteStoreMaker(tmp_path).open()
+    try:
+        plans = await store._writer._connection.run(
+            lambda connection: {name: plan(connection, read[name]) for name in orders}
+        )
+    finally:
+        await store.close()
+    assert {name for name in orders if "USE TEMP B-TREE FOR ORDER BY" in plans[name]} == {"first_syncs"}
+    # Only those that are open, incomplete or failed.
+    assert {step for step in plans["first_syncs"] if step.startswith("SCAN sync")} == {
+        "SCAN sync USING INDEX sync_open",
+        "SCAN sync USING INDEX sync_incomplete",
+        "SCAN sync USING INDEX sync_failed",
+    }
+
+
 async def test_nothing_is_sorted_that_could_be_large(plans):
     sorting = {name for name, steps in plans.items() for step in steps if "USE TEMP B-TREE FOR ORDER BY" in step}
     assert sorting == set()

@@ -323,3 +323,11 @@ CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, id, wanted, users)
 -- was never counted or changes are owed.
 ALTER TABLE segment ADD COLUMN count_differs_by INTEGER
     GENERATED ALWAYS AS (CASE WHEN pending + waiting = 0 THEN list_count - (settled - unnamed) END) VIRTUAL;
+
+-- Orders in which people look: syncs of which changes failed, and failures that wait for a person before those tried again.
+CREATE INDEX sync_failed ON sync (id) WHERE dead > 0;
+-- Of an expression, so that no other question for dead letters is answered by it.
+CREATE INDEX failure_trouble ON failure (-dead, id DESC);
+-- How many people failed, each once however many lists; and when the next change of a list is tried again.
+CREATE INDEX failure_people ON failure (account_id, contact) WHERE dead = 1;
+CREATE INDEX failure_next ON failure (segment_id, next_attempt_at_ms) WHERE dead = 0;

@@ -13,7 +13,12 @@ FROM condition WHERE ended_at_ms IS NULL;
 
 -- name: history
 SELECT kind AS id, account, subject, detail, people, list_id, began_at_ms, ended_at_ms
-FROM condition WHERE ended_at_ms IS NOT NULL ORDER BY id DESC LIMIT :limit;
+FROM condition
+WHERE ended_at_ms IS NOT NULL
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:account IS NULL OR account = :account)
+    AND (:subject IS NULL OR subject = :subject)
+ORDER BY condition.id DESC LIMIT :limit;
 
 -- name: lists
 SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,

@@ -243,7 +243,7 @@ WHERE (account_id, contact, segment_id) IN (
 
 -- What people look at of imports. Nothing below counts contacts.
 
--- name: imports
+-- name: shown_imports
 SELECT bulk_import.id, account.name AS account, bulk_import.state, bulk_import.contacts, bulk_import.jobs,
     bulk_import.settled, bulk_import.released, bulk_import.reason,
     (SELECT coalesce(sum(refused), 0) FROM unnamed WHERE unnamed.import_id = bulk_import.id) AS unnamed,
@@ -253,12 +253,34 @@ SELECT bulk_import.id, account.name AS account, bulk_import.state, bulk_import.c
         FROM json_each(bulk_import.segments) AS entry JOIN segment ON segment.id = entry.value
     ) AS lists
 FROM bulk_import JOIN account ON account.id = bulk_import.account_id
-WHERE bulk_import.id BETWEEN :first AND :last
-    AND (:account IS NULL OR account.name = :account)
+WHERE (:account IS NULL OR account.name = :account)
     AND (:list_id IS NULL OR :list_id IN (SELECT value FROM json_each(bulk_import.segments)))
     AND (:state IS NULL OR bulk_import.state = :state)
+
+-- name: imports
+-- with: shown_imports
+    AND bulk_import.id BETWEEN :first AND :last
 ORDER BY bulk_import.id DESC
 LIMIT :limit;
+
+-- name: sorted_imports
+-- with: shown_imports
+ORDER BY
+    :sign * CASE :sort
+        WHEN 'trouble' THEN
+            CASE
+                WHEN EXISTS (
+                    SELECT 1 FROM import_part WHERE import_id = bulk_import.id AND import_part.state = 'in_doubt'
+                ) THEN 0
+                WHEN bulk_import.state <> 'ended' THEN 1
+                ELSE 2
+            END
+        WHEN 'rows' THEN -bulk_import.contacts
+        WHEN 'done' THEN -bulk_import.settled
+        WHEN 'single_calls' THEN -bulk_import.released
+    END,
+    -:sign * bulk_import.id
+LIMIT :limit OFFSET :offset;
 
 -- name: part_views
 SELECT id, state, strategy, job_id, contacts, tries, fetched_at_ms AS fetched_at, doubt,

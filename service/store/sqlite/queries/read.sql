@@ -1,7 +1,8 @@
 -- What people look at. Every list is read by its key, newest or first first, so that a page costs the same wherever it
 -- stands. Nothing here counts members.
 
--- name: syncs
+-- name: shown_syncs
+-- A sync with its state, for the statements that begin with it.
 WITH shown AS (
     SELECT sync.id, account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name,
         segment.list_state = 'held' AS list_held, sync.task_id, sync.action,
@@ -10,6 +11,7 @@ WITH shown AS (
             WHEN sync.guard = 'discarded' AND sync.pending = 0 THEN 'discarded'
             WHEN sync.pages_received < sync.total_pages THEN 'receiving'
             WHEN sync.unfolded > 0 AND EXISTS (SELECT 1 FROM guarded_piece WHERE sync_id = sync.id) THEN 'queued'
+            WHEN sync.unfolded = 0 AND sync.pending > 0 AND segment.pending = 0 THEN 'waiting'
             WHEN sync.unfolded + sync.pending > 0 THEN 'sending'
             WHEN sync.dead > 0 THEN 'failed'
             ELSE 'done'
@@ -18,12 +20,20 @@ WITH shown AS (
         sync.unfolded AS unfolded_pieces, sync.changes, sync.pending, sync.settled, sync.dead AS failed,
         sync.superseded, sync.overtaken_users,
         sync.guard_removals AS removals, sync.guard_members AS removals_of, sync.discarded_users,
+        (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE sync_id = sync.id) AS set_aside,
+        CASE WHEN sync.pending > 0 AND segment.pending = 0 THEN (
+            SELECT min(next_attempt_at_ms) FROM failure
+            WHERE segment_id = segment.id AND dead = 0 AND next_attempt_at_ms < :never_ms
+        ) END AS next_attempt_at,
         sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
         sync.drained_at_ms AS drained_at
     FROM sync
     JOIN segment ON segment.id = sync.segment_id
     JOIN account ON account.id = segment.account_id
 )
+
+-- name: syncs
+-- with: shown_syncs
 SELECT * FROM shown
 WHERE id BETWEEN :first AND :last
     AND (:account IS NULL OR account = :account)
@@ -31,6 +41,61 @@ WHERE id BETWEEN :first AND :last
     AND (:state IS NULL OR state = :state)
 ORDER BY id DESC
 LIMIT :limit;
+
+-- name: ranked_syncs
+-- Those that come before the others in an order, by indexes of what is few however long the history: whose pages or changes
+-- are not all here and settled, or of which some failed. That an older sync misses pages is no trouble of today.
+, ranked AS (
+    SELECT id FROM sync WHERE drained_at_ms IS NULL AND (:sort = 'trouble' OR :sort = 'to_send' AND pending > 0)
+    UNION
+    SELECT id FROM sync
+    WHERE :sort = 'trouble' AND pages_received < total_pages AND guard IS NOT 'discarded'
+        AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
+    UNION
+    SELECT id FROM sync WHERE :sort IN ('trouble', 'failed') AND dead > 0
+)
+
+-- name: first_syncs
+-- with: shown_syncs
+-- with: ranked_syncs
+SELECT shown.* FROM ranked CROSS JOIN shown ON shown.id = ranked.id
+WHERE (:account IS NULL OR account = :account)
+    AND (:list_id IS NULL OR list_id = :list_id)
+    AND (:state IS NULL OR state = :state)
+ORDER BY
+    CASE :sort
+        WHEN 'trouble' THEN
+            CASE state
+                WHEN 'held' THEN 0
+                WHEN 'failed' THEN 1
+                WHEN 'receiving' THEN 2
+                WHEN 'queued' THEN 3
+                ELSE 4
+            END
+        WHEN 'to_send' THEN -pending
+        WHEN 'failed' THEN -failed
+    END,
+    shown.id DESC
+LIMIT :limit OFFSET :offset;
+
+-- name: count_first_syncs
+-- with: shown_syncs
+-- with: ranked_syncs
+SELECT count(*) FROM ranked CROSS JOIN shown ON shown.id = ranked.id
+WHERE (:account IS NULL OR account = :account)
+    AND (:list_id IS NULL OR list_id = :list_id)
+    AND (:state IS NULL OR state = :state);
+
+-- name: other_syncs
+-- with: shown_syncs
+-- with: ranked_syncs
+SELECT * FROM shown
+WHERE id NOT IN (SELECT id FROM ranked)
+    AND (:account IS NULL OR account = :account)
+    AND (:list_id IS NULL OR list_id = :list_id)
+    AND (:state IS NULL OR state = :state)
+ORDER BY id DESC
+LIMIT :limit OFFSET :offset;
 
 -- name: held_removals
 SELECT
@@ -109,7 +174,7 @@ WHERE id BETWEEN :first AND :last
     )
 ORDER BY
     CASE WHEN :sort = 'trouble' THEN
-        CASE standing
+        :sign * CASE standing
             WHEN 'held' THEN 0
             WHEN 'incomplete' THEN 1
             WHEN 'differs' THEN 2
@@ -122,14 +187,24 @@ ORDER BY
             ELSE 9
         END
     END,
-    CASE :sort
+    :sign * CASE :sort
         WHEN 'wanted' THEN -wanted
+        WHEN 'on_list' THEN -on_list
         WHEN 'to_send' THEN -(pending + waiting)
         WHEN 'failed' THEN -failed
-        WHEN 'updated' THEN -(SELECT coalesce(max(last_received_at_ms), 0) FROM sync WHERE segment_id = shown.id)
+        WHEN 'counted' THEN -coalesce(counted, -1)
+        WHEN 'updated' THEN
+            -coalesce(
+                (
+                    SELECT last_received_at_ms FROM sync WHERE segment_id = shown.id
+                    ORDER BY precedence_ms DESC LIMIT 1
+                ),
+                0
+            )
     END,
-    CASE WHEN :sort IN ('trouble', 'name') THEN lower(segment_name) END,
-    id
+    CASE WHEN :sort IN ('trouble', 'name') AND :sign > 0 THEN lower(segment_name) END,
+    CASE WHEN :sort IN ('trouble', 'name') AND :sign < 0 THEN lower(segment_name) END DESC,
+    :sign * id
 LIMIT :limit OFFSET :offset;
 
 -- name: count_lists
@@ -188,7 +263,7 @@ WHERE at_ms >= :since_ms
 GROUP BY at_ms / :step_ms
 ORDER BY at_ms / :step_ms;
 
--- name: failures
+-- name: shown_failures
 SELECT failure.id, account.name AS account, failure.segment_id AS list_id, segment.list_name, failure.contact,
     member.wanted, failure.dead, failure.reason, failure.message, failure.status, failure.failures, failure.attempts,
     failure.first_failed_at_ms AS first_failed_at, failure.last_failed_at_ms AS last_failed_at,
@@ -198,14 +273,32 @@ JOIN account ON account.id = failure.account_id
 JOIN segment ON segment.id = failure.segment_id
 JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
     AND member.segment_id = failure.segment_id
-WHERE failure.id BETWEEN :first AND :last
-    AND (:account IS NULL OR account.name = :account)
+WHERE (:account IS NULL OR account.name = :account)
     AND (:list_id IS NULL OR failure.segment_id = :list_id)
     AND (:reason IS NULL OR failure.reason = :reason)
     AND (:dead IS NULL OR failure.dead = :dead)
     AND (:search IS NULL OR instr(failure.contact, :search) > 0)
+
+-- name: failures
+-- with: shown_failures
+    AND failure.id BETWEEN :first AND :last
 ORDER BY failure.id DESC
 LIMIT :limit;
+
+-- name: failures_by_latest
+-- with: shown_failures
+ORDER BY failure.id DESC
+LIMIT :limit OFFSET :offset;
+
+-- name: failures_by_trouble
+-- with: shown_failures
+ORDER BY -failure.dead, failure.id DESC
+LIMIT :limit OFFSET :offset;
+
+-- name: failures_by_name
+-- with: shown_failures
+ORDER BY failure.account_id, failure.contact, failure.segment_id
+LIMIT :limit OFFSET :offset;
 
 -- name: failure_groups
 -- Counted in the index alone; the rest is read of two rows of each group. Ids grow with the time of the first failure.
@@ -246,6 +339,20 @@ SELECT account.name, account.paused_by_operator,
     count(segment.id) AS lists, coalesce(sum(segment.pending), 0) AS pending,
     coalesce(sum(segment.waiting), 0) AS waiting, coalesce(sum(segment.dead), 0) AS failed,
     coalesce(sum(segment.pending) FILTER (WHERE segment.list_state = 'ready'), 0) AS sendable,
+    (
+        SELECT count(*) FROM (SELECT DISTINCT contact FROM failure WHERE account_id = account.id AND dead = 1)
+    ) AS failed_people,
+    (
+        SELECT coalesce(sum(users), 0) FROM guarded_piece
+        WHERE segment_id IN (SELECT id FROM segment AS own WHERE own.account_id = account.id)
+    ) AS set_aside,
+    (
+        SELECT coalesce(sum(users), 0) FROM guarded_piece
+        WHERE segment_id IN (
+            SELECT held.segment_id FROM sync AS held JOIN segment AS own ON own.id = held.segment_id
+            WHERE held.guard = 'held' AND own.account_id = account.id
+        )
+    ) AS held,
     (
         SELECT count(*) FROM read_back WHERE account_id = account.id AND reason IN ('lost_answer', 'crash')
     ) AS in_doubt,
