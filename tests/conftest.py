@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.command_fixtures import ROOT
 from tests.recount import stores_below, wrong_counters
+
+# How long an example takes says more of what else the machine does than of what is tested.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Those that take longest. With several workers they begin first: the last to begin decides when all are done.
 LONGEST = (

@@ -22,7 +22,7 @@ from tests.webhook_fixtures import GuardedServer
 SECRETS = {"acme": "whsec acme", "globex": "whsec globex"}
 
 # The server is shared by all examples of a test: what the store keeps of one is nothing to the next.
-fuzzing = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzing = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Running:

@@ -67,7 +67,6 @@ async def run(phase: str, status: int, body: str, directory: Path) -> None:
 @pytest.mark.usefixtures("quick_retries")
 @settings(
     max_examples=500 if LONG else 15,
-    deadline=None,
     derandomize=not LONG,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -198,7 +198,6 @@ OVERLAPPING: list[Step] = [
 
 @settings(
     max_examples=300 if LONG else 8,
-    deadline=None,
     derandomize=not LONG,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -206,7 +206,6 @@ async def run(plan: Sequence[Step], directory: Path) -> None:
 @pytest.mark.usefixtures("quick_retries")
 @settings(
     max_examples=300 if LONG else 6,
-    deadline=None,
     derandomize=not LONG,
     # Shrinking runs a whole service for each try; the plan that failed is printed and short enough to read.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -219,7 +219,6 @@ async def live(seed: int, steps: int) -> None:
 @pytest.mark.usefixtures("small_pieces")
 @settings(
     max_examples=3_000 if LONG else 12,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     # Another seed is another life, so there is nothing to be learnt from smaller ones.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

@@ -521,7 +521,6 @@ async def live(seed: int, steps: int) -> None:
 @pytest.mark.usefixtures("small_pieces")
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )

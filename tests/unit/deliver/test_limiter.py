@@ -48,7 +48,7 @@ async def arrivals_of(
     return sorted(arrived)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(rate=st.integers(1, 6), calls=st.lists(durations, min_size=1, max_size=40))
 def test_no_second_sees_more_calls_than_allowed_whatever_they_take(rate, calls):
     async def scenario() -> list[float]:
@@ -60,7 +60,7 @@ def test_no_second_sees_more_calls_than_allowed_whatever_they_take(rate, calls):
         assert beyond - first >= 1.0 - EPSILON
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rate=st.floats(0.05, 0.99), calls=st.lists(durations, min_size=2, max_size=8))
 def test_below_one_call_a_second_calls_are_spaced_evenly(rate, calls):
     async def scenario() -> list[float]:
@@ -128,7 +128,6 @@ def test_a_call_given_up_before_it_was_written_blocks_nobody():
         reset_seconds=st.none() | st.just(0) | st.floats(0.01, 1_000),
     )
 )
-@settings(deadline=None)
 def test_after_a_429_no_call_of_the_endpoint_is_made_too_soon_and_others_go_on(limits):
     async def scenario() -> float:
         limiter = RateLimiter(1_000, now)
