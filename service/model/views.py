@@ -158,22 +158,29 @@ class MissingPages(msgspec.Struct, frozen=True):
 class ListSum(msgspec.Struct, frozen=True):
     """Where the users are that Heap named for a list: the sum that tells 9 from 10.
 
-    `wanted` = `on_list` + `to_add` + `failed`. Besides, Heap named `unusable` users, whose ids cannot be used, in the pages
-    that are still kept. `overtaken` changes of older syncs were replaced by newer ones before they were sent. `held` users are in
-    syncs that wait for a person (`hold_removals`), and `discarded` ones in syncs that a person discarded. What is in
-    `missing_pages` is not known here. `to_remove` and `remove_failed` are people who left the segment and are still on the
-    list.
+    `wanted` = `on_list` + `unnamed` + `to_add` + `failed`: people. `add_later` of those `to_add` are tried again later. `unnamed`
+    were refused in a file, and which ones these are is being found out. Heap named more user ids than people: `same_person` of
+    them are other spellings of people counted already, and `unusable` ones cannot be used, in the pages that are still kept.
+    `overtaken` changes of older syncs were replaced by newer ones before they were sent. `additions_set_aside` and
+    `removals_set_aside` users are in syncs of which nothing is sent yet (`hold_removals`): one of them waits for a person if
+    `is_held`, else for its other pages. `discarded` users are in syncs that a person discarded. What is in `missing_pages`
+    is not known here. `to_remove` and `remove_failed` are people who left the segment and may still be on the list.
     """
 
     wanted: Count
     on_list: Count
+    unnamed: Count
     to_add: int
+    add_later: Count
     failed: Count
+    same_person: Count
     unusable: Count
     overtaken: Count
     to_remove: int
     remove_failed: Count
-    held: Count
+    additions_set_aside: Count
+    removals_set_aside: Count
+    is_held: bool
     discarded: Count
     unread_pages: bool
     missing_pages: list[MissingPages]

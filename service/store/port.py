@@ -508,6 +508,7 @@ class Reading(Protocol):
         list_id: int | None = None,
         reason: str | None = None,
         dead: bool | None = None,
+        wanted: bool | None = None,
         search: str | None = None,
         after: int | None = None,
         limit: int,
@@ -522,11 +523,25 @@ class Reading(Protocol):
         list_id: int | None = None,
         reason: str | None = None,
         dead: bool | None = None,
+        wanted: bool | None = None,
         search: str | None = None,
         offset: int = 0,
         limit: int,
     ) -> list[FailureView]:
         """Return changes that did not go through in some order, without the first `offset` of them."""
+
+    async def failures_after(
+        self,
+        last: FailureView | None,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        reason: str | None = None,
+        dead: bool | None = None,
+        wanted: bool | None = None,
+        limit: int,
+    ) -> list[FailureView]:
+        """Return the failures that come after `last` by account, contact and list; None for the first ones."""
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first."""

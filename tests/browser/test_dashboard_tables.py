@@ -21,7 +21,11 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         for name in ("bad@example.com", "anna@example.com"):
             running.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{name}", status=422, times=None))
         await running.deliver("Alpha", users(30), segment_id=1)
-        await running.deliver("Beta", [*users(12), "bad@example.com", "anna@example.com"], segment_id=2)
+        await running.deliver(
+            "Beta",
+            [*users(12), "User1@Example.com", "bad@example.com", "anna@example.com", "null", "undefined"],
+            segment_id=2,
+        )
         await running.deliver("Gamma", users(9), segment_id=3, page_size=3, first_pages=2)
         await running.deliver("Delta", users(3), segment_id=4)
         await running.until(lambda: running.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(2,)])
@@ -75,7 +79,7 @@ async def test_syncs_tell_arrival_apart_from_sending(live: Watched) -> None:
     assert [text.split("\n")[0] for text in rows["Beta"][1:]] == [
         "✓ 1 page",
         "✕ Done, with failures",
-        "14",
+        "15",
         "0",
         "12",
         "2",
@@ -161,3 +165,34 @@ async def test_the_whole_runbook_is_read_on_any_screen(live: Watched) -> None:
         await expect(page.locator("main .waiting")).to_have_count(0)
         assert await overflow(page) == 0, place
         assert await faults_of_access(page) == [], place
+
+
+async def test_the_sum_of_a_list_leads_to_its_people(live: Watched) -> None:
+    page = live.page
+    await go(page, "lists/2")
+    rows = page.locator("#sum tr")
+    await expect(rows.first).to_contain_text(re.compile(r"Heap named\s*17"))
+    texts = [" ".join(text.split()) for text in await rows.all_inner_texts()]
+    assert texts == [
+        "Heap named 17",
+        "on the list, confirmed by Cordial 12",
+        "to be sent 0",
+        "could not be added 2",
+        "another spelling of somebody counted above 1",
+        "with an unusable id 2",
+    ]
+    await rows.get_by_role("link", name="could not be added").click()
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await expect(page).to_have_url(re.compile(r"people\?list=2&dead=true&wanted=true"))
+    await page.go_back()
+    await rows.get_by_role("link", name="with an unusable id").click()
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await page.go_back()
+    async with page.expect_download() as download:
+        await rows.get_by_role("link", name="on the list").click()
+    text = (await (await download.value).path()).read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 1 + 12
+    await page.fill("#member-user", "anna@example.com")
+    await page.get_by_role("button", name="Look up").click()
+    await page.locator("#member-answer").get_by_role("link", name="page 1 of a sync").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sync of Beta")

@@ -1,4 +1,8 @@
-"""Whole tables as files: `?format=csv` or `ndjson` answers every row that matches the filters, streamed as it is read."""
+"""Whole tables as files: `?format=csv` or `ndjson` answers every row that matches the filters, streamed as it is read.
+
+A file is read batch by batch, each after the key of the row before, and not as of one moment: a reader who takes an hour would
+hold up the store's checkpoints. So whatever is there all the while is in it once, as it was when it was read.
+"""
 
 import asyncio
 import contextlib
@@ -13,9 +17,9 @@ import structlog
 from aiohttp import web
 
 from service.errors import ErrorCode, ServiceError
-from service.model.views import MemberRow
+from service.model.views import FailureView, MemberRow
 from service.observe.api.paging import Item
-from service.observe.api.requests import ExportQuery, Format, MembersQuery, given_filters
+from service.observe.api.requests import ExportQuery, FailureQuery, Format, MembersQuery, given_filters
 from service.store.port import Reading
 
 _log = structlog.get_logger()
@@ -44,6 +48,22 @@ async def every_row(read: Callable[..., Awaitable[list[Item]]], query: ExportQue
         if len(rows) < _BATCH_ROWS:
             return
         after = rows[-1].id
+
+
+async def every_failure(reader: Reading, query: FailureQuery) -> AsyncIterator[list[FailureView]]:
+    """Read all failures that a query's filters let through, by account, contact and list.
+
+    Not by their ids: a change that is made again while the file is read, and fails again, has another.
+    """
+    filters = {name: value for name, value in given_filters(query).items() if name not in {"after", "limit"}}
+    last = None
+    while True:
+        rows = await reader.failures_after(last, **filters, limit=_BATCH_ROWS)
+        if rows:
+            yield rows
+        if len(rows) < _BATCH_ROWS:
+            return
+        last = rows[-1]
 
 
 async def every_member(reader: Reading, list_id: int, query: MembersQuery) -> AsyncIterator[list[MemberRow]]:

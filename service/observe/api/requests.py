@@ -36,6 +36,9 @@ ListFilter = Annotated[Id, Meta(description="only of this list, by `id` as `/api
 IS_ACTION = web.RequestKey("is_action", bool)
 
 
+WantedFilter = Annotated[bool, Meta(description="`true`: only who should be on the list; `false`: only who should not")]
+
+
 class Format(StrEnum):
     """How rows are answered: as a page in JSON, or all of them as a file."""
 
@@ -135,6 +138,7 @@ class FailureQuery(ExportQuery, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    wanted: WantedFilter | UnsetType = UNSET
     sort: (
         Annotated[
             FailureSort,
@@ -152,6 +156,7 @@ class FailureSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     list: Id | UnsetType = UNSET
     reason: Filter | UnsetType = UNSET
     dead: bool | UnsetType = UNSET
+    wanted: bool | UnsetType = UNSET
     sort: FailureSort | UnsetType = UNSET
     after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS)] = _ROWS
@@ -194,10 +199,7 @@ class MembersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="the form of the file; it has all members, because their ids must not be in addresses"),
     ]
     state: Annotated[MemberState, Meta(description="only in this state")] | UnsetType = UNSET
-    wanted: (
-        Annotated[bool, Meta(description="`true`: only who should be on the list; `false`: only who should not")]
-        | UnsetType
-    ) = UNSET
+    wanted: WantedFilter | UnsetType = UNSET
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

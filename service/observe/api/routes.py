@@ -30,7 +30,7 @@ from service.observe.api.documents import (
     account_document,
     list_document,
 )
-from service.observe.api.exports import Exports, every_member, every_row
+from service.observe.api.exports import Exports, every_failure, every_member, every_row
 from service.observe.api.members import find_member
 from service.observe.api.meter import History, Meter
 from service.observe.api.paging import read_page, read_sorted
@@ -306,7 +306,7 @@ class Questions:
         """Answer `GET /failures`."""
         query = read_query(request, FailureQuery)
         if query.format is not Format.JSON:
-            batches = every_row(self._reader.failures, query)
+            batches = every_failure(self._reader, query)
             return await self._exports.send(request, "failures", FailureView, batches, query.format)
         return json_response(FailurePage(*await self._failures(query)))
 

@@ -7,38 +7,49 @@ import { useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
 import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
+import { accountState, count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
-// Heap named N = on the list + to be sent + could not be added + unusable + in pages that have not arrived.
-function Sum({ list, sum }) {
-  const named = sum.wanted + sum.unusable;
+// Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
+// unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
+function Sum({ list, sum, account }) {
+  const named = sum.wanted + sum.same_person + sum.unusable;
+  const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
+  const state = listState(list, account);
+  const stopped = account && state === accountState(account) ? ` (${state[0].toLowerCase()})` : "";
   const rows = [
-    ["on the list, confirmed by Cordial", sum.on_list, `api/v1/lists/${list.id}/members?format=csv&wanted=true&state=settled`],
-    ["to be sent", sum.to_add, `api/v1/lists/${list.id}/members?format=csv&wanted=true&state=pending`],
-    ["could not be added", sum.failed, `#/people?list=${list.id}`],
-    ["with an unusable id", sum.unusable, `#/unusable?list=${list.id}`],
+    ["on the list, confirmed by Cordial", sum.on_list, file("wanted=true&state=settled")],
+    [`to be sent${stopped}`, sum.to_add - sum.add_later, file("wanted=true&state=pending"), true],
+    ["tried again later", sum.add_later, `#/people?list=${list.id}&dead=false&wanted=true`],
+    ["could not be added", sum.failed, `#/people?list=${list.id}&dead=true&wanted=true`, true],
+    ["refused by Cordial in a file, being looked for", sum.unnamed, `#/imports?account=${encodeURIComponent(list.account)}`],
+    ["another spelling of somebody counted above", sum.same_person, null],
+    ["with an unusable id", sum.unusable, `#/unusable?list=${list.id}`, true],
   ];
+  const leaves = [
+    [sum.to_remove, `${people(sum.to_remove)} left the segment and ${sum.to_remove === 1 ? "is" : "are"} still to be taken off the list`, file("wanted=false&state=pending")],
+    [sum.remove_failed, `${people(sum.remove_failed)} could not be removed`, `#/people?list=${list.id}&dead=true&wanted=false`],
+  ];
+  const aside = [sum.additions_set_aside && `${count(sum.additions_set_aside)} to add`, sum.removals_set_aside && `${count(sum.removals_set_aside)} to remove`].filter(Boolean).join(", ");
   return html`<${Section} title="Where is everybody?" id="sum-heading">
     <table class="sum" id="sum"><caption class="unseen">Where the users are that Heap named</caption><tbody>
-      <tr class="total"><th scope="row">${sum.missing_pages.length ? "Heap named so far" : "Heap named"}</th><td class="number">${count(named)}</td></tr>
-      ${rows.map(
-        ([text, number, to]) => html`<tr key=${text} data-tone=${number && text !== rows[0][0] ? "warn" : undefined}>
-          <th scope="row">${number ? html`<a href=${to}>${text}</a>` : text}</th><td class="number">${count(number)}</td></tr>`,
-      )}
+      <tr class="total"><th scope="row">${sum.missing_pages.length || sum.unread_pages ? "Heap named so far" : "Heap named"}</th><td class="number">${count(named)}</td></tr>
+      ${rows
+        .filter(([, number], index) => number || rows[index][3] || !index)
+        .map(
+          ([text, number, to], index) => html`<tr key=${index ? text.split(" (")[0] : "first"} data-tone=${number && index ? "warn" : undefined}>
+          <th scope="row">${number && to ? html`<a href=${to}>${text}</a>` : text}</th><td class="number">${count(number)}</td></tr>`,
+        )}
       ${sum.missing_pages.map(
         (each) => html`<tr key=${each.sync_id} data-tone="warn"><th scope="row"><${Link} to=${`syncs/${each.sync_id}`}>in pages that have not arrived<//>
           <span class="hint"> (${each.pages_received} of ${each.total_pages} pages are here)</span></th><td class="number">?</td></tr>`,
       )}
     </tbody></table>
-    ${sum.unread_pages && !sum.held && html`<p class="hint">More pages have come that are not counted yet.</p>`}
-    ${(sum.to_remove > 0 || sum.remove_failed > 0) &&
-    html`<p>${people(sum.to_remove + sum.remove_failed)} left the segment and may still be on the list${
-      sum.remove_failed ? `; ${count(sum.remove_failed)} could not be removed` : ""
-    }.</p>`}
-    ${sum.held > 0 &&
-    html`<p data-tone="warn">${people(sum.held)} ${sum.held === 1 ? "is" : "are"} named in <${Link} to=${`syncs?list=${list.id}&state=held`}>a sync that is held<//>.</p>`}
-    ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} ${sum.discarded === 1 ? "was" : "were"} named in syncs that a person discarded.</p>`}
-    ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of older syncs ${sum.overtaken === 1 ? "was" : "were"} overtaken by newer ones.</p>`}
+    ${sum.unread_pages && html`<p class="hint">More pages have come that are not counted yet.</p>`}
+    ${leaves.filter(([number]) => number > 0).map(([, text, to]) => html`<p key=${to}><a href=${to}>${text}</a>.</p>`)}
+    ${aside &&
+    html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages"}<//>.</p>`}
+    ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} ${sum.discarded === 1 ? "was" : "were"} named in <${Link} to=${`syncs?list=${list.id}&state=discarded`}>syncs that a person discarded<//>.</p>`}
+    ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of <${Link} to=${`syncs?list=${list.id}`}>older syncs<//> ${sum.overtaken === 1 ? "was" : "were"} overtaken by newer ones.</p>`}
   <//>`;
 }
 
@@ -94,7 +105,7 @@ export function List({ id }) {
     ${(needsReason || list.what_to_do) &&
     html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${list.what_to_do && html`<p><${Prose} text=${list.what_to_do} /></p>`}</section>`}
     <div class="columns">
-      ${sum ? html`<${Sum} list=${list} sum=${sum} />` : html`<${Waiting} />`}
+      ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} />` : html`<${Waiting} />`}
       <${Section} title="The list in Cordial" id="facts-heading">
         <${Terms} items=${[
           ["Name", listName(list)],

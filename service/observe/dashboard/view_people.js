@@ -45,7 +45,8 @@ export function People({ query, go }) {
   );
   const groups = useResource(withQuery("failures/groups", { account: query.account, list: query.list }));
   const order = orderOf("people", query);
-  const { items, next, error, more, reload } = useFailures({ ...filters, sort: order.sort }, user);
+  const shown = Object.fromEntries(["dead", "wanted"].filter((name) => query[name]).map((name) => [name, query[name] === "true"]));
+  const { items, next, error, more, reload } = useFailures({ ...filters, ...shown, sort: order.sort }, user);
   const total = groups.data?.items.filter((each) => !query.reason || each.reason === query.reason).reduce((sum, each) => sum + each.changes, 0);
   const choose = (id) => setChosen((before) => {
     const after = new Set(before);
@@ -82,11 +83,11 @@ export function People({ query, go }) {
     <div class="filters">
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
       <${Order} columns=${columns} order=${order} go=${go} />
-      ${(query.list || query.reason || query.account) && html`<${Link} to="people">All failures<//>`}
+      ${(query.list || query.reason || query.account || query.dead || query.wanted) && html`<${Link} to="people">All failures<//>`}
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
       ${total > 0 && !user && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
-      ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters })}`} download>Download as CSV</a>`}
+      ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>
     ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />

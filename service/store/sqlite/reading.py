@@ -224,12 +224,13 @@ class Reader:
         list_id: int | None = None,
         reason: str | None = None,
         dead: bool | None = None,
+        wanted: bool | None = None,
         search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[FailureView]:
         """Return changes that did not go through, the newest first; `search` is a part of the contact."""
-        values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead, "search": search}
+        values = _failure_filters(account, list_id, reason, dead=dead, wanted=wanted, search=search)
         return await self._run(lambda connection: _failures(connection, _newest(after, limit) | values))
 
     async def sorted_failures(
@@ -240,14 +241,33 @@ class Reader:
         list_id: int | None = None,
         reason: str | None = None,
         dead: bool | None = None,
+        wanted: bool | None = None,
         search: str | None = None,
         offset: int = 0,
         limit: int,
     ) -> list[FailureView]:
         """Return changes that did not go through in some order, without the first `offset` of them."""
-        values = {"account": account, "list_id": list_id, "reason": reason, "dead": dead, "search": search}
+        values = _failure_filters(account, list_id, reason, dead=dead, wanted=wanted, search=search)
         page = {"offset": offset, "limit": limit}
         return await self._run(lambda connection: _failures(connection, values | page, f"failures_by_{sort.value}"))
+
+    async def failures_after(
+        self,
+        last: FailureView | None,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        reason: str | None = None,
+        dead: bool | None = None,
+        wanted: bool | None = None,
+        limit: int,
+    ) -> list[FailureView]:
+        """Return the failures that come after `last` by account, contact and list; None for the first ones."""
+        values = _failure_filters(account, list_id, reason, dead=dead, wanted=wanted, search=None)
+        after = ("", "", 0) if last is None else (last.account, last.contact, last.list_id)
+        place = dict(zip(("after_account", "after_contact", "after_list_id"), after, strict=True))
+        page = {**place, "limit": limit}
+        return await self._run(lambda connection: _failures(connection, values | page, "failures_after"))
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first, at most 200."""
@@ -449,6 +469,25 @@ def _deliveries(connection: sqlite3.Connection, values: Mapping[str, Any]) -> li
     return [msgspec.convert({**row, "rejected_users": json.loads(row["rejected_users"])}, DeliveryView) for row in rows]
 
 
+def _failure_filters(
+    account: str | None,
+    list_id: int | None,
+    reason: str | None,
+    *,
+    dead: bool | None,
+    wanted: bool | None,
+    search: str | None,
+) -> dict[str, Any]:
+    return {
+        "account": account,
+        "list_id": list_id,
+        "reason": reason,
+        "dead": dead,
+        "wanted": wanted,
+        "search": search,
+    }
+
+
 def _list_filters(
     account: str | None, state: ListState | None, standing: ListStanding | None, search: str | None
 ) -> dict[str, Any]:
@@ -465,7 +504,8 @@ def _list_sum(connection: sqlite3.Connection, values: Mapping[str, Any]) -> List
     if not rows:
         return None
     missing = _views(connection, "missing_pages", MissingPages, values)
-    return ListSum(**{**rows[0], "unread_pages": bool(rows[0]["unread_pages"])}, missing_pages=missing)
+    flags = {name: bool(rows[0][name]) for name in ("is_held", "unread_pages")}
+    return ListSum(**{**rows[0], **flags}, missing_pages=missing)
 
 
 def _members(connection: sqlite3.Connection, values: Mapping[str, Any]) -> MemberSlice:
@@ -482,7 +522,7 @@ def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> Member
     failure_id = row.pop("failure_id")
     failure = None
     if failure_id is not None:
-        anything = {"account": None, "list_id": None, "reason": None, "dead": None, "search": None}
+        anything = _failure_filters(None, None, None, dead=None, wanted=None, search=None)
         failure = _one(_failures(connection, _only(failure_id) | anything))
     return MemberView(
         **{**row, "wanted": bool(row["wanted"]), "state": MemberState(row["state"])},

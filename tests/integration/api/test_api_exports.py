@@ -10,8 +10,10 @@ import pytest
 
 from service.config.secrets import Timings as SecretTimings
 from service.errors import ErrorCode, ServiceError
+from service.model.views import FailureView
 from service.observe.api import exports
 from service.sandbox.faults import Fault, FaultKind
+from service.store.sqlite.reading import Reader
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
 from tests.service_fixtures import World, users
 
@@ -49,9 +51,10 @@ async def test_every_failure_comes_in_both_forms_and_says_what_the_pages_say(wor
     await world.settled()
     shown = (await world.get("failures"))["items"]
     assert len(shown) == 5
-    assert await ndjson_rows(world, "failures?format=ndjson") == shown
+    by_name = sorted(shown, key=lambda each: each["contact"])
+    assert await ndjson_rows(world, "failures?format=ndjson") == by_name
     rows = await csv_rows(world, "failures?format=csv&dead=true")
-    assert [row["contact"] for row in rows] == [each["contact"] for each in shown]
+    assert [row["contact"] for row in rows] == [each["contact"] for each in by_name]
     assert {row["dead"] for row in rows} == {"true"}
     assert await csv_rows(world, "failures?format=csv&dead=false") == []
 
@@ -102,6 +105,34 @@ async def test_no_text_of_a_visitor_is_a_formula_in_a_spreadsheet(world):
     await world.settled()
     [row] = [row for row in await csv_rows(world, "syncs?format=csv") if "HYPER" in row["segment_name"]]
     assert row["segment_name"] == "'=HYPERLINK(1)"
+
+
+async def test_rows_that_move_while_a_file_is_read_are_neither_lost_nor_doubled(world, monkeypatch):
+    monkeypatch.setattr(exports, "_BATCH_ROWS", 2)
+    bad = [f"bad{number}@example.com" for number in range(6)]
+    for user in bad:
+        refuse(world, user)
+    await world.deliver("Heap Test", [*users(3), *bad])
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(6,)])
+    read = Reader.failures_after
+    moved: list[str] = []
+
+    async def moving(self: Reader, last: FailureView | None, **asked: Any) -> list[FailureView]:
+        found = await read(self, last, **asked)
+        if not moved:
+            # Their failures are made anew behind the reader's back: one that was read, one that was not.
+            moved.extend([bad[0], bad[5]])
+            before = world.rows("SELECT max(id) FROM failure")
+            await world.deliver("Heap Test", [], moved)
+            await world.until(lambda: world.rows("SELECT count(*) FROM failure") == [(4,)])
+            await world.deliver("Heap Test", moved)
+            await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(6,)])
+            assert world.rows("SELECT max(id) FROM failure") > before
+        return found
+
+    monkeypatch.setattr(Reader, "failures_after", moving)
+    rows = await ndjson_rows(world, "failures?format=ndjson")
+    assert [row["contact"] for row in rows] == [f"email:{user}" for user in bad]
 
 
 async def test_a_part_is_never_taken_for_the_whole(world, monkeypatch):

@@ -72,7 +72,14 @@ async def test_the_ledger_is_searched_by_contact(plans):
 async def test_what_people_sort_is_read_in_that_order(tmp_path):
     """There may be a million failures, and 200,000 syncs: an order is an index, or that of a few."""
     read = queries.load("read")
-    orders = ["first_syncs", "other_syncs", "failures_by_latest", "failures_by_trouble", "failures_by_name"]
+    orders = [
+        "first_syncs",
+        "other_syncs",
+        "failures_by_latest",
+        "failures_by_trouble",
+        "failures_by_name",
+        "failures_after",
+    ]
     store = await SqliteStoreMaker(tmp_path).open()
     try:
         plans = await store._writer._connection.run(

@@ -226,29 +226,49 @@ WHERE
 SELECT standing, count(*) FROM shown GROUP BY standing;
 
 -- name: list_sum
-SELECT segment.members AS wanted, segment.settled AS on_list,
-    segment.members - segment.settled - dead.additions AS to_add,
-    dead.additions AS failed,
+-- A user id that cannot be used is named as long as the segment was not drained since; who leaves the segment is not named.
+SELECT segment.members AS wanted, segment.settled - segment.unnamed AS on_list, segment.unnamed,
+    segment.members - segment.settled - failed.additions AS to_add,
+    failed.later_additions AS add_later,
+    failed.additions AS failed,
     (
-        SELECT coalesce(sum(delivery.rejected), 0) FROM delivery
-        WHERE delivery.sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id)
+        SELECT count(*) - count(DISTINCT contact) FROM spelling WHERE segment_id = segment.id AND wanted = 1
+    ) AS same_person,
+    (
+        SELECT coalesce(
+            sum(
+                delivery.rejected - (
+                    SELECT count(*) FROM json_each(delivery.rejected_users) AS user
+                    WHERE user.value ->> 'path' GLOB '$.data.remove*'
+                )
+            ),
+            0
+        )
+        FROM delivery
+        WHERE delivery.rejected > 0
+            AND delivery.sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id AND id > segment.drained_by)
     ) AS unusable,
     (SELECT coalesce(sum(superseded + overtaken_users), 0) FROM sync WHERE segment_id = segment.id) AS overtaken,
-    segment.pending + segment.waiting - (segment.members - segment.settled - dead.additions) AS to_remove,
-    segment.dead - dead.additions AS remove_failed,
-    (
-        SELECT coalesce(sum(users), 0) FROM guarded_piece
-        WHERE sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id AND guard = 'held')
-    ) AS held,
+    segment.pending + segment.waiting - (segment.members - segment.settled - failed.additions) AS to_remove,
+    segment.dead - failed.additions AS remove_failed,
+    (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE segment_id = segment.id AND wanted = 1) AS additions_set_aside,
+    (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE segment_id = segment.id AND wanted = 0) AS removals_set_aside,
+    EXISTS (SELECT 1 FROM sync WHERE segment_id = segment.id AND guard = 'held') AS is_held,
     (SELECT coalesce(sum(discarded_users), 0) FROM sync WHERE segment_id = segment.id) AS discarded,
-    EXISTS (SELECT 1 FROM sync WHERE segment_id = segment.id AND unfolded > 0) AS unread_pages
+    EXISTS (
+        SELECT 1 FROM piece, fold_position WHERE piece.segment_id = segment.id AND piece.id > fold_position.piece_id
+    ) AS unread_pages
 FROM segment
 JOIN (
-    SELECT count(*) AS additions FROM failure
+    SELECT count(*) FILTER (WHERE failure.dead = 1) AS additions,
+        count(*) FILTER (
+            WHERE member.state = (SELECT number FROM member_state WHERE name = 'waiting')
+        ) AS later_additions
+    FROM failure
     JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
         AND member.segment_id = failure.segment_id AND member.wanted = 1
-    WHERE failure.segment_id = :list_id AND failure.dead = 1
-) AS dead
+    WHERE failure.segment_id = :list_id
+) AS failed
 WHERE segment.id = :list_id;
 
 -- name: missing_pages
@@ -277,6 +297,7 @@ WHERE (:account IS NULL OR account.name = :account)
     AND (:list_id IS NULL OR failure.segment_id = :list_id)
     AND (:reason IS NULL OR failure.reason = :reason)
     AND (:dead IS NULL OR failure.dead = :dead)
+    AND (:wanted IS NULL OR member.wanted = :wanted)
     AND (:search IS NULL OR instr(failure.contact, :search) > 0)
 
 -- name: failures
@@ -299,6 +320,15 @@ LIMIT :limit OFFSET :offset;
 -- with: shown_failures
 ORDER BY failure.account_id, failure.contact, failure.segment_id
 LIMIT :limit OFFSET :offset;
+
+-- name: failures_after
+-- By what a failure is of, which stays the same when the change is made again and fails again, as its id does not.
+-- with: shown_failures
+    AND (failure.account_id, failure.contact, failure.segment_id) > (
+        coalesce((SELECT id FROM account WHERE name = :after_account), 0), :after_contact, :after_list_id
+    )
+ORDER BY failure.account_id, failure.contact, failure.segment_id
+LIMIT :limit;
 
 -- name: failure_groups
 -- Counted in the index alone; the rest is read of two rows of each group. Ids grow with the time of the first failure.
