@@ -148,3 +148,19 @@ async def _keep_posting(service: Reloadable, number: int, stop: asyncio.Event) -
 
 async def _refusals(service: Reloadable) -> int:
     return [line["event"] for line in service.lines()].count("certificate.refused")
+
+
+async def test_a_certificate_that_ends_soon_is_a_condition_until_it_is_renewed(service, place, tmp_path):
+    soon, later = make_pair(tmp_path, "soon", days=3), make_pair(tmp_path, "later", days=90)
+    for made, used in ((soon.certificate, place.certificate), (soon.key, place.key)):
+        used.write_bytes(made.read_bytes())
+
+    async def is_told() -> bool:
+        shown = await service.run("conditions", "--json", "--config", str(service.config))
+        return "certificate_ends" in shown.output
+
+    async with service.running():
+        await eventually(is_told, expected=True)
+        for made, used in ((later.certificate, place.certificate), (later.key, place.key)):
+            used.write_bytes(made.read_bytes())
+        await eventually(is_told, expected=False)
