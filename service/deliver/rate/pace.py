@@ -51,24 +51,19 @@ class _LatestPeriod:
     """Counts what happened in the latest minute, to the second."""
 
     def __init__(self) -> None:
-        self._seconds: deque[list[int]] = deque()
+        self._seconds: deque[list[int]] = deque(maxlen=int(_LONG_PERIOD_SECONDS))
 
     def add(self, now: float) -> None:
         """Count one that happened at `now`."""
         second = int(now)
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0])
-            self._forget(now)
-        self._seconds[-1][1] += 1
+        if self._seconds and self._seconds[-1][0] == second:
+            self._seconds[-1][1] += 1
+        else:
+            self._seconds.append([second, 1])
 
     def count(self, now: float) -> int:
         """Return how many there were."""
-        self._forget(now)
-        return sum(number for _, number in self._seconds)
-
-    def _forget(self, now: float) -> None:
-        while self._seconds and self._seconds[0][0] <= now - _LONG_PERIOD_SECONDS:
-            self._seconds.popleft()
+        return sum(number for second, number in self._seconds if second > now - _LONG_PERIOD_SECONDS)
 
 
 class Pace:
@@ -90,7 +85,7 @@ class Pace:
         self._limit: int | None = None
         self._period_seconds = 0.0
         self._promised = math.inf
-        self._remaining: int | None = None
+        self._remaining = math.inf
         self._resets_at = now
 
     @property
@@ -100,10 +95,8 @@ class Pace:
 
     def slowed_seconds(self, now: float) -> float:
         """Return for how much longer Cordial's word keeps calls from being made; 0 if it does not."""
-        if self._remaining is not None and now >= self._resets_at:
-            self._remaining = None
         until = self._blocked_until
-        if self._remaining is not None and self._remaining <= 0:
+        if self._remaining <= 0:
             until = max(until, self._resets_at)
         return max(0.0, until - now)
 
@@ -116,8 +109,7 @@ class Pace:
     def allowed(self, now: float) -> None:
         """Note that a call is made now."""
         self._in_flight += 1
-        if self._remaining is not None:
-            self._remaining -= 1
+        self._remaining -= 1
         calls_per_second = self.calls_per_second
         is_held_back = self._next_at > now - _CATCH_UP_SECONDS
         if is_held_back and self._refused_since is None and self._found() <= calls_per_second:
@@ -140,8 +132,7 @@ class Pace:
     def returned(self) -> None:
         """Note that a call that was allowed is not made."""
         self._in_flight -= 1
-        if self._remaining is not None:
-            self._remaining += 1
+        self._remaining += 1
 
     def wait(self, now: float, seconds: float) -> None:
         """Make no call for so long."""
@@ -150,7 +141,7 @@ class Pace:
     def forget_waits(self, now: float) -> None:
         """Forget until when Cordial has asked to wait."""
         self._blocked_until = now
-        self._remaining = None
+        self._remaining = math.inf
 
     def _found(self) -> float:
         if self._level is None:
@@ -188,7 +179,7 @@ class Pace:
         if self._counts_minutes and refused_seconds <= _LONG_PERIOD_SECONDS:
             # What passed in a minute, the refused part of it included, is what Cordial counts to.
             level, cut = self._passed.count(now) / min(_LONG_PERIOD_SECONDS, now - self._began_at), _CUT_BELOW_MEASURED
-        if self._limit is not None and self._period_seconds:
+        if self._limit is not None:
             level = min(level, self._limit / self._period_seconds)
         self._level = max(_MIN_CALLS_PER_SECOND, level)
         begin = min(self._level * (1 - cut), reached * (1 - (_CUT_AGAIN if is_soon else cut)))
