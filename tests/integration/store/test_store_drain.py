@@ -108,6 +108,18 @@ async def test_a_late_page_of_an_older_sync_cannot_undo_it(store, maker):
     assert facts.sync("t1").drained_at_ms is not None
 
 
+async def test_it_begins_anew_if_its_segment_is_put_off_in_the_middle(store, maker):
+    await store.accept(page("t1", add=USERS))
+    await fold_all(store)
+    await store.accept(drain("1"))
+    await store.fold_next(small=True)
+    await store.accept(page("t2", add=USERS[:3], segment="8"))
+    await store.put_off_first()
+    await fold_with_checks(store, maker)
+    assert maker.facts().wanted() == set()
+    assert maker.facts().wanted("8") == set(USERS[:3])
+
+
 async def test_of_an_empty_segment(store, maker):
     await store.accept(drain("1"))
     await fold_with_checks(store, maker)

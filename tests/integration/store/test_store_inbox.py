@@ -7,6 +7,7 @@ import pytest
 
 from service.errors import BacklogFullError
 from service.model.contacts import contact_of
+from service.model.guard import RemovalGuard
 from tests.store_harness import check_invariants, drain, fold_all, page, send_all, value
 
 
@@ -175,6 +176,32 @@ async def test_a_segment_that_cannot_be_folded_goes_behind_all_others_and_keeps_
     assert {value(member.contact) for member in maker.facts().members if member.wanted} == {"x", "b", "c", "d"}
     assert await store.put_off_first() is None
     check_invariants(maker.facts(), store)
+
+
+async def test_the_segment_whose_piece_comes_first_is_the_one_that_is_put_off(store, maker):
+    await store.accept(page("t", add=["a"], segment="1"))
+    await store.accept(page("t", add=["b"], segment="2"))
+    first = next(segment.id for segment in await store.segments() if segment.heap_id == "1")
+    assert await store.put_off_first() == (first, True)
+    await store.fold_next(small=True)
+    assert {value(member.contact) for member in maker.facts().members} == {"b"}
+    await fold_all(store)
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_one_transaction_folds_about_as_many_users_as_it_may_whatever_they_are(store):
+    """A fold takes three users here, and a piece has two at most."""
+    users = [f"user{number}" for number in range(7)]
+    await store.accept(page("t1", add=["a", "b"], remove=users[:6]))
+    assert [(await store.fold_next()).users for _ in range(3)] == [4, 4, 0]
+    for number in range(5):
+        await store.accept(page("t1", add=[f"other{number}"], number=2 + number))
+    assert [(await store.fold_next()).users for _ in range(3)] == [3, 2, 0]
+    # What is set aside to be judged is counted in the same way; a drain names nobody, but is looked at.
+    store.guard.serve({"acme": RemovalGuard(share=0.5, least=3)})
+    await store.accept(page("t2", remove=users))
+    await store.accept(drain("1"))
+    assert [(await store.fold_next()).users for _ in range(4)] == [4, 3, 1, 0]
 
 
 async def test_a_delivery_that_waits_for_its_commit_counts_as_one_that_comes(store):

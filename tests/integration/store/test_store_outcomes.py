@@ -233,3 +233,19 @@ async def test_a_stretch_at_a_time_finds_every_contact_once(store):
     await fold_all(store)
     claimed = await store.claim("acme", segment_id, cursor, 7)
     assert [work.contact for stretch in claimed.stretches for work in stretch.works] == ["email:later"]
+
+
+async def test_what_another_lists_call_has_settled_before_it_is_looked_at_leaves_nothing_to_send(store, maker):
+    for segment in ("7", "8", "9"):
+        await store.accept(page("t", add=["a"], segment=segment))
+    await fold_all(store)
+    await send_all(store)
+    await store.accept(page("t2", add=["a"], segment="7"))
+    for segment in await store.segments():
+        if segment.heap_id != "7":
+            assert await store.repeat_members(segment.id) == 1
+    # Only the page is looked at; the call for its contact speaks of all three lists.
+    await store.fold_next(small=True)
+    assert [len(work.changes) for work in await send_all(store)] == [3]
+    assert (await store.fold_next()).users == 2
+    assert maker.facts().to_send == set()

@@ -97,6 +97,16 @@ async def test_the_page_that_removes_the_last_user_id_is_the_one_that_took_the_m
         assert said_by.fetchall() == [(2,)]
 
 
+async def test_the_same_sync_saying_the_same_of_user_ids_again_is_not_looked_at_when_sending(store, maker):
+    await store.accept(page("t", add=[PLAIN, OTHER], of=2))
+    await fold_all(store)
+    await send_all(store)
+    await store.accept(page("t", add=[PLAIN, OTHER], of=2, body="sent again, differently"))
+    await store.accept(page("t", add=["john@example.com"], number=2, of=2))
+    await fold_all(store)
+    assert {contact for _, contact in maker.facts().to_send} == {"email:john@example.com"}
+
+
 async def test_plain_user_ids_cost_no_row_of_their_own(store, maker):
     await store.accept(
         page("t", add=[f"user{number}@example.com" for number in range(600)], remove=["gone@example.com"])
