@@ -14,8 +14,8 @@ import msgspec
 
 _BAR_CELLS = 30
 _MIN_LAST_COLUMN = 20
-# What more lines of a text begin below: its own indentation, and a label such as `account    `.
-_LABEL = re.compile(r"\s*(?:\S{1,12} {2,})?")
+# What more lines of a text begin below: its own indentation, a number such as `  5. `, or a label such as `account    `.
+_LABEL = re.compile(r"\s*(?:\d+\. |\S+(?: \S+){0,2} {2,})?")
 
 # What terminals obey instead of showing it, or show at another place, and what cannot be written at all. Names and
 # messages come from Heap and Cordial, and JSON is free to hold all of these.

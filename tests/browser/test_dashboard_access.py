@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from service.model.guard import RemovalGuard
@@ -91,6 +92,17 @@ async def test_what_is_thin_or_quiet_can_still_be_seen(live: Watched, scheme) ->
     await go(page, "syncs/1")
     bar = page.get_by_role("progressbar").first
     assert await bar.evaluate(_CONTRAST, [None, "borderTopColor"]) >= 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_what_is_old_can_still_be_read(live: Watched, world: World, scheme) -> None:
+    page = live.page
+    await page.emulate_media(color_scheme=scheme)
+    await expect(page.locator("#sync-rows tr")).to_have_count(2)
+    await world.stop()
+    await expect(page.locator("main[data-stale]")).to_be_attached()
+    found = await Axe().run(page)
+    assert [each["nodes"][0]["html"] for each in found.response["violations"]] == []
 
 
 async def test_the_place_that_is_shown_is_marked_where_colours_are_forced(live: Watched) -> None:

@@ -47,7 +47,7 @@ def steps(answers: Answers, files: InitialFiles, program: str) -> list[tuple[str
         ("Check everything:", f"{program} check {config}"),
         ("Start the service. Continue in another terminal:", f"{program} serve {config}"),
         ("In Heap, switch a segment on and press Sync now. See it arrive:", f"{program} lists {config}"),
-        ("See what would be sent. SEGMENT is the segment's name in Heap:", f"{program} preview SEGMENT {config}"),
+        ("See what would be sent. SEGMENT is the segment's name in Heap:", f"{program} preview 'SEGMENT' {config}"),
     ]
     if answers.dry_run:
         path = shlex.quote(str(files.config))
@@ -64,9 +64,9 @@ def steps(answers: Answers, files: InitialFiles, program: str) -> list[tuple[str
         ),
         (
             "Approve the segment: now it is live. Never approve Heap's sample segment:",
-            f"{program} approve SEGMENT {config}",
+            f"{program} approve 'SEGMENT' {config}",
         ),
-        ("Compare the list with Cordial's own count:", f"{program} verify SEGMENT {config}"),
+        ("Compare the list with Cordial's own count:", f"{program} verify 'SEGMENT' {config}"),
     ]
     return found
 

@@ -203,7 +203,7 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
     config.write_text(config.read_text().replace("port = 8080", f"port = {port}"))
     commands = [line.strip() for line in re.findall(r"(?m)^     \S.*$", written.output)]
     check, serve, lists, preview, end_dry_run, trial, approve, verify = [
-        line.replace("SEGMENT", "ActiveUsers") for line in commands
+        line.replace("SEGMENT", "Active Users") for line in commands
     ]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -231,7 +231,7 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
         ids.write_text("jane@example.com\njohn@example.com\n")
         sent = await run_command(
             "send", "--url", f"http://127.0.0.1:{port}/webhooks/heap/acme", "--secret-file",
-            str(folder / "secrets" / "acme-heap-secret"), "--segment", "ActiveUsers", "--file", str(ids),
+            str(folder / "secrets" / "acme-heap-secret"), "--segment", "Active Users", "--file", str(ids),
         )  # fmt: skip
         assert sent.status == 0, sent.errors
 
@@ -247,7 +247,7 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
         assert "call creates" in tried.output, tried.output
         assert "ActiveUsers" not in cordial.state.lists_by_name
         approved = await typed(approve)
-        assert (approved.status, approved.output) == (0, "ActiveUsers is approved and will be sent.\n")
+        assert (approved.status, approved.output) == (0, "Active Users is approved and will be sent.\n")
 
         async def verified() -> int:
             return (await typed(verify)).status
