@@ -25,7 +25,7 @@ _PLACES = (
 # that is a link is as large as the field.
 _TOO_SMALL = """() => [...document.querySelectorAll("a[href], button, input, select")]
   .filter((each) => each.checkVisibility() && !each.matches(".skip-link, .cover, p a, .plot *"))
-  .map((each) => [each, each.getBoundingClientRect()])
+  .map((each) => [each, (each.closest("label.tick") ?? each).getBoundingClientRect()])
   .filter(([, box]) => Math.round(box.height) < 44)
   .map(([each, box]) => `${each.outerHTML.slice(0, 120)}: ${Math.round(box.width)} x ${Math.round(box.height)}`)"""
 

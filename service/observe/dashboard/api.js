@@ -17,7 +17,7 @@ async function request(path, options = {}) {
     throw new ApiError(0, "The service cannot be reached.");
   });
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiError(response.status, body?.error?.message ?? `The answer was ${response.status}.`);
+  if (!response.ok) throw new ApiError(response.status, body?.error?.message ?? `The service cannot be reached: something before it answers ${response.status}.`);
   return body;
 }
 

@@ -59,12 +59,13 @@ export function People({ query, go }) {
     reload();
   };
   const copy = () => act(async () => {
+    if (!navigator.clipboard) throw new Error("Browsers copy only from pages that come over HTTPS. Download the CSV instead.");
     await navigator.clipboard.writeText(items.map((each) => person(each.contact)).join("\n"));
   }, `${plural(items.length, "name")} copied.`);
   const columns = [
     ...(may("operate")
-      ? [["Chosen", (each) => html`<input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
-          onChange=${() => choose(each.id)} />`, { unseen: true }]]
+      ? [["Chosen", (each) => html`<label class="tick"><input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
+          onChange=${() => choose(each.id)} /></label>`, { unseen: true }]]
       : []),
     ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
       <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true, sort: "name", text: true }],
