@@ -77,7 +77,7 @@ function blocksOf(lines) {
   return blocks;
 }
 
-const Part = ({ part }) => blocksOf(part.lines).map((lines) => html`<${Block} lines=${lines} />`);
+const Part = ({ part }) => html`<div class="runbook">${blocksOf(part.lines).map((lines) => html`<${Block} lines=${lines} />`)}</div>`;
 
 let reading = null;
 

@@ -33,7 +33,7 @@ function Subject({ each, accounts, primary, withCommand }) {
   const account = accounts.find((found) => found.name === each.account);
   const isNamed = Boolean(each.account || each.subject);
   return html`<li class="subject">
-    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${subjectOf(each)} /></strong>` : "What it is about"}<//>
+    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${subjectOf(each)} /></strong>` : "Details"}<//>
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
     ${detailOf(each) && html`<span class="wrap"><${Prose} text=${detailOf(each)} /></span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
@@ -132,8 +132,7 @@ export function Condition({ id, query }) {
   const past = data.history.filter(isIt);
   const each = now ?? past[0];
   if (!each) {
-    return html`<${Title} text="Nothing of this kind lasts" /><p>The service knows of no such condition, now or before.
-      <${Link} to="conditions">What you should know<//></p>`;
+    return html`<${Title} text="Nothing of this kind lasts" /><p>The service knows of no such condition, now or before. <${Link} to="conditions">What you should know<//></p>`;
   }
   const [first, rest] = inTwo(each.meaning);
   return html`
@@ -142,8 +141,8 @@ export function Condition({ id, query }) {
     <section class="card">
       ${rest && html`<p>${rest}</p>`}
       <${Terms} items=${[
-        ["About", subjectOf(each)],
-        ["Detail", each.detail && html`<${Prose} text=${sentence(each.detail)} />`],
+        ["About", each.list_id === null ? subjectOf(each) : html`<${Link} to=${`lists/${each.list_id}`}>${subjectOf(each)}<//>`],
+        ["Detail", each.detail && each.detail !== people(each.people) && html`<${Prose} text=${sentence(each.detail)} />`],
         ["People concerned", each.people || null],
         [now ? "Since" : "Lasted", now ? html`${momentText(each.since)} (<${Time} at=${each.since} />)` : `${momentText(each.since)} to ${momentText(each.ended_at)}`],
       ]} />

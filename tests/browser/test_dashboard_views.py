@@ -1,23 +1,32 @@
-"""The tables of the dashboard, in a real browser: what they show, in which order, on which screen. One service for all."""
+"""The views of the dashboard, in a real browser: what they show, in which order, on which screen. One service for all."""
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Response, expect
 
+from service.config.settings import ApiKeySettings, SecretReference
 from service.sandbox.faults import Fault, FaultKind
-from tests.browser.conftest import Watched, faults_of_access, go, overflow
+from tests.browser.conftest import Watched, faults_of_access, go, overflow, sign_in
 from tests.service_fixtures import World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+HOSTILE = '<img src=x onerror="document.title=1"> & "friends"'
+LONG = ("A name that somebody wrote without thinking of who reads it " * 4).strip() + " " + "x" * 100
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """Three lists: a good one, one with failures, one of which a page is missing. The tests only look."""
-    async with delivering(tmp_path_factory.mktemp("tables"), max_attempts=1) as running:
+    """A list with failures, one of which a page is missing, good ones, and two with names of their own. The tests only look."""
+    folder = tmp_path_factory.mktemp("views")
+    async with delivering(folder, max_attempts=1) as running:
+        (folder / "reader").write_text("reader key")
+        reader = ApiKeySettings(name="marketing", key=SecretReference(file=str(folder / "reader")), role="read")
+        running.service.keys.accept((SecretReference(file=str(running.api_key_file)),), {"marketing": reader})
         for name in ("bad@example.com", "anna@example.com"):
             running.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{name}", status=422, times=None))
         await running.deliver("Alpha", users(30), segment_id=1)
@@ -28,8 +37,11 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         )
         await running.deliver("Gamma", users(9), segment_id=3, page_size=3, first_pages=2)
         await running.deliver("Delta", users(3), segment_id=4)
+        await running.deliver(HOSTILE, users(1), segment_id=5)
+        await running.deliver(LONG, users(2), segment_id=6)
         await running.until(lambda: running.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(2,)])
-        await running.until(lambda: running.rows("SELECT count(*) FROM segment WHERE list_count = settled") == [(4,)])
+        await running.until(lambda: running.rows("SELECT count(*) FROM segment WHERE list_count = settled") == [(6,)])
+        await running.until(lambda: "people_failed" in running.conditions())
         yield running
 
 
@@ -50,14 +62,14 @@ async def test_lists_are_sorted_by_their_headings_and_the_address_keeps_it(live:
     await expect(page).to_have_url(re.compile(r"sort=wanted"))
     await page.get_by_role("columnheader", name="In Heap").get_by_role("link").click()
     await expect(page.get_by_role("columnheader", name="In Heap")).to_have_attribute("aria-sort", "ascending")
-    assert await first_cells(page) == ["Delta", "Gamma", "Beta", "Alpha"]
+    assert await first_cells(page) == [HOSTILE, LONG, "Delta", "Gamma", "Beta", "Alpha"]
     await page.reload()
-    await expect(page.locator("tbody tr").first).to_contain_text("Delta")
+    await expect(page.locator("tbody tr").nth(1)).to_contain_text(LONG)
     await page.get_by_role("columnheader", name="List", exact=True).get_by_role("link").click()
     await expect(page.get_by_role("columnheader", name="List", exact=True)).to_have_attribute("aria-sort", "ascending")
-    await expect(page.locator("tbody tr").first).to_contain_text("Alpha")
+    await expect(page.locator("tbody tr").nth(2)).to_contain_text("Alpha")
     await page.go_back()
-    await expect(page.locator("tbody tr").first).to_contain_text("Delta")
+    await expect(page.locator("tbody tr").nth(2)).to_contain_text("Delta")
     await page.go_back()
     await expect(page.locator("tbody tr").first).to_contain_text("Alpha")
     await page.go_back()
@@ -67,8 +79,8 @@ async def test_lists_are_sorted_by_their_headings_and_the_address_keeps_it(live:
 async def test_syncs_tell_arrival_apart_from_sending(live: Watched) -> None:
     page = live.page
     await go(page, "syncs")
-    await expect(page.locator("#sync-rows tr")).to_have_count(4)
-    assert await first_cells(page) == ["Beta", "Gamma", "Delta", "Alpha"]
+    await expect(page.locator("#sync-rows tr")).to_have_count(6)
+    assert await first_cells(page) == ["Beta", "Gamma", LONG, HOSTILE, "Delta", "Alpha"]
     # Pages, State, To add, To remove, Done, Failed, Left.
     rows = {
         name: [
@@ -95,7 +107,7 @@ async def test_syncs_tell_arrival_apart_from_sending(live: Watched) -> None:
         "0",
     ]
     await page.get_by_role("columnheader", name="Segment").get_by_role("link").click()
-    await expect(page.locator("#sync-rows tr").first).to_contain_text("Delta")
+    await expect(page.locator("#sync-rows tr").first).to_contain_text(LONG)
     await page.go_back()
     await expect(page.locator("#sync-rows tr").first).to_contain_text("Beta")
 
@@ -154,17 +166,13 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     assert live.errors == []
 
 
-async def test_the_whole_runbook_is_read_on_any_screen(live: Watched) -> None:
+async def test_the_runbook_leads_from_part_to_part(live: Watched) -> None:
     page = live.page
     await go(page, "runbook")
     await page.get_by_role("link", name="Nothing moves").first.click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nothing moves")
-    await page.set_viewport_size({"width": 320, "height": 844})
-    for place in ("runbook", "runbook/an-account-is-paused", "conditions/people_failed?account=acme&subject=Beta"):
-        await go(page, place)
-        await expect(page.locator("main .waiting")).to_have_count(0)
-        assert await overflow(page) == 0, place
-        assert await faults_of_access(page) == [], place
+    await page.get_by_role("link", name="The whole runbook").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Operations: what you see, what to do")
 
 
 async def test_the_sum_of_a_list_leads_to_its_people(live: Watched) -> None:
@@ -196,3 +204,139 @@ async def test_the_sum_of_a_list_leads_to_its_people(live: Watched) -> None:
     await page.get_by_role("button", name="Look up").click()
     await page.locator("#member-answer").get_by_role("link", name="page 1 of a sync").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sync of Beta")
+
+
+async def test_nobody_sees_anything_without_the_key(watched: Watched, world: World) -> None:
+    page = watched.page
+    await page.goto(f"{world.service.url}/#/lists")
+    await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert "Alpha" not in await page.content()
+    await sign_in(page, "a wrong key")
+    await expect(page.get_by_role("alert")).to_have_text("this API key is not valid")
+    await sign_in(page)
+    await expect(page.get_by_role("link", name="Alpha")).to_be_visible()
+
+
+async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched) -> None:
+    page = live.page
+    await go(page, "lists?search=Gamma")
+    await expect(page.locator("tbody tr")).to_contain_text("Pages missing")
+    await go(page, "lists/3")
+    await expect(page.locator("#sum")).to_contain_text("in pages that have not arrived (2 of 3 pages are here)")
+    await expect(page.locator("#sync-rows")).to_contain_text("Receiving (2 of 3 pages)")
+    # The bar is what was sent, not what has arrived.
+    await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "6 of 6 done")
+
+
+async def test_who_may_only_read_is_told_what_the_others_need(live: Watched) -> None:
+    page = live.page
+    await page.get_by_role("button", name="Sign out").click()
+    await sign_in(page, "reader key")
+    await expect(page.locator("footer")).to_contain_text("API key marketing (read)")
+    await expect(page.locator("#headline")).to_contain_text("2 people could not be added or removed")
+    await go(page, "people")
+    await expect(page.locator("main")).to_contain_text("To retry needs an API key with the role operate.")
+    await expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    await expect(page.get_by_role("checkbox")).to_have_count(0)
+    await go(page, "accounts/acme")
+    await expect(page.locator("main")).to_contain_text("A trial needs an API key with the role operate.")
+    await expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+
+
+async def test_a_hostile_segment_name_stays_text(live: Watched) -> None:
+    await go(live.page, "lists/5")
+    await expect(live.page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    assert await live.page.locator("main img, main b").count() == 0
+    assert await live.page.title() != "1"
+
+
+async def test_long_names_are_cut_and_push_nothing_aside(live: Watched) -> None:
+    page = live.page
+    await expect(page.locator("footer")).to_contain_text("API key (admin)")
+    await expect(page.locator("footer")).not_to_contain_text("/")
+    for width in (1280, 390, 320):
+        await page.set_viewport_size({"width": width, "height": 844})
+        await go(page, "lists?search=thinking")
+        shown = page.locator("tbody tr .cut").first
+        await expect(shown).to_have_attribute("title", LONG)
+        place = await shown.bounding_box()
+        assert place
+        assert place["height"] < 40
+        last = await page.locator("tbody tr td").last.bounding_box()
+        assert last
+        assert last["x"] + last["width"] <= width
+        tops = await page.locator(".masthead nav li").evaluate_all("all => all.map(each => each.offsetTop)")
+        assert len(set(tops)) == 1
+
+
+async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None:
+    page = live.page
+    await expect(page.locator("#legend")).to_contain_text(re.compile(r"Changes to send: \d+.*Confirmed a second: "))
+    await expect(page.locator(".plot canvas")).to_have_count(2)
+    assert await page.evaluate(
+        """import("./page/words.js").then(({ clockOnAxis }) => [
+            clockOnAxis(new Date(2026, 2, 1, 13, 5, 9), 5), clockOnAxis(new Date(2026, 2, 1, 13, 5), 300),
+            clockOnAxis(new Date(2026, 2, 1), 3600), clockOnAxis(new Date(2026, 2, 1, 13), 86400)])"""
+    ) == ["13:05:09", "13:05", "1 Mar", "1 Mar"]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, scheme: Any, width: int) -> None:
+    page = live.page
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size({"width": width, "height": 844})
+    places = [
+        "",
+        "lists",
+        "lists/2",
+        "lists/6",
+        "people",
+        "unusable",
+        "syncs",
+        "syncs/3",
+        "imports",
+        "imports/7",
+        "accounts",
+    ]
+    places += [
+        "accounts/acme",
+        "conditions",
+        "conditions/people_failed?account=acme&subject=Beta",
+        "activity",
+        "nowhere",
+    ]
+    for place in [*places, "runbook", "runbook/an-account-is-paused"]:
+        await go(page, place)
+        await expect(page.locator("main h1")).to_be_attached()
+        await expect(page.locator("main .waiting")).to_have_count(0)
+        assert await overflow(page) == 0, place
+        assert await faults_of_access(page) == [], place
+    assert live.errors == []
+
+
+async def test_it_works_by_keyboard(live: Watched) -> None:
+    page = live.page
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("Exact")
+    await page.keyboard.press("Tab")
+    await page.get_by_role("link", name="Skip to the content").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Alpha").first).to_be_focused()
+    await page.get_by_role("button", name="Rebuild… Alpha").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await page.get_by_role("button", name="Verify Alpha").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#toast")).to_contain_text("is exact")
+
+
+async def test_it_is_small(live: Watched) -> None:
+    answers: list[Response] = []
+    page = await live.page.context.new_page()
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  a builtin cannot be listened with
+    await page.goto(live.page.url)
+    await page.locator("#headline").wait_for()
+    total = sum([len(await answer.body()) for answer in answers if "events" not in answer.url])
+    assert total <= 300_000
