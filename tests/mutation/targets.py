@@ -11,6 +11,8 @@ _LEDGER_TESTS = tuple(
         "spellings",
         "drain",
         "outcomes",
+        "steering",
+        "proofs",
         "inbox",
         "guard",
         "retention",

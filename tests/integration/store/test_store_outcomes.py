@@ -1,7 +1,10 @@
 """Writing what Cordial answered (R5, R7): compare-and-set, waiting, giving up, and what is left to send."""
 
+import msgspec
+
 from service.model.changes import ClaimCursor, MemberState, Outcome, OutcomeKind
 from tests.store_harness import (
+    ACCOUNTS,
     START_MS,
     Store,
     accepted_by_cordial,
@@ -249,3 +252,32 @@ async def test_what_another_lists_call_has_settled_before_it_is_looked_at_leaves
     assert [len(work.changes) for work in await send_all(store)] == [3]
     assert (await store.fold_next()).users == 2
     assert maker.facts().to_send == set()
+
+
+async def test_a_success_forgets_the_failures_of_what_it_settled_and_no_others(store, maker):
+    for account, segment in (("acme", "7"), ("acme", "8"), ("globex", "7")):
+        await store.accept(page("t", add=["a", "b"], segment=segment, account=account))
+    await fold_all(store)
+    for account in ACCOUNTS:
+        works, pieces = await claim_all(store, account)
+        outcomes = [
+            failed(work, change, account, retry_at_ms=LATER_MS, attempts=3) for work in works for change in work.changes
+        ]
+        await store.settle(outcomes, pieces)
+    maker.clock.ms = LATER_MS
+    await store.make_due_pending()
+    await fold_all(store)
+    before = maker.facts().failures
+    assert len(before) == 6
+    works, _ = await claim_all(store)
+    work = next(work for work in works if work.contact == "email:a")
+    change = work.changes[0]
+    # What is not wanted any more settles nothing.
+    await store.settle([msgspec.structs.replace(accepted_by_cordial(work, change), wanted=not change.wanted)])
+    assert maker.facts().failures == before
+    await store.settle([accepted_by_cordial(work, change)])
+    assert maker.facts().failures == [
+        failure
+        for failure in before
+        if (failure.account, failure.contact, failure.segment_id) != ("acme", "email:a", change.segment_id)
+    ]

@@ -70,8 +70,7 @@ LIMIT 1 OFFSET :limit - 1;
 -- name: members_to_drain
 SELECT contact FROM member
 WHERE account_id = :account_id AND contact > :drained_to AND (:end_of_step IS NULL OR contact <= :end_of_step)
-    AND segment_id = :segment_id AND wanted = 1
-ORDER BY contact;
+    AND segment_id = :segment_id AND wanted = 1;
 
 -- name: set_drained_by
 -- An older drain may come late, or again with another body.
@@ -83,8 +82,7 @@ INSERT OR IGNORE INTO staged (contact, delivery_id, old_wanted, old_state, old_s
 SELECT member.contact, :delivery_id, member.wanted, member.state, member.sync_id
 FROM json_each(:contacts) AS piece
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = piece.value AND member.segment_id = :segment_id
-WHERE NOT member.is_spelled
-    AND iif(member.sync_id = :sync_id, member.wanted <> :wanted, member.sync_id NOT IN (SELECT id FROM newer));
+WHERE NOT member.is_spelled AND member.sync_id NOT IN (SELECT id FROM newer);
 
 -- name: remove_piece
 DELETE FROM piece WHERE id = :id;
