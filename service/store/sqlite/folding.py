@@ -6,6 +6,7 @@ that costs a fifth of doing it in Python and leaves the interpreter to those who
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -21,8 +22,10 @@ class Folded(NamedTuple):
     """What one fold transaction did.
 
     So many users of each segment went from the inbox into the ledger, and so many were set aside to be judged (R17).
+    `began_at` is on the clock of `time.monotonic`: the wait for others, and for the WAL, was over.
     """
 
+    began_at: float
     progress: FoldProgress
     taken_users: Counter[int]
     guarded_users: Counter[int]
@@ -40,6 +43,7 @@ def fold_next(ledger: LedgerTransaction, max_users: int, guarded_accounts: Colle
 
     What syncs of these accounts say is set aside to be judged first (R17).
     """
+    began_at = time.monotonic()
     connection = ledger.connection
     position, drained_to = connection.execute(_SQL["fold_position"]).fetchone()
     users = 0
@@ -67,7 +71,7 @@ def fold_next(ledger: LedgerTransaction, max_users: int, guarded_accounts: Colle
             position = pieces[-1].id
             taken_users[pieces[0].segment_id] += sum(piece.users for piece in pieces)
     connection.execute(_SQL["set_fold_position"], {"piece_id": position, "drained_to": drained_to})
-    return Folded(FoldProgress(users=users, more=more), taken_users, guarded_users)
+    return Folded(began_at, FoldProgress(users=users, more=more), taken_users, guarded_users)
 
 
 def put_off_first(connection: sqlite3.Connection) -> tuple[int, bool] | None:

@@ -7,6 +7,7 @@ take this one's place (the same tests are to hold it).
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,7 @@ from service.store.sqlite.conditions import ConditionLog
 from service.store.sqlite.confirmed import ConfirmedContacts, Way
 from service.store.sqlite.erasure import Erasures
 from service.store.sqlite.files import StoreFiles, StoreOpenError, has_wal_reset_fault, make_folder
+from service.store.sqlite.fold_size import FoldSize
 from service.store.sqlite.guarding import Guard
 from service.store.sqlite.history import History
 from service.store.sqlite.imports import Imports
@@ -58,8 +60,8 @@ _PAGES_MISSING_ADVICE = (
 _SERVICE = "the service"
 
 # Rows come in no order, so a fold dirties about a page a user, and each page is written once a commit: large folds are
-# several times cheaper.
-_USERS_PER_FOLD = 20_000
+# several times cheaper. Larger ones could make more of a WAL than there may be.
+_MAX_USERS_PER_FOLD = 20_000
 
 
 class SqliteStore:
@@ -90,6 +92,7 @@ class SqliteStore:
         self._clock = clock
         self._account_ids: dict[str, int] = {}
         self._account_of_segment: dict[int, str] = {}
+        self._fold_size = FoldSize(_MAX_USERS_PER_FOLD)
         self._accepted_at = float("-inf")
         self._accepting = 0
         # How many have come since the start.
@@ -276,9 +279,11 @@ class SqliteStore:
         return 0.0 if self._accepting else asyncio.get_running_loop().time() - self._accepted_at
 
     async def fold_next(self, *, small: bool = False) -> FoldProgress:
-        """Move the oldest deliveries from the inbox into the ledger: some 20,000 users, or one piece if `small`."""
+        """Move the oldest deliveries from the inbox into the ledger: one piece if `small`, else as many as is quickly done."""
 
         def on_commit(folded: folding.Folded) -> None:
+            if not small:
+                self._fold_size.note(folded.progress.users, time.monotonic() - folded.began_at)
             for segment_id, users in folded.taken_users.items():
                 self.backlog.add_unfolded(self._account_of_segment[segment_id], -users)
             for segment_id, users in folded.guarded_users.items():
@@ -291,7 +296,7 @@ class SqliteStore:
                 if not self.backlog.unfolded_of(account):
                     self.imports.arrivals.forget_folded(account)
 
-        max_users = 1 if small else _USERS_PER_FOLD
+        max_users = 1 if small else self._fold_size.users
         guarded = {self._account_ids[account] for account in self.guard.accounts}
         folded = await self._ledger.change(
             lambda ledger: folding.fold_next(ledger, max_users, guarded), alone=True, on_commit=on_commit

@@ -1,3 +1,4 @@
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -28,4 +29,6 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pieces of two users and folds of three, so that a few users show what thousands would."""
     monkeypatch.setattr("service.model.deliveries.USERS_PER_PIECE", 2)
     monkeypatch.setattr("service.store.sqlite.folding.USERS_PER_PIECE", 2)
-    monkeypatch.setattr("service.store.sqlite.store._USERS_PER_FOLD", 3)
+    monkeypatch.setattr("service.store.sqlite.store._MAX_USERS_PER_FOLD", 3)
+    # However slow the machine is.
+    monkeypatch.setattr("service.store.sqlite.fold_size._LONG_SECONDS", math.inf)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -202,6 +203,18 @@ async def test_one_transaction_folds_about_as_many_users_as_it_may_whatever_they
     await store.accept(page("t2", remove=users))
     await store.accept(drain("1"))
     assert [(await store.fold_next()).users for _ in range(4)] == [4, 3, 1, 0]
+
+
+async def test_folds_become_small_where_each_takes_long(store):
+    """A page from Heap waits for the fold under way, on a slow disk perhaps longer than the service lets it wait."""
+    await store.accept(page("t1", add=[f"user{number}" for number in range(5_000)]))
+    connection = store._writer._connection
+    await connection.run(lambda slowed: slowed.set_progress_handler(lambda: time.sleep(0.002), 300))
+    folded = [(await store.fold_next()).users for _ in range(2)]
+    await connection.run(lambda slowed: slowed.set_progress_handler(None, 0))
+    assert folded == [1_000, 500]
+    await fold_all(store)
+    assert store.backlog.unfolded_of("acme") == 0
 
 
 async def test_a_delivery_that_waits_for_its_commit_counts_as_one_that_comes(store):
