@@ -136,7 +136,9 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await world.deliver("Active Users", users(3))
     await go(page, "")
     await expect(page.locator("#headline")).to_contain_text("1 account paused")
-    await expect(page.locator(".figures")).to_contain_text(re.compile(r"Changes to send\s*3\s*time left not known"))
+    await expect(page.locator(".figures")).to_contain_text(
+        re.compile(r"Changes to send\s*3\s*nothing of it is sent now")
+    )
     await expect(page.locator("#sync-rows tr")).to_contain_text("Paused")
     assert await faults_of_access(page) == []
     await go(page, "lists/1")
@@ -180,7 +182,7 @@ async def test_an_account_whose_lists_all_wait_is_not_said_to_send(live: Watched
     await page.goto(world.service.url)
     await world.deliver("Active Users", users(3))
     await expect(page.locator("#account-rows")).to_contain_text("Waiting")
-    await expect(page.locator(".figures")).to_contain_text("time left not known")
+    await expect(page.locator(".figures")).to_contain_text("nothing of it is sent now")
     await go(page, "accounts/acme")
     await expect(page.locator("main")).to_contain_text(
         "Nothing can be sent now: 3 changes are for lists that are not ready."
@@ -268,7 +270,7 @@ async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) ->
     await expect(page.locator("#attention-rows")).to_contain_text("Cordial refuses the API key")
     await expect(page.locator("#account-rows")).to_contain_text("Stopped")
     await expect(page.locator("#sync-rows tr")).to_contain_text("Stopped")
-    await expect(page.locator(".figures")).to_contain_text("time left not known")
+    await expect(page.locator(".figures")).to_contain_text("nothing of it is sent now")
     await expect(page.locator("main .primary")).to_have_count(1)
     assert await faults_of_access(page) == []
 

@@ -123,3 +123,14 @@ async def test_the_places_to_go_to_stay_where_they_are(live: Watched) -> None:
         await expect(page.locator(".masthead nav a[aria-current]")).to_have_count(1)
         positions.add(await last.evaluate("element => element.getBoundingClientRect().x"))
     assert len(positions) == 1
+
+
+async def test_the_headings_of_a_table_stand_on_one_line(live: Watched) -> None:
+    page = live.page
+    await go(page, "syncs")
+    bottoms = await page.locator("thead th").evaluate_all("""(headings) => headings.map((heading) => {
+      const walker = document.createTreeWalker(heading, NodeFilter.SHOW_TEXT), range = document.createRange();
+      range.selectNodeContents(walker.nextNode());
+      return Math.round(range.getBoundingClientRect().bottom);
+    })""")
+    assert len(set(bottoms)) == 1, bottoms

@@ -52,6 +52,13 @@ function Empty({ service }) {
   </section>`;
 }
 
+// A time is told only while something is sent.
+function timeLeft(data) {
+  if (data.seconds_left !== null) return `about ${duration(data.seconds_left)} left`;
+  const moves = data.accounts.some((each) => ["sending", "slowed"].includes(each.state) && each.sendable > 0);
+  return moves ? "time left not known" : "nothing of it is sent now";
+}
+
 export function Overview({ service }) {
   const { data, error } = useResource("overview");
   const conditions = useResource("conditions");
@@ -79,7 +86,7 @@ export function Overview({ service }) {
       <${Figure} name="Changes to send" value=${count(data.to_send)} hint=${
         data.guarded
           ? `${count(data.guarded)} of them held, or waiting for pages`
-          : data.to_send ? (data.seconds_left === null ? "time left not known" : `about ${duration(data.seconds_left)} left`) : "nothing waits"
+          : data.to_send ? timeLeft(data) : "nothing waits"
       } />
       <${Figure} name="Confirmed a second" value=${rate(data.settled_per_second)} hint=${`${rate(data.calls_per_second)} calls a second`} />
       <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} hint="in the last seconds" />
