@@ -81,32 +81,30 @@ async def test_syncs_tell_arrival_apart_from_sending(live: Watched) -> None:
     await go(page, "syncs")
     await expect(page.locator("#sync-rows tr")).to_have_count(6)
     assert await first_cells(page) == ["Beta", "Gamma", LONG, HOSTILE, "Delta", "Alpha"]
-    # Pages, State, To add, To remove, Done, Failed, Left.
+    # Pages, State, Named, Done, Failed, To send.
     rows = {
         name: [
             text.strip() for text in await page.locator("#sync-rows tr", has_text=name).locator("td").all_inner_texts()
         ]
         for name in ("Beta", "Gamma")
     }
-    assert [text.split("\n")[0] for text in rows["Beta"][1:]] == [
+    assert [text.split("\n")[0] for text in rows["Beta"][2:]] == [
         "✓ 1 page",
         "✕ Done, with failures",
-        "15",
-        "0",
+        "+15",
         "12",
         "2",
         "0",
     ]
-    assert [text.split("\n")[0] for text in rows["Gamma"][1:]] == [
+    assert [text.split("\n")[0] for text in rows["Gamma"][2:]] == [
         "• Receiving (2 of 3 pages)",
         "• Waiting for pages",
-        "6",
-        "0",
+        "+6",
         "6",
         "0",
         "0",
     ]
-    await page.get_by_role("columnheader", name="Segment").get_by_role("link").click()
+    await page.get_by_role("columnheader", name="Arrived").get_by_role("link").click()
     await expect(page.locator("#sync-rows tr").first).to_contain_text(LONG)
     await page.go_back()
     await expect(page.locator("#sync-rows tr").first).to_contain_text("Beta")
@@ -191,6 +189,7 @@ async def test_the_sum_of_a_list_leads_to_its_people(live: Watched) -> None:
     ]
     await rows.get_by_role("link", name="could not be added").click()
     await expect(page.locator("tbody tr")).to_have_count(2)
+    await expect(page.get_by_role("button", name="Retry these 2")).to_be_visible()
     await expect(page).to_have_url(re.compile(r"people\?list=2&dead=true&wanted=true"))
     await page.go_back()
     await rows.get_by_role("link", name="with an unusable id").click()

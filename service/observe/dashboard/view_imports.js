@@ -40,12 +40,13 @@ const columns = [
   [
     "Import",
     (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.list_name).join(", ") || `Import ${each.id}`} /></strong><//>
-      <div class="hint">${each.account} · <${Time} at=${each.started_at} /></div>
+      <div class="hint">${each.account}</div>
       ${each.parts.slice(0, SHOWN_PARTS).map((part) => html`<${Part} key=${part.id} part=${part} isOnly=${each.parts.length === 1} />`)}
       ${each.parts.length > SHOWN_PARTS && html`<p class="hint">and ${plural(each.parts.length - SHOWN_PARTS, "more file")}</p>`}
       ${each.reason && html`<p class="wrap">${sentence(each.reason)}</p>`}`,
-    { wide: true, sort: "latest", bothWays: true },
+    { wide: true },
   ],
+  ["Started", (each) => html`<${Time} at=${each.started_at} />`, { sort: "latest", bothWays: true }],
   ["State", (each) => html`<${Badge} of=${stateOf(each)} />`, { badge: true, sort: "trouble" }],
   ["Rows", (each) => count(each.contacts), { number: true, sort: "rows", bothWays: true }],
   [

@@ -47,6 +47,8 @@ export function People({ query, go }) {
   const order = orderOf("people", query);
   const shown = Object.fromEntries(["dead", "wanted"].filter((name) => query[name]).map((name) => [name, query[name] === "true"]));
   const { items, next, error, more, reload } = useFailures({ ...filters, ...shown, sort: order.sort }, user);
+  // What cannot be told from the groups is retried one by one.
+  const isPart = Boolean(user) || Object.keys(shown).length > 0;
   const total = groups.data?.items.filter((each) => !query.reason || each.reason === query.reason).reduce((sum, each) => sum + each.changes, 0);
   const choose = (id) => setChosen((before) => {
     const after = new Set(before);
@@ -86,7 +88,9 @@ export function People({ query, go }) {
       <${Order} columns=${columns} order=${order} go=${go} />
       ${(query.list || query.reason || query.account || query.dead || query.wanted) && html`<${Link} to="people">All failures<//>`}
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
-      ${total > 0 && !user && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
+      ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}`}
+        onClick=${() => retry({ ids: items.map((each) => each.id) }, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
+      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>

@@ -41,20 +41,23 @@ function Progress({ sync }) {
 // Why nothing of some users of a sync is sent yet.
 const SET_ASIDE = { held: "held", queued: "queued" };
 
+// Whom the sync names: +14 to add, −3 to remove.
+const named = ({ added, removed }) => [added && `+${count(added)}`, removed && `−${count(removed)}`].filter(Boolean).join(" ") || "nobody";
+
 // Arrival and sending are two things: pages may be missing while all that has come is sent.
 const columnsFor = (accounts, ofOneList) => [
   [
     ofOneList ? "Arrived" : "Segment",
     (sync) => html`<${Link} to=${`syncs/${sync.id}`}><strong>${ofOneList ? momentText(sync.last_received_at) : html`<${Name} text=${sync.segment_name} />`}</strong><//>
-      ${!ofOneList && html`<div class="hint">${sync.account} · <${Time} at=${sync.last_received_at} /></div>`}
+      ${!ofOneList && html`<div class="hint">${sync.account}</div>`}
       ${notes(sync) && html`<div class="hint">${sentence(notes(sync))}</div>`}
       ${sync.state === "held" && html`<div class="buttons"><${ApproveSync} sync=${sync} primary=${ofOneList} /><${DiscardSync} sync=${sync} /></div>`}`,
-    { wide: true, sort: "latest" },
+    { wide: true },
   ],
+  ...(ofOneList ? [] : [["Arrived", (sync) => html`<${Time} at=${sync.last_received_at} />`, { sort: "latest" }]]),
   ["Pages", (sync) => html`<${Badge} of=${arrivalState(sync)} />`, { badge: true }],
   ["State", (sync) => html`<${Badge} of=${sendingState(sync, accounts.find((found) => found.name === sync.account))} />`, { badge: true, sort: "trouble" }],
-  ["To add", (sync) => count(sync.added), { number: true }],
-  ["To remove", (sync) => count(sync.removed), { number: true }],
+  ["Named", (sync) => named(sync), { number: true }],
   ["Done", (sync) => html`${count(done(sync))}<${Progress} sync=${sync} />`, { number: true }],
   ["Failed", (sync) => count(sync.failed), { number: true, sort: "failed" }],
   ["To send", (sync) => html`${count(sync.pending)}${sync.set_aside > 0 && html`<div class="hint">and ${count(sync.set_aside)} ${SET_ASIDE[sync.state] ?? "waiting for pages"}</div>`}`, { number: true, sort: "to_send" }],
