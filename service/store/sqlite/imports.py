@@ -6,10 +6,11 @@ whoever does not know whether it was done reads `current` and goes on from there
 """
 
 import asyncio
+import contextlib
 import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -109,10 +110,8 @@ class Imports:
 
     async def held_back(self, account: str) -> dict[int, int]:
         """Return how many pending changes of each segment wait for the account's import to be over."""
-        values = {"account_id": self._account_ids[account]}
-        found: dict[int, int] = await self._read(
-            lambda connection: dict(connection.execute(_SQL["held_back"], values).fetchall())
-        )
+        account_id = self._account_ids[account]
+        found: dict[int, int] = await self._read(lambda connection: _read_held_back(connection, account_id))
         return found
 
     async def late_changes(self, import_id: int) -> dict[int, int]:
@@ -230,10 +229,8 @@ class Imports:
 
     async def expected_counts(self, account: str) -> list[Expected]:
         """Return what each list of the account's import must hold once all of it took effect."""
-        values = {"account_id": self._account_ids[account]}
-        found: list[Expected] = await self._read(
-            lambda connection: [Expected(*row) for row in connection.execute(_SQL["expected"], values)]
-        )
+        account_id = self._account_ids[account]
+        found: list[Expected] = await self._read(lambda connection: _read_expected(connection, account_id))
         return found
 
     async def file(self, name_digest: bytes) -> ImportFile | None:
@@ -449,6 +446,52 @@ def _take_back_some(connection: sqlite3.Connection, account_id: int, reason: str
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
     if row is not None and not _remove_some(connection, account_id, _BEFORE_FIRST, _BEHIND_LAST, removals_only=False):
         _end_unsent(connection, row[0], reason, now_ms)
+
+
+def _read_held_back(connection: sqlite3.Connection, account_id: int) -> dict[int, int]:
+    held_back: Counter[int] = Counter()
+    with _moment(connection):
+        for segment_id, changes in _in_steps(connection, "held_back", account_id):
+            held_back[segment_id] += changes
+    return dict(held_back)
+
+
+def _read_expected(connection: sqlite3.Connection, account_id: int) -> list[Expected]:
+    changes: Counter[int] = Counter()
+    joining: Counter[int] = Counter()
+    with _moment(connection):
+        for segment_id, of_step, joining_of_step in _in_steps(connection, "travelling", account_id):
+            changes[segment_id] += of_step
+            joining[segment_id] += joining_of_step
+        return [
+            Expected(*connection.execute(_SQL["expected"], values).fetchone())
+            for values in (
+                {"segment_id": segment_id, "changes": number, "joining": joining[segment_id]}
+                for segment_id, number in sorted(changes.items())
+            )
+        ]
+
+
+@contextlib.contextmanager
+def _moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let all that is read in the block be of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _in_steps(connection: sqlite3.Connection, statement: str, account_id: int) -> Iterator[tuple[int, ...]]:
+    """Give what a statement says of each step of what an import of the account carries."""
+    values: dict[str, Any] = {"account_id": account_id, "after": _BEFORE_FIRST, "limit": _MEMBERS_PER_STEP}
+    last = False
+    while not last:
+        found = connection.execute(_SQL["end_of_changes"], values).fetchone()
+        last = found is None
+        values["end"] = _BEHIND_LAST if found is None else found[0]
+        yield from connection.execute(_SQL[statement], values)
+        values["after"] = values["end"]
 
 
 def _part(values: Sequence[Any]) -> ImportPart:

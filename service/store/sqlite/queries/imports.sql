@@ -129,10 +129,19 @@ SELECT EXISTS (
     WHERE erasure.account_id = :account_id AND erasure.contact > :after AND erasure.contact <= :last
 );
 
+-- name: end_of_changes
+-- The last contact of a step. What is counted by segment is sorted in memory, so it is counted in steps: an import may carry millions.
+SELECT contact FROM import_change
+WHERE account_id = :account_id AND contact > :after
+ORDER BY contact
+LIMIT 1 OFFSET :limit - 1;
+
 -- name: held_back
--- The pending changes of contacts for which nothing is sent at the moment, by segment.
+-- The pending changes of contacts for which nothing is sent at the moment, by segment; one step of them.
 SELECT member.segment_id, count(*)
-FROM (SELECT DISTINCT contact FROM import_change WHERE account_id = :account_id) AS sent
+FROM (
+    SELECT DISTINCT contact FROM import_change WHERE account_id = :account_id AND contact > :after AND contact <= :end
+) AS sent
 CROSS JOIN member ON member.account_id = :account_id AND member.contact = sent.contact
     AND member.state = (SELECT number FROM member_state WHERE name = 'pending')
 GROUP BY member.segment_id;
@@ -222,16 +231,18 @@ UPDATE bulk_import SET
     unnamed_id = NULL, gathered_to = '', gather_end = ''
 WHERE id = :id;
 
+-- name: travelling
+-- The changes of an import by segment, and how many of them join; one step of them.
+SELECT segment_id, count(*), sum(wanted) FROM import_change
+WHERE account_id = :account_id AND contact > :after AND contact <= :end
+GROUP BY segment_id;
+
 -- name: expected
 -- What a list holds at least once all of an import took effect: who was confirmed there, and who joins. Of whatever else
 -- is not settled all can be there, or none.
-SELECT segment.id, segment.list_id, segment.settled - segment.unnamed + sum(change.wanted),
-    segment.settled + sum(change.wanted) + max(0, segment.pending - count(*)) + segment.waiting + segment.dead,
-    count(*) - sum(change.wanted)
-FROM segment
-JOIN import_change AS change ON change.account_id = segment.account_id AND change.segment_id = segment.id
-WHERE segment.account_id = :account_id
-GROUP BY segment.id;
+SELECT id, list_id, settled - unnamed + :joining, settled + :joining + max(0, pending - :changes) + waiting + dead,
+    :changes - :joining
+FROM segment WHERE id = :segment_id;
 
 -- name: remove_some
 DELETE FROM import_change
