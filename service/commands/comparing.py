@@ -24,6 +24,12 @@ _ROWS = 200
 # A page may repeat people who moved while others came or went.
 _MAX_REPEATED_PAGES = 3
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_EXACT = "exact"
+# Why a list is not what the segment is, although Cordial counts what it confirmed.
+_STILL_MISSING = {
+    "sync_held": "a sync is held; `syncs --state held` shows it",
+    "receiving": "pages of a sync have not arrived; `syncs --state receiving` shows it",
+}
 _MEANING = {
     "missing": "not on the list, although Cordial confirmed it",
     "wrongly on": "on the list, although Cordial confirmed the removal",
@@ -66,6 +72,8 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     result = await client.post(f"lists/{found['id']}/verify")
+    # As it is after the count: what the page says of it must be the same.
+    found = await client.get(f"lists/{found['id']}")
     status, words = _count_words(found, result)
     if not arguments.members:
         tell(arguments, result, words)
@@ -81,8 +89,8 @@ async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
             if now["counted"] != seen:
                 status = 1
                 if not arguments.json:
-                    counted = f"Cordial's pages named {seen:,} people and its count says {now['counted']:,}"
-                    say(f"{counted}: people were added or removed meanwhile. Run it again.")
+                    difference = f"Cordial's pages named {seen:,} people and its count says {now['counted']:,}"
+                    say(f"{difference}: people were added or removed meanwhile. Run it again.")
             differing = _differing(comparison)
         else:
             read = await _read_each(client, arguments, found, comparison)
@@ -115,29 +123,35 @@ async def _compare(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit status of a count, and what it says."""
-    name, counted, expected = found["list_name"], result["counted"], result["expected"]
+    """Return the exit status of a count, and what it says; `found` is the list after it. Only `exact` is exact."""
+    name, in_cordial, expected = found["list_name"], f"Cordial counts {result['counted']:,}", result["expected"]
     if result["owed"]:
         return 1, (
-            f"{name} is not done yet: {counted(result['owed'], 'change is', 'changes are')} still to be sent; Cordial counts {counted:,}, "
+            f"{name} is not done yet: {counted(result['owed'], 'change is', 'changes are')} still to be sent; {in_cordial}, "
             f"{counted(expected, 'member is', 'members are')} confirmed."
         )
     if result["differs"]:
         return 1, (
-            f"{name} differs: Cordial counts {counted:,}, {expected:,} should be there. `verify {name} --members` says who; "
+            f"{name} differs: {in_cordial}, {expected:,} should be there. `verify {name} --members` says who; "
             "`rebuild` sends its members again."
         )
     if found["failed"]:
         return 1, (
-            f"{name} is incomplete: Cordial counts {counted:,}, as it should, but {counted(found['failed'], 'change', 'changes')} failed; "
+            f"{name} is incomplete: {in_cordial}, as it should, but {counted(found['failed'], 'change', 'changes')} failed; "
             f"`failures --list {name} --each` names them."
         )
-    if found["standing"] == "sync_held":
+    if found["unnamed"]:
+        people = counted(found["unnamed"], "person", "people")
         return (
             1,
-            f"{name} waits: Cordial counts {counted:,}, as it should, but a sync is held; `syncs --state held` shows it.",
+            f"{name} is incomplete: Cordial refused {people} in a file, and the service looks for them; {in_cordial}.",
         )
-    return 0, f"{name} is exact: Cordial counts {counted:,}."
+    missing = _STILL_MISSING.get(found["standing"])
+    if missing is None and found["standing"] != _EXACT:
+        missing = f"it is {found['standing'].replace('_', ' ')}"
+    if missing is not None:
+        return 1, f"{name} is not done yet: {in_cordial}, as it should, but {missing}."
+    return 0, f"{name} is exact: {in_cordial}."
 
 
 def _comparison(settings: Settings, found: dict[str, Any]) -> Comparison:
