@@ -23,8 +23,9 @@ _CALLS = 6_000
 class Check(NamedTuple):
     """What is compared: `run` returns microseconds of CPU, ours and the baseline's.
 
-    `max_ratio` lies between the better rounds of a busy machine, 4.9 to 6.3 and 1.3 to 2.1 when it was set, and those with a
-    page understood twice or a call made through aiohttp's session, from 8.2 and 2.6 on.
+    `max_ratio` is 1.3 times what a core without other work gives, 6.2 and 1.7 when it was set; rounds beside other work gave 4.3
+    to 8.4 and 1.3 to 2.1. With a page understood three times or a call made through aiohttp's session it was 9.7 and 3.0, beside
+    other work 8.3 and 2.3 or more.
     """
 
     name: str
@@ -42,7 +43,7 @@ async def _call() -> tuple[float, float]:
     return ours.cpu_microseconds_per_call, bare.cpu_microseconds_per_call
 
 
-CHECKS = (Check("a page", _page, 8.0), Check("a call", _call, 2.3))
+CHECKS = (Check("a page", _page, 8.0), Check("a call", _call, 2.2))
 
 
 async def _is_within(check: Check) -> bool:
