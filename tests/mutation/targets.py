@@ -13,6 +13,7 @@ _LEDGER_TESTS = tuple(
         "outcomes",
         "steering",
         "proofs",
+        "confirmed",
         "inbox",
         "guard",
         "retention",

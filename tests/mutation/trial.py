@@ -22,11 +22,11 @@ from service.store.sqlite import queries
 from tests.mutation import python_mutants, sql_mutants
 from tests.mutation.targets import Target
 
-# A mutant that takes far longer than the tests need is noticed by whoever waits for them. What a loop without end takes
-# is seen in the processor's time, however busy the machine is; what waits for ever, only by the clock.
+# A mutant with which a test takes far longer is noticed by whoever waits for it. What a loop without end takes is seen in
+# the processor's time, however busy the machine is; what waits for ever, only by the clock.
 _MAX_TIMES_LONGER = 5
 _MAX_MORE_CPU_SECONDS = 1
-_MAX_MORE_SECONDS = 15
+_MAX_MORE_SECONDS = 10
 # How a process ends that tries a mutant.
 _FAILED = 1
 _NOT_TRIED = 2
@@ -218,16 +218,12 @@ class _Trial:
         killers = self._killers[mutant.called]
         tests = sorted(self._calling[mutant.called], key=lambda test: (test not in killers, self._cpu_seconds[test]))
         running = _Running(mutant, tests, mmap.mmap(-1, 4))
-        cpu_seconds = _MAX_MORE_CPU_SECONDS + _MAX_TIMES_LONGER * sum(map(self._cpu_seconds.__getitem__, tests))
-        seconds = _MAX_MORE_SECONDS + _MAX_TIMES_LONGER * sum(map(self._seconds.__getitem__, tests))
         process_id = os.fork()
         if not process_id:
             status = _NOT_TRIED
             with contextlib.suppress(BaseException):
                 mutant.put()
                 status = _FAILED
-                signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-                signal.setitimer(signal.ITIMER_REAL, seconds)
                 status = self._try(running)
             os._exit(status)
         self._running[process_id] = running
@@ -235,6 +231,9 @@ class _Trial:
     def _try(self, running: _Running) -> int:
         for place, test in enumerate(running.tests):
             running.place[:] = place.to_bytes(4)
+            cpu_seconds = _MAX_MORE_CPU_SECONDS + _MAX_TIMES_LONGER * self._cpu_seconds[test]
+            signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+            signal.setitimer(signal.ITIMER_REAL, _MAX_MORE_SECONDS + _MAX_TIMES_LONGER * self._seconds[test])
             _run(self._items[test])
             if self._has_failed:
                 return _FAILED

@@ -98,14 +98,14 @@ class LedgerTransaction:
         self._settled: dict[Way, Sequence[str]] = {}
         self._has_queued = False
 
-    def decide_staged(self, account_id: int, segment_id: int, sync_id: int, *, wanted: bool, is_queued: bool) -> int:
-        """Make what is staged (see `folding.py`) pending, in the name of a sync; return how many members.
+    def decide_staged(self, account_id: int, segment_id: int, sync_id: int, *, wanted: bool, is_queued: bool) -> None:
+        """Make what is staged (see `folding.py`) pending, in the name of a sync.
 
         `is_queued`: a piece that stays names them, so they need not be put into the queue.
         """
         groups = self.connection.execute(_SQL["staged_groups"]).fetchall()
         if not groups:
-            return 0
+            return
         after = Standing(MemberState.PENDING, wanted, sync_id)
         for old_state, old_wanted, old_sync_id, number in groups:
             before = None if old_state is None else Standing(MemberState(old_state), bool(old_wanted), old_sync_id)
@@ -118,7 +118,6 @@ class LedgerTransaction:
         if not is_queued:
             self.connection.execute(_SQL["queue_staged"], values)
             self._has_queued = True
-        return sum(number for *_, number in groups)
 
     def settle(self, account_id: int, segment_id: int, contacts: Sequence[str], *, wanted: bool) -> None:
         """Settle what is pending and still wanted as it was sent (R5), failures forgotten.
@@ -172,11 +171,10 @@ class LedgerTransaction:
         }
         self.connection.execute(_SQL["record_failure"], recorded)
 
-    def send_due(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> int:
-        """Make pending whatever of these waits, its failures remembered; return how many."""
-        moved = self._make_pending(account_id, segment_id, contacts, {MemberState.WAITING})
+    def send_due(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> None:
+        """Make pending whatever of these waits, its failures remembered."""
+        self._make_pending(account_id, segment_id, contacts, {MemberState.WAITING})
         self._on_failures("plan_no_call", account_id, segment_id, contacts)
-        return moved
 
     def retry(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> int:
         """Make pending whatever of these waits or is dead, with all its attempts anew; return how many."""
@@ -184,16 +182,15 @@ class LedgerTransaction:
         self._on_failures("give_new_attempts", account_id, segment_id, contacts)
         return moved
 
-    def repeat(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> int:
-        """Make all of these pending as if they had never been sent; return how many were not pending already."""
+    def repeat(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> None:
+        """Make all of these pending as if they had never been sent."""
         states = {MemberState.SETTLED, MemberState.WAITING, MemberState.DEAD}
-        moved = self._make_pending(account_id, segment_id, contacts, states)
+        self._make_pending(account_id, segment_id, contacts, states)
         self._on_failures("forget_failures", account_id, segment_id, contacts)
-        return moved
 
-    def mend(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> int:
-        """Make pending whatever of these is settled: Cordial has it otherwise; return how many."""
-        return self._make_pending(account_id, segment_id, contacts, {MemberState.SETTLED})
+    def mend(self, account_id: int, segment_id: int, contacts: Sequence[str]) -> None:
+        """Make pending whatever of these is settled: Cordial has it otherwise."""
+        self._make_pending(account_id, segment_id, contacts, {MemberState.SETTLED})
 
     def take_off(self, key: Key) -> None:
         """Have a member taken off the list, whatever Heap says."""
@@ -267,15 +264,14 @@ class LedgerTransaction:
             "wanted": wanted,
         }
         groups = self.connection.execute(_SQL["groups"], values).fetchall()
-        if not groups:
-            return 0
         for state, old_wanted, sync_id, number in groups:
             before = Standing(MemberState(state), bool(old_wanted), sync_id)
             after_wanted = before.wanted if wanted is None else wanted
             self._count(segment_id, number, before, Standing(MemberState.PENDING, after_wanted, sync_id))
-        self.connection.execute(_SQL["queue"], values)
-        self.connection.execute(_SQL["make_pending"], values)
-        self._has_queued = True
+        if groups:
+            self.connection.execute(_SQL["queue"], values)
+            self.connection.execute(_SQL["make_pending"], values)
+            self._has_queued = True
         return sum(number for *_, number in groups)
 
     def _on_failures(self, statement: str, account_id: int, segment_id: int, contacts: Sequence[str]) -> None:

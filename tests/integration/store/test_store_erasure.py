@@ -113,6 +113,20 @@ async def test_a_removal_that_was_given_up_is_tried_again_when_it_is_asked_for_a
     check_invariants(maker.facts(), store)
 
 
+async def test_the_failures_of_who_is_erased_do_not_count_against_the_removal_and_go_too(store, maker):
+    await put_on_list(store, "john")
+    await store.accept(page("t2", add=[JANE, "june"]))
+    await fold_all(store)
+    await send_all(store, lambda work, change: failed(work, change, retry_at_ms=None, attempts=5))
+    await forget(store)
+    assert [failure.contact for failure in maker.facts().failures] == ["email:june"]
+    assert await send_and_finish(store) == [f"email:{JANE}"]
+    assert await forget(store, "june", keep_on_lists=True) == 1
+    facts = maker.facts()
+    assert (facts.failures, {value(row.contact) for row in facts.members}) == ([], {"john"})
+    check_invariants(facts, store)
+
+
 async def test_whoever_was_never_sent_is_erased_without_a_call(store, maker):
     await store.accept(page("t1", add=[JANE, "john"]))
     await fold_all(store)

@@ -107,6 +107,16 @@ async def test_the_same_sync_saying_the_same_of_user_ids_again_is_not_looked_at_
     assert {contact for _, contact in maker.facts().to_send} == {"email:john@example.com"}
 
 
+async def test_another_user_id_of_who_is_on_the_list_leaves_nothing_to_look_at(store, maker):
+    await store.accept(page("t", add=[PLAIN], of=2))
+    await fold_all(store)
+    await send_all(store)
+    await store.accept(page("t", add=[OTHER], number=2, of=2))
+    await fold_all(store)
+    assert spellings(maker) == [(OTHER, 1), (PLAIN, 1)]
+    assert maker.facts().to_send == set()
+
+
 async def test_plain_user_ids_cost_no_row_of_their_own(store, maker):
     await store.accept(
         page("t", add=[f"user{number}@example.com" for number in range(600)], remove=["gone@example.com"])

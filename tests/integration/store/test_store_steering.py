@@ -11,6 +11,7 @@ from tests.store_harness import (
     StoreMaker,
     accepted_by_cordial,
     claim_all,
+    drain,
     failed,
     fold_all,
     page,
@@ -127,3 +128,24 @@ async def test_who_came_on_anothers_list_by_mistake_is_removed_there_until_heap_
     await store.accept(page("t2", add=["a"], segment="8", number=2, of=2, signed_at_ms=START_MS - 5_000))
     await fold_all(store)
     assert maker.facts().wanted("8") == {"a", "b"}
+
+
+async def test_what_is_queued_has_it_looked_at_and_what_is_settled_does_not(store, maker, lists):
+    """Folding would otherwise wake itself, again and again."""
+    store.inbox_grew.clear()
+    await fold_all(store)
+    await send_of_both_accounts(store)
+    assert not store.inbox_grew.is_set()
+    await store.steering.rebuild(lists[0], include_removed=False, actor="ann")
+    assert store.inbox_grew.is_set()
+    await store.accept(page("without users", segment="9"))
+    await fold_all(store)
+    await send_of_both_accounts(store)
+    empty = next(segment.id for segment in maker.facts().segments if segment.heap_id == "9")
+    store.inbox_grew.clear()
+    assert await store.take_back(lists[0], empty, within_seconds=60) == 2
+    assert store.inbox_grew.is_set()
+    await store.accept(drain("1", signed_at_ms=START_MS + 1))
+    store.inbox_grew.clear()
+    await fold_all(store)
+    assert store.inbox_grew.is_set()

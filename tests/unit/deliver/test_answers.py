@@ -471,6 +471,13 @@ def test_a_wait_is_cut_to_six_hours_and_that_is_told(header, more, is_cut):
     assert (limits.wait_seconds, limits.is_cut) == (MAX_WAIT_SECONDS + min(more, 0), is_cut)
 
 
+def test_one_wait_that_is_too_long_is_told_whatever_the_other_says():
+    assert read_limits({"Retry-After": "99999", "X-Rate-Limit-Reset": "5"}, NOW_MS).is_cut
+    assert read_limits({"Retry-After": "5", "X-Rate-Limit-Reset": "99999"}, NOW_MS).is_cut
+    assert not read_limits({"Retry-After": "5", "X-Rate-Limit-Reset": "5"}, NOW_MS).is_cut
+    assert not read_limits({"X-Rate-Limit-Remaining": "5"}, NOW_MS).is_cut
+
+
 def test_each_header_of_a_limit_is_read_by_itself():
     assert read_limits({"X-Rate-Limit-Limit": "7"}, NOW_MS).limit == 7
     assert read_limits({"X-Rate-Limit-Remaining": "0"}, NOW_MS).remaining == 0
