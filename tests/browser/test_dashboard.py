@@ -146,8 +146,10 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await expect(page.get_by_role("button", name="Verify")).to_have_count(0)
     await go(page, "")
     assert world.contact_calls() == []
-    await page.locator("#account-rows").get_by_role("button", name="Resume acme").click()
+    # By keyboard: the button goes, and the focus with it, to where the view begins.
+    await page.locator("#account-rows").get_by_role("button", name="Resume acme").press("Enter")
     await expect(page.locator("#headline")).to_contain_text("All lists are exact")
+    await expect(page.get_by_role("heading", level=1)).to_be_focused()
     await expect(page.locator("#account-rows")).to_contain_text("Ready")
 
 

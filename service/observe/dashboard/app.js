@@ -110,10 +110,32 @@ function useTitle(place) {
   });
 }
 
+// What was pressed may go with what it was about: then the focus is at the heading, not at the top of the page.
+function useFocusKept(main) {
+  useEffect(() => {
+    let focused = null;
+    const note = (event) => {
+      focused = event.target;
+    };
+    const look = () => {
+      if (!focused || focused.isConnected || document.activeElement !== document.body) return;
+      focused = null;
+      main.current?.querySelector("h1")?.focus({ preventScroll: true });
+    };
+    document.addEventListener("focusin", note);
+    const end = onChange(() => requestAnimationFrame(look));
+    return () => {
+      document.removeEventListener("focusin", note);
+      end();
+    };
+  }, []);
+}
+
 function Shell({ service, onSignOut }) {
   const [place, setPlace] = useState(placeNow());
   const main = useRef(null);
   useTitle(place);
+  useFocusKept(main);
   useEffect(() => {
     const move = () =>
       setPlace((before) => {
