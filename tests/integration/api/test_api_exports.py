@@ -123,8 +123,12 @@ async def test_rows_that_move_while_a_file_is_read_are_neither_lost_nor_doubled(
             # Their failures are made anew behind the reader's back: one that was read, one that was not.
             moved.extend([bad[0], bad[5]])
             before = world.rows("SELECT max(id) FROM failure")
+            world.cordial.faults.clear()
             await world.deliver("Heap Test", [], moved)
             await world.until(lambda: world.rows("SELECT count(*) FROM failure") == [(4,)])
+            await world.settled()
+            for user in bad:
+                refuse(world, user)
             await world.deliver("Heap Test", moved)
             await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(6,)])
             assert world.rows("SELECT max(id) FROM failure") > before

@@ -33,6 +33,7 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         sync = await world.get("syncs/2")
         assert (sync["state"], sync["removals"], sync["removals_of"]) == ("held", 8, 10)
         assert await state_of(world, 3) == "queued"
+        await world.until(lambda: world.service.store.backlog.pending_total == 0)
         # What is held is not to be sent, and is not forgotten either.
         assert [each["set_aside"] for each in (await world.get("syncs?list=1"))["items"]] == [1, 9, 0]
         [account] = (await world.get("accounts"))["items"]

@@ -37,15 +37,20 @@ async def drain(world: World, segment: str) -> None:
 
 
 async def adds_up(world: World, named: int) -> dict[str, Any]:
-    """Return the sum of the first list, once it is seen that it adds up, and who is behind each number."""
+    """Return the sum of the first list, once it is seen that it adds up, and who is behind each number.
+
+    What changes while people are counted is counted again.
+    """
     await world.until(lambda: world.service.store.backlog.unfolded_users == 0)
-    found: dict[str, Any] = msgspec.json.decode(await read(world, "lists/1/sum"))
+    before, people = None, dict[str, int]()
+    while before != (found := msgspec.json.decode(await read(world, "lists/1/sum"))):
+        before = found
+        people = {
+            state: len(await members(world, f"wanted=true&state={state}"))
+            for state in ("settled", "pending", "waiting", "dead")
+        }
     assert found["wanted"] + found["same_person"] + found["unusable"] == named
     assert found["wanted"] == found["on_list"] + found["unnamed"] + found["to_add"] + found["failed"]
-    people = {
-        state: len(await members(world, f"wanted=true&state={state}"))
-        for state in ("settled", "pending", "waiting", "dead")
-    }
     assert people == {
         "settled": found["on_list"] + found["unnamed"],
         "pending": found["to_add"] - found["add_later"],
@@ -57,7 +62,8 @@ async def adds_up(world: World, named: int) -> dict[str, Any]:
         assert len(failures) == number
     leaving = await members(world, "wanted=false&state=pending"), await members(world, "wanted=false&state=waiting")
     assert sum(map(len, leaving)) == found["to_remove"]
-    return found
+    answer: dict[str, Any] = found
+    return answer
 
 
 async def members(world: World, filters: str) -> list[Any]:
@@ -199,9 +205,9 @@ async def test_an_import_under_way_and_rows_that_cordial_refused(tmp_path, monke
         await world.deliver("One", everybody)
         await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
         await world.restart(dry_run=True)
-        if world.rows("SELECT 1 FROM unnamed"):
-            found = await adds_up(world, 300)
-            assert (found["on_list"], found["unnamed"]) == (299, 1)
+        found = await adds_up(world, 300)
+        # However far the search has come by now.
+        assert (found["unnamed"], found["failed"]) in {(0, 0), (1, 0), (0, 1)}
         await world.restart(dry_run=False)
         await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(1,)])
         await world.settled()
