@@ -9,7 +9,7 @@ from typing import Any
 
 from service.commands.arguments import add_command
 from service.commands.client import add_config_option, complain_of_configuration, which_configuration
-from service.commands.terminal import complain, say
+from service.commands.terminal import complain, say, say_json
 from service.config import loading
 from service.config.settings import NoticeSettings
 from service.errors import ConfigurationError
@@ -27,6 +27,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     test = add_command(actions, "test", "send a test to each target", (example,))
     add_config_option(test, is_action=True)
     test.add_argument("--target", help="only to this target")
+    test.add_argument("--json", action="store_true", help="one JSON document a line for each target")
     test.set_defaults(run=_run)
 
 
@@ -40,13 +41,16 @@ def _run(arguments: argparse.Namespace) -> int:
         known = f"its targets are {', '.join(sorted(targets))}" if targets else "it has none; add [notices.NAME]"
         complain(f"The configuration has no target to test: {known}.", which_configuration(arguments.config))
         return 1
-    return asyncio.run(_test(chosen))
+    return asyncio.run(_test(chosen, as_json=arguments.json))
 
 
-async def _test(targets: dict[str, NoticeSettings]) -> int:
+async def _test(targets: dict[str, NoticeSettings], *, as_json: bool) -> int:
     message = Message("test", datetime.now(UTC), [], [])
     key = f"heap-cordial-test-{time.time_ns()}"
     faults = await asyncio.gather(*(try_to_send(make_target(each), key, message) for each in targets.values()))
     for name, fault in zip(targets, faults, strict=True):
-        say(f"{name}: {fault or 'the test was sent'}")
+        if as_json:
+            say_json({"target": name, "sent": not fault, "fault": fault})
+        else:
+            say(f"{name}: {fault or 'the test was sent'}")
     return 1 if any(faults) else 0

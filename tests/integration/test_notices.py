@@ -377,7 +377,7 @@ async def test_a_mail_server_that_refuses_says_why(world, mailbox):
     [
         ("http://hooks.example.com/secret", SECRET, "must begin with https://"),
         ("ftp://127.0.0.1/secret", SECRET, "must begin with https://"),
-        ("http://127.0.0.1:1/secret", SECRET, "it cannot be reached: ClientConnectorError"),
+        ("http://127.0.0.1:1/secret", SECRET, "it cannot be reached: Connection refused"),
         ("http://127.0.0.1:1/secret", "no prefix", "must be whsec_ and Base64"),
     ],
 )
@@ -402,8 +402,13 @@ async def test_the_command_tries_each_target_and_says_what_came_of_it(tmp_path, 
     ended = await run_command("notices", "test", "--config", str(tmp_path / "config.toml"))
     assert (ended.status, ended.output.splitlines()) == (
         1,
-        ["ops: the test was sent", "gone: it cannot be reached: ClientConnectorError"],
+        ["ops: the test was sent", "gone: it cannot be reached: Connection refused"],
     )
     assert "a test of notices" in receiver.taken[0].document["text"]
     one = await run_command("notices", "test", "--target", "ops", "--config", str(tmp_path / "config.toml"))
     assert (one.status, one.output.splitlines()) == (0, ["ops: the test was sent"])
+    as_json = await run_command("notices", "--config", str(tmp_path / "config.toml"), "test", "--json")
+    assert [msgspec.json.decode(line) for line in as_json.output.splitlines()] == [
+        {"target": "ops", "sent": True, "fault": ""},
+        {"target": "gone", "sent": False, "fault": "it cannot be reached: Connection refused"},
+    ]

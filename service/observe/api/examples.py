@@ -279,9 +279,9 @@ MEMBER: dict[str, Any] = {
     },
     "failure": FAILURE,
     "journey": None,
-    "next": {"what": "Nothing, until someone retries the failure.", "at": None},
+    "next": {"what": "Nothing happens until someone retries the failure.", "at": None},
     "explanation": "Heap wants the user on the list, but Cordial did not accept it after 5 calls, and the service does not retry it by itself: "
-    "Invalid email address. Nothing, until someone retries the failure.",
+    "Invalid email address. Nothing happens until someone retries the failure.",
 }
 AUDIT: dict[str, Any] = {
     "id": 3,

@@ -9,7 +9,7 @@ from service.model.changes import MemberState
 from service.model.contacts import EMAIL, contact_of
 from service.model.imports import Journey, ListTravel
 from service.model.lists import ListState
-from service.model.views import MemberView, SegmentView
+from service.model.views import ListStanding, MemberView, SegmentView
 from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
 from service.observe.api.sending import Sending
 from service.store.port import Reading
@@ -65,11 +65,18 @@ async def find_member(
     )
 
 
+_NOT_READ_YET = "Pages of this list have just been accepted and are not processed yet; ask again."
+_WHY_NOT_READ = {
+    ListStanding.SYNC_HELD: "A sync of this list is held: the users in it and in later syncs count once a person has decided.",
+    ListStanding.RECEIVING: "Pages of a sync have not arrived: the users in the other pages may count only when they have.",
+}
+
+
 async def _never_named(reader: Reading, segment: SegmentView, user: str) -> MemberDocument:
     if await reader.has_unfolded(segment.id):
-        next_step = NextStep("Pages of this list have just been accepted and are not processed yet; ask again.")
+        next_step = NextStep(_WHY_NOT_READ.get(segment.standing, _NOT_READ_YET))
     else:
-        next_step = NextStep("Nothing, until Heap sends the user in a page of this segment.")
+        next_step = NextStep("Nothing happens until Heap sends the user in a page of this segment.")
     return MemberDocument(
         user=user,
         list_id=segment.id,
@@ -129,7 +136,7 @@ def _next_step(
     if member.state is MemberState.SETTLED:
         return NextStep("Nothing is left to send.")
     if member.state is MemberState.DEAD:
-        return NextStep("Nothing, until someone retries the failure.")
+        return NextStep("Nothing happens until someone retries the failure.")
     return _next_call(member, segment, status, travel)
 
 
@@ -139,7 +146,7 @@ def _next_call(
     if segment.state is ListState.HELD:
         return NextStep(f"It is sent when the list can be used: {segment.reason}.")
     if status is None:
-        return NextStep("Nothing, until the configuration has the account again.")
+        return NextStep("Nothing happens until the configuration has the account again.")
     if status.state is AccountState.PAUSED:
         at = datetime.now(UTC) + timedelta(seconds=status.seconds) if status.seconds else None
         return NextStep(f"It is sent when the account continues; it is paused: {status.reason}.", at)

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -131,8 +132,18 @@ async def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
     except TimeoutError as error:
         raise NoticeError(f"no answer within {_TIMEOUT_SECONDS:.0f} s") from error
     except (aiohttp.ClientError, ValueError) as error:
-        # By its type: the text quotes the address, which may be a secret.
-        raise NoticeError(f"it cannot be reached: {type(error).__name__}") from error
+        raise NoticeError(f"it cannot be reached: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return by its type why a connection failed: the text quotes the address, which may be a secret."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host is not known"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno)
+    return type(error).__name__
 
 
 def _check_url(url: str) -> None:

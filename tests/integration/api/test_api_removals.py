@@ -49,6 +49,8 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         assert world.members("Readers") == sorted(users(10))
         assert not [call for call in world.calls()[calls:] if call.method != "GET" and "user" in call.contact]
         assert world.conditions()["removals_held"] == "sync 2 would remove 8 of 10 people"
+        named = (await world.post("lists/1/members/find", {"user": "later@example.com"})).document
+        assert "A sync of this list is held" in named["explanation"]
         await world.restart()
         answer = await world.post("syncs/2/approve")
         assert (answer.status, answer.document) == (200, {"decided": True})
