@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Button, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, LIST_STANDING, listState, plural, sentence } from "./words.js";
 
 const ROWS = 50;
@@ -57,8 +57,8 @@ export function Lists({ query, go }) {
           ${(from > 0 || data.next) &&
           html`<p class="buttons">
             ${from > 0 &&
-            html`<${Button} text="Previous" needs="read" onClick=${() => go("lists", { ...query, after: from > ROWS ? (from - ROWS).toString(16) : "" })} />`}
-            ${data.next && html`<${Button} text="Next" needs="read" onClick=${() => go("lists", { ...query, after: data.next })} />`}
+            html`<${Link} to=${withQuery("lists", { ...query, after: from > ROWS ? (from - ROWS).toString(16) : "" })}>Previous<//>`}
+            ${data.next && html`<${Link} to=${withQuery("lists", { ...query, after: data.next })}>Next<//>`}
           </p>`}
         </section>`
       : html`<${Waiting} />`}`;
