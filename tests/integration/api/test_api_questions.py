@@ -312,7 +312,7 @@ async def test_syncs_come_worst_first_page_by_page(world):
 
 
 async def test_a_sync_with_the_most_to_send_comes_first(world):
-    await world.service.store.steering.set_paused("acme", paused=True, actor="test")
+    await world.post("accounts/acme/pause")
     await world.deliver("Some", users(2), segment_id=1)
     await world.deliver("Most", users(5), segment_id=2)
     await world.deliver("Least", users(1), segment_id=3)
