@@ -42,6 +42,7 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     await world.deliver("Active Users", users(100))
     row = page.locator("#import-rows tr")
     await expect(row).to_contain_text("With Cordial")
+    await expect(page.locator("#headline")).to_contain_text("Waiting for Cordial to carry out a file")
     await expect(page.locator(".figures")).to_contain_text("time left not known")
     await expect(row).to_contain_text("file fetched)")
     [job_id] = world.cordial.imports.jobs

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp_apispec import docs
 
 from service.model.conditions import CATALOGUE, Condition, Severity
-from service.model.imports import ImportView
+from service.model.imports import ImportState, ImportView
 from service.model.views import Count, ListStanding, SyncView
 from service.observe.api import documentation as described
 from service.observe.api import examples
@@ -106,7 +106,7 @@ class OverviewQuestion:
         return described.json_response(
             Overview(
                 at=datetime.now(UTC),
-                headline=_headline(trouble, accounts, standings, to_send - guarded, guarded),
+                headline=_headline(trouble, accounts, standings, running, to_send=to_send - guarded, guarded=guarded),
                 is_well=not trouble,
                 to_send=to_send,
                 guarded=guarded,
@@ -144,6 +144,8 @@ def _headline(
     trouble: list[str],
     accounts: list[AccountDocument],
     standings: Mapping[ListStanding, int],
+    imports: Sequence[ImportView],
+    *,
     to_send: int,
     guarded: int,
 ) -> str:
@@ -156,7 +158,7 @@ def _headline(
     if not standings:
         return "Waiting for the first page from Heap"
     if to_send:
-        return _how_it_is_sent(accounts)
+        return _how_it_is_sent(accounts, imports)
     if guarded:
         return "Waiting for the other pages of a sync"
     return _how_exact(standings)
@@ -170,9 +172,12 @@ def _how_exact(standings: Mapping[ListStanding, int]) -> str:
     return "All lists are exact" if is_exact else "All that has arrived is sent"
 
 
-def _how_it_is_sent(accounts: list[AccountDocument]) -> str:
+def _how_it_is_sent(accounts: list[AccountDocument], imports: Sequence[ImportView]) -> str:
     """Say what happens to changes that wait, while nothing needs a person."""
     may_send = [account for account in accounts if account.state in {Sending.SENDING, Sending.SLOWED}]
+    is_still = not any(account.settled_per_second for account in accounts)
+    if is_still and any(each.state is ImportState.SENDING for each in imports):
+        return "Waiting for Cordial to carry out a file"
     if any(account.sendable for account in may_send):
         slowed = any(account.state is Sending.SLOWED for account in may_send)
         return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
