@@ -50,7 +50,7 @@ TARGETS = (
             "store/sqlite/settling.py",
             "store/sqlite/queries/settle.sql",
         ),
-        _LEDGER_TESTS,
+        (*_LEDGER_TESTS, "tests/unit/test_states.py"),
     ),
     Target("settling", ("deliver/settler.py",), (f"{_DELIVER}/test_settler.py",)),
     Target("limiter", ("deliver/rate/limiter.py",), (f"{_DELIVER}/test_limiter.py", f"{_DELIVER}/test_adaptive.py")),

@@ -3,6 +3,8 @@
 import msgspec
 
 from service.model.changes import ClaimCursor, MemberState, Outcome, OutcomeKind
+from service.store.sqlite import settling
+from service.store.sqlite.ledger import NEVER_MS
 from tests.store_harness import (
     ACCOUNTS,
     START_MS,
@@ -172,6 +174,76 @@ async def test_haste_calls_those_who_wait_through_no_fault_of_their_own(store, m
     await store.hasten("acme")
     assert await store.make_due_pending() == LATER_MS
     assert maker.facts().states() == {"blameless": MemberState.PENDING, "faulty": MemberState.WAITING}
+
+
+async def test_of_those_that_wait_the_first_to_fall_due_is_told_and_sent_first(store, maker, monkeypatch):
+    monkeypatch.setattr(settling, "_MAX_DUE", 1)
+    await store.accept(page("t1", add=["a", "b", "c"]))
+    await fold_all(store)
+    later_by = {"email:a": 2, "email:b": 0, "email:c": 5}
+    await send_all(
+        store, lambda work, change: failed(work, change, retry_at_ms=LATER_MS + later_by[work.contact], attempts=1)
+    )
+    assert await store.make_due_pending() == LATER_MS
+    maker.clock.ms = LATER_MS + 3
+    assert await store.make_due_pending() == LATER_MS + 2
+    assert maker.facts().states() == {"a": MemberState.WAITING, "b": MemberState.PENDING, "c": MemberState.WAITING}
+
+
+async def test_what_cannot_be_made_pending_is_put_off_by_an_hour_and_all_others_are_sent(store, maker):
+    for account, segment in (("acme", "7"), ("acme", "8"), ("globex", "7")):
+        await store.accept(page("t", add=["a", "b", "dead"], segment=segment, account=account))
+    await fold_all(store)
+    first = maker.facts().segments[0].id
+    for account in ACCOUNTS:
+        works, pieces = await claim_all(store, account)
+        await store.settle(
+            [
+                failed(
+                    work,
+                    change,
+                    account,
+                    retry_at_ms=None
+                    if work.contact == "email:dead"
+                    else LATER_MS - ((change.segment_id, work.contact) != (first, "email:a")),
+                )
+                for work in works
+                for change in work.changes
+            ],
+            pieces,
+        )
+    with maker.connection() as connection:
+        connection.execute(
+            "CREATE TRIGGER broken BEFORE UPDATE ON member"
+            f" WHEN new.segment_id = {first} AND new.contact = 'email:a' BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+    maker.clock.ms = LATER_MS
+    assert await store.make_due_pending() is None
+    with maker.connection() as connection:
+        planned = connection.execute(
+            "SELECT segment_id, contact FROM failure WHERE next_attempt_at_ms < ?", (NEVER_MS,)
+        )
+        assert planned.fetchall() == [(first, "email:a")]
+        connection.execute("DROP TRIGGER broken")
+    facts = maker.facts()
+    assert {(row.segment_id, row.contact) for row in facts.members if row.state is MemberState.WAITING} == {
+        (first, "email:a")
+    }
+    assert sum(row.state is MemberState.PENDING for row in facts.members) == 5
+    assert sum(row.state is MemberState.DEAD for row in facts.members) == 3
+    assert await store.make_due_pending() == LATER_MS + 3_600_000
+
+
+async def test_a_piece_whose_contacts_are_dealt_with_is_not_looked_at_again(store, maker):
+    await store.accept(page("t1", add=["a"]))
+    await store.accept(page("t2", add=["b"]))
+    await fold_all(store)
+    [segment_id] = store.pending_segments("acme")
+    claimed = await store.claim("acme", segment_id, ClaimCursor(), 100)
+    stretch = claimed.stretches[0]
+    [work] = stretch.works
+    await store.settle([accepted_by_cordial(work, work.changes[0])], [stretch.piece_id])
+    assert maker.facts().to_send == {(segment_id, "email:b")}
 
 
 async def test_more_fall_due_than_one_transaction_releases(store, maker):
