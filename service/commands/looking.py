@@ -19,6 +19,13 @@ _CALLS = 20
 _ADDRESSES_AT_ONCE = 150
 _ADDRESS_LENGTHS = range(3, 321)
 
+# What keeps an account's changes from being sent.
+_KEPT_BACK = {
+    "paused": "stopped",
+    "paused_by_operator": "paused",
+    "dry_run": "dry run",
+    "not_configured": "not configured",
+}
 _FATES = {
     "use": "exists and is ours",
     "create": "would be created",
@@ -210,12 +217,13 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     )
     if _show_json(rows, arguments):
         return 0
+    kept_back = await _kept_back(client)
     cells = [
         (
             row["id"],
             row["list_name"] or f"({row['segment_name']})",
             row["account"],
-            row["standing"].replace("_", " "),
+            _list_words(row, kept_back),
             row["wanted"],
             row["on_list"],
             row["pending"] + row["waiting"],
@@ -242,12 +250,13 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
     rows = await client.items("syncs", arguments.limit, account=arguments.account, list=list_id, state=arguments.state)
     if _show_json(rows, arguments):
         return 0
+    kept_back = await _kept_back(client)
     cells = [
         (
             row["id"],
             short_time(row["last_received_at"]),
             row["list_name"] or row["segment_name"],
-            _sync_words(row),
+            _sync_words(row, kept_back),
             f"{row['pages_received']} of {row['total_pages']}",
             row["added"],
             row["removed"],
@@ -262,12 +271,25 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sync_words(row: dict[str, Any]) -> str:
+async def _kept_back(client: ApiClient) -> dict[str, str]:
+    """Return what keeps which accounts from sending."""
+    accounts = (await client.get("accounts"))["items"]
+    return {each["name"]: _KEPT_BACK[each["state"]] for each in accounts if each["state"] in _KEPT_BACK}
+
+
+def _list_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
+    word = kept_back.get(row["account"]) if row["standing"] in {"sending", "not_created"} else None
+    return word or str(row["standing"].replace("_", " "))
+
+
+def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
     if row["state"] == "held":
         return f"held: removes {row['removals']:,} of {row['removals_of']:,}"
     if row["state"] == "waiting" and row["next_attempt_at"]:
         return f"waiting: tried again at {short_time(row['next_attempt_at'])}"
-    return "list held" if row["state"] in {"sending", "waiting"} and row["list_held"] else str(row["state"])
+    if row["state"] not in {"sending", "waiting"}:
+        return str(row["state"])
+    return "list held" if row["list_held"] else kept_back.get(row["account"], str(row["state"]))
 
 
 async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -25,10 +25,10 @@ from service.commands.terminal import complain, counted, one_line, say, say_docu
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
-from service.model.accounts import DRY_RUN_REASON
+from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState
 from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
 from service.model.imports import ImportView
-from service.model.views import FailureGroupView, RecordedAccount, SegmentView, SyncView
+from service.model.views import FailureGroupView, ListStanding, RecordedAccount, SegmentView, SyncView
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.reading import Reader
 
@@ -39,6 +39,7 @@ _MAX_CONDITIONS = 20
 _MAX_LISTS = 10_000
 _MAX_SYNCS = 20
 _MAX_IMPORTS = 20
+_MOVING = {ListStanding.SENDING, ListStanding.NOT_CREATED}
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -175,6 +176,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             "",
             "No page has arrived from Heap yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
         ]
+    kept_back = {each.name: _kept_back(each, readiness, configured) for each in overview.accounts}
     rows = [
         (
             each.list_name or f"({each.segment_name})",
@@ -183,7 +185,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             each.on_list,
             each.pending + each.waiting,
             each.failed,
-            each.standing.replace("_", " "),
+            (each.standing in _MOVING and kept_back.get(each.account)) or each.standing.replace("_", " "),
         )
         for each in overview.lists
     ]
@@ -194,6 +196,19 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
     if overview.failures:
         lines += ["", "FAILURES", *(_failure_line(group) for group in overview.failures)]
     return lines
+
+
+def _kept_back(account: RecordedAccount, readiness: Readiness, configured: Collection[str]) -> str:
+    """Return what keeps the account from sending, in a word or two; empty if nothing does."""
+    if not readiness.is_reached:
+        return "not sent now"
+    if account.name not in configured:
+        return "not configured"
+    if account.state_reason == DRY_RUN_REASON:
+        return "dry run"
+    if account.state != AccountState.PAUSED:
+        return ""
+    return "paused" if account.state_reason == PAUSED_BY_OPERATOR else "stopped"
 
 
 def _condition_lines(conditions: list[Condition]) -> list[str]:

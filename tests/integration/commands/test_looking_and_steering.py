@@ -50,6 +50,7 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
         await installation.deliver("Active Users", USERS, task="task-1")
         await eventually(lambda: installation.figures("members", "settled", "pending"), [3, 0, 3])
         status = (await installation.run("status")).output
+        waiting = [(await installation.run(command)).output for command in ("lists", "syncs")]
         assert cordial.state.contacts == {}
         resumed = await installation.run("resume", "acme")
         await eventually(lambda: installation.figures("settled"), [3])
@@ -59,6 +60,10 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
     assert nobodys.errors.startswith("there is no account nobodys; there are acme\n")
     assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
     assert "account    acme: paused, paused by an operator" in status
+    # Nowhere is it said to be sending.
+    assert re.search(r"(?m)^\S.* acme .* 0 +3 +0  paused$", status), status
+    assert re.search(r" acme +paused +3 ", waiting[0]), waiting[0]
+    assert re.search(r" paused +1 of 1 ", waiting[1]), waiting[1]
     assert re.search(r"(?m)^ *1  ActiveUsers  acme +(exact|not counted) +3 ", lists.output)
     assert "1 of 1" in syncs.output
 
