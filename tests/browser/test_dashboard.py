@@ -143,6 +143,7 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     assert await faults_of_access(page) == []
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("Paused")
+    await expect(page.locator("#sum")).to_contain_text(re.compile(r"to be sent \(paused\)\s*3"))
     await expect(page.get_by_role("button", name="Verify")).to_have_count(0)
     await go(page, "")
     assert world.contact_calls() == []

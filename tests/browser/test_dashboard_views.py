@@ -146,7 +146,7 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     await expect(page.locator(".title .badge")).to_contain_text("Warning")
     await expect(page.locator(".terms")).to_contain_text(re.compile(r"People concerned\s*2"))
     await expect(page.locator("main")).to_contain_text("heap-cordial failures")
-    await expect(page.get_by_role("button", name="Retry them, on Beta")).to_be_visible()
+    await expect(page.get_by_role("button", name="Retry 2 on Beta")).to_be_visible()
     await expect(page.get_by_role("link", name="See who")).to_have_attribute("href", "#/people?list=2")
     runbook = page.get_by_role("region", name="Runbook: People could not be added")
     await expect(runbook.locator("tbody tr", has_text="contact_not_found")).to_contain_text(
@@ -158,7 +158,7 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     await runbook.get_by_role("link", name="On its own").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("People could not be added")
     await page.go_back()
-    await expect(page.get_by_role("button", name="Retry them, on Beta")).to_be_visible()
+    await expect(page.get_by_role("button", name="Retry 2 on Beta")).to_be_visible()
     await go(page, "conditions/disk_low")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nothing of this kind lasts")
     assert live.errors == []
@@ -339,3 +339,25 @@ async def test_it_is_small(live: Watched) -> None:
     await page.locator("#headline").wait_for()
     total = sum([len(await answer.body()) for answer in answers if "events" not in answer.url])
     assert total <= 300_000
+
+
+async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
+    assert await live.page.evaluate(
+        """import("./page/words.js").then(({ sendingState, syncState }) => {
+            const sync = { state: "sending", pages_received: 3, total_pages: 3, unfolded_pieces: 0, settled: 2, failed: 0, pending: 1 };
+            const waiting = { ...sync, state: "waiting", next_attempt_at: "2100-03-01T13:05:09" };
+            const parted = { ...sync, state: "receiving", pages_received: 2 };
+            const paused = { state: "paused_by_operator" };
+            const sending = { state: "sending" };
+            return [
+                syncState(sync, sending), syncState(waiting, sending), syncState(waiting, paused),
+                syncState({ ...waiting, next_attempt_at: "2000-01-01T00:00:00" }, sending),
+                syncState({ ...waiting, list_held: true }, sending), syncState(parted, sending),
+                sendingState(parted, sending), sendingState({ ...parted, next_attempt_at: "2100-03-01T13:05:09" }, sending),
+                sendingState({ ...parted, pending: 0 }, sending), syncState({ ...sync, settled: 0 }, sending),
+            ].map(([text]) => text);
+        })"""
+    ) == [
+        "Sending", "Tried again at 1 Mar, 13:05:09", "Paused", "Tried again soon", "List held", "Receiving (2 of 3 pages)",
+        "Sending", "Tried again at 1 Mar, 13:05:09", "Waiting for pages", "Waiting",
+    ]  # fmt: skip

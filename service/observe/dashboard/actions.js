@@ -126,8 +126,8 @@ export const RetryGroup = ({ group, primary }) => html`<${Button} text=${`Retry 
       (done) => `${plural(done.retried, "change")} will be sent again.`,
     )} />`;
 
-export const RetryList = ({ list_id: list, name: listed, primary }) => html`<${Button} text="Retry them" primary=${primary}
-  label=${`Retry them, on ${listed}`} onClick=${() =>
+export const RetryList = ({ list, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}`} primary=${primary}
+  label=${`Retry ${count(number)} on ${listName}`} onClick=${() =>
     act(
       () => post("failures/retry", { list }),
       (done) => `${plural(done.retried, "change")} will be sent again.`,

@@ -7,7 +7,7 @@ import { useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
 import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
+import { count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
@@ -15,10 +15,11 @@ function Sum({ list, sum, account }) {
   const named = sum.wanted + sum.same_person + sum.unusable;
   const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
   const state = listState(list, account);
-  const stopped = account && state === accountState(account) ? ` (${state[0].toLowerCase()})` : "";
+  // How, or why not yet.
+  const how = sum.to_add && ["held", "to_approve", "not_created", "sending"].includes(list.standing) ? ` (${state[0].toLowerCase()})` : "";
   const rows = [
     ["on the list, confirmed by Cordial", sum.on_list, file("wanted=true&state=settled")],
-    [`to be sent${stopped}`, sum.to_add - sum.add_later, file("wanted=true&state=pending"), true],
+    [`to be sent${how}`, sum.to_add - sum.add_later, file("wanted=true&state=pending"), true],
     ["tried again later", sum.add_later, `#/people?list=${list.id}&dead=false&wanted=true`],
     ["could not be added", sum.failed, `#/people?list=${list.id}&dead=true&wanted=true`, true],
     ["refused by Cordial in a file, being looked for", sum.unnamed, `#/imports?account=${encodeURIComponent(list.account)}`],
