@@ -114,7 +114,7 @@ export function List({ id }) {
           ["Cordial's id", list.cordial_list_id],
           ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(list.account)}`}>${list.account}<//>`],
           ["Heap's segment", list.segment_id],
-          ["Should be on it", count(list.wanted)],
+          ["Wanted", count(list.wanted)],
           ["Confirmed by Cordial", count(list.on_list)],
           ["Not named yet", list.unnamed > 0 ? `${count(list.unnamed)} of these were refused and are being looked for` : null],
           ["Cordial counts", html`<${Counted} list=${list} />`],

@@ -22,7 +22,7 @@ const columnsFor = (accounts) => [
     { wide: true, sort: "name", text: true, bothWays: true },
   ],
   ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`, { badge: true, sort: "trouble" }],
-  ["In Heap", (list) => count(list.wanted), { number: true, sort: "wanted", bothWays: true }],
+  ["Wanted", (list) => count(list.wanted), { number: true, sort: "wanted", bothWays: true }],
   ["On the list", (list) => count(list.on_list), { number: true, sort: "on_list", bothWays: true }],
   ["To send", (list) => count(list.pending + list.waiting), { number: true, sort: "to_send" }],
   ["Failed", (list) => count(list.failed), { number: true, sort: "failed" }],
