@@ -30,6 +30,7 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         await world.deliver("Readers", ["later@example.com"])
         await world.deliver("Others", ["other@example.com"], segment_id=2)
         await world.until(lambda: "Others" in world.cordial.state.lists_by_name and world.members("Others"))
+        await world.until(lambda: world.service.store.backlog.pending_total == 0)
         sync = await world.get("syncs/2")
         assert (sync["state"], sync["removals"], sync["removals_of"]) == ("held", 8, 10)
         assert await state_of(world, 3) == "queued"

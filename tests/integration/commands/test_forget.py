@@ -15,7 +15,7 @@ async def test_a_user_is_off_the_list_and_out_of_the_files(installation, cordial
         await eventually(lambda: in_files(installation, JANE), list[str]())
         assert await in_files(installation, JOHN) != []
     assert (done.status, again.status) == (0, 0)
-    assert done.output.startswith("acme: 1 memberships are erased.\nErased here.\n")
+    assert done.output.startswith("acme: 1 membership is erased.\nErased here.\n")
     assert again.output.startswith("acme: 0 memberships are erased.\nErased here.\n")
     assert JANE.lower() not in installation.log.read_text().lower()
     assert "user.erased" in installation.log.read_text()
