@@ -225,6 +225,8 @@ async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched) -> None:
     await expect(page.locator("#sync-rows")).to_contain_text("Receiving (2 of 3 pages)")
     # The bar is what was sent, not what has arrived.
     await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "6 of 6 done")
+    await page.locator("#sync-rows a").click()
+    await expect(page.get_by_text("Page 3 has not arrived yet.")).to_be_visible()
 
 
 async def test_who_may_only_read_is_told_what_the_others_need(live: Watched) -> None:

@@ -109,6 +109,17 @@ function Held({ id }) {
   }<//>`;
 }
 
+const MAX_NAMED_PAGES = 10;
+
+// Which pages have not arrived, where all that have are known here.
+function missingPages(sync, deliveries) {
+  const arrived = new Set(deliveries.map((each) => each.page_number));
+  if (arrived.size !== sync.pages_received || sync.pages_received >= sync.total_pages) return "";
+  const missing = Array.from({ length: sync.total_pages }, (_, index) => index + 1).filter((page) => !arrived.has(page));
+  const named = missing.slice(0, MAX_NAMED_PAGES).map(count).join(", ") + (missing.length > MAX_NAMED_PAGES ? " …" : "");
+  return missing.length === 1 ? `Page ${named} has not arrived yet.` : `Pages ${named} have not arrived yet.`;
+}
+
 export function Sync({ id }) {
   const { data, error } = useResource(`syncs/${id}`);
   const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
@@ -132,6 +143,7 @@ export function Sync({ id }) {
     </section>
     ${data.state === "held" && html`<${Held} id=${id} />`}
     <section class="card" aria-labelledby="pages-heading"><h2 id="pages-heading">Pages that arrived</h2>
+      ${missingPages(data, deliveries) && html`<p>${missingPages(data, deliveries)}</p>`}
       <${Table} caption="Pages of this sync" rows=${deliveries} keyOf=${(each) => each.id} empty="The pages are forgotten by now."
         columns=${[
           ["Page", (each) => `${each.page_number} of ${data.total_pages}`],

@@ -6,7 +6,7 @@ import { useResource } from "./live.js";
 import { Badge, confirm, may, Needs, Prose, Section, Table, Time, Trouble, Waiting } from "./ui.js";
 import { sentence } from "./words.js";
 
-const OUTCOME = { as_documented: ["As documented", "good"], otherwise: ["Otherwise", "bad"], not_tried: ["Not tried", "busy"] };
+const OUTCOME = { as_documented: ["As documented", "good"], otherwise: ["Otherwise", "warn"], not_tried: ["Not tried", "busy"] };
 
 const pointName = (point) => sentence(point.replaceAll("_", " ")).slice(0, -1);
 
