@@ -62,6 +62,8 @@ async def test_lists_are_sorted_by_their_headings_and_the_address_keeps_it(live:
     await expect(page).to_have_url(re.compile(r"sort=wanted"))
     await page.get_by_role("columnheader", name="Wanted").get_by_role("link").click()
     await expect(page.get_by_role("columnheader", name="Wanted")).to_have_attribute("aria-sort", "ascending")
+    # The heading follows the address, the rows a moment later.
+    await expect(page.locator("tbody tr").last).to_contain_text("Alpha")
     assert await first_cells(page) == [HOSTILE, LONG, "Delta", "Gamma", "Beta", "Alpha"]
     await page.reload()
     await expect(page.locator("tbody tr").nth(1)).to_contain_text(LONG)

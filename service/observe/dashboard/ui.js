@@ -142,7 +142,7 @@ function Heading({ text, kind, order }) {
   const isSorted = order.sort === kind.sort;
   const ascending = isSorted && Boolean(kind.text) !== order.reverse;
   const [sort, reverse] = !isSorted ? [kind.sort, false] : kind.bothWays && !order.reverse ? [kind.sort, true] : ["trouble", false];
-  const mark = html`<span aria-hidden="true" class="direction">${isSorted ? (ascending ? "▲" : "▼") : ""}</span>`;
+  const mark = html`<span aria-hidden="true" class="direction">${isSorted ? (ascending ? "▲" : "▼") : null}</span>`;
   return html`<th scope="col" class=${className} aria-sort=${isSorted ? (ascending ? "ascending" : "descending") : undefined}>
     <${Link} to=${order.to(sort, reverse)} class="sort">${kind.number ? [mark, text] : [text, mark]}<//></th>`;
 }
