@@ -18,14 +18,14 @@ async def test_a_small_segment_is_done_while_a_large_one_drains(tmp_path):
     async with hostile_world(tmp_path, requests_per_second=REQUESTS_PER_SECOND) as world:
         await world.accepted(page(large, segment="Large", segment_id=1))
         await world.until(lambda: len(world.contact_calls()) > 10)
-        calls_before = len(world.contact_calls())
         await world.accepted(page(small, segment="Small", segment_id=2))
         await world.until(lambda: "Small" in world.cordial.state.lists_by_name)
+        calls_before = len(world.contact_calls())
         await world.until(lambda: world.members("Small") == small)
         calls = [call.contact for call in world.contact_calls()]
         last_of_small = max(calls.index(f"email:{user}") for user in small)
         # Besides ten of its own: what had been claimed and allowed before it came, one in turn for each of its own,
-        # and the second in which its list was made.
+        # and the second or two until it is known that its list was made.
         assert last_of_small - calls_before <= 2 * len(small) + 8 + 2 * REQUESTS_PER_SECOND
         assert (await world.segment(1)).pending > 4_000
         assert len(world.members("Large")) < 500
