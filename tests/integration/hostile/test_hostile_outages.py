@@ -167,7 +167,9 @@ async def test_a_wrong_key_is_told_everywhere_and_a_right_one_needs_no_restart(t
             assert "a wrong key" not in message
             await world.until(lambda: world.rows("SELECT 1 FROM account WHERE state = 'paused'"))
             status = await run_command("status", "--config", str(configuration), environment=clean_environment())
-            assert f"account    {ACCOUNT}: not known now; last time: paused, unauthorized: Access Denied" in status.output
+            assert (
+                f"account    {ACCOUNT}: not known now; last time: paused, unauthorized: Access Denied" in status.output
+            )
             world.key_file.write_text(DEFAULT_API_KEY)
             await world.settled()
             assert world.members("Readers") == users(3)
