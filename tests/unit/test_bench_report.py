@@ -34,8 +34,7 @@ def test_one_busy_part_makes_a_run_one_that_was_not_quiet():
 
 
 _WORKS_THEN_WAITS = """
-import sys
-from subprocess import PIPE
+import time
 while time.process_time() < 0.05:
     pass
 print(flush=True)
