@@ -268,8 +268,10 @@ async def test_long_names_are_cut_and_push_nothing_aside(live: Watched) -> None:
         last = await page.locator("tbody tr td").last.bounding_box()
         assert last
         assert last["x"] + last["width"] <= width
-        tops = await page.locator(".masthead nav li").evaluate_all("all => all.map(each => each.offsetTop)")
-        assert len(set(tops)) == 1
+        places = [await place.bounding_box() for place in await page.locator(".masthead nav li").all()]
+        assert all(place and place["x"] + place["width"] <= width for place in places)
+        # On the narrowest phones two lines, for what is beyond the edge is not seen.
+        assert len({place["y"] for place in places if place}) <= (1 if width > 320 else 2)
 
 
 async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None:
