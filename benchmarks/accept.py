@@ -5,12 +5,11 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 from benchmarks.bare_server import running_bare_server
 from benchmarks.load import Load, Target, generate
-from benchmarks.report import Figure, median_of, progress
+from benchmarks.report import Figure, median_of, progress, ratio_of
 from benchmarks.service_process import HEAP_SECRET, ServiceUnderTest, running_service, watching
 from benchmarks.stand_in import running_stand_in
 
@@ -93,18 +92,14 @@ async def _compare(pages: int, rounds: int) -> list[Figure]:
             "accept: service, durable, 8 senders",
             _rate(kept),
             _cpu(kept),
-            # Within each round, so that what slows a whole round slows both.
-            ratio=median(ours.pages_per_second / other.pages_per_second for ours, other in _pairs(kept, verified)),
+            ratio=ratio_of(kept, verified, lambda load: load.pages_per_second),
             target=("≥", _MIN_RATIO),
         ),
         Figure(
             "accept: … CPU a page",
             "",
             f"{cpu_microseconds:,.0f} µs",
-            ratio=median(
-                ours.cpu_microseconds_per_page / other.cpu_microseconds_per_page
-                for ours, other in _pairs(kept, verified)
-            ),
+            ratio=ratio_of(kept, verified, lambda load: load.cpu_microseconds_per_page),
             measured=cpu_microseconds,
             target=("≤", _MAX_CPU_MICROSECONDS),
             unit="µs",
@@ -118,10 +113,6 @@ async def _compare(pages: int, rounds: int) -> list[Figure]:
         ),
         Figure("accept: … answer, p50 / p99", _latencies(kept)),
     ]
-
-
-def _pairs(ours: Sequence[Load], others: Sequence[Load]) -> list[tuple[Load, Load]]:
-    return list(zip(ours, others, strict=True))
 
 
 def _rate(loads: Sequence[Load]) -> str:

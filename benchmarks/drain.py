@@ -4,14 +4,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 import aiohttp
 import msgspec
 
 from benchmarks.bare_client import Drained
 from benchmarks.processes import cpu_seconds, output_of
-from benchmarks.report import Figure, median_of, progress
+from benchmarks.report import Figure, median_of, progress, ratio_of
 from benchmarks.service_process import HEAP_SECRET, running_service, watching
 from benchmarks.stand_in import running_stand_in
 from service.sandbox.heap_pages import build_pages, post_page
@@ -32,7 +31,6 @@ async def measure(*, users: int, rounds: int) -> list[Figure]:
             f"drain, round {number + 1}: bare {_rate(bare[-1:])}, {_cpu(bare[-1:])}; "
             f"service {_rate(ours[-1:])}, {_cpu(ours[-1:])}"
         )
-    pairs = list(zip(ours, bare, strict=True))
     cpu_microseconds = median_of(ours, lambda drained: drained.cpu_microseconds_per_call)
     return [
         Figure("drain: bare aiohttp client", _rate(bare), _cpu(bare), ratio=1.0),
@@ -40,14 +38,14 @@ async def measure(*, users: int, rounds: int) -> list[Figure]:
             "drain: service, accept to settled",
             _rate(ours),
             _cpu(ours),
-            ratio=median(mine.calls_per_second / other.calls_per_second for mine, other in pairs),
+            ratio=ratio_of(ours, bare, lambda drained: drained.calls_per_second),
             target=("≥", _MIN_RATIO),
         ),
         Figure(
             "drain: … CPU a call",
             "",
             f"{cpu_microseconds:.0f} µs",
-            ratio=median(mine.cpu_microseconds_per_call / other.cpu_microseconds_per_call for mine, other in pairs),
+            ratio=ratio_of(ours, bare, lambda drained: drained.cpu_microseconds_per_call),
             measured=cpu_microseconds,
             target=("≤", _MAX_CPU_MICROSECONDS),
             unit="µs",

@@ -78,6 +78,11 @@ def median_of(rounds: Iterable[Round], number: Callable[[Round], float]) -> floa
     return median(number(each) for each in rounds)
 
 
+def ratio_of(ours: Iterable[Round], others: Iterable[Round], number: Callable[[Round], float]) -> float:
+    """Return the median of a number's ratio to the baseline of the same round: what slows a whole round slows both."""
+    return median(number(mine) / number(other) for mine, other in zip(ours, others, strict=True))
+
+
 class OtherPrograms:
     """Tells how much of the machine other programs have used since it was made: what is neither idle nor ours.
 

@@ -1,12 +1,11 @@
 """The same users put on the list by the service and by a plain script that keeps nothing; more peers: `make bench-peers`."""
 
 import sys
-from statistics import median
 
 from benchmarks.peers.contenders import CONTENDERS
 from benchmarks.peers.trial import Done, Job
 from benchmarks.peers.trial import measure as have_done
-from benchmarks.report import Figure, median_of, progress
+from benchmarks.report import Figure, median_of, progress, ratio_of
 
 _USERS_PER_PAGE = 1_000
 _MAX_SECONDS = 15
@@ -32,7 +31,7 @@ async def measure(*, users: int, rounds: int) -> list[Figure]:
             f"the service: the same {users:,} users",
             _seconds(ours),
             _cpu(ours),
-            ratio=median(mine.seconds / other.seconds for mine, other in zip(ours, script, strict=True)),
+            ratio=ratio_of(ours, script, lambda done: done.seconds),
             measured=seconds,
             target=("≤", _MAX_SECONDS),
             unit="s",

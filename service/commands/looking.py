@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import agreed, counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.model.conditions import Severity
+from service.model.imports import ImportState
+from service.model.lists import ListState
 from service.model.views import SyncState
 
 _ROWS = 50
@@ -44,7 +47,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _lists,
         "lists --account acme --config config.toml",
     )
-    _add_states(lists, "unresolved", "creating", "ready", "held")
+    _add_states(lists, ListState)
     lists.add_argument("--search", help="a part of a name")
     syncs = _add(
         subparsers,
@@ -54,7 +57,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "syncs --list ActiveUsers --state held --config config.toml",
     )
     syncs.add_argument("--list", help="only of this list, by name or id")
-    _add_states(syncs, *(each.value for each in SyncState))
+    _add_states(syncs, SyncState)
     imports = _add(
         subparsers,
         "imports",
@@ -63,7 +66,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "imports --state sending --config config.toml",
     )
     imports.add_argument("--list", help="only of this list, by name or id")
-    _add_states(imports, "gathering", "sending", "ended")
+    _add_states(imports, ImportState)
     _add_import_actions(imports)
     failures = _add(
         subparsers,
@@ -133,7 +136,8 @@ def _add(
     return parser
 
 
-def _add_states(parser: argparse.ArgumentParser, *states: str) -> None:
+def _add_states(parser: argparse.ArgumentParser, kind: type[StrEnum]) -> None:
+    states = [each.value for each in kind]
     help_text = f"only in this state: {', '.join(states)}"
     parser.add_argument("--state", choices=states, metavar="STATE", help=help_text)
 

@@ -119,19 +119,15 @@ export const Resume = ({ account, text = "Resume", primary, small }) => html`<${
       text === "Resume" ? `${account.name} sends again.` : `${account.name} is tried once more.`,
     )} />`;
 
-export const RetryGroup = ({ group, primary }) => html`<${Button} text=${`Retry ${count(group.changes)}`} primary=${primary}
-  label=${`Retry ${count(group.changes)} on ${group.list_name}`} onClick=${() =>
-    act(
-      () => post("failures/retry", { list: group.list_id, reason: group.reason }),
-      (done) => `${plural(done.retried, "change")} will be sent again.`,
-    )} />`;
+// What the API selects failures by: ids, or filters.
+export const retry = (selection) =>
+  act(
+    () => post("failures/retry", selection),
+    (done) => `${plural(done.retried, "change")} will be sent again.`,
+  );
 
-export const RetryList = ({ list, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}`} primary=${primary}
-  label=${`Retry ${count(number)} on ${listName}`} onClick=${() =>
-    act(
-      () => post("failures/retry", { list }),
-      (done) => `${plural(done.retried, "change")} will be sent again.`,
-    )} />`;
+export const Retry = ({ selection, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}`} primary=${primary}
+  label=${`Retry ${count(number)} on ${listName}`} onClick=${() => retry(selection)} />`;
 
 // The one thing to press where an account does not send as it should.
 export function AccountAction({ account, primary, small }) {

@@ -1,7 +1,7 @@
 // The parts that every view is made of.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { post, withQuery } from "./api.js";
+import { withQuery } from "./api.js";
 import { refresh } from "./live.js";
 import { ago, count, momentText, rate, sentence } from "./words.js";
 
@@ -275,5 +275,3 @@ export const Terms = ({ items }) =>
   html`<dl class="terms">${items
     .filter(([, value]) => value !== null && value !== undefined && value !== "")
     .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
-
-export const retry = (selection, words) => act(() => post("failures/retry", selection), words);

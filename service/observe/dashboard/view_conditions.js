@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { useResource } from "./live.js";
 import { withQuery } from "./api.js";
-import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, RetryList } from "./actions.js";
+import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry } from "./actions.js";
 import { PartOfCondition } from "./runbook.js";
 import { Badge, Link, Name, Needs, Prose, Section, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, duration, momentText, people, sentence, SEVERITY } from "./words.js";
@@ -104,7 +104,7 @@ function Press({ each, account }) {
   if (account && each.id.startsWith("account_")) return html`<${AccountAction} account=${account} primary=${true} />`;
   if (list?.awaits_approval) return html`<${Approve} list=${list} primary=${true} /><${Preview} list=${list} />`;
   if (list && each.id === "list_differs") return html`<${Rebuild} list=${list} primary=${true} />`;
-  if (each.id === "people_failed") return html`<${RetryList} list=${each.list_id} listName=${each.subject} number=${each.people} primary=${true} />`;
+  if (each.id === "people_failed") return html`<${Retry} selection=${{ list: each.list_id }} listName=${each.subject} number=${each.people} primary=${true} />`;
   return held.map((sync) => html`<${ApproveSync} sync=${sync} primary=${true} /><${DiscardSync} sync=${sync} />`);
 }
 

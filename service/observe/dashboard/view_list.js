@@ -2,7 +2,7 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
-import { Approve, Preview, Rebuild, RetryGroup, Verify } from "./actions.js";
+import { Approve, Preview, Rebuild, Retry, Verify } from "./actions.js";
 import { useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
@@ -132,7 +132,7 @@ export function List({ id }) {
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
           <p class="wrap">${group.message}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
-          <${RetryGroup} group=${group} primary=${group === groups[0] && list.standing === "incomplete"} /></li>`,
+          <${Retry} selection=${{ list: group.list_id, reason: group.reason }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete"} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<${Link} to=${`syncs?list=${list.id}`}>All<//>`}>

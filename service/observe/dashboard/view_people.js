@@ -2,8 +2,9 @@
 
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
+import { retry } from "./actions.js";
 import { onChange, useResource } from "./live.js";
-import { act, Badge, Button, Link, may, Name, Needs, Order, orderOf, retry, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
+import { act, Badge, Button, Link, may, Name, Needs, Order, orderOf, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, person, plural, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
@@ -56,7 +57,7 @@ export function People({ query, go }) {
     return after;
   });
   const retryChosen = async () => {
-    await retry({ ids: [...chosen] }, (done) => `${plural(done.retried, "change")} will be sent again.`);
+    await retry({ ids: [...chosen] });
     setChosen(new Set());
     reload();
   };
@@ -89,8 +90,8 @@ export function People({ query, go }) {
       ${(query.list || query.reason || query.account || query.dead || query.wanted) && html`<${Link} to="people">All failures<//>`}
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
       ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}`}
-        onClick=${() => retry({ ids: items.map((each) => each.id) }, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
-      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters, (done) => `${plural(done.retried, "change")} will be sent again.`).then(reload)} />`}
+        onClick=${() => retry({ ids: items.map((each) => each.id) }).then(reload)} />`}
+      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters).then(reload)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>

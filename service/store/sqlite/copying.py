@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from service.store.sqlite.files import sync_to_disk
+from service.store.sqlite.rows import one_moment
 
 # What else may be written to the disk while a copy is made.
 _SPARE_BYTES = 16_777_216
@@ -59,12 +60,9 @@ def _copy_pages(connection: sqlite3.Connection, partial: Path) -> None:
         copy.execute("PRAGMA journal_mode = off")
         copy.execute("PRAGMA synchronous = 0")
         # One instant: without a transaction around all steps, the next write would have the copy begun anew.
-        connection.execute("BEGIN")
-        try:
+        with one_moment(connection):
             connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
             connection.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda *_: time.sleep(_PAUSE_SECONDS))
-        finally:
-            connection.execute("ROLLBACK")
         copy.execute("PRAGMA journal_mode = delete")
 
 

@@ -6,7 +6,6 @@ whoever does not know whether it was done reads `current` and goes on from there
 """
 
 import asyncio
-import contextlib
 import json
 import sqlite3
 from collections import Counter, defaultdict
@@ -40,7 +39,7 @@ from service.store.sqlite import auditing, queries
 from service.store.sqlite.arrivals import Arrivals
 from service.store.sqlite.backlog import Backlog
 from service.store.sqlite.ledger import LedgerTransaction, LedgerWriter
-from service.store.sqlite.rows import as_views, named_rows
+from service.store.sqlite.rows import as_views, named_rows, one_moment
 from service.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
@@ -450,7 +449,7 @@ def _take_back_some(connection: sqlite3.Connection, account_id: int, reason: str
 
 def _read_held_back(connection: sqlite3.Connection, account_id: int) -> dict[int, int]:
     held_back: Counter[int] = Counter()
-    with _moment(connection):
+    with one_moment(connection):
         for segment_id, changes in _in_steps(connection, "held_back", account_id):
             held_back[segment_id] += changes
     return dict(held_back)
@@ -459,7 +458,7 @@ def _read_held_back(connection: sqlite3.Connection, account_id: int) -> dict[int
 def _read_expected(connection: sqlite3.Connection, account_id: int) -> list[Expected]:
     changes: Counter[int] = Counter()
     joining: Counter[int] = Counter()
-    with _moment(connection):
+    with one_moment(connection):
         for segment_id, of_step, joining_of_step in _in_steps(connection, "travelling", account_id):
             changes[segment_id] += of_step
             joining[segment_id] += joining_of_step
@@ -470,16 +469,6 @@ def _read_expected(connection: sqlite3.Connection, account_id: int) -> list[Expe
                 for segment_id, number in sorted(changes.items())
             )
         ]
-
-
-@contextlib.contextmanager
-def _moment(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let all that is read in the block be of one moment."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def _in_steps(connection: sqlite3.Connection, statement: str, account_id: int) -> Iterator[tuple[int, ...]]:

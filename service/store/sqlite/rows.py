@@ -1,12 +1,24 @@
-"""Rows as people's views: by the names of their columns, times as moments in UTC."""
+"""Reading: all of one moment, and rows as people's views, by the names of their columns, times as moments in UTC."""
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 View = TypeVar("View", bound=msgspec.Struct)
+
+
+@contextlib.contextmanager
+def one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let all that is read in the block be of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def named_rows(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
