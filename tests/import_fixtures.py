@@ -16,6 +16,7 @@ from tests.service_fixtures import API_KEY, World, delivering
 
 POST_IMPORT = "POST /v2/contactimports"
 GET_JOB = "GET /v2/jobs/{id}"
+COUNT_LIST = "GET /v2/accountlists/{id}/count"
 
 
 @contextlib.asynccontextmanager

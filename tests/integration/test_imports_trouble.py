@@ -10,7 +10,7 @@ from service.config.settings import SecretReference
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
-from tests.import_fixtures import GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, set_timings
+from tests.import_fixtures import COUNT_LIST, GET_JOB, POST_IMPORT, add_contacts, importing, imports_of, set_timings
 from tests.service_fixtures import World, users
 
 SLOW = ImportOptions(delay_seconds=0.5)
@@ -78,6 +78,19 @@ async def test_rows_that_are_lost_though_counted_are_missed_by_the_lists_count(t
         assert world.members("ActiveUsers") == sorted(users(500))
         assert len(world.calls(POST_IMPORT)) == 2
         assert world.contact_calls() == []
+
+
+async def test_a_count_that_a_gateway_swallows_does_not_end_the_doubt_of_the_one_before(tmp_path, monkeypatch):
+    set_timings(monkeypatch, repeat=0.1, recount=(0.0, 1.0, 0.1), first_look=0.1, max_look=0.5)
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(500))
+        world.cordial.imports.faults.add(ImportFault(lose_share=0.1))
+        await world.deliver("Active Users", users(500))
+        await world.until(lambda: bool(world.calls(COUNT_LIST)))
+        world.cordial.faults.add(Fault(FaultKind.HTML, endpoint="/v2/accountlists/{id}/count", status=502))
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(500))
+        assert len(world.calls(POST_IMPORT)) == 2
 
 
 async def test_rows_that_are_lost_again_and_again_are_sent_by_calls(tmp_path):

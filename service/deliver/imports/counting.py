@@ -28,25 +28,32 @@ class ListCounter:
     async def compare(self, waits_seconds: Sequence[float]) -> Difference:
         """Return how a list differs from what it must hold, by Cordial's count; nothing if none does, or none can be told.
 
-        Each of the waits is followed by a count; a difference that one of them no longer finds is none.
+        Each of the waits is followed by a count; a difference that one of them no longer finds is none. A count that
+        Cordial does not give shows neither.
         """
         found = Difference()
         for wait in waits_seconds:
             await asyncio.sleep(wait)
-            found = await self._find_difference()
+            now = await self._find_difference()
+            if now is None:
+                continue
+            found = now
             if found == Difference():
                 break
         return found
 
-    async def _find_difference(self) -> Difference:
+    async def _find_difference(self) -> Difference | None:
+        """Return the first shortfall, or else the first excess; None if there is neither and some list has no count."""
         found = Difference()
+        is_known = True
         for expected in await self._store.expected_counts(self._account):
             counted = await self._lists.cordial.count(expected.list_id)
             if not isinstance(counted, Counted):
+                is_known = False
                 continue
             self._lists.counted(expected.segment_id, counted.name)
             list_name = counted.name or "the list"
             if missed := shortfall(expected, counted.number, list_name):
                 return Difference(shortfall=missed)
             found = Difference(excess=found.excess or excess(expected, counted.number, list_name))
-        return found
+        return found if is_known or found.excess else None
