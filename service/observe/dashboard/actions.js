@@ -112,7 +112,7 @@ export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`P
     words: `${account.name} is paused.`,
   })} />`;
 
-export const Resume = ({ account, text = "Resume", primary, small }) => html`<${Button} text=${text} primary=${primary} small=${small}
+const Resume = ({ account, text = "Resume", primary, small }) => html`<${Button} text=${text} primary=${primary} small=${small}
   label=${`${text} ${account.name}`} onClick=${() =>
     act(
       () => post(`accounts/${encodeURIComponent(account.name)}/resume`),

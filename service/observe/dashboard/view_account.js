@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { AccountAction, Pause } from "./actions.js";
 import { useResource } from "./live.js";
 import { Trial } from "./view_trial.js";
-import { Badge, Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { accountState, count, duration, inChanges, momentText, plural, rate, sentence } from "./words.js";
 
 // Why nothing is sent although the account may send.

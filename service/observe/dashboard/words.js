@@ -76,7 +76,7 @@ export const LIST_STANDING = {
 // A list's changes travel as a file, or will.
 const LIST_TRAVEL = { sending: ["In a file", "busy"], waiting: ["Waits for a file", "busy"] };
 
-export const ACCOUNT_STATE = {
+const ACCOUNT_STATE = {
   sending: ["Sending", "good"],
   slowed: ["Slowed by Cordial", "warn"],
   paused: ["Stopped", "bad"],
