@@ -58,6 +58,7 @@ class Receiver:
         self.taken: list[Taken] = []
         self.tried = 0
         self.status: int | None = 200
+        self.answers_after_seconds = 0.0
         self.url = ""
 
     async def take(self, request: web.Request) -> web.Response:
@@ -68,6 +69,7 @@ class Receiver:
         assert self.status is not None
         if self.status == 200:
             self.taken.append(Taken({name.lower(): value for name, value in request.headers.items()}, body))
+            await asyncio.sleep(self.answers_after_seconds)
         return web.Response(status=self.status)
 
 
@@ -174,6 +176,17 @@ async def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over_
     ):  # fmt: skip
         assert words in begun["text"]
     assert "over: Cordial does not serve the account (acme)" in ended["text"]
+
+
+async def test_a_stop_while_the_receiver_answers_tells_nothing_twice(world, receiver):
+    receiver.answers_after_seconds = 0.3
+    target = world.webhook(receiver.url)
+    await world.start(target)
+    world.lasting = [condition()]
+    await until(lambda: receiver.taken)
+    await world.stop()
+    await world.start(target)
+    await told_nothing_more(receiver)
 
 
 async def test_the_signature_is_that_of_standard_webhooks(world, receiver):

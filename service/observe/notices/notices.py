@@ -25,6 +25,8 @@ log = structlog.get_logger()
 _SUMMARY = "summary"
 # Everything that sending one message takes.
 _MAX_SECONDS = 30.0
+# For how long a stop waits for the answer to a message that is on its way.
+_LAST_SECONDS = 1.0
 # A summary that is later than this is left out: the next one comes soon.
 _SUMMARY_LATENESS = timedelta(hours=6)
 
@@ -208,15 +210,29 @@ class _Courier:
         while (waiting := await self._outbox.first(self._name)) is not None:
             if waiting.next_try_at_ms > self._now_ms():
                 return
-            message = msgspec.json.decode(waiting.message, type=Message)
-            # The same key each time: the receiver can tell a message that was sent again.
-            fault = await try_to_send(self._target, f"heap-cordial-{waiting.created_at_ms}-{waiting.id}", message)
-            if fault:
-                await self._failed(waiting, fault)
-                return
-            await self._outbox.remove(waiting.id)
-            self.fault = ""
-            log.info("notice.sent", target=self._name, type=message.type, conditions=len(message.begun))
+            sending = asyncio.ensure_future(self._send(waiting))
+            try:
+                if not await asyncio.shield(sending):
+                    return
+            except asyncio.CancelledError:
+                # The target may have taken it just now: unless that is noted, it is told the same again after the next start.
+                with contextlib.suppress(TimeoutError, StoreUnavailableError, StoreFaultError):
+                    async with asyncio.timeout(_LAST_SECONDS):
+                        await sending
+                raise
+
+    async def _send(self, waiting: WaitingNotice) -> bool:
+        """Send one message and note what came of it; return whether it got through."""
+        message = msgspec.json.decode(waiting.message, type=Message)
+        # The same key each time: the receiver can tell a message that was sent again.
+        fault = await try_to_send(self._target, f"heap-cordial-{waiting.created_at_ms}-{waiting.id}", message)
+        if fault:
+            await self._failed(waiting, fault)
+            return False
+        await self._outbox.remove(waiting.id)
+        self.fault = ""
+        log.info("notice.sent", target=self._name, type=message.type, conditions=len(message.begun))
+        return True
 
     async def _failed(self, waiting: WaitingNotice, fault: str) -> None:
         self.fault = fault
