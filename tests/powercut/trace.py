@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.command_fixtures import clean_environment
+
 _CALLS = (
     "openat,mkdir,mkdirat,lseek,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,"
     "copy_file_range,sendfile,sendto,sendmsg,recvfrom"
@@ -66,7 +68,7 @@ class TracedProcess:
             ],
             stdout=self._output,
             stderr=self._output,
-            env={**os.environ, **environment},
+            env={**clean_environment(), **environment},
         )
 
     def stop(self) -> int:
