@@ -26,8 +26,6 @@ SHOWN_BY = {
 # What part of all disks each life gives: most have few places at which something else can be lost.
 SHARES = {"live": 0.35, "imports": 0.15, "install": 0.1, "upgrade": 0.1, "backup": 0.1, "restore": 0.2}
 DISKS_WITH_FAULT = 60
-# No life runs twice in the same way: in some, another sync of the directory comes before any place where it could be cut.
-_RUNS_WITH_FAULT = 5
 _AT_ONCE = 3
 _MAX_PER_LIFE = 300
 # Each disk that does not become exact is waited for, and more of the same teach nothing.
@@ -42,12 +40,7 @@ def program(fault: Fault | None) -> list[str]:
 async def examine_life(name: str, disks: int, *, seed: int = 1, fault: Fault | None = None) -> Findings:
     """Run a life and look at so many disks; with a fault planted, until one shows it."""
     if fault is not None:
-        findings = await _examine(name, disks, seed, fault)
-        for run in range(1, _RUNS_WITH_FAULT):
-            if findings.faults:
-                break
-            findings = await _examine(name, disks, seed + run, fault)
-        return findings
+        return await _examine(name, disks, seed, fault)
     # Several at once, for they wait more than they work. Each run has other moments.
     runs = (_examine(name, -(-disks // _AT_ONCE), seed + run, None) for run in range(_AT_ONCE))
     found = await asyncio.gather(*runs)
