@@ -88,7 +88,7 @@ class ImportPart(msgspec.Struct, frozen=True):
     """A range of an import's contacts that travels as one job; `after_contact` lies before it, `last_contact` in it.
 
     `contacts` are its rows; `joining` those of them who are to be put on some list. `missing` is how many Cordial did
-    not know when it was asked to update them. `tries` counts the jobs that failed. `name_digest` is the digest of the
+    not update when it was asked to, `refused` how many of these it refused; the others it did not know. `tries` counts the jobs that failed. `name_digest` is the digest of the
     file's name while the file may be fetched or be with Cordial. `doubt` says why a part is in doubt; after
     `doubt_ends_at_ms` Cordial cannot carry it out any more.
     """
@@ -102,6 +102,7 @@ class ImportPart(msgspec.Struct, frozen=True):
     contacts: int
     joining: int
     missing: int = 0
+    refused: int = 0
     tries: int = 0
     job_id: str = ""
     fetched_at_ms: int | None = None
@@ -172,13 +173,14 @@ class ImportFile(msgspec.Struct, frozen=True):
 class Expected(msgspec.Struct, frozen=True):
     """How many contacts a list must hold, at `least` and at `most`, once an import took effect; `list_id` is Cordial's.
 
-    `removals`: how many the import takes off it.
+    `additions` and `removals`: how many the import puts on it and takes off it.
     """
 
     segment_id: int
     list_id: str
     least: int
     most: int
+    additions: int
     removals: int
 
 

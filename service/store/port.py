@@ -193,7 +193,9 @@ class Imports(Protocol):
     async def end_doubt(self, import_id: int, said: DoubtEnd, reason: str, actor: str) -> int:
         """Leave the parts in doubt to single calls, because of what a person says of their jobs; return how many contacts."""
 
-    async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
+    async def send_again(
+        self, part: ImportPart, strategy: Strategy, *, missing: int = 0, refused: int = 0, failed: bool = False
+    ) -> None:
         """Have the part sent (again) as a job of that strategy."""
 
     async def note_reason(self, part: ImportPart, reason: str) -> None:

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from service.config.settings import SecretReference
+from service.deliver import retry
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
@@ -67,6 +68,50 @@ async def test_rows_that_cordial_rejects_are_sent_by_calls(tmp_path, share):
         await named(world)
         assert world.members("ActiveUsers") == sorted(users(1000))
         assert world.dead_letters() == []
+
+
+async def test_a_joining_and_a_leaving_row_that_are_refused_do_not_balance_in_the_count(tmp_path):
+    async with importing(tmp_path, SLOW) as world:
+        add_contacts(world, users(160))
+        await world.deliver("Active Users", users(100))
+        await world.settled()
+        world.cordial.imports.refused_addresses.update((users(160)[100], users(1)[0]))
+        await world.deliver("Active Users", users(160)[100:], [*users(10), "gone@example.com"])
+        await world.until(lambda: len(world.calls(POST_IMPORT)) == 3 or world.contact_calls())
+        world.cordial.imports.refused_addresses.clear()
+        await named(world)
+        assert world.members("ActiveUsers") == sorted(users(160)[10:])
+
+
+async def test_without_figures_a_count_proves_nothing_where_a_list_gains_and_loses(tmp_path):
+    async with importing(tmp_path, create_contacts=False) as world:
+        world.cordial.faults.add(
+            Fault(FaultKind.ANSWER, endpoint="/v2/jobs/{id}", times=None, status=200, body='{"status": "Done"}')
+        )
+        add_contacts(world, users(160))
+        await world.deliver("Active Users", users(100))
+        await world.settled()
+        world.cordial.imports.refused_addresses.update((users(160)[100], users(1)[0]))
+        await world.deliver("Active Users", users(160)[100:], users(10))
+        await named(world)
+        assert world.members("ActiveUsers") == sorted(users(160)[10:])
+
+
+async def test_changes_that_wait_for_a_file_still_find_out_that_an_outage_is_over(tmp_path, monkeypatch):
+    """No import begins while the account is stopped, and reading ends no stop that began with writing: a change does."""
+    set_timings(monkeypatch, max_repost=0.1)
+    monkeypatch.setattr(World, "retry_timings", retry.Timings(probe_base=0.1, probe_cap=0.5, absent=0.3))
+    async with importing(tmp_path) as world:
+        add_contacts(world, users(200))
+        for endpoint in ("/v2/contactimports", "/v2/contacts/{key}", "/v2/contacts"):
+            world.cordial.faults.add(Fault(FaultKind.ANSWER, endpoint=endpoint, times=None, status=503))
+        await world.deliver("Active Users", users(200))
+        await world.until(lambda: world.service.deliverer.pauses()["acme"] == 1 and imports_of(world)[0][4])
+        world.service.deliverer.account("acme").pause()
+        world.cordial.faults.clear()
+        world.service.deliverer.account("acme").resume()
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(200))
 
 
 async def test_rows_that_are_lost_though_counted_are_missed_by_the_lists_count(tmp_path):

@@ -56,6 +56,8 @@ class CallChecks:
         self._written_after: dict[tuple[str, str], int] = defaultdict(int)
         self._told: dict[tuple[str, str], dict[str, bool]] = {}
         self._failed_at: dict[str, float] = {}
+        # Accounts of which no change has passed since a call failed.
+        self._failing: set[str] = set()
         # Whether Cordial has a contact on these lists, and off these.
         self.is_so: Callable[[str, str, Mapping[str, bool]], bool] = lambda _account, _contact, _memberships: True
         self.rates: dict[str, float] = {}
@@ -86,8 +88,10 @@ class CallChecks:
         if call.method in {"PUT", "POST"}:
             memberships = {name: value for name, value in _body(call).items() if isinstance(value, bool)}
             memberships.pop("suppressTriggers", None)
-            # After a failure, what is confirmed is repeated to see whether others pass (docs/evidence.md).
-            is_proof = CLOCK.now - self._failed_at.get(account, float("-inf")) < _PROOF_SECONDS
+            # After a failure, what is confirmed is repeated to see whether others pass (docs/evidence.md): soon, or as the
+            # first change after an outage.
+            is_soon = CLOCK.now - self._failed_at.get(account, float("-inf")) < _PROOF_SECONDS
+            is_proof = is_soon or account in self._failing
             if (
                 self.is_repeat_wrong
                 and not is_proof
@@ -113,6 +117,7 @@ class CallChecks:
             self._refused_at.pop(place, None)
         if not _is_success(call) and not (call.method == "GET" and _is_taken(call)):
             self._failed_at[account] = CLOCK.now
+            self._failing.add(account)
         contact = contact_of(call)
         if contact is None:
             return
@@ -123,6 +128,7 @@ class CallChecks:
             memberships = {name: value for name, value in body.items() if isinstance(value, bool)}
             memberships.pop("suppressTriggers", None)
             self._told[account, contact] = memberships
+            self._failing.discard(account)
 
     def _note_wait(self, call: Call, account: str, operation: str) -> None:
         """Note for how long an operation must not be called: by nobody, or for one contact, where others' calls pass."""

@@ -31,7 +31,7 @@ from service.config.settings import (
     Settings,
     StoreSettings,
 )
-from service.model.deliveries import Delivery, Receipt
+from service.model.deliveries import Delivery, Receipt, ReceiptStatus
 from service.model.guard import RemovalGuard
 from service.observe.swagger import openapi
 from service.sandbox.cordial import Sandbox
@@ -736,8 +736,12 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
     async def accept(self: SqliteStore, delivery: Delivery) -> Receipt:
         assert world is not None
         page = (delivery.account, delivery.segment_id, delivery.task_id, delivery.page_number, delivery.digest)
-        world.store.deliveries[(*page, delivery.received_at_ms)] = delivery
-        return await real_accept(self, delivery)
+        # Tries that come within one millisecond may be signed at different ones: the first is kept, or else the one accepted.
+        world.store.deliveries.setdefault((*page, delivery.received_at_ms), delivery)
+        receipt = await real_accept(self, delivery)
+        if receipt.status is ReceiptStatus.ACCEPTED:
+            world.store.deliveries[(*page, delivery.received_at_ms)] = delivery
+        return receipt
 
     SqliteStore.accept = accept  # type: ignore[method-assign]
     world = World(plan, folder, tells=tells)

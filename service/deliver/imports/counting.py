@@ -11,10 +11,15 @@ from service.store.port import Imports
 
 
 class Difference(NamedTuple):
-    """What is wrong with a list, in words: it holds fewer than it must, or more than it may; empty where it does not."""
+    """What is wrong with a list, in words: it holds fewer than it must, or more than it may; empty where it does not.
+
+    `proves_effect`: each list was counted and none is short, and no list both gains and loses contacts. Where one does, a
+    contact that is missing and one that is still there balance.
+    """
 
     shortfall: str = ""
     excess: str = ""
+    proves_effect: bool = False
 
 
 class ListCounter:
@@ -38,14 +43,14 @@ class ListCounter:
             if now is None:
                 continue
             found = now
-            if found == Difference():
+            if not (found.shortfall or found.excess):
                 break
         return found
 
     async def _find_difference(self) -> Difference | None:
         """Return the first shortfall, or else the first excess; None if there is neither and some list has no count."""
-        found = Difference()
-        is_known = True
+        excess_found = ""
+        is_known, balances = True, False
         for expected in await self._store.expected_counts(self._account):
             counted = await self._lists.cordial.count(expected.list_id)
             if not isinstance(counted, Counted):
@@ -55,5 +60,8 @@ class ListCounter:
             list_name = counted.name or "the list"
             if missed := shortfall(expected, counted.number, list_name):
                 return Difference(shortfall=missed)
-            found = Difference(excess=found.excess or excess(expected, counted.number, list_name))
-        return found if is_known or found.excess else None
+            excess_found = excess_found or excess(expected, counted.number, list_name)
+            balances = balances or bool(expected.additions and expected.removals)
+        if not is_known and not excess_found:
+            return None
+        return Difference(excess=excess_found, proves_effect=is_known and not balances)

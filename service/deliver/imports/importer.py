@@ -33,7 +33,6 @@ from service.deliver.line import AccountLine
 from service.deliver.lists.keeper import ListKeeper
 from service.deliver.observing import ImportObserver
 from service.errors import StoreUnavailableError
-from service.model.accounts import AccountState
 from service.model.imports import (
     DoubtEnd,
     ImportPart,
@@ -191,7 +190,9 @@ class Importer:
             for segment_id in segment_ids
             if segment_id not in busy and (number := pending[segment_id] - held_back.get(segment_id, 0)) > 0
         }
-        if self._is_resting or (self._current is not None and self._current.is_in_doubt):
+        # While the account cannot be served, no import begins, and only a change that is written shows that this is over.
+        is_stopped = self._current is None and self._line.circuit.is_open
+        if is_stopped or self._is_resting or (self._current is not None and self._current.is_in_doubt):
             self._waiting, self._due = frozenset(), ()
             return free
         self._waiting, self._due = self._chooser.choose(
@@ -344,8 +345,11 @@ class Importer:
         await self._read()
         current = self._current
         if current is None:
-            if self._settings.dry_run or self._line.status().state is AccountState.PAUSED:
+            if self._settings.dry_run or self._line.is_paused_by_operator:
                 return self._timings.idle
+            if self._line.circuit.is_open:
+                wait = await self._searcher.step(may_use_files=False, waits_for_files=self._is_on)
+                return max(wait, self._timings.idle)
             if not self._due or self._is_resting:
                 may_use_files = self._is_on and not self._is_resting
                 return await self._searcher.step(may_use_files=may_use_files, waits_for_files=self._is_on)
@@ -516,14 +520,16 @@ class Importer:
             if step is NextStep.SETTLE and (found.shortfall or (excess and not part.tries)):
                 await self._repeat_or_fall_back(part, found.shortfall or excess)
                 return
-            if not found.shortfall:
+            if step is NextStep.SETTLE or found.proves_effect:
                 step = NextStep.SETTLE
                 if excess:
                     await self._release_removals(part, excess)
         if step is NextStep.SETTLE:
             self._observer.settled((await self._store.settle_some(self._name, part)).changes)
         elif step is NextStep.CREATE:
-            await self._store.send_again(part, Strategy.INSERT_ONLY, missing=judgement.missing)
+            await self._store.send_again(
+                part, Strategy.INSERT_ONLY, missing=judgement.missing, refused=judgement.refused
+            )
         else:
             log.warning("import.fell_short", account=self._name, contacts=part.contacts, reason=reason, then=step.value)
             await self._store.note_reason(part, reason)

@@ -66,12 +66,14 @@ class NextStep(StrEnum):
 class Judgement(NamedTuple):
     """The next step for a part; `missing` is how many rows had no effect, `reason` why it is not settled.
 
-    `count_decides` where the figures leave it open: if every list holds as many as it must, the part is settled.
+    `refused` of the missing rows were refused or not counted. `count_decides` where the figures leave it open: if Cordial's
+    count of the lists shows that all rows took effect, the part is settled.
     """
 
     step: NextStep
     reason: str = ""
     missing: int = 0
+    refused: int = 0
     count_decides: bool = False
 
 
@@ -121,8 +123,9 @@ def judge(part: ImportPart, job: Job, *, creates_contacts: bool) -> Judgement:
     short = refused + max(0, rows - job.total)
     if part.strategy is Strategy.UPDATE_ONLY:
         return _judge_update(part, job.ignored, short, creates_contacts=creates_contacts)
-    # Contacts that only leave lists are not in this file: being unknown, they are on none. Where rows were refused, these
-    # may hide behind them.
+    # Contacts that only leave lists are not in this file: being unknown, they are on none. Where rows were refused, by
+    # either job, these may be among the rows refused, and still on their lists.
+    short += part.refused
     leaving_only = 0 if short else part.contacts - part.joining
     not_created = part.missing - max(0, job.total - job.ignored - refused) - leaving_only
     if not_created <= 0:
@@ -160,7 +163,7 @@ def excess(expected: Expected, counted: int, list_name: str) -> str:
 def _judge_update(part: ImportPart, ignored: int, short: int, *, creates_contacts: bool) -> Judgement:
     unknown = ignored if part.joining else 0
     if unknown and creates_contacts:
-        return Judgement(NextStep.CREATE, missing=ignored + short)
+        return Judgement(NextStep.CREATE, missing=ignored + short, refused=short)
     if not unknown + short:
         return Judgement(NextStep.SETTLE)
     reasons = [f"Cordial refused or did not count {short} rows of {part.contacts}"] if short else []

@@ -202,10 +202,19 @@ class Imports:
 
         return await self._writer.run(work)
 
-    async def send_again(self, part: ImportPart, strategy: Strategy, *, missing: int = 0, failed: bool = False) -> None:
+    async def send_again(
+        self, part: ImportPart, strategy: Strategy, *, missing: int = 0, refused: int = 0, failed: bool = False
+    ) -> None:
         """Have the part sent (again) as a job of that strategy."""
-        tries, seen = part.tries + failed, part.state.value
-        await self._write("repeat_part", id=part.id, seen=seen, strategy=strategy.value, missing=missing, tries=tries)
+        await self._write(
+            "repeat_part",
+            id=part.id,
+            seen=part.state.value,
+            strategy=strategy.value,
+            missing=missing,
+            refused=refused,
+            tries=part.tries + failed,
+        )
 
     async def note_reason(self, part: ImportPart, reason: str) -> None:
         """Note why contacts of the import are left to single calls."""

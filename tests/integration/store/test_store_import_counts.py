@@ -36,8 +36,8 @@ async def test_the_counts_are_those_of_all_steps_together(store, users_per_step,
     monkeypatch.setattr("service.store.sqlite.imports._MEMBERS_PER_STEP", users_per_step)
     assert await store.imports.held_back("acme") == {ids["1"]: 40, ids["2"]: 25, ids["3"]: 10}
     assert await store.imports.expected_counts("acme") == [
-        Expected(ids["1"], "", least=40, most=40, removals=0),
-        Expected(ids["2"], "", least=20, most=20, removals=5),
+        Expected(ids["1"], "", least=40, most=40, additions=40, removals=0),
+        Expected(ids["2"], "", least=20, most=20, additions=20, removals=5),
     ]
 
 

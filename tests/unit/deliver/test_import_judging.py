@@ -19,9 +19,13 @@ from service.model.imports import Expected, ImportPart, PartState, Strategy
 
 
 def part(
-    strategy: Strategy = Strategy.UPDATE_ONLY, contacts: int = 10_000, joining: int = 10_000, missing: int = 0
+    strategy: Strategy = Strategy.UPDATE_ONLY,
+    contacts: int = 10_000,
+    joining: int = 10_000,
+    missing: int = 0,
+    refused: int = 0,
 ) -> ImportPart:
-    return ImportPart(1, 1, PartState.RUNNING, strategy, "", "z", contacts, joining, missing)
+    return ImportPart(1, 1, PartState.RUNNING, strategy, "", "z", contacts, joining, missing, refused)
 
 
 def job(total: int, **figures: int) -> Job:
@@ -41,7 +45,7 @@ def test_unknown_contacts_are_created_where_the_account_wants_it():
 
 
 def test_rows_refused_beside_unknown_contacts_are_not_forgotten():
-    assert judged(part(), job(10_000, ignored=40, rejected=3)) == Judgement(NextStep.CREATE, missing=43)
+    assert judged(part(), job(10_000, ignored=40, rejected=3)) == Judgement(NextStep.CREATE, missing=43, refused=3)
     insert = part(Strategy.INSERT_ONLY, missing=43)
     assert judged(insert, job(10_000, ignored=9_957, rejected=3)).step is NextStep.SEARCH
     assert judged(insert, job(10_000, ignored=9_957, rejected=3)).missing == 3
@@ -133,7 +137,7 @@ def test_an_error_may_stand_where_the_jobs_id_should(body, read):
 
 
 def test_a_count_outside_of_what_must_be_is_told():
-    leaving, joining = Expected(1, "7", 10, 12, 3), Expected(1, "7", 10, 12, 0)
+    leaving, joining = Expected(1, "7", 10, 12, 0, 3), Expected(1, "7", 10, 12, 2, 0)
     assert [shortfall(leaving, counted, "Active") for counted in (10, 13)] == ["", ""]
     assert shortfall(leaving, 9, "Active") == "Cordial counts 9 contacts on Active, where at least 10 must be"
     assert excess(leaving, 12, "Active") == ""

@@ -26,6 +26,7 @@ CREATE TABLE new_import_part (
     contacts_bytes INTEGER NOT NULL,
     joining_bytes INTEGER NOT NULL,
     missing INTEGER NOT NULL DEFAULT 0,
+    refused INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,
     job_id TEXT NOT NULL DEFAULT '',
     name_digest BLOB,

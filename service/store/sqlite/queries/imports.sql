@@ -74,7 +74,7 @@ VALUES (
 );
 
 -- name: parts
-SELECT id, import_id, state, strategy, after_contact, last_contact, contacts, joining, missing, tries, job_id,
+SELECT id, import_id, state, strategy, after_contact, last_contact, contacts, joining, missing, refused, tries, job_id,
     fetched_at_ms, name_digest, doubt, doubt_ends_at_ms
 FROM import_part WHERE import_id = :import_id ORDER BY id;
 
@@ -109,7 +109,7 @@ RETURNING contacts;
 
 -- name: repeat_part
 UPDATE import_part SET
-    state = 'ready', strategy = :strategy, missing = :missing, tries = :tries, job_id = '', name_digest = NULL,
+    state = 'ready', strategy = :strategy, missing = :missing, refused = :refused, tries = :tries, job_id = '', name_digest = NULL,
     fetched_at_ms = NULL, doubt = '', doubt_ends_at_ms = NULL
 WHERE id = :id AND state = :seen;
 
@@ -174,8 +174,8 @@ WHERE bulk_import.id = :import_id
 GROUP BY due.segment_id;
 
 -- name: file
-SELECT part.id, import_id, part.state, strategy, after_contact, last_contact, part.contacts, joining, missing, tries,
-    job_id, fetched_at_ms, name_digest, doubt, doubt_ends_at_ms, contacts_bytes, joining_bytes, bulk_import.segments,
+SELECT part.id, import_id, part.state, strategy, after_contact, last_contact, part.contacts, joining, missing, refused,
+    tries, job_id, fetched_at_ms, name_digest, doubt, doubt_ends_at_ms, contacts_bytes, joining_bytes, bulk_import.segments,
     account.name
 FROM import_part AS part
 JOIN bulk_import ON bulk_import.id = part.import_id
@@ -241,7 +241,7 @@ GROUP BY segment_id;
 -- What a list holds at least once all of an import took effect: who was confirmed there, and who joins. Of whatever else
 -- is not settled all can be there, or none.
 SELECT id, list_id, settled - unnamed + :joining, settled + :joining + max(0, pending - :changes) + waiting + dead,
-    :changes - :joining
+    :joining, :changes - :joining
 FROM segment WHERE id = :segment_id;
 
 -- name: remove_some
