@@ -18,7 +18,7 @@ from service.deliver import timings as delivering
 from service.deliver.deliverer import Deliverer
 from service.deliver.imports import files as import_files
 from service.deliver.imports.files import ImportFiles
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, StartingError, StoppingError
 from service.log import configure as configure_log
 from service.log import lost_lines
 from service.model.conditions import Fact
@@ -90,6 +90,7 @@ class Service:
         tls: ServedCertificate | None,
         clock: SteadyClock,
         timings: Timings,
+        reload: "ReloadFor | None",
     ) -> None:
         self.settings = settings
         # Those being served at the moment: changed in place, for several parts look at it.
@@ -140,20 +141,20 @@ class Service:
             guard=store.guard,
             sending=deliverer,
             erasures=store.erasures,
-            reload=self._reload,
+            reload=self._take_up,
             backlog=lambda: store.backlog.total,
             guarded=lambda: store.backlog.guarded_total,
             results=lambda: metrics.counting.results,
             history=store.history,
-            is_stopping=lambda: self.is_stopping,
+            check_runs=self._check_runs,
             supervisor=supervisor,
             conditions=self.conditions,
             heartbeat_seconds=timings.heartbeat_seconds,
         )
+        self.is_starting = True
         self.is_stopping = False
         self.url = ""
-        # How the configuration is read again for the actor named; whoever runs the service from a configuration sets it.
-        self.reload: Callable[[str], Awaitable[Reload]] | None = None
+        self._reload = reload
 
     async def apply(self, settings: Settings) -> None:
         """Go on with other settings; they must differ from the present ones in nothing that needs a restart.
@@ -216,19 +217,30 @@ class Service:
         addresses = [account.public_url for account in self.accounts.values() if account.public_url]
         return f"{addresses[0]}/" if addresses else ""
 
-    async def _reload(self, actor: str) -> Reloaded:
-        if self.reload is None:
+    def _check_runs(self) -> None:
+        if self.is_stopping:
+            raise StoppingError
+        if self.is_starting:
+            raise StartingError
+
+    async def _take_up(self, actor: str) -> Reloaded:
+        if self._reload is None:
             raise ConfigurationError(["this service was not started from a configuration"])
-        plan = await self.reload(actor)
+        plan = await self._reload(self, actor)
         return Reloaded(plan.changed, plan.added, plan.removed, plan.needs_restart)
 
     async def _foretell(self, delivery: Delivery, max_calls: int) -> Preview:
+        self._check_runs()
         return await self.deliverer.account(delivery.account).previewer.of_delivery(delivery, max_calls)
 
     def _answered(self, answered: Answered) -> None:
         self.facts.answered(answered)
         self.api.events.delivery_answered(_for_watchers(answered))
         self.metrics.counting.answered(answered)
+
+
+# Reads the configuration of a service again, for the actor named. Raises `ConfigurationError` with what is wrong in it.
+ReloadFor = Callable[[Service, str], Awaitable[Reload]]
 
 
 def _serve_backlog(store: SqliteStore, settings: Settings) -> None:
@@ -293,10 +305,13 @@ async def running_service(
     settings: Settings,
     supervisor: Supervisor | None = None,
     timings: Timings | None = None,
+    *,
+    reload: ReloadFor | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service until the block ends, then stop it in order (R13).
 
-    `supervisor` starts its tasks, and tells when one has failed: then the block should end.
+    `supervisor` starts its tasks, and tells when one has failed: then the block should end. `reload`: for a service that
+    runs from a configuration.
 
     Raises `ConfigurationError` for a certificate that cannot serve, `StoreOpenError` when the store cannot be opened and
     `OSError` when the address is in use.
@@ -348,6 +363,7 @@ async def running_service(
             tls=tls,
             clock=clock,
             timings=timings,
+            reload=reload,
         )
         metrics.loop_lag.start(supervisor)
         stack.push_async_callback(metrics.loop_lag.stop)
@@ -385,6 +401,7 @@ async def running_service(
         await deliverer.start(await store.steering.paused_accounts())
         host, port = runner.addresses[0][:2]
         service.url = f"{'https' if tls else 'http'}://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
+        service.is_starting = False
         log.info("service.started", url=service.url, accounts=sorted(settings.accounts), backlog=store.backlog.total)
         yield service
     log.info("service.stopped")

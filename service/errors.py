@@ -131,6 +131,15 @@ class StoppingError(ServiceError):
         super().__init__(ErrorCode.STOPPING, "the service is stopping; send again soon", retry_after_seconds=5)
 
 
+class StartingError(ServiceError):
+    """The start of the service is not over, although it takes pages already; whoever asked should ask again in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.NOT_READY, "the service is still starting; try again in a moment", retry_after_seconds=1
+        )
+
+
 class ConfigurationError(Exception):
     """The configuration cannot be used; `faults` holds one line for each fault, all found at once."""
 

@@ -54,13 +54,14 @@ class ApiWorld(World):
     async def start(self, **account: Any) -> None:
         self.account = msgspec.structs.replace(self.account, **account)
         settings = Settings(
-            server=ServerSettings(host="127.0.0.1", port=0, shutdown_grace_seconds=5, api_keys=self._api_keys),
+            server=ServerSettings(host="127.0.0.1", port=self.port, shutdown_grace_seconds=5, api_keys=self._api_keys),
             store=StoreSettings(path=str(self._store_file), settle_interval_seconds=0.02),
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
             api_keys=self._named_keys,
         )
-        self._service = await self._stack.enter_async_context(running_service(settings, timings=self.timings()))
+        running = running_service(settings, timings=self.timings(), reload=self.reload)
+        self._service = await self._stack.enter_async_context(running)
 
     def url(self, path: str) -> str:
         return f"{self.service.url}/api/v1/{path}"

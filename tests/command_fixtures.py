@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[1]
 WEBHOOK_SECRET = "whsec ünguessable"
 API_KEY = "api key for people"
 PATIENCE_SECONDS = 60.0
+# What the processes of the present test said, each under a heading; shown where it fails.
+SAID: list[tuple[str, str]] = []
+_MAX_SHOWN_CHARACTERS = 10_000
 
 
 class Ended(NamedTuple):
@@ -69,15 +72,15 @@ class Installation:
 
     @contextlib.asynccontextmanager
     async def serving(self, *options: str, killed: bool = False) -> AsyncIterator[Process]:
-        """Run `serve` until the block ends; its log goes to `log`. Afterwards it must have ended with status 0.
+        """Run `serve` until the block ends, which begins when the start is over; its log goes to `log`.
 
-        `killed`: it is ended by SIGKILL.
+        Afterwards it must have ended with status 0. `killed`: it is ended by SIGKILL.
         """
         with self.log.open("wb") as log:
             process = ForkedProcess(["serve", *options], self.environment, output=log.fileno(), errors=log.fileno())
         self.process = process
         try:
-            await wait_until_it_answers(f"{self.url}/livez", process, self.connector())
+            await wait_until_started(process, self.log)
             yield process
             if process.returncode is None:
                 process.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
@@ -87,10 +90,7 @@ class Installation:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-
-    async def has_started(self) -> bool:
-        """Tell whether the log says that the start is over."""
-        return "service.started" in self.log.read_text(errors="replace")
+            SAID.append(("log of the service", self.log.read_text(errors="replace")[-_MAX_SHOWN_CHARACTERS:]))
 
     def connector(self) -> aiohttp.TCPConnector:
         """Return what connects to the service."""
@@ -163,7 +163,10 @@ async def run_command(*arguments: str, environment: dict[str, str] | None = None
     finally:
         process.kill()
         await process.wait()
-    return Ended(status, told.decode(), complained.decode())
+    ended = Ended(status, told.decode(), complained.decode())
+    shown = f"{ended.output}{ended.errors}status {status}\n"
+    SAID.append((f"python -m service {' '.join(arguments)}", shown[-_MAX_SHOWN_CHARACTERS:]))
+    return ended
 
 
 def _secret(path: Path, text: str) -> Path:
@@ -172,9 +175,17 @@ def _secret(path: Path, text: str) -> Path:
     return path
 
 
-async def wait_until_it_answers(url: str, process: Process, connector: aiohttp.TCPConnector | None = None) -> None:
-    """Return once something answers at the address; fail when the process ends instead."""
-    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession(connector=connector) as session:
+async def wait_until_started(process: Process, log: Path) -> None:
+    """Return once the log says that the start is over: before, pages are accepted, but no commands."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while '"service.started"' not in (text := await asyncio.to_thread(log.read_text, errors="replace")):
+            assert process.returncode is None, f"the service ended with status {process.returncode}\n{text}"
+            await asyncio.sleep(0.05)
+
+
+async def wait_until_it_answers(url: str, process: Process) -> None:
+    """Return once something answers at the address, where the log cannot tell; fail when the process ends instead."""
+    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as session:
         while process.returncode is None:
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.get(url):

@@ -1,11 +1,11 @@
 """What holds for all tests."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.command_fixtures import ROOT
+from tests.command_fixtures import ROOT, SAID
 from tests.recount import stores_below, wrong_counters
 
 # How long an example takes says more of what else the machine does than of what is tested.
@@ -32,6 +32,18 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {ROOT / path: place for place, path in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_runtest_setup() -> None:
+    SAID.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections += SAID
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from structlog.testing import capture_logs
 
-from service.app import Service, Timings, running_service
+from service.app import ReloadFor, Service, Timings, running_service
 from service.config.secrets import Timings as SecretTimings
 from service.config.settings import (
     AccountSettings,
@@ -103,6 +103,8 @@ class World:
         self._service: Service | None = None
         self.grace_seconds = 5.0
         self.port = 0
+        # How the configuration is read again; None for a service that does not run from one.
+        self.reload: ReloadFor | None = None
         # Events of the log that may speak of an exception; any other that does fails the test.
         self.expected_exceptions: set[str] = set()
 
@@ -145,11 +147,17 @@ class World:
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
         )
-        self._service = await self._stack.enter_async_context(running_service(settings, timings=self.timings()))
+        running = running_service(settings, timings=self.timings(), reload=self.reload)
+        self._service = await self._stack.enter_async_context(running)
 
     async def stop(self) -> None:
         await self._stack.aclose()
         self._service = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the start is over."""
+        return self._service is not None
 
     async def restart(self, **account: Any) -> None:
         await self.stop()

@@ -30,30 +30,31 @@ def read_configuration(path: Path | None) -> Settings:
     return settings
 
 
-async def reload_when_asked(service: Service, read: Callable[[], Settings], asked: asyncio.Event) -> None:
-    """Take up what `read` returns each time `asked` is set, one after the other, until cancelled.
+class Reloader:
+    """Has a service take up what `read` returns, for SIGHUP and for the API, once at a time."""
 
-    What is asked several times meanwhile is done once. A configuration with faults changes nothing. Meanwhile the API
-    can ask for the same, and is answered with what changed.
-    """
-    lock = asyncio.Lock()
+    def __init__(self, read: Callable[[], Settings]) -> None:
+        self._read = read
+        self._lock = asyncio.Lock()
 
-    async def reload(actor: str) -> Reload:
-        async with lock:
-            return await _reload(service, read, actor)
+    async def reload(self, service: Service, actor: str) -> Reload:
+        """Return what changed. Raises `ConfigurationError` for a configuration with faults, which changes nothing."""
+        async with self._lock:
+            return await _reload(service, self._read, actor)
 
-    service.reload = reload
-    while True:
-        await asked.wait()
-        asked.clear()
-        try:
-            await reload(_SIGNAL)
-        except ConfigurationError:
-            pass  # its faults are in the log
-        except Exception:
-            # The service goes on whatever happens here, and can be asked again.
-            log.exception("configuration.not_reloaded")
-            service.facts.reload_refused(["a fault in the service while it loaded the configuration; see the log"])
+    async def reload_when_asked(self, service: Service, asked: asyncio.Event) -> None:
+        """Reload each time `asked` is set, until cancelled; what is asked several times meanwhile is done once."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                await self.reload(service, _SIGNAL)
+            except ConfigurationError:
+                pass  # its faults are in the log
+            except Exception:
+                # The service goes on whatever happens here, and can be asked again.
+                log.exception("configuration.not_reloaded")
+                service.facts.reload_refused(["a fault in the service while it loaded the configuration; see the log"])
 
 
 async def _reload(service: Service, read: Callable[[], Settings], actor: str) -> Reload:

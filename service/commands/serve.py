@@ -13,7 +13,7 @@ from service import log, supervision
 from service.app import Service, running_service
 from service.commands.arguments import add_command
 from service.commands.client import add_config_option, complain_of_configuration
-from service.commands.reloading import read_configuration, reload_when_asked
+from service.commands.reloading import Reloader, read_configuration
 from service.commands.signals import SIGNALS
 from service.config import loading
 from service.config.settings import Settings
@@ -69,18 +69,19 @@ async def serve_until_signalled(settings: Settings, read_settings: Callable[[], 
         stop=lambda: loop.call_soon_threadsafe(stop_asked.set),
         reload=lambda: loop.call_soon_threadsafe(reload_asked.set),
     )
-    supervisor, manager = Supervisor(), ServiceManager(os.environ)
+    supervisor, manager, reloader = Supervisor(), ServiceManager(os.environ), Reloader(read_settings)
     is_started = False
     async with contextlib.AsyncExitStack() as stack:
         heartbeat = supervisor.start("heartbeat", manager.keep_telling(supervisor, lambda: is_started), beats=True)
         stack.push_async_callback(supervision.stop, heartbeat)
-        starting = asyncio.create_task(stack.enter_async_context(running_service(settings, supervisor)))
+        running = running_service(settings, supervisor, reload=reloader.reload)
+        starting = asyncio.create_task(stack.enter_async_context(running))
         await _first_of(starting, stop_asked.wait(), supervisor.failed.wait())
         if starting.done():
             service = starting.result()
             is_started = True
             manager.tell("READY=1")
-            reloading = supervisor.start("reloading", reload_when_asked(service, read_settings, reload_asked))
+            reloading = supervisor.start("reloading", reloader.reload_when_asked(service, reload_asked))
             await _first_of(stop_asked.wait(), supervisor.failed.wait())
             if supervisor.failed.is_set():
                 _end_within(_MAX_BROKEN_STOP_SECONDS + service.settings.server.shutdown_grace_seconds, _TASK_ENDED)

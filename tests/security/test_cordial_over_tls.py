@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from yarl import URL
 
 from service.sandbox.server import running_sandbox
-from tests.command_fixtures import PATIENCE_SECONDS, ROOT, Installation, eventually, wait_until_it_answers
+from tests.command_fixtures import PATIENCE_SECONDS, ROOT, Installation, eventually, wait_until_started
 from tests.tls_fixtures import LOCALHOST, Pair, make_pair
 
 JANE = "jane@example.com"
@@ -56,7 +56,7 @@ async def serving(installation: Installation, trusted: Pair) -> AsyncIterator[No
             sys.executable, "-m", "service", "serve", env=environment, cwd=ROOT, stderr=log
         )
     try:
-        await wait_until_it_answers(f"{installation.url}/livez", process)
+        await wait_until_started(process, installation.log)
         yield
     finally:
         process.terminate()

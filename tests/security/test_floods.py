@@ -15,7 +15,7 @@ import pytest
 
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.server import running_sandbox
-from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, wait_until_it_answers
+from tests.command_fixtures import ROOT, WEBHOOK_SECRET, Installation, wait_until_started
 
 FILES = 1_024
 FLOOD = 2_000
@@ -44,7 +44,7 @@ async def serving_with_few_files(
         with installation.log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(*command, env=installation.environment, cwd=ROOT, stderr=log)
         try:
-            await wait_until_it_answers(f"{installation.url}/livez", process)
+            await wait_until_started(process, installation.log)
             yield installation, psutil.Process(process.pid)
             process.terminate()
             async with asyncio.timeout(60):

@@ -19,7 +19,7 @@ from tests.command_fixtures import (
     WEBHOOK_SECRET,
     Ended,
     clean_environment,
-    wait_until_it_answers,
+    wait_until_started,
 )
 from tests.ports import free_port
 from tests.setups.test_files import PAGE, environment_of, read_unit
@@ -61,11 +61,12 @@ class Host:
             name, source = value.split(":")
             shutil.copyfile(self.here(source), self.root / "credentials" / name)
         variables = environment_of(service["Environment"], d=str(self.root / "credentials"))
-        process = await asyncio.create_subprocess_exec(
-            "bash", "-c", f"exec {self.here(service['ExecStart'][0])}",
-            cwd="/", env=clean_environment() | variables, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        await wait_until_it_answers(f"http://127.0.0.1:{self.port}/livez", process)
+        with (self.root / "log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                "bash", "-c", f"exec {self.here(service['ExecStart'][0])}",
+                cwd="/", env=clean_environment() | variables, stderr=log,
+            )  # fmt: skip
+        await wait_until_started(process, self.root / "log")
         return process
 
 

@@ -22,7 +22,7 @@ import structlog
 from aiohttp import web
 
 from service.app import Service, running_service
-from service.commands.reloading import reload_when_asked
+from service.commands.reloading import Reloader
 from service.config.settings import (
     AccountSettings,
     LogSettings,
@@ -209,10 +209,10 @@ class World:
         task.add_done_callback(self._life_ended)
 
     async def _live(self) -> None:
-        supervisor = Supervisor()
-        async with running_service(self.settings(), supervisor) as service:
+        supervisor, reloader = Supervisor(), Reloader(self.settings)
+        async with running_service(self.settings(), supervisor, reload=reloader.reload) as service:
             self.service = service
-            reloading = supervisor.start("reloading", reload_when_asked(service, self.settings, self._reload_asked))
+            reloading = supervisor.start("reloading", reloader.reload_when_asked(service, self._reload_asked))
             self._is_up.set()
             waits = [asyncio.ensure_future(self._stop_asked.wait()), asyncio.ensure_future(supervisor.failed.wait())]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

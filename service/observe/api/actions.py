@@ -78,11 +78,11 @@ class Paused(msgspec.Struct, frozen=True):
 class Actions:
     """Steers the service on behalf of the holder of an API key."""
 
-    def __init__(self, reader: Reading, steering: Steering, sending: Sending, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, reader: Reading, steering: Steering, sending: Sending, check_runs: Callable[[], None]) -> None:
         self._reader = reader
         self._steering = steering
         self._sending = sending
-        self._is_stopping = is_stopping
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the actions."""
@@ -297,7 +297,7 @@ class Actions:
         return _answer(request, action, Paused(account=name, paused=paused, changed=changed))
 
     async def _read(self, request: web.Request, document: type[described.Document]) -> described.Document:
-        return await read_action(request, document, self._is_stopping)
+        return await read_action(request, document, self._check_runs)
 
 
 async def find_list(reader: Reading, list_id: int) -> SegmentView:

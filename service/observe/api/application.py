@@ -53,7 +53,7 @@ class Api:
         guarded: Callable[[], int],
         results: Callable[[], Mapping[str, Mapping[OutcomeKind, int]]],
         history: History,
-        is_stopping: Callable[[], bool],
+        check_runs: Callable[[], None],
         supervisor: Supervisor,
         conditions: Conditions,
         heartbeat_seconds: float,
@@ -63,19 +63,19 @@ class Api:
         self._supervisor = supervisor
         self._sessions = Sessions(keys)
         self._conditions = conditions
-        self._reloading = Reloading(reload, is_stopping)
+        self._reloading = Reloading(reload, check_runs)
         self._meter = Meter(sending.calls, results, backlog)
         self._questions = Questions(accounts, keys, reader, sending, meter=self._meter)
         self._imports = ImportQuestions(reader)
         self._overview = OverviewQuestion(
             reader, self._meter, conditions.current, self._questions.account_documents, guarded
         )
-        self._previews = Previews(reader, sending)
-        self._actions = Actions(reader, steering, sending, is_stopping)
-        self._held_syncs = HeldSyncs(reader, guard, is_stopping)
-        self._comparing = ListComparing(reader, steering, sending, is_stopping)
-        self._trials = TrialActions(sending, is_stopping)
-        self._forgetting = Forgetting(accounts, erasures, reader.accounts, sending.withdraw, is_stopping)
+        self._previews = Previews(reader, sending, check_runs)
+        self._actions = Actions(reader, steering, sending, check_runs)
+        self._held_syncs = HeldSyncs(reader, guard, check_runs)
+        self._comparing = ListComparing(reader, steering, sending, check_runs)
+        self._trials = TrialActions(sending, check_runs)
+        self._forgetting = Forgetting(accounts, erasures, reader.accounts, sending.withdraw, check_runs)
         self.events = Events(
             keys,
             reader,

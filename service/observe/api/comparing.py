@@ -63,11 +63,11 @@ class AskedReadBack(msgspec.Struct, frozen=True):
 class ListComparing:
     """Reads lists for comparing them, on behalf of the holder of an API key."""
 
-    def __init__(self, reader: Reading, steering: Steering, sending: Sending, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, reader: Reading, steering: Steering, sending: Sending, check_runs: Callable[[], None]) -> None:
         self._reader = reader
         self._steering = steering
         self._sending = sending
-        self._is_stopping = is_stopping
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the readings."""
@@ -90,7 +90,7 @@ class ListComparing:
     )
     async def audience(self, request: web.Request) -> web.Response:
         """Answer `POST /lists/{id}/members/audience`."""
-        body = await read_action(request, AudienceRequest, self._is_stopping)
+        body = await read_action(request, AudienceRequest, self._check_runs)
         segment = await find_list(self._reader, path_id(request))
         if body.page == 1:
             await self._steering.record(request[ACTOR], "list.read", str(segment.id), 0)
@@ -112,7 +112,7 @@ class ListComparing:
     )
     async def read(self, request: web.Request) -> web.Response:
         """Answer `POST /lists/{id}/members/read`."""
-        body = await read_action(request, ContactsRequest, self._is_stopping)
+        body = await read_action(request, ContactsRequest, self._check_runs)
         segment = await find_list(self._reader, path_id(request))
         found = await self._sending.account(segment.account).members.read(segment.id, body.contacts)
         members = [ReadMember(contact, on_list) for contact, on_list in zip(body.contacts, found, strict=True)]
@@ -134,7 +134,7 @@ class ListComparing:
     )
     async def read_back(self, request: web.Request) -> web.Response:
         """Answer `POST /lists/{id}/members/read-back`."""
-        body = await read_action(request, ContactsRequest, self._is_stopping)
+        body = await read_action(request, ContactsRequest, self._check_runs)
         segment = await find_list(self._reader, path_id(request))
         if segment.account not in self._sending.statuses():
             raise ServiceError(ErrorCode.NOT_FOUND, "the configuration no longer has this account")

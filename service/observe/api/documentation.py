@@ -59,7 +59,7 @@ def operation(
         401: _refusal("The API key is missing or wrong, or none is configured."),
         403: _refusal("The API key's role is not enough, or a page of another site asks for an action."),
         422: _refusal("The query or the body has a value that is not allowed; the message says which."),
-        503: _refusal(f"The store cannot answer in time, or the service is stopping. {_RETRY_AFTER}"),
+        503: _refusal(f"The store cannot answer in time, or the service is starting or stopping. {_RETRY_AFTER}"),
     }
     keywords: dict[str, Any] = {"tags": [tag], "summary": summary, "description": description}
     parameters += [{**parameter, "required": True} for parameter in path]

@@ -61,13 +61,13 @@ class Forgetting:
         erasures: Erasures,
         recorded: Callable[[], Awaitable[Sequence[RecordedAccount]]],
         withdraw: Callable[[str, Sequence[str]], None],
-        is_stopping: Callable[[], bool],
+        check_runs: Callable[[], None],
     ) -> None:
         self._accounts = accounts
         self._erasures = erasures
         self._recorded = recorded
         self._withdraw = withdraw
-        self._is_stopping = is_stopping
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the erasures."""
@@ -93,7 +93,7 @@ class Forgetting:
     )
     async def forget(self, request: web.Request) -> web.Response:
         """Answer `POST /forget`."""
-        asked = await read_action(request, ForgetRequest, self._is_stopping)
+        asked = await read_action(request, ForgetRequest, self._check_runs)
         try:
             asked.user.encode()
         except UnicodeEncodeError:

@@ -1,5 +1,6 @@
 """What would be sent for a list, before it is: nothing is changed, neither here nor in Cordial."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -41,9 +42,10 @@ class PreviewDocument(Preview, frozen=True):
 class Previews:
     """Answers what would be sent."""
 
-    def __init__(self, reader: Reading, sending: Sending) -> None:
+    def __init__(self, reader: Reading, sending: Sending, check_runs: Callable[[], None]) -> None:
         self._reader = reader
         self._sending = sending
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the previews."""
@@ -65,6 +67,8 @@ class Previews:
     )
     async def preview(self, request: web.Request) -> web.Response:
         """Answer `GET /lists/{id}/preview`."""
+        # Before the start is over, lists that exist would seem new.
+        self._check_runs()
         query = read_query(request, PreviewQuery)
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)

@@ -27,9 +27,9 @@ class Reloaded(msgspec.Struct, frozen=True):
 class Reloading:
     """Reads the configuration again on behalf of the holder of an API key."""
 
-    def __init__(self, reload: Callable[[str], Awaitable[Reloaded]], is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, reload: Callable[[str], Awaitable[Reloaded]], check_runs: Callable[[], None]) -> None:
         self._reload = reload
-        self._is_stopping = is_stopping
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve `POST /reload`."""
@@ -49,7 +49,7 @@ class Reloading:
     )
     async def reload(self, request: web.Request) -> web.Response:
         """Answer `POST /reload`."""
-        await read_action(request, NoOptions, self._is_stopping)
+        await read_action(request, NoOptions, self._check_runs)
         try:
             reloaded = await self._reload(request[ACTOR])
         except ConfigurationError as error:

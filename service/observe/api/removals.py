@@ -27,10 +27,10 @@ class Decided(msgspec.Struct, frozen=True):
 class HeldSyncs:
     """Shows what a sync would remove, and takes a person's decision."""
 
-    def __init__(self, reader: Reading, guard: Guard, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, reader: Reading, guard: Guard, check_runs: Callable[[], None]) -> None:
         self._reader = reader
         self._guard = guard
-        self._is_stopping = is_stopping
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the question and the actions."""
@@ -93,7 +93,7 @@ class HeldSyncs:
     async def _decide(
         self, request: web.Request, action: str, decide: Callable[[int, str], Awaitable[bool]]
     ) -> web.Response:
-        await read_action(request, NoOptions, self._is_stopping)
+        await read_action(request, NoOptions, self._check_runs)
         sync_id = path_id(request)
         await self._find(sync_id)
         result = Decided(await decide(sync_id, request[ACTOR]))

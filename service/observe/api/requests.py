@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from service.errors import ErrorCode, ServiceError, StoppingError
+from service.errors import ErrorCode, ServiceError
 from service.model.changes import MemberState
 from service.model.imports import DoubtEnd
 from service.model.lists import ListState
@@ -276,10 +276,9 @@ async def read_body(request: web.Request, document: type[Asked]) -> Asked:
         raise ServiceError(ErrorCode.BODY_UNREADABLE, "the body is not JSON") from None
 
 
-async def read_action(request: web.Request, document: type[Asked], is_stopping: Callable[[], bool]) -> Asked:
-    """Return the body of an action as `read_body` does; raises `StoppingError` where the service is stopping."""
-    if is_stopping():
-        raise StoppingError
+async def read_action(request: web.Request, document: type[Asked], check_runs: Callable[[], None]) -> Asked:
+    """Return the body of an action as `read_body` does; `check_runs` raises `ServiceError` while the service starts or stops."""
+    check_runs()
     request[IS_ACTION] = True
     return await read_body(request, document)
 

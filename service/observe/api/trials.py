@@ -58,9 +58,9 @@ class TrialDocument(msgspec.Struct, frozen=True):
 class TrialActions:
     """Begins trials on behalf of the holder of an API key, and tells what they show."""
 
-    def __init__(self, sending: Sending, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, sending: Sending, check_runs: Callable[[], None]) -> None:
         self._sending = sending
-        self._is_stopping = is_stopping
+        self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the trials."""
@@ -106,7 +106,7 @@ class TrialActions:
     )
     async def begin(self, request: web.Request) -> web.Response:
         """Answer `POST /accounts/{name}/trial`."""
-        asked = await read_action(request, TrialRequest, self._is_stopping)
+        asked = await read_action(request, TrialRequest, self._check_runs)
         name = request.match_info["name"]
         contacts = [address for address in dict.fromkeys(asked.contacts) if address != asked.subscribed]
         account = self._sending.account(name)

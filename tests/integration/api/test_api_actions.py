@@ -237,27 +237,27 @@ async def test_a_count_that_cordial_keeps_waiting_is_answered_in_time(world, mon
     assert "limit" in answer.document["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "failures/retry",
-        "lists/1/verify",
-        "lists/1/rebuild",
-        "lists/1/approve",
-        "lists/1/members/audience",
-        "lists/1/members/read",
-        "lists/1/members/read-back",
-        "imports/1/end-doubt",
-        "imports/1/rejected",
-        "syncs/1/approve",
-        "syncs/1/discard",
-        "accounts/acme/pause",
-        "accounts/acme/resume",
-        "accounts/acme/trial",
-        "forget",
-        "reload",
-    ],
+ACTIONS = (
+    "failures/retry",
+    "lists/1/verify",
+    "lists/1/rebuild",
+    "lists/1/approve",
+    "lists/1/members/audience",
+    "lists/1/members/read",
+    "lists/1/members/read-back",
+    "imports/1/end-doubt",
+    "imports/1/rejected",
+    "syncs/1/approve",
+    "syncs/1/discard",
+    "accounts/acme/pause",
+    "accounts/acme/resume",
+    "accounts/acme/trial",
+    "forget",
+    "reload",
 )
+
+
+@pytest.mark.parametrize("path", ACTIONS)
 async def test_while_the_service_stops_every_action_is_to_be_asked_for_again(world, path):
     world.service.is_stopping = True
     answer = await world.post(path)

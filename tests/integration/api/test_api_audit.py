@@ -1,11 +1,10 @@
 """An action and its line in the audit do not part, whenever the service dies: what cannot be audited is not done."""
 
-import asyncio
-
 import msgspec
 import pytest
 
-from service.commands.reloading import reload_when_asked
+from service.commands.reloading import Reloader
+from service.config.settings import Settings
 from tests.api_fixtures import ApiWorld
 from tests.integration.api.test_api_actions import deliver_with_refusals
 from tests.service_fixtures import audit_refused, users
@@ -38,6 +37,7 @@ ACTIONS: tuple[tuple[str, dict[str, object]], ...] = (
 async def world_to_steer(world):
     world.expected_exceptions.add("store.fault")
     await deliver_with_refusals(world, "Heap Test", users(2), users(1, "bad"))
+    world.reload = Reloader(lambda: in_dry_run(world)).reload
     await world.restart(hold_new_segments=True)
     await world.deliver("New", users(1), segment_id=2)
     await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
@@ -48,13 +48,12 @@ async def world_to_steer(world):
     )
     for statement in (import_row, row, "UPDATE segment SET unnamed = 1 WHERE id = 1"):
         world.execute(statement)
-    settings = msgspec.structs.replace(
-        world.service.settings, accounts={"acme": msgspec.structs.replace(world.account, dry_run=True)}
-    )
-    task = asyncio.create_task(reload_when_asked(world.service, lambda: settings, asyncio.Event()))
-    await world.until(lambda: world.service.reload is not None)
-    yield world
-    task.cancel()
+    return world
+
+
+def in_dry_run(world: ApiWorld) -> Settings:
+    account = msgspec.structs.replace(world.account, dry_run=True)
+    return msgspec.structs.replace(world.service.settings, accounts={"acme": account})
 
 
 @pytest.mark.parametrize(("path", "body"), ACTIONS, ids=[path for path, _ in ACTIONS])

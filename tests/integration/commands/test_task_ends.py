@@ -6,7 +6,7 @@ import sys
 import msgspec
 import pytest
 
-from tests.command_fixtures import PATIENCE_SECONDS, ROOT, eventually, wait_until_it_answers
+from tests.command_fixtures import PATIENCE_SECONDS, ROOT, eventually, wait_until_started
 from tests.service_fixtures import delivering
 
 TASK_ENDED = 70
@@ -57,9 +57,8 @@ async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_n
             sys.executable, "-c", FAULTY_SERVICE, name, str(signal), env=installation.environment, cwd=ROOT, stderr=log
         )
     try:
-        await wait_until_it_answers(f"{installation.url}/readyz", process)
         # Before, the end of a task breaks the start off.
-        await eventually(installation.has_started, expected=True)
+        await wait_until_started(process, installation.log)
         assert (await installation.deliver("Active Users", ("jane@example.com",), task="t1")).status == 200
         signal.touch()
         assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == TASK_ENDED
