@@ -41,6 +41,8 @@ class Reloadable(Installation):
             "heap_secret_file": str(self.secret_file),
             "cordial_api_key_file": str(self.key_file),
             "cordial_base_url": cordial_url,
+            "proof_reads_per_hour": 0,
+            "proof_sample": 0,
         }
         self.accounts: dict[str, dict[str, Any]] = {name: {} for name in accounts}
         self._told = 0

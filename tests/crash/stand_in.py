@@ -17,13 +17,13 @@ _FLAGS = frozenset({"suppressTriggers", "forceSubscribe"})
 
 
 class Epoch(msgspec.Struct):
-    """The time between two kills of the service.
+    """The time between two kills of the service; calls that change contacts count, those that read them do not.
 
-    `calls` are calls for contacts. `repeated_calls` are those made again later although they had been answered here.
+    `repeated_calls` are those made again later although they had been answered here. `first_call` is told in failures.
     `first_call_at_seconds` is on the machine's monotonic clock, which all its processes share.
     """
 
-    calls: int = 0
+    first_call: str | None = None
     repeated_calls: int = 0
     first_call_at_seconds: float | None = None
 
@@ -51,11 +51,11 @@ class RecordingJournal(Journal):
     def record(self, call: CallRecord) -> None:
         """Note a call that has ended."""
         super().record(call)
-        if not call.contact:
+        if not call.contact or call.method == "GET":
             return
         epoch = self.epochs[-1]
-        epoch.calls += 1
-        if epoch.first_call_at_seconds is None:
+        if epoch.first_call is None:
+            epoch.first_call = f"{call.method} {call.endpoint} for {call.contact}: {call.status} to {call.body}"
             epoch.first_call_at_seconds = call.arrived_at_seconds
         # Who is not found is looked for a second time, and a proof call repeats a membership: both are meant. Whoever is put on
         # a list by PUT is so repeated, because these accounts create contacts, by POST.
