@@ -55,7 +55,7 @@ class ApiWorld(World):
         self.account = msgspec.structs.replace(self.account, **account)
         settings = Settings(
             server=ServerSettings(host="127.0.0.1", port=self.port, shutdown_grace_seconds=5, api_keys=self._api_keys),
-            store=StoreSettings(path=str(self._store_file), settle_interval_seconds=0.02),
+            store=StoreSettings(path=str(self._store_file), settle_interval_seconds=self.settle_interval_seconds),
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
             api_keys=self._named_keys,

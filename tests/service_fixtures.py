@@ -57,6 +57,7 @@ class World:
     """A service, its store and the Cordial it writes to; the service can be stopped and started again."""
 
     # Tests replace them where they need other times.
+    settle_interval_seconds = 0.02
     retry_timings = retry.Timings(absent=0.3)
     list_timings = lists.Timings()
     import_timings = importer.Timings()
@@ -143,7 +144,7 @@ class World:
                 metrics_open=True,
                 api_keys=(self._api_key,),
             ),
-            store=StoreSettings(path=str(self._store_file), settle_interval_seconds=0.02),
+            store=StoreSettings(path=str(self._store_file), settle_interval_seconds=self.settle_interval_seconds),
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
         )

@@ -182,6 +182,21 @@ async def test_a_list_deleted_and_made_again_by_hand_is_not_ours(tmp_path):
         assert world.members("Readers") == sorted([*users(3), *users(2, "late")])
 
 
+async def test_a_list_made_anew_has_those_too_whose_answer_was_not_written_down_yet(tmp_path, monkeypatch):
+    monkeypatch.setattr(World, "settle_interval_seconds", 3.0)
+    async with asking(tmp_path) as world:
+        await world.deliver("Readers", users(9))
+        await world.until(lambda: len(world.contact_calls()) == 9)
+        state = world.cordial.state
+        before = state.lists_by_name["Readers"]
+        assert (len(before.members), world.service.store.backlog.total) == (9, 9)
+        state.delete_list(before)
+        await world.post("lists/1/rebuild")
+        await world.until(lambda: "Readers" in state.lists_by_name)
+        await world.settled()
+        assert world.members("Readers") == sorted(users(9))
+
+
 async def test_a_list_that_is_deleted_while_nothing_is_sent_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(World, "list_timings", msgspec.structs.replace(World.list_timings, idle=0.3))
     async with asking(tmp_path) as world:

@@ -68,7 +68,7 @@ class ListKeeper:
         self.cordial = CordialLists(line, timings.side_question)
         self._home = CordialHome(settings, api_key, self.cordial)
         self.names = SeenNames(timings.trust, self._home.is_key_new)
-        self._records = ListRecords(settings, store, self.names, self._home)
+        self._records = ListRecords(settings, store, self.names, self._home, flush)
         namer = ListNamer(settings, store, self.cordial)
         self._looker = ListLooker(
             settings.name,

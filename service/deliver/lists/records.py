@@ -3,7 +3,7 @@
 `service/model/lists.py` has the states and the steps between them; whoever decides one is beside this file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 import structlog
@@ -23,11 +23,20 @@ log = structlog.get_logger()
 class ListRecords:
     """The segments of one account as the store has them."""
 
-    def __init__(self, settings: AccountSettings, store: Lists, names: SeenNames, home: CordialHome) -> None:
+    def __init__(
+        self,
+        settings: AccountSettings,
+        store: Lists,
+        names: SeenNames,
+        home: CordialHome,
+        flush: Callable[[], Awaitable[None]],
+    ) -> None:
         self._settings = settings
         self._store = store
         self._names = names
         self._home = home
+        # Returns once the results of all calls answered so far are durable.
+        self._flush = flush
         self.segments: dict[int, Segment] = {}
         self.of_other_accounts: list[Segment] = []
         # A person asked for these lists: they are created again if Cordial no longer has them.
@@ -65,22 +74,27 @@ class ListRecords:
 
     async def set_ready(self, segment: Segment, name: str, list_id: str, reason: str) -> None:
         """Record that a segment's list has this id and name, and write to it; `reason` is why it has that name."""
-        if list_id != segment.list_id and segment.settled:
-            # The members of the old list are not on this one.
-            await self._store.repeat_members(segment.id)
+        if list_id != segment.list_id:
+            await self._repeat_on_another_list(segment)
         await self.save(_ready(segment, name, list_id, reason, self._home.here))
         self._note_ready(segment.id, name)
 
     async def take(self, segment: Segment, existing: FoundList, note: str) -> str:
         """Adopt a list; return the account that has it already, empty if none does."""
         ready = _ready(segment, existing.name, existing.id, note, self._home.here)
-        if segment.settled:
-            await self._store.repeat_members(segment.id)
+        await self._repeat_on_another_list(segment)
         owner = await self._store.take_list(ready)
         if owner is None:
             self.segments[segment.id] = ready
             self._note_ready(segment.id, existing.name)
         return owner or ""
+
+    async def _repeat_on_another_list(self, segment: Segment) -> None:
+        """Have everybody sent again who was confirmed on the list that the segment had before, if it had one."""
+        if segment.settled or self._names.was_given_out(segment.id):
+            # What Cordial confirmed and is not written down yet was about that list, too.
+            await self._flush()
+            await self._store.repeat_members(segment.id)
 
     def _note_ready(self, segment_id: int, name: str) -> None:
         self._names.see(segment_id, name)
