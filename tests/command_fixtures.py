@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 
@@ -103,6 +103,16 @@ class Installation:
         """Return the status and the body that the service answers."""
         async with aiohttp.ClientSession(connector=self.connector()) as session, session.get(self.url + path) as answer:
             return answer.status, await answer.text()
+
+    async def ask(self, path: str) -> Any:
+        """Return the API's document at `path`."""
+        headers = {"Authorization": aiohttp.encode_basic_auth(API_KEY, "", encoding="utf-8")}
+        async with (
+            aiohttp.ClientSession(connector=self.connector(), headers=headers) as session,
+            session.get(f"{self.url}/api/v1/{path}") as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
 
     async def deliver(
         self,

@@ -34,6 +34,11 @@ def add_command(
     return parser
 
 
+def add_json_option(parser: "argparse._ActionsContainer", text: str) -> None:
+    """Add `--json`; `text` says what it makes the command print."""
+    parser.add_argument("--json", action="store_true", help=text)
+
+
 def at_least_one(text: str) -> int:
     """Return the whole number from 1 that an argument is; argparse tells what is wrong with another."""
     number = int(text) if text.isdecimal() else 0

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service.commands.arguments import add_command
+import msgspec
+
+from service.commands.arguments import add_command, add_json_option
 from service.commands.client import add_config_option, complain_of_configuration
 from service.commands.same_store import doubt_about_store
-from service.commands.terminal import complain, counted, say
+from service.commands.terminal import complain, counted, tell
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
@@ -26,7 +28,10 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         subparsers,
         "backup",
         "copy the store to a file, also while the service runs",
-        ("backup --to store-backup.db --config config.toml",),
+        (
+            "backup --to store-backup.db --config config.toml",
+            "backup --to store-backup.db --json --config config.toml",
+        ),
     )
     add_config_option(backup)
     backup.add_argument(
@@ -36,6 +41,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="FILE",
         help="the file to create; an existing file is never overwritten",
     )
+    add_json_option(backup, "what the copy contains, as one JSON document")
     backup.set_defaults(run=lambda arguments: _run(arguments, _backup))
     restore = add_command(
         subparsers,
@@ -48,6 +54,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     restore.add_argument(
         "--force", action="store_true", help="replace the existing store; it is kept beside the new one"
     )
+    add_json_option(restore, "what the store contains now, as one JSON document")
     restore.set_defaults(run=lambda arguments: _run(arguments, _restore))
 
 
@@ -74,15 +81,19 @@ def _refuse_other_store(settings: Settings, *, is_certain: bool) -> None:
 def _backup(database: Path, arguments: argparse.Namespace) -> None:
     os.nice(_NICENESS)
     contents = take_backup(database, arguments.to)
-    say(f"{arguments.to}: {_described(contents)}")
+    document = {"file": str(arguments.to.absolute()), **msgspec.structs.asdict(contents)}
+    tell(arguments, document, f"{arguments.to}: {_described(contents)}")
 
 
 def _restore(database: Path, arguments: argparse.Namespace) -> None:
     restored = restore_backup(database, arguments.source, force=arguments.force)
-    say(f"{database}: {_described(restored.contents)}")
+    replaced = None if restored.replaced is None else str(restored.replaced.absolute())
+    document = {"file": str(database.absolute()), **msgspec.structs.asdict(restored.contents), "replaced": replaced}
+    lines = [f"{database}: {_described(restored.contents)}"]
     if restored.replaced is not None:
-        say(f"The old store is kept as {restored.replaced}.")
-    say("Pages that arrived later are not in it: press Sync now in Heap, and see docs/backup.md.")
+        lines.append(f"The old store is kept as {restored.replaced}.")
+    lines.append("Pages that arrived later are not in it: press Sync now in Heap, and see docs/backup.md.")
+    tell(arguments, document, *lines)
 
 
 def _described(contents: Contents) -> str:

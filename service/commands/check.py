@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from service.commands.arguments import add_command
+from service.commands.arguments import add_command, add_json_option
 from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
 from service.commands.checks.host import check_certificate, check_exposure, check_secrets, check_store
@@ -33,7 +33,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     add_config_option(parser)
     parser.add_argument("--url", help="where the service runs; by default on this host, at the configured port")
-    parser.add_argument("--json", action="store_true", help="faults, warnings and notes as one JSON document")
+    add_json_option(parser, "faults, warnings and notes as one JSON document")
     parser.set_defaults(run=_run)
 
 

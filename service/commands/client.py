@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import aiohttp
 import msgspec
 
-from service.commands.arguments import add_command
+from service.commands.arguments import add_command, add_json_option
 from service.commands.terminal import complain
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
@@ -211,7 +211,7 @@ def add_api_command(
     """
     parser = add_command(subparsers, name, text, examples)
     if json:
-        parser.add_argument("--json", action="store_true", help="print the API's JSON, one document a line")
+        add_json_option(parser, "print the API's JSON, one document a line")
     add_config_option(parser, is_action=is_action)
     parser.set_defaults(run=lambda arguments: run_with_client(arguments, lambda client: work(client, arguments)))
     return parser

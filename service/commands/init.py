@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from service.commands.arguments import add_command
+from service.commands.arguments import add_command, add_json_option
 from service.commands.initial.advice import DEFAULT_URL, advice, steps
 from service.commands.initial.files import Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
-from service.commands.terminal import complain, say, say_whole
+from service.commands.terminal import complain, say, say_document, say_whole
 from service.config.settings import SecretReference, ServerSettings
 from service.errors import ConfigurationError
 from service.web import tls
@@ -77,6 +77,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         places = parser.add_mutually_exclusive_group()
         places.add_argument(f"--{name}-file", metavar="FILE", help=f"take {words} from a file; - is standard input")
         places.add_argument(f"--{name}-env", metavar="VARIABLE", help=f"take {words} from an environment variable")
+    add_json_option(parser, "ask nothing; what was written and what to do next, as one JSON document")
     parser.add_argument("--force", action="store_true", help="replace config.toml if there is one; never a secret")
     parser.set_defaults(run=_run)
 
@@ -86,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         # Before any question: nobody types for nothing.
         InitialFiles(arguments.directory, _DEFAULTS["account"]).refuse_existing(force=arguments.force)
         certificate = _certificate(arguments)
-        answers, files = _gather(arguments, certificate, asks=sys.stdin.isatty())
+        answers, files = _gather(arguments, certificate, asks=sys.stdin.isatty() and not arguments.json)
         written = files.write(answers, force=arguments.force)
     except (ConfigurationError, InitialFilesError, OSError, LookupError) as error:
         complain(*str(error).splitlines())
@@ -94,6 +95,11 @@ def _run(arguments: argparse.Namespace) -> int:
     except (KeyboardInterrupt, EOFError):
         complain("", "Nothing was written.")
         return 130
+    if arguments.json:
+        next_steps = [{"what": words, "command": command} for words, command in steps(answers, files, _program())]
+        written_files = [str(path) for path in written]
+        say_document({"written": written_files, "webhook_url": answers.webhook_url, "steps": next_steps})
+        return 0
     say(*(f"wrote {path}" for path in written))
     say(*advice(answers, files, local_address_towards(answers.cordial_base_url)))
     for number, (words, command) in enumerate(steps(answers, files, _program()), start=1):

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from service.commands.arguments import add_command
+from service.commands.arguments import add_command, add_json_option
 from service.commands.client import add_config_option, complain_of_configuration, which_configuration
 from service.commands.terminal import complain, say, say_json
 from service.config import loading
@@ -27,7 +27,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     test = add_command(actions, "test", "send a test to each target", (example,))
     add_config_option(test, is_action=True)
     test.add_argument("--target", help="only to this target")
-    test.add_argument("--json", action="store_true", help="one JSON document a line for each target")
+    add_json_option(test, "one JSON document a line for each target")
     test.set_defaults(run=_run)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from service.commands.arguments import add_command
+from service.commands.arguments import add_command, add_json_option
 from service.commands.client import (
     add_config_option,
     complain_of_configuration,
@@ -28,7 +28,9 @@ from service.errors import ConfigurationError, ServiceError
 from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState
 from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
 from service.model.imports import ImportView
+from service.model.proof import differ_at_most, proof_in_words
 from service.model.views import FailureGroupView, ListStanding, RecordedAccount, SegmentView, SyncView
+from service.observe.api.documents import AccountDocument, Sending, list_document
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.reading import Reader
 
@@ -51,7 +53,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """Everything the status shows, under the names that the API has for it."""
+    """Everything the status shows, as the store has it."""
 
     accounts: list[RecordedAccount]
     lists: list[SegmentView]
@@ -68,11 +70,11 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         subparsers,
         "status",
         "show accounts, lists, syncs and failures; status 1 if the service is down or something is critical",
-        ("status --config config.toml", "status --watch --config config.toml"),
+        ("status --config config.toml", "status --watch --config config.toml", "status --json --config config.toml"),
     )
     add_config_option(parser)
     shape = parser.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    add_json_option(shape, "one JSON document instead of text, with the API's names")
     shape.add_argument("--watch", action="store_true", help="refresh every second, until Ctrl-C")
     parser.set_defaults(run=_run)
 
@@ -96,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
-        say_document({"service": readiness.words, **msgspec.to_builtins(overview)})
+        say_document(_document(readiness, overview, settings.accounts))
     elif arguments.watch:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(settings))
@@ -151,6 +153,49 @@ async def _ask_readiness(server: ServerSettings) -> Readiness:
     if response.status != 200:  # noqa: PLR2004
         return Readiness(str(body.get("error", {}).get("message", "not ready")))
     return Readiness(", ".join(["ready", *map(str, body.get("degraded", []))]), is_ready=True)
+
+
+def _document(readiness: Readiness, overview: Overview, configured: Collection[str]) -> dict[str, Any]:
+    """Return the status as JSON, under the names of the API, as far as the store alone knows what the API tells."""
+    return {
+        "service": readiness.words,
+        "accounts": [_account_document(each, configured) for each in overview.accounts],
+        "lists": [_list_document(each) for each in overview.lists],
+        "syncs": overview.syncs,
+        "failure_groups": overview.failures,
+        "imports": overview.imports,
+        "unfolded_users": overview.unfolded_users,
+        "conditions": overview.conditions,
+    }
+
+
+def _account_document(account: RecordedAccount, configured: Collection[str]) -> dict[str, Any]:
+    known = msgspec.structs.asdict(account)
+    return {
+        "name": known.pop("name"),
+        "state": _sending(account, configured),
+        "reason": known.pop("state_reason"),
+        "since": known.pop("state_since"),
+        **{name: known[name] for name in AccountDocument.__struct_fields__ if name in known and name != "state"},
+        "differ_at_most": differ_at_most(account.read_back, account.read_back_differ, account.wanted),
+        "proof": proof_in_words(account.read_back, account.read_back_differ, account.wanted),
+    }
+
+
+def _sending(account: RecordedAccount, configured: Collection[str]) -> Sending:
+    if account.name not in configured:
+        return Sending.NOT_CONFIGURED
+    if account.paused_by_operator:
+        return Sending.PAUSED_BY_OPERATOR
+    # The store keeps a dry run as a pause with its reason.
+    return Sending.DRY_RUN if account.state_reason == DRY_RUN_REASON else Sending(account.state)
+
+
+def _list_document(segment: SegmentView) -> dict[str, Any]:
+    known = msgspec.structs.asdict(list_document(segment, {}))
+    # Only the running service knows how its changes travel.
+    del known["import_state"]
+    return known
 
 
 def _is_critical(readiness: Readiness, overview: Overview) -> bool:

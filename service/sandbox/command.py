@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import signal
-import sys
 from typing import Any
 
-from service.commands.arguments import add_command
+from service.commands.arguments import add_command, add_json_option
+from service.commands.terminal import complain, tell
 from service.sandbox.deviations import Deviation
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import running_sandbox
@@ -18,7 +18,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         subparsers,
         "sandbox",
         "run a stand-in Cordial on this machine",
-        ("sandbox --port 8081 --rate 25",),
+        ("sandbox --port 8081 --rate 25", "sandbox --port 0 --json"),
         description="A stand-in for Cordial's API: in memory, on this machine, with a page that shows its lists.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
@@ -56,6 +56,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="differ from Cordial's documents in this point; repeatable: " + ", ".join(Deviation),
     )
     parser.add_argument("--journal", action="store_true", help="keep every call for GET /sandbox/calls?all=1")
+    add_json_option(parser, "where it listens, as one JSON document, before it serves")
     parser.set_defaults(run=_run)
 
 
@@ -84,19 +85,24 @@ def _run(arguments: argparse.Namespace) -> int:
         deviations=frozenset(Deviation(each) for each in arguments.otherwise),
     )
     try:
-        asyncio.run(_serve_until_told(options, arguments.host, arguments.port))
+        asyncio.run(_serve_until_told(options, arguments))
     except (OSError, OverflowError) as trouble:
-        sys.stderr.write(f"cannot listen on {arguments.host} port {arguments.port}: {trouble}\n")
+        complain(f"cannot listen on {arguments.host} port {arguments.port}: {trouble}")
         return 1
     return 0
 
 
-async def _serve_until_told(options: SandboxOptions, host: str, port: int) -> None:
+async def _serve_until_told(options: SandboxOptions, arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running_sandbox(options, host, port) as sandbox:
-        sys.stdout.write(f"stand-in Cordial: {sandbox.url}/\nAPI key: {options.api_key}\nCtrl-C stops it.\n")
-        sys.stdout.flush()
+    async with running_sandbox(options, arguments.host, arguments.port) as sandbox:
+        tell(
+            arguments,
+            {"url": f"{sandbox.url}/", "api_key": options.api_key},
+            f"stand-in Cordial: {sandbox.url}/",
+            f"API key: {options.api_key}",
+            "Ctrl-C stops it.",
+        )
         await stop.wait()

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import csv
-import sys
 import time
 import uuid
 import zlib
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
-from service.commands.arguments import add_command, at_least_one
+from service.commands.arguments import add_command, add_json_option, at_least_one
+from service.commands.terminal import complain, tell
 from service.config.settings import SecretReference
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 
@@ -59,6 +60,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--attempts", type=at_least_one, default=5, metavar="N", help="how often to post a page at most (default 5)"
     )
+    add_json_option(parser, "each page and its answer as JSON, one document a line")
     parser.set_defaults(run=_run)
 
 
@@ -68,25 +70,26 @@ def _run(arguments: argparse.Namespace) -> int:
         add = arguments.add + _read_ids(arguments.file)
         remove = arguments.remove + _read_ids(arguments.remove_file)
     except (OSError, LookupError, ValueError, csv.Error) as error:
-        sys.stderr.write(f"heap-cordial send: {error}\n")
+        complain(f"heap-cordial send: {error}")
         return 2
+    task_id = arguments.task or str(uuid.uuid4())
     pages = build_pages(
         _segment_id(arguments),
         arguments.segment,
         add,
         remove,
-        task_id=arguments.task or str(uuid.uuid4()),
+        task_id=task_id,
         page_size=arguments.page_size,
         id_token=arguments.id_token,
         identity_property=arguments.identity_property,
     )
     try:
-        delivered = asyncio.run(_send(arguments.url, secret, pages, arguments.attempts))
+        delivered = asyncio.run(_send(arguments, secret, pages, task_id))
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; pages answered 200 are delivered, the others are not\n")
+        complain("stopped; pages answered 200 are delivered, the others are not")
         return 130
     if delivered < len(pages):
-        sys.stderr.write(f"{len(pages) - delivered} of {len(pages)} pages were not taken\n")
+        complain(f"{len(pages) - delivered} of {len(pages)} pages were not taken")
         return 1
     return 0
 
@@ -107,14 +110,20 @@ def _segment_id(arguments: argparse.Namespace) -> int | str:
     return int(text) if text.isascii() and text.isdigit() else text
 
 
-async def _send(url: str, secret: str, pages: list[bytes], attempts: int) -> int:
+async def _send(arguments: argparse.Namespace, secret: str, pages: list[bytes], task_id: str) -> int:
     """Post the pages one after another and return how many were answered 200."""
     delivered = 0
     progress = _Progress(len(pages))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)) as session:
         for number, body in enumerate(pages, start=1):
-            answer = await _post_until_taken(session, url, secret, body, attempts)
-            sys.stdout.write(f"page {number} of {len(pages)}: {_describe(answer)}\n")
+            answer = await _post_until_taken(session, arguments.url, secret, body, arguments.attempts)
+            document = {
+                "sync_task_id": task_id,
+                "page_number": number,
+                "total_pages": len(pages),
+                **_as_document(answer),
+            }
+            tell(arguments, document, f"page {number} of {len(pages)}: {_describe(answer)}")
             delivered += answer.status == _OK
             progress.show(number, delivered)
     return delivered
@@ -130,11 +139,20 @@ async def _post_until_taken(
         if answer.status == _OK:
             break
         pause_seconds = min(max(wait_seconds, answer.retry_after_seconds or 0), _MAX_WAIT_SECONDS)
-        sys.stderr.write(f"{_describe(answer)}; again in {pause_seconds:g} s\n")
+        complain(f"{_describe(answer)}; again in {pause_seconds:g} s")
         await asyncio.sleep(pause_seconds)
         answer = await post_page(session, url, secret, body)
         wait_seconds *= 2
     return answer
+
+
+def _as_document(answer: PageAnswer) -> dict[str, Any]:
+    """Return an answer as JSON: its status (0: none came), and what came, as text where it is no JSON."""
+    try:
+        body = msgspec.json.decode(answer.text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        body = answer.text
+    return {"status": answer.status, "answer": body}
 
 
 def _describe(answer: PageAnswer) -> str:
@@ -154,4 +172,4 @@ class _Progress:
             return
         self._shown = now
         left_seconds = (now - self._started) / sent * (self._total - sent)
-        sys.stderr.write(f"{sent} of {self._total} pages sent, {delivered} taken, about {left_seconds:.0f} s to go\n")
+        complain(f"{sent} of {self._total} pages sent, {delivered} taken, about {left_seconds:.0f} s to go")

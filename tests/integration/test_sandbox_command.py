@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import re
 import signal
@@ -44,6 +45,18 @@ async def test_the_command_serves_until_told_to_stop(number):
             assert "Stand-in Cordial" in await page.text()
         os.kill(process.pid, number)
         assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_programs_are_told_where_it_listens():
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", "sandbox", "--port", "0", "--json", stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    told = json.loads(await process.stdout.readline())
+    process.terminate()
+    assert await process.wait() == 0
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", told["url"])
+    assert told["api_key"] == "sandbox-key"
 
 
 async def test_the_command_limits_to_fifty_calls_a_second_unless_told_otherwise():

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 
+import msgspec
 import pytest
 
 from service.store.sqlite import queries
@@ -66,6 +67,20 @@ async def test_what_was_acknowledged_before_a_backup_is_delivered_after_the_rest
         exact = await installation.run("verify", "Active")
     assert exact.output == f"Active is exact: Cordial counts {len(acknowledged)}.\n"
     assert cordial.state.members("Active") == sorted(acknowledged)
+
+
+async def test_programs_are_told_what_a_backup_and_a_restored_store_contain(installation, tmp_path):
+    installation.database.parent.mkdir()
+    make_store_file(installation.database, NEWEST)
+    target = tmp_path / "taken.db"
+    taken = msgspec.json.decode((await installation.run("backup", "--to", str(target), "--json")).output)
+    contents = {"schema": NEWEST, "members": 5, "unsettled": 5, "last_page_at": "2023-11-14T22:13:20Z"}
+    assert taken == {"file": str(target), "size_bytes": target.stat().st_size, **contents}
+    put_back = ("restore", "--from", str(target), "--force", "--json")
+    restored = msgspec.json.decode((await installation.run(*put_back)).output)
+    (kept,) = installation.database.parent.glob("store.db.replaced-*")
+    sizes = {"size_bytes": installation.database.stat().st_size}
+    assert restored == {"file": str(installation.database), **sizes, **contents, "replaced": str(kept)}
 
 
 async def test_a_backup_writes_over_nothing(installation, tmp_path):

@@ -1,6 +1,7 @@
 """A new installation: files written once, for their owner alone, and good enough to start the service with."""
 
 import asyncio
+import json
 import os
 import pty
 import re
@@ -55,6 +56,15 @@ async def test_it_writes_what_the_service_starts_with(tmp_path, cordial):
     assert settings.store.path == str(folder / "data" / "heap-cordial.db")
     checked = await check(folder / "config.toml")
     assert (checked.status, checked.errors) == (0, "")
+
+
+async def test_programs_are_told_what_was_written_and_what_to_do_next(tmp_path):
+    ended = await init(tmp_path, "--url", "https://sync.example.com", "--json", *FROM_VARIABLES, **SECRETS)
+    told = json.loads(ended.output)
+    assert told["webhook_url"] == "https://sync.example.com/webhooks/heap/acme"
+    names = {Path(each).name for each in told["written"]}
+    assert names == {"acme-heap-secret", "acme-cordial-api-key", "api-key", "config.toml"}
+    assert "approve 'SEGMENT' --config" in told["steps"][-2]["command"]
 
 
 @pytest.mark.parametrize(

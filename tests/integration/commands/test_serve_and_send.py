@@ -80,7 +80,15 @@ async def test_send_posts_pages_to_a_running_service(installation, cordial):
         ended = await installation.run("send", *where, *signed, "--remove", "jane.roe@example.com")
         assert ended.status == 0, ended.errors
         await eventually(lambda: installation.figures("settled"), [1])
+        again = await installation.run("send", *where, *signed, "--add", "jo@example.com", "--task", "task-9", "--json")
+        page = msgspec.json.decode(again.output)
+        assert (page["sync_task_id"], page["page_number"], page["total_pages"], page["status"]) == ("task-9", 1, 1, 200)
+        assert (page["answer"]["status"], page["answer"]["added"]) == ("accepted", 1)
+        await eventually(lambda: installation.figures("settled"), [2])
         refused = ("--secret-file", str(installation.key_file))
         ended = await installation.run("send", *where, *refused, "--add", "a@example.com", "--attempts", "1")
         assert (ended.status, "403" in ended.output) == (1, True)
-    assert cordial.state.members("ActiveUsers") == ["john.doe@example.com"]
+        ended = await installation.run("send", *where, *refused, "--add", "a@example.com", "--attempts", "1", "--json")
+        page = msgspec.json.decode(ended.output)
+        assert (ended.status, page["status"], page["answer"]["error"]["code"]) == (1, 403, "forbidden")
+    assert cordial.state.members("ActiveUsers") == ["jo@example.com", "john.doe@example.com"]

@@ -2,6 +2,7 @@ import re
 
 import msgspec
 
+from service.sandbox.faults import Fault, FaultKind
 from tests.command_fixtures import eventually
 
 USERS = ("jane.roe@example.com", "john.doe@example.com", "joe.bloggs@example.com", "undefined")
@@ -41,11 +42,47 @@ async def test_status_as_json_has_every_count(installation):
         await eventually(lambda: installation.figures("settled"), [3])
         ended = await installation.run("status", "--json")
     document = msgspec.json.decode(ended.output)
-    assert (document["service"], document["unfolded_users"], document["failures"]) == ("ready", 0, [])
+    assert (document["service"], document["unfolded_users"], document["failure_groups"]) == ("ready", 0, [])
     assert [(account["name"], account["state"]) for account in document["accounts"]] == [("acme", "sending")]
     [shown], [sync] = document["lists"], document["syncs"]
     assert (shown["list_name"], shown["wanted"], shown["on_list"], shown["failed"]) == ("ActiveUsers", 3, 3, 0)
     assert (sync["task_id"], sync["added"], sync["rejected"], sync["settled"]) == ("task-1", 3, 1, 3)
+
+
+async def test_status_as_json_has_the_names_of_the_api(installation, cordial):
+    """Whoever reads one reads the other: a program need not know whether the service runs."""
+    own = {"service", "unfolded_users"}
+    places = {"failure_groups": "failures/groups"}
+    cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{USERS[0]}", times=None, status=422))
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__MAX_ATTEMPTS"] = "1"
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+        await eventually(lambda: installation.figures("settled", "dead"), [2, 1])
+        await installation.run("pause", "acme")
+        await eventually(installation.account_states, ["paused"])
+        document = msgspec.json.decode((await installation.run("status", "--json")).output)
+        empty = []
+        for name in document.keys() - own:
+            items = (await installation.ask(places.get(name, name)))["items"]
+            for ours, theirs in zip(document[name], items, strict=name != "conditions"):
+                assert ours.keys() <= theirs.keys(), name
+            empty += [] if items else [name]
+        assert empty == ["imports"]
+        [account], [asked] = document["accounts"], (await installation.ask("accounts"))["items"]
+        assert account == {name: asked[name] for name in account}
+        assert account["state"] == "paused_by_operator"
+        [listed], [asked] = document["lists"], (await installation.ask("lists"))["items"]
+        assert listed == {name: asked[name] for name in listed}
+
+
+async def test_status_as_json_says_why_an_account_does_not_send(installation):
+    dry_run = "HEAP_CORDIAL__ACCOUNTS__ACME__DRY_RUN"
+    installation.environment[dry_run] = "true"
+    async with installation.serving():
+        await eventually(installation.account_states, ["paused"])
+        document = msgspec.json.decode((await installation.run("status", "--json")).output)
+        assert [each["state"] for each in document["accounts"]] == ["dry_run"]
+        assert (await installation.ask("accounts"))["items"][0]["state"] == "dry_run"
 
 
 async def test_status_says_why_a_list_is_held(installation, cordial):

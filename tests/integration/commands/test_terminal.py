@@ -1,5 +1,6 @@
 """The terminal as people and programs use it: exports, pipes, narrow windows, other encodings, JSON, completion."""
 
+import argparse
 import asyncio
 import csv
 import json
@@ -124,6 +125,18 @@ def test_the_version_is_told():
 
 def test_examples_are_in_the_help():
     assert "heap-cordial export failures --list ActiveUsers --to failures.csv" in run("export", "--help").stdout
+
+
+def test_each_command_that_prints_something_prints_it_as_json_too():
+    """But what prints a script, a log or a show, and `export`, whose rows are NDJSON."""
+
+    def without(parser: argparse.ArgumentParser, name: str = "") -> list[str]:
+        [*kinds] = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+        below = [found for kind in kinds for own, each in kind.choices.items() for found in without(each, own)]
+        has = any("--json" in each.option_strings for each in parser._actions)
+        return below + ([] if has or kinds else [name])
+
+    assert sorted(without(make_parser())) == ["completion", "demo", "export", "serve"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
