@@ -21,6 +21,8 @@ _KEY_REFUSED = 401
 _THROTTLED = 429
 _PROOF_SECONDS = 120.0
 _BELIEVED_SECONDS = 3_600
+# The service may take so long to read an answer that has arrived: until then it knows of no wait.
+_READING_SECONDS = 0.02
 # So many calls that were made after one that was told to wait: then the limit is its contact's own (R8).
 _PASSES_THAT_TELL = 3
 
@@ -32,6 +34,7 @@ _Page = tuple[str, str, str, int, bytes, int]
 class _Wait:
     """What Cordial asked for in answer to one call; it is the contact's own once enough later calls of others pass."""
 
+    told_at: float
     until: float
     number: int
     contact: str | None
@@ -62,6 +65,8 @@ class CallChecks:
         self.is_so: Callable[[str, str, Mapping[str, bool]], bool] = lambda _account, _contact, _memberships: True
         self.rates: dict[str, float] = {}
         self.paused: set[str] = set()
+        # Accounts for which a `resume` is on its way: it may be done at any moment.
+        self.resuming: set[str] = set()
         # Not where an answer is lost between the wire and whoever waits for it.
         self.is_repeat_wrong = True
         self.calls = 0
@@ -138,7 +143,7 @@ class CallChecks:
             passes = self._told_to_wait.get((*place, contact))
             is_own = contact is not None and passes is not None and self._passes[place] > passes
             self._told_to_wait[(*place, contact)] = self._passes[place]
-            self._waits[place].append(_Wait(CLOCK.now + _retry_after(call), call.number, contact, is_own))
+            self._waits[place].append(_Wait(CLOCK.now, CLOCK.now + _retry_after(call), call.number, contact, is_own))
         elif _is_taken(call):
             self._passes[place] += 1
             for wait in self._waits[place]:
@@ -184,8 +189,11 @@ class CallChecks:
             self._say(call, f"R8: {len(written)} calls within a second, {rate} are allowed")
 
     def _check_waits(self, call: Call, place: tuple[str, str]) -> None:
+        if place[1] in self.resuming:
+            return
         for wait in self._waits.get((place[1], operation_of(call)), ()):
-            if CLOCK.now < wait.until - 0.001 and (not wait.is_own or wait.contact == contact_of(call)):
+            is_within = wait.told_at + _READING_SECONDS < CLOCK.now < wait.until - 0.001
+            if is_within and (not wait.is_own or wait.contact == contact_of(call)):
                 self._say(call, f"R8: called {wait.until - CLOCK.now:.2f} s before Retry-After was over")
         since = CLOCK.now - self._refused_at.get(place, float("-inf"))
         if 0.02 < since < 0.4:

@@ -70,6 +70,9 @@ _CHANGE_OVER_SECONDS = 120.0
 # arrival and the moment that its handler wakes.
 _OUT_OF_ORDER = "web_protocol.py:666"
 _MAX_STEPS = 4_000_000
+_DONE = 200
+# The API's answer about an account that is out of the configuration: nothing was done.
+_NOT_FOUND = 404
 _OUTAGES = {
     "401": Fault(FaultKind.ANSWER, status=401, times=None),
     "403": Fault(FaultKind.ANSWER, status=403, times=None),
@@ -443,25 +446,29 @@ class World:
 
     async def _pause(self, account: str, seconds: float) -> None:
         async with self._operators[account]:
-            if await self._steer(account, "pause"):
+            if await self._steer(account, "pause") == _DONE:
                 self.calls.paused.add(account)
             await asyncio.sleep(seconds)
             await self._resume(account)
 
     async def _resume(self, account: str) -> None:
-        self.calls.resumed(account)
+        self.calls.paused.discard(account)
         for _ in range(100):
-            if await self._steer(account, "resume"):
+            self.calls.resuming.add(account)
+            status = await self._steer(account, "resume")
+            self.calls.resuming.discard(account)
+            if status != _NOT_FOUND:
                 self.calls.resumed(account)
+            if status == _DONE:
                 return
             await asyncio.sleep(1)
 
-    async def _steer(self, account: str, action: str) -> bool:
-        """Ask for it; return whether it was done. Without an answer it may be done until long afterwards: wait for that."""
+    async def _steer(self, account: str, action: str) -> int:
+        """Ask for it; return the status. Without an answer (0) it may be done until long afterwards: wait for that."""
         status = await self._ask("POST", f"accounts/{account}/{action}", {})
         if not status:
             await asyncio.sleep(LONGEST_ON_THE_WAY_SECONDS)
-        return status == 200
+        return status
 
     async def _do_rebuild(self, event: Event) -> None:
         self._other(self._list_action(event, "rebuild", {"include_removed": event["include_removed"]}))
