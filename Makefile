@@ -116,7 +116,7 @@ simulate: install-dev ## 10,000 lives of the service in virtual time; fewer with
 inject: install-dev ## each call to the store and to Cordial in one scenario fails once, in each way
 	$(BIN)/python -m tests.simulation --inject $(ARGS)
 
-mutate: install-dev ## change the code that decides, one small thing at a time: a fast test must fail each time, about half an hour
+mutate: install-dev ## change the code that decides, one small thing at a time: a fast test must fail each time, 10 to 20 minutes
 	$(BIN)/python -m tests.mutation $(ARGS)
 
 lock: install-dev ## renew the locks from pyproject.toml (needs uv)
