@@ -12,7 +12,7 @@ import structlog
 log = structlog.get_logger()
 
 # A loop that beats does so at least every ten seconds, busy or idle. After a minute it is reported.
-_MAX_SILENCE_SECONDS = 60.0
+MAX_SILENCE_SECONDS = 60.0
 # Well within the `WatchdogSec` of docs/setups/heap-cordial.service.
 _TELL_SECONDS = 2.0
 _START_EXTENSION_MICROSECONDS = 30_000_000
@@ -35,8 +35,11 @@ class Supervisor:
     Whoever cancels a task has asked it to end; `stop` does that and waits.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, max_silence_seconds: float = MAX_SILENCE_SECONDS
+    ) -> None:
         self._clock = clock
+        self._max_silence_seconds = max_silence_seconds
         self._watches: dict[asyncio.Task[None], _Watch] = {}
         self.failed = asyncio.Event()
         # The names of the tasks that ended unasked.
@@ -73,12 +76,12 @@ class Supervisor:
         return [watch.name for watch in self._watches.values()]
 
     def silences(self) -> dict[str, float]:
-        """Return the tasks that have not said for a minute that they work, each with its seconds of silence."""
+        """Return the tasks that have not said for too long that they work, each with its seconds of silence."""
         now = self._clock()
         return {
             watch.name: now - watch.beat_at
             for watch in self._watches.values()
-            if watch.beat_at is not None and now - watch.beat_at > _MAX_SILENCE_SECONDS
+            if watch.beat_at is not None and now - watch.beat_at > self._max_silence_seconds
         }
 
     def _note_end(self, task: asyncio.Task[None]) -> None:

@@ -19,6 +19,7 @@ from service.config.settings import (
 )
 from service.sandbox.options import SandboxOptions
 from service.sandbox.server import running_sandbox
+from service.supervision import Supervisor
 from tests.service_fixtures import ACCOUNT, World
 
 API_KEY = "key one"
@@ -60,7 +61,8 @@ class ApiWorld(World):
             accounts={ACCOUNT: self.account},
             api_keys=self._named_keys,
         )
-        running = running_service(settings, timings=self.timings(), reload=self.reload)
+        supervisor = Supervisor(max_silence_seconds=self.max_silence_seconds)
+        running = running_service(settings, supervisor, self.timings(), reload=self.reload)
         self._service = await self._stack.enter_async_context(running)
 
     def url(self, path: str) -> str:
@@ -86,10 +88,12 @@ async def asking(
     directory: Path,
     keys: tuple[SecretReference, ...] | None = None,
     named: dict[str, ApiKeySettings] | None = None,
+    cordial: SandboxOptions | None = None,
     **account: Any,
 ) -> AsyncIterator[ApiWorld]:
     """Run a stand-in Cordial and a service that is asked, for as long as the context lasts."""
-    async with running_sandbox(SandboxOptions(journal=True)) as sandbox, aiohttp.ClientSession() as session:
+    options = msgspec.structs.replace(cordial or SandboxOptions(), journal=True)
+    async with running_sandbox(options) as sandbox, aiohttp.ClientSession() as session:
         world = ApiWorld(directory, sandbox, session, keys=keys, named=named or {}, **account)
         await world.start()
         try:

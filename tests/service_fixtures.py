@@ -36,6 +36,7 @@ from service.sandbox.journal import CallRecord
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
 from service.store.sqlite import writer
+from service.supervision import MAX_SILENCE_SECONDS, Supervisor
 
 ACCOUNT = "acme"
 HEAP_SECRET = "whsec one"
@@ -70,6 +71,7 @@ class World:
     heartbeat_seconds = 15.0
     secret_timings = SecretTimings()
     figures_seconds = 5.0
+    max_silence_seconds = MAX_SILENCE_SECONDS
 
     def __init__(
         self, directory: Path, cordial: RunningSandbox, session: aiohttp.ClientSession, **account: Any
@@ -148,7 +150,8 @@ class World:
             log=LogSettings(),
             accounts={ACCOUNT: self.account},
         )
-        running = running_service(settings, timings=self.timings(), reload=self.reload)
+        supervisor = Supervisor(max_silence_seconds=self.max_silence_seconds)
+        running = running_service(settings, supervisor, self.timings(), reload=self.reload)
         self._service = await self._stack.enter_async_context(running)
 
     async def stop(self) -> None:

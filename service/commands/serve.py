@@ -30,6 +30,7 @@ _TASK_ENDED = 70
 _MAX_BROKEN_START_SECONDS = 5.0
 # After a fault the parts of the service may wait for each other for ever. What is not committed is repeated (R6).
 _MAX_BROKEN_STOP_SECONDS = 10.0
+_MAX_LAST_LOOK_SECONDS = 2.0
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -85,6 +86,7 @@ async def serve_until_signalled(settings: Settings, read_settings: Callable[[], 
             await _first_of(stop_asked.wait(), supervisor.failed.wait())
             if supervisor.failed.is_set():
                 _end_within(_MAX_BROKEN_STOP_SECONDS + service.settings.server.shutdown_grace_seconds, _TASK_ENDED)
+                await _keep_conditions(service)
             manager.tell("STOPPING=1")
             await supervision.stop(reloading)
         else:
@@ -93,6 +95,13 @@ async def serve_until_signalled(settings: Settings, read_settings: Callable[[], 
             _end_within(_MAX_BROKEN_START_SECONDS, _TASK_ENDED if supervisor.failed.is_set() else 0)
             await supervision.stop(starting)
     return _TASK_ENDED if supervisor.failed.is_set() else 0
+
+
+async def _keep_conditions(service: Service) -> None:
+    """Write down that a task has ended, for whoever asks after the next start; not if that very task is needed for it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_MAX_LAST_LOOK_SECONDS):
+            await service.conditions.look()
 
 
 async def _first_of(*awaited: Coroutine[Any, Any, object] | asyncio.Task[Service]) -> None:

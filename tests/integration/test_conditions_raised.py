@@ -1,5 +1,7 @@
 """Every kind of condition that no other test raises, in a running service; and every reader says the same of it (R16)."""
 
+import asyncio
+import contextlib
 import sqlite3
 
 import msgspec
@@ -8,8 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.model.conditions import CATALOGUE, Severity
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.imports.faults import ImportFault
+from service.sandbox.imports.options import ImportOptions
+from service.sandbox.options import SandboxOptions
+from service.store.sqlite.guarding import Guard
 from service.store.sqlite.reading import Reader
 from tests.api_fixtures import API_KEY, ApiWorld, asking, authorization
+from tests.import_fixtures import add_contacts, set_timings
+from tests.ports import free_port
 from tests.service_fixtures import ACCOUNT, users
 
 LIMIT_OF_WAL = 300_000
@@ -17,6 +25,10 @@ LIMIT_OF_WAL = 300_000
 
 def facts(world: ApiWorld) -> set[str]:
     return {fact.id for fact in world.service.facts()}
+
+
+def subjects_of(world: ApiWorld, name: str) -> set[str]:
+    return {each.subject for each in world.service.conditions.current() if each.id == name}
 
 
 def lasting(world: ApiWorld) -> set[str]:
@@ -82,6 +94,86 @@ async def test_a_log_of_the_store_that_another_program_keeps_large(tmp_path, mon
         # As it grew, it is cut off again once nobody reads it any more.
         await world.deliver("Readers", ["last@example.com"])
         await world.until(lambda: "wal_large" not in facts(world))
+
+
+async def told(world: ApiWorld, name: str) -> list[str]:
+    """Return what each condition of this kind is about, by the API; the metric and the API must agree."""
+    items = [each for each in (await world.get("conditions"))["items"] if each["id"] == name]
+    async with world._session.get(f"{world.service.url}/metrics", headers=authorization(API_KEY)) as answer:
+        families = list(text_string_to_metric_families(await answer.text()))
+    [metric] = [each for each in families if each.name == "heap_cordial_condition"]
+    assert bool(items) == any(each.labels["id"] == name and each.value for each in metric.samples)
+    return [each["subject"] for each in items]
+
+
+async def until_told(world: ApiWorld, name: str, subjects: list[str]) -> None:
+    """Wait until these, and no others, are told; the metric may be read a moment before or after the API."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(AssertionError):
+                if await told(world, name) == subjects:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_task_that_hangs_until_it_goes_on(tmp_path, monkeypatch):
+    advance, may_go_on = Guard.advance, asyncio.Event()
+    may_go_on.set()
+
+    async def hanging(guard: Guard) -> bool:
+        await may_go_on.wait()
+        return await advance(guard)
+
+    monkeypatch.setattr(Guard, "advance", hanging)
+    # It beats at least every five seconds. Others that are idle may be silent for longer, but not for a minute.
+    monkeypatch.setattr(ApiWorld, "max_silence_seconds", 7.0)
+    async with asking(tmp_path) as world:
+        may_go_on.clear()
+        await world.until(lambda: "judge" in subjects_of(world, "task_silent"))
+        assert "judge" in await told(world, "task_silent")
+        may_go_on.set()
+        await world.until(lambda: "judge" not in subjects_of(world, "task_silent"))
+        assert "judge" not in await told(world, "task_silent")
+
+
+async def test_a_task_that_ends_until_the_next_start(tmp_path, monkeypatch):
+    async def failing(_guard: Guard) -> bool:
+        raise RuntimeError("made to fail")
+
+    async with asking(tmp_path) as world:
+        assert await told(world, "task_ended") == []
+        with monkeypatch.context() as patch:
+            patch.setattr(Guard, "advance", failing)
+            await until_told(world, "task_ended", ["judge"])
+            async with world._session.get(f"{world.service.url}/readyz") as answer:
+                assert answer.status == 503
+        await world.restart()
+        assert await told(world, "task_ended") == []
+        await world.until(lambda: world.rows("SELECT 1 FROM condition WHERE kind = 'task_ended' AND ended_at_ms > 0"))
+        [over] = (await world.get("conditions?id=task_ended"))["history"]
+        assert over["subject"] == "judge"
+
+
+async def test_an_import_whose_end_nobody_knows_until_a_person_tells_it(tmp_path, monkeypatch):
+    patient = CATALOGUE["import_in_doubt"]
+    monkeypatch.setitem(CATALOGUE, "import_in_doubt", msgspec.structs.replace(patient, patience_seconds=0.5))
+    set_timings(monkeypatch, first_look=0.1, max_look=0.2, max_doubt_look=0.2, store_retry=0.05)
+    port = free_port()
+    async with asking(tmp_path, cordial=SandboxOptions(imports=ImportOptions())) as world:
+        await world.stop()
+        world.port = port
+        await world.start(public_url=f"http://127.0.0.1:{port}", bulk_threshold=50, bulk_untested=True)
+        add_contacts(world, users(100))
+        world.cordial.imports.faults.add(ImportFault(held_seconds=600))
+        world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
+        await world.deliver("Active Users", users(100))
+        await until_told(world, "import_in_doubt", [""])
+        [condition] = (await world.get("conditions?id=import_in_doubt"))["items"]
+        assert (condition["account"], condition["people"]) == (ACCOUNT, 100)
+        await world.post("imports/1/end-doubt", {"job": "over"})
+        await until_told(world, "import_in_doubt", [])
+        await world.settled()
+        assert world.members("ActiveUsers") == sorted(users(100))
 
 
 async def test_every_reader_says_the_same(tmp_path):

@@ -49,6 +49,10 @@ SHARED_TASKS = {
 }
 
 
+# Without it nothing can be written down.
+NEEDED_TO_TELL = {"store writer"}
+
+
 @pytest.mark.parametrize("name", [*sorted(SHARED_TASKS), "reloading", "acme feeder", "acme worker 0", "acme lists"])
 async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_next_start(installation, name):
     signal = installation.folder / "fail"
@@ -73,6 +77,12 @@ async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_n
     assert lines[-1]["event"] == "service.stopped"
     async with installation.serving():
         await eventually(lambda: installation.figures("settled", "pending"), [1, 0])
+        if name not in NEEDED_TO_TELL:
+
+            async def ended() -> list[str]:
+                return [each["subject"] for each in (await installation.ask("conditions?id=task_ended"))["history"]]
+
+            await eventually(ended, [name])
 
 
 async def test_every_task_that_lives_as_long_as_the_service_is_supervised(tmp_path):
