@@ -26,6 +26,9 @@ log = structlog.get_logger()
 
 _SQL = queries.load("erase")
 
+# Takes a contact out of the next rows, in one transaction.
+Clean = Callable[[sqlite3.Connection, Named, int], Step]
+
 
 class _Open(NamedTuple):
     """A row of `open`; `left` counts the memberships that Cordial has not confirmed to be over.
@@ -154,9 +157,8 @@ class Erasures:
             await self._take_back(erasure.named)
         if not await self._read(lambda connection: _may_finish(connection, erasure)):
             return False
-        await self._in_steps(cleaning.clean_folded, erasure)
-        await self._in_steps(cleaning.clean_rejected, erasure)
-        await self._in_steps(cleaning.clean_failures, erasure)
+        for clean in (cleaning.clean_folded, cleaning.clean_rejected, cleaning.clean_failures):
+            await self._in_steps(_while_it_may_finish(clean, erasure), erasure)
         return await self._finish(erasure)
 
     async def _open(self) -> list[_Open]:
@@ -166,9 +168,7 @@ class Erasures:
     async def _take_back(self, named: Named) -> None:
         await self._ledger.change(lambda ledger: _take_off(ledger, named, again=False))
 
-    async def _in_steps(
-        self, clean: Callable[[sqlite3.Connection, Named, int], Step], erasure: _Open, after: int = 0
-    ) -> None:
+    async def _in_steps(self, clean: Clean, erasure: _Open, after: int = 0) -> None:
         while True:
             start = after
             step = await self._writer.run(
@@ -236,6 +236,15 @@ def _take_off(ledger: LedgerTransaction, named: Named, *, again: bool) -> None:
 
 def _key(named: Named, membership: _Membership) -> Key:
     return Key(named.account_id, named.contact, membership.segment_id)
+
+
+def _while_it_may_finish(clean: Clean, erasure: _Open) -> Clean:
+    """Return a step that does nothing once the contact is in use again: what is owed is found by what names it."""
+
+    def step(connection: sqlite3.Connection, named: Named, after: int) -> Step:
+        return clean(connection, named, after) if _may_finish(connection, erasure) else Step(0)
+
+    return step
 
 
 def _may_finish(connection: sqlite3.Connection, erasure: _Open) -> bool:

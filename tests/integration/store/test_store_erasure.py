@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from service.model.changes import ClaimCursor
-from service.model.deliveries import Rejected
+from service.model.deliveries import Receipt, Rejected
 from service.model.lists import ListState
 from service.store.sqlite.store import SqliteStore
 from tests.store_harness import SEGMENT, accepted_by_cordial, check_invariants, failed, fold_all, page, send_all, value
@@ -157,6 +157,28 @@ async def test_what_heap_says_meanwhile_is_taken_back_and_afterwards_counts(stor
     assert await store.erasures.open() == []
     await put_on_list(store, JANE, task="t3")
     assert maker.facts().wanted() == {JANE}
+
+
+async def test_who_is_named_again_while_the_last_traces_go_is_still_sent(store, maker, monkeypatch):
+    """Whom to send is found by the pieces of the inbox: these keep a name for as long as anything is owed for it."""
+    await put_on_list(store, "john")
+    read = store.erasures._read
+    came: list[Receipt] = []
+
+    async def read_and_take_a_page(look):
+        found = await read(look)
+        if found is True and not came:
+            came.append(await store.accept(page("t2", remove=[JANE])))
+            await fold_all(store)
+        return found
+
+    monkeypatch.setattr(store.erasures, "_read", read_and_take_a_page)
+    await forget(store)
+    assert came
+    assert await send_and_finish(store) == [f"email:{JANE}"]
+    await store.erasures.advance()
+    assert await store.erasures.open() == []
+    assert JANE.encode() not in await bytes_of(store, maker)
 
 
 async def test_the_same_user_of_another_account_stays(store, maker):
