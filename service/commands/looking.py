@@ -397,7 +397,9 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
                 row["id"],
                 " ".join(filter(None, (row["account"], row["subject"]))) or "-",
                 short_time(row["since"]),
-                " ".join(filter(None, (sentence(row["detail"]), row["what_to_do"], row["command"]))),
+                " ".join(
+                    filter(None, (f"{row['title']}.", sentence(row["detail"]), row["what_to_do"], row["command"]))
+                ),
             )
             for row in rows
         ]

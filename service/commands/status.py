@@ -263,8 +263,7 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
         about = " ".join(filter(None, (each.account, each.subject)))
         people = f", {counted(each.people, 'person', 'people')}" if each.people else ""
         lines.append(f"{each.severity.value:<10} {each.id} {about}{people}, since {short_time(each.since)}")
-        if each.detail:
-            lines.append(f"           {sentence(each.detail)}")
+        lines.append(f"           {each.title}. {sentence(each.detail)}".rstrip())
         lines.append(f"           {each.meaning} {each.what_to_do}{f' {each.command}' if each.command else ''}")
     if len(conditions) > _MAX_CONDITIONS:
         lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: heap-cordial conditions")

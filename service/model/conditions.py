@@ -357,7 +357,7 @@ CATALOGUE: dict[str, Kind] = {
 class Fact(msgspec.Struct, frozen=True):
     """Something that is so now.
 
-    `subject` names what it is about within the account: a list, a task. `detail` says more. `people`: how many wait or are
+    `subject` names what it is about within the account: a segment, a task. `detail` says more. `people`: how many wait or are
     concerned, 0 where that is not known. `list_id`: the list's id in the API, None where it is about no list.
     """
 
@@ -377,6 +377,7 @@ class Fact(msgspec.Struct, frozen=True):
 class Condition(msgspec.Struct, frozen=True):
     """A condition that lasts, or one that is over since `ended_at`.
 
+    `title` says in a few words what is so, and of what. `subject` is what people call it: a segment by its name in Heap.
     `people`: how many wait or are concerned, 0 where that is not known. `command` may help, and is empty where none does.
     `runbook`: where the documentation explains it. `place`: where the dashboard shows it, to be put behind the dashboard's
     address. `list_id`: the list that it is about, if it is about one.
@@ -384,6 +385,7 @@ class Condition(msgspec.Struct, frozen=True):
 
     id: str
     severity: Severity
+    title: str
     account: str
     subject: str
     detail: str
@@ -437,6 +439,7 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
     return Condition(
         id=fact.id,
         severity=kind.severity,
+        title=_title(fact),
         account=fact.account,
         subject=fact.subject,
         detail=fact.detail,
@@ -450,6 +453,37 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
         runbook=runbook(fact.id),
         place=_place(fact),
     )
+
+
+def in_two(meaning: str) -> tuple[str, str]:
+    """Return the first clause of a kind's meaning without its stop, and the rest."""
+    words, _, more = meaning.replace(": ", ". ", 1).partition(". ")
+    return words.removesuffix("."), f"{more[:1].upper()}{more[1:]}"
+
+
+# By the first word of why an account was stopped, which is that of Cordial's answer.
+_STOPPED = {
+    "unauthorized": "Cordial rejects the API key for {account}",
+    "forbidden": "Cordial forbids the calls for {account}",
+    "no_api_key": "The Cordial API key for {account} cannot be read",
+    "unreachable": "Cordial cannot be reached for {account}",
+    "timeout": "Cordial does not answer in time for {account}",
+}
+_SERVER_ERROR = "http_5"
+
+
+def _title(fact: Fact) -> str:
+    reason = fact.detail.partition(":")[0]
+    if fact.id == "account_stopped" and reason.startswith(_SERVER_ERROR):
+        return f"Cordial is down ({reason.removeprefix('http_')}) for {fact.account}"
+    if fact.id == "account_stopped" and reason in _STOPPED:
+        return _STOPPED[reason].format(account=fact.account)
+    words, _ = in_two(CATALOGUE[fact.id].meaning)
+    if fact.id == "people_failed" and fact.people:
+        words = f"{fact.people:,} {'person' if fact.people == 1 else 'people'} could not be added or removed"
+    # A segment may be called anything; a line break in it must not begin another header of an e-mail.
+    about = " ".join(f"{fact.account} {fact.subject}".split())
+    return f"{words} ({about})" if about else words
 
 
 def _place(fact: Fact) -> str:

@@ -144,7 +144,9 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     await expect(page).to_have_url(re.compile(r"#/conditions/people_failed\?account=acme&subject=Beta$"))
     await expect(page.get_by_role("heading", level=1)).to_be_focused()
     await page.reload()
-    await expect(page.get_by_role("heading", level=1)).to_contain_text("Some people could not be added to the list")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(
+        "2 people could not be added or removed (acme Beta)"
+    )
     await expect(page.locator(".title .badge")).to_contain_text("Warning")
     await expect(page.locator(".terms")).to_contain_text(re.compile(r"People concerned\s*2"))
     await expect(page.locator("main")).to_contain_text("heap-cordial failures")

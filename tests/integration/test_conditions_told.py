@@ -71,6 +71,21 @@ async def test_people_who_could_not_be_added_are_told_until_they_are_retried(wor
         pass
 
 
+async def test_a_segment_is_called_what_people_call_it(world):
+    """By its name in Heap, but by its list's where two segments of the account have one name; commands find it by that."""
+    world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:user0@example.com", status=422, times=None))
+    await world.deliver("Active Users", users(2))
+    await world.until(lambda: subjects(world) == {"Active Users"})
+    [condition] = (await world.get("conditions?id=people_failed"))["items"]
+    assert condition["title"] == "1 person could not be added or removed (acme Active Users)"
+    await world.deliver("Active Users", users(2), segment_id=2)
+    await world.until(lambda: subjects(world) == {"ActiveUsers", "ActiveUsers-2"})
+
+
+def subjects(world) -> set[str]:
+    return {each.subject for each in world.service.conditions.current() if each.id == "people_failed"}
+
+
 async def test_what_a_person_has_just_done_is_told_no_more(tmp_path):
     """The next look comes seconds later; until then the page would say that nothing is sent, beside what is sent."""
     async with asking(tmp_path, hold_new_segments=True, hold_removals=RemovalGuard(share=0.5, least=1)) as world:

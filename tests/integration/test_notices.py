@@ -171,7 +171,7 @@ async def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over_
     )
     assert [each["id"] for each in ended["data"]["ended"]] == ["account_stopped"]
     for words in (
-        "Cordial does not serve the account (acme)", "Its changes wait.", "unauthorized", "people concerned: 1,200", "heap-cordial check", "Since 20",
+        "CRITICAL: Cordial rejects the API key for acme", "Its changes wait.", "unauthorized", "people concerned: 1,200", "heap-cordial check", "Since 20",
         "https://sync.example.com/#/conditions/account_stopped?account=acme",
     ):  # fmt: skip
         assert words in begun["text"]

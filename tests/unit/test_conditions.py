@@ -23,6 +23,31 @@ def test_the_operations_say_of_conditions_what_the_service_says():
     assert COPY.read_text(encoding="utf-8") == operations, "run make docs"
 
 
+@pytest.mark.parametrize(
+    ("fact", "title"),
+    [
+        (
+            Fact("account_stopped", "globex", detail="unauthorized: Access Denied"),
+            "Cordial rejects the API key for globex",
+        ),
+        (Fact("account_stopped", "globex", detail="http_503: HTTP 503"), "Cordial is down (503) for globex"),
+        (Fact("account_stopped", "globex", detail="not_json: HTTP 200"), "Cordial does not serve the account (globex)"),
+        (
+            Fact("people_failed", "acme", "Active Users", people=1),
+            "1 person could not be added or removed (acme Active Users)",
+        ),
+        (
+            Fact("people_failed", "acme", "Buyers", people=1_062),
+            "1,062 people could not be added or removed (acme Buyers)",
+        ),
+        (Fact("list_held", "acme", "Active\r\nUsers"), "The list is held (acme Active Users)"),
+        (Fact("sqlite_affected"), "This SQLite has the WAL-reset bug"),
+    ],
+)
+def test_what_is_so_is_said_in_a_few_words(fact, title):
+    assert to_condition(fact, 0).title == title
+
+
 def test_each_condition_has_a_place_on_the_dashboard():
     condition = to_condition(Fact("list_held", "acme", 'Füße & "more"'), 0)
     assert condition.place == "#/conditions/list_held?account=acme&subject=F%C3%BC%C3%9Fe+%26+%22more%22"

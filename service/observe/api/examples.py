@@ -41,6 +41,7 @@ ACCOUNT: dict[str, Any] = {
 CONDITION: dict[str, Any] = {
     "id": "account_paused",
     "severity": "warning",
+    "title": "A person paused the account (acme)",
     "account": "acme",
     "subject": "",
     "detail": "",

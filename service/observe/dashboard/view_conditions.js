@@ -33,7 +33,7 @@ function Subject({ each, accounts, primary, withCommand }) {
   const account = accounts.find((found) => found.name === each.account);
   const isNamed = Boolean(each.account || each.subject);
   return html`<li class="subject">
-    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${subjectOf(each)} /></strong>` : "Details"}<//>
+    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${each.id === "account_stopped" ? each.title : subjectOf(each)} /></strong>` : "Details"}<//>
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
     ${detailOf(each) && html`<span class="wrap"><${Prose} text=${detailOf(each)} /></span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
@@ -134,12 +134,11 @@ export function Condition({ id, query }) {
   if (!each) {
     return html`<${Title} text="Nothing of this kind lasts" /><p>The service knows of no such condition, now or before. <${Link} to="conditions">What you should know<//></p>`;
   }
-  const [first, rest] = inTwo(each.meaning);
   return html`
-    <${Title} text=${first} badge=${now ? SEVERITY[each.severity] : ["Over", "good"]} />
+    <${Title} text=${each.title} badge=${now ? SEVERITY[each.severity] : ["Over", "good"]} />
     <${Trouble} error=${error} />
     <section class="card">
-      ${rest && html`<p>${rest}</p>`}
+      <p>${each.meaning}</p>
       <${Terms} items=${[
         ["About", each.list_id === null ? subjectOf(each) : html`<${Link} to=${`lists/${each.list_id}`}>${subjectOf(each)}<//>`],
         ["Detail", each.detail && each.detail !== people(each.people) && html`<${Prose} text=${sentence(each.detail)} />`],

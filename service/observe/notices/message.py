@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from service.model.conditions import Condition
+from service.model.conditions import Condition, in_two
 
 # More than that nobody reads; the dashboard has all.
 _MAX_SHOWN = 20
@@ -34,7 +34,7 @@ class Message(msgspec.Struct, frozen=True):
         shown = self.begun or self.ended
         more = f" and {len(shown) - 1:,} more" if len(shown) > 1 else ""
         over = "" if self.begun else "over: "
-        return f"heap-cordial: {over}{_title(shown[0])}{more}"
+        return f"heap-cordial: {over}{shown[0].title}{more}"
 
     @property
     def text(self) -> str:
@@ -55,8 +55,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def _lasting(condition: Condition, dashboard: str) -> str:
-    _, more = _parted(condition.meaning)
-    lines = [f"{condition.severity.value.upper()}: {_title(condition)}", *([more] if more else [])]
+    _, more = in_two(condition.meaning)
+    lines = [f"{condition.severity.value.upper()}: {condition.title}", *([more] if more else [])]
     if condition.detail:
         lines.append(f"Detail: {condition.detail[:_MAX_DETAIL]}")
     people = f", people concerned: {condition.people:,}" if condition.people else ""
@@ -69,20 +69,7 @@ def _lasting(condition: Condition, dashboard: str) -> str:
 
 def _over(condition: Condition) -> str:
     until = f" to {_time(condition.ended_at)}" if condition.ended_at else ""
-    return f"OVER: {_title(condition)}\nIt lasted from {_time(condition.since)}{until}."
-
-
-def _title(condition: Condition) -> str:
-    words, _ = _parted(condition.meaning)
-    # A segment may be called anything; a line break in it must not begin another header of an e-mail.
-    about = " ".join(f"{condition.account} {condition.subject}".split())
-    return f"{words} ({about})" if about else words
-
-
-def _parted(meaning: str) -> tuple[str, str]:
-    """Return the first clause without its stop, and the rest."""
-    words, _, more = meaning.replace(": ", ". ", 1).partition(". ")
-    return words.removesuffix("."), f"{more[:1].upper()}{more[1:]}"
+    return f"OVER: {condition.title}\nIt lasted from {_time(condition.since)}{until}."
 
 
 def _things(number: int) -> str:

@@ -96,8 +96,10 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
     """Return what is so; `accounts` are the names of those configured, as JSON."""
 
     def rows(statement: str, **values: int) -> list[dict[str, Any]]:
-        return named_rows(connection.execute(_SQL[statement], {"accounts": accounts, **values}))
+        found = named_rows(connection.execute(_SQL[statement], {"accounts": accounts, **values}))
+        return [row | {"subject": _subject(row, shared)} if "segment" in row else row for row in found]
 
+    shared = {(account, name) for account, name in connection.execute(_SQL["shared_names"])}
     facts: list[Fact] = []
     for row in rows("lists", limit=_MAX_ROWS):
         facts += _facts_of_list(row)
@@ -108,7 +110,7 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
         for row in rows("oldest", before_ms=now_ms - _OLD_AFTER_MS)
     ]
     facts += [
-        Fact("users_unusable", row["account"], _name(row), "in its last sync", row["rejected"], row["list_id"])
+        Fact("users_unusable", row["account"], row["subject"], "in its last sync", row["rejected"], row["list_id"])
         for row in rows("unusable", syncs=_MAX_SYNCS)
     ]
     facts += [
@@ -125,14 +127,14 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
     ]
     facts += [Fact("contacts_in_doubt", row["account"], people=row["contacts"]) for row in rows("contacts_in_doubt")]
     facts += [
-        Fact("members_differed", row["account"], _name(row), people=row["contacts"], list_id=row["list_id"])
+        Fact("members_differed", row["account"], row["subject"], people=row["contacts"], list_id=row["list_id"])
         for row in rows("members_differed", limit=_MAX_ROWS)
     ]
     facts += [
         Fact(
             "removals_held",
             row["account"],
-            _name(row),
+            row["subject"],
             f"sync {row['sync_id']} would remove {row['removals']:,} of {row['members']:,} people",
             row["removals"],
             row["list_id"],
@@ -140,19 +142,19 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
         for row in rows("removals_held", limit=_MAX_ROWS)
     ]
     facts += [
-        Fact("pages_stuck", row["account"], _name(row), list_id=row["list_id"])
+        Fact("pages_stuck", row["account"], row["subject"], list_id=row["list_id"])
         for row in rows("unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
     ]
     uncounted = {"syncs": _MAX_SYNCS, "before_ms": now_ms - _UNCOUNTED_AFTER_MS, "limit": _MAX_ROWS}
     facts += [
-        Fact("list_not_counted", row["account"], _name(row), list_id=row["list_id"])
+        Fact("list_not_counted", row["account"], row["subject"], list_id=row["list_id"])
         for row in rows("not_counted", **uncounted)
     ]
     rhythm = rows("rhythm", syncs=_MAX_SYNCS, most=_RHYTHM_SYNCS)
     for _, latest_first in groupby(rhythm, key=lambda row: row["list_id"]):
         latest, *earlier = latest_first
         if late := _lateness(latest, [row["first_received_at_ms"] for row in earlier], now_ms, expected_ms):
-            facts.append(Fact("heap_silent", latest["account"], _name(latest), late, list_id=latest["list_id"]))
+            facts.append(Fact("heap_silent", latest["account"], latest["subject"], late, list_id=latest["list_id"]))
     return facts
 
 
@@ -165,7 +167,7 @@ def _incomplete(connection: sqlite3.Connection, row: Mapping[str, Any]) -> Fact:
         if len(missing) == 1
         else f"pages {named} of {row['total_pages']} are"
     )
-    return Fact("sync_incomplete", row["account"], _name(row), f"{which} missing", list_id=row["list_id"])
+    return Fact("sync_incomplete", row["account"], row["subject"], f"{which} missing", list_id=row["list_id"])
 
 
 def _lateness(
@@ -192,7 +194,7 @@ def _lateness(
 
 def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     def fact(kind: str, detail: str, people: int = 0) -> Fact:
-        return Fact(kind, row["account"], _name(row), detail, people, row["id"])
+        return Fact(kind, row["account"], row["subject"], detail, people, row["id"])
 
     facts = []
     if row["list_state"] == "held":
@@ -212,8 +214,10 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     return facts
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return str(row["list_name"] or row["segment"])
+def _subject(row: Mapping[str, Any], shared: Collection[tuple[str, str]]) -> str:
+    """Return what people call a segment: its name, or the list's where several segments of the account share the name."""
+    is_shared = (row["account"], row["segment"]) in shared
+    return str((is_shared and row["list_name"]) or row["segment"])
 
 
 def _hours(milliseconds: int) -> str:

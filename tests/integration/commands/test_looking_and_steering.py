@@ -175,6 +175,7 @@ async def test_conditions_are_shown_with_what_to_do_and_under_the_apis_names(ins
     assert "account_paused" not in before.output
     assert (shown.status, critical.status) == (0, 1)
     assert "heap-cordial resume acme" in shown.output
+    assert "Cordial rejects the API key for acme." in critical.output
     [paused] = [
         each for each in map(msgspec.json.decode, document.output.splitlines()) if each["id"] == "account_paused"
     ]

@@ -42,7 +42,7 @@ async def test_a_wrong_key_is_told_and_its_end_too(installation, told, tmp_path)
 
     async with installation.serving() as process:
         await installation.deliver("Active Users", ["jane@example.com"], task="task-1")
-        await eventually(first_lines, ["*heap-cordial: Cordial does not serve the account (acme)*"])
+        await eventually(first_lines, ["*heap-cordial: Cordial rejects the API key for acme*"])
         assert "unauthorized" in texts[0]
         assert "people concerned: 1" in texts[0]
         process.send_signal(signal.SIGHUP)
@@ -50,7 +50,7 @@ async def test_a_wrong_key_is_told_and_its_end_too(installation, told, tmp_path)
         await eventually(
             first_lines,
             [
-                "*heap-cordial: Cordial does not serve the account (acme)*",
+                "*heap-cordial: Cordial rejects the API key for acme*",
                 "*heap-cordial: over: Cordial does not serve the account (acme)*",
             ],
         )

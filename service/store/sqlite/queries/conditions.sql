@@ -33,6 +33,12 @@ WHERE (
     AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;
 
+-- name: shared_names
+-- The names that several segments of an account have.
+SELECT account.name AS account, segment.name AS segment
+FROM segment JOIN account ON account.id = segment.account_id
+GROUP BY account.id, segment.name HAVING count(*) > 1;
+
 -- name: not_counted
 -- A count follows each sync; one that is so old and was not followed by any is missing.
 SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name
