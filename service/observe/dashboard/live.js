@@ -116,6 +116,9 @@ export function start() {
   });
 }
 
+// Whether some of what a view needs has not come yet. Drawn all at once, nothing pushes anything aside.
+export const isReading = (...found) => found.some((each) => !each.data && !each.error);
+
 // What is at an address of the API, kept current while it is shown. `data` stays when a later reading fails.
 export function useResource(path) {
   const [, redraw] = useState(0);
@@ -123,12 +126,13 @@ export function useResource(path) {
     if (path === null) return undefined;
     let resource = resources.get(path);
     const listener = () => redraw((n) => n + 1);
+    // What is shown elsewhere on the page is read, or being read, already.
     if (!resource) {
       resource = { data: null, error: null, listeners: new Set() };
       resources.set(path, resource);
+      load(path);
     }
     resource.listeners.add(listener);
-    load(path);
     return () => {
       resource.listeners.delete(listener);
       if (!resource.listeners.size) resources.delete(path);

@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
 import { Approve, Preview, Rebuild, Retry, Verify } from "./actions.js";
-import { useResource } from "./live.js";
+import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
 import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
@@ -87,11 +87,11 @@ function Person({ list }) {
 
 export function List({ id }) {
   const { data: list, error } = useResource(`lists/${id}`);
-  const sum = useResource(`lists/${id}/sum`).data;
-  const groups = useResource(`failures/groups?list=${id}`).data?.items ?? [];
-  const syncs = useResource(`syncs?list=${id}&limit=8`).data?.items ?? [];
-  const accounts = useResource("accounts").data?.items ?? [];
-  if (!list) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  const parts = [`lists/${id}/sum`, `failures/groups?list=${id}`, `syncs?list=${id}&limit=8`, "accounts"].map(useResource);
+  const [sum, { items: groups } = { items: [] }, { items: syncs } = { items: [] }, { items: accounts } = { items: [] }] = parts.map(
+    (each) => each.data ?? undefined,
+  );
+  if (!list || isReading(...parts)) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((each) => each.name === list.account);
   const needsReason = list.reason && saysWhy(list);
   return html`

@@ -12,13 +12,15 @@ export const listName = (list) => list.list_name || "(not named yet)";
 
 // Where a list does not go on, its reason is news; else it says how its name came about.
 export const saysWhy = (list) => ["held", "to_approve", "not_created"].includes(list.standing);
+// One that waits for approval waits for one reason, which its state says.
+const isNews = (list) => saysWhy(list) && !list.awaits_approval;
 
 const columnsFor = (accounts) => [
   [
     "List",
     (list) => html`<${Link} to=${`lists/${list.id}`}><strong><${Name} text=${list.segment_name} /></strong><//>
       <div class="hint"><${Name} text=${`${list.account} · ${listName(list)}`} /></div>
-      ${list.reason && saysWhy(list) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
+      ${list.reason && isNews(list) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
     { wide: true, sort: "name", text: true, bothWays: true },
   ],
   ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`, { badge: true, sort: "trouble" }],
@@ -29,12 +31,13 @@ const columnsFor = (accounts) => [
   ["Cordial counts", (list) => (list.counted === null ? "–" : count(list.counted)), { number: true, sort: "counted", bothWays: true }],
 ];
 
-export function Lists({ query, go }) {
+export function Lists({ query, go, service }) {
   const after = query.after ?? "";
   const order = orderOf("lists", query);
   const asked = { search: query.search, standing: query.standing, account: query.account, sort: order.sort, reverse: query.reverse };
   const { data, error } = useResource(withQuery("lists", { ...asked, limit: ROWS, after }));
-  const accounts = useResource("accounts").data?.items ?? [];
+  // Their names are known before anything is read, so that the filter for them pushes nothing aside.
+  const accounts = useResource("accounts").data?.items ?? service.accounts;
   const set = (change) => go("lists", { ...query, after: "", ...change });
   const from = after ? parseInt(after, 16) : 0;
   const columns = columnsFor(accounts);

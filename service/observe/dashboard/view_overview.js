@@ -1,14 +1,14 @@
 // One look: a line that says how everything is, what a person should know, then figures, accounts and what is under way.
 
 import { html } from "./vendor/preact-htm.js";
-import { useResource } from "./live.js";
+import { isReading, useResource } from "./live.js";
 import { AccountAction } from "./actions.js";
 import { ConditionGroups } from "./view_conditions.js";
 import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
 import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, count, duration, inChanges, rate } from "./words.js";
+import { accountState, count, inChanges, rate, timeLeft } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
@@ -53,8 +53,9 @@ function Empty({ service }) {
 }
 
 // A time is told only while something is sent.
-function timeLeft(data) {
-  if (data.seconds_left !== null) return `about ${duration(data.seconds_left)} left`;
+function whenSent(data) {
+  const sendable = data.accounts.reduce((sum, each) => sum + (each.state === "sending" ? each.sendable : 0), 0);
+  if (data.seconds_left !== null) return timeLeft(data.seconds_left, sendable, data.to_send);
   const moves = data.accounts.some((each) => ["sending", "slowed"].includes(each.state) && each.sendable > 0);
   return moves ? "time left not known" : "nothing of it is sent now";
 }
@@ -62,7 +63,7 @@ function timeLeft(data) {
 export function Overview({ service }) {
   const { data, error } = useResource("overview");
   const conditions = useResource("conditions");
-  if (!data) return html`<${Title} text="Overview" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data || isReading(conditions)) return html`<${Title} text="Overview" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const lists = Object.values(data.lists).reduce((sum, number) => sum + number, 0);
   const accounts = troubleFirst(data.accounts).slice(0, MANY_ACCOUNTS);
   const items = conditions.data?.items ?? [];
@@ -86,11 +87,11 @@ export function Overview({ service }) {
       <${Figure} name="Changes to send" value=${count(data.to_send)} hint=${
         data.guarded
           ? `${count(data.guarded)} of them held, or waiting for pages`
-          : data.to_send ? timeLeft(data) : "nothing waits"
+          : data.to_send ? whenSent(data) : "nothing waits"
       } />
       <${Figure} name="Confirmed a second" value=${rate(data.settled_per_second)} hint=${`${rate(data.calls_per_second)} calls a second`} />
       <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} hint="in the last seconds" />
-      <${Figure} name="Lists exact" value=${lists ? `${count(data.lists.exact)} of ${count(lists)}` : "–"} hint="by Cordial's count" to="lists" />
+      <${Figure} name="Lists exact" value=${lists ? count(data.lists.exact) : "–"} hint=${`of ${count(lists)}, by Cordial's count`} to="lists" />
       <${Figure} name="Failed people" value=${count(data.failed_people)} tone=${data.failed ? "bad" : undefined} hint=${inChanges(data)} to="people" />
     <//>`}
     <${Section} title="Accounts" id="accounts-heading" actions=${data.accounts.length > MANY_ACCOUNTS && html`<${Link} to="accounts">All ${data.accounts.length}<//>`}>

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { retry } from "./actions.js";
-import { onChange, useResource } from "./live.js";
+import { isReading, onChange, useResource } from "./live.js";
 import { act, Badge, Button, Link, may, Name, Needs, Order, orderOf, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, person, plural, UNUSABLE } from "./words.js";
 
@@ -77,8 +77,10 @@ export function People({ query, go }) {
     ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
     ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`, { sort: "latest" }],
   ];
-  return html`<${Title} text="People who could not be added or removed" />
-    <nav class="tabs" aria-label="People"><${Link} to="people" aria-current="page">Failures<//><${Link} to="unusable">Unusable ids<//></nav>
+  const top = html`<${Title} text="People who could not be added or removed" />
+    <nav class="tabs" aria-label="People"><${Link} to="people" aria-current="page">Failures<//><${Link} to="unusable">Unusable ids<//></nav>`;
+  if (!(items || error) || isReading(groups)) return html`${top}<${Waiting} />`;
+  return html`${top}
     ${groups.data && groups.data.items.length > 0 && html`<${Section} title="By reason" id="groups-heading"><ul class="plain" id="failure-groups">${groups.data.items.map(
       (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
         <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason })}>${count(group.changes)} · ${group.list_name || `list ${group.list_id}`}<//>
@@ -100,7 +102,7 @@ export function People({ query, go }) {
     ${items
       ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />
           ${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
-      : !error && html`<${Waiting} />`}`;
+      : null}`;
 }
 
 export function Unusable({ query }) {

@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
-import { useResource } from "./live.js";
+import { isReading, useResource } from "./live.js";
 import { Badge, Bar, Choice, Link, may, More, Name, Needs, Order, orderOf, Section, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
 import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
@@ -78,11 +78,11 @@ const STATES = [
   ["discarded", "Discarded"],
 ];
 
-export function Syncs({ query, go }) {
+export function Syncs({ query, go, service }) {
   const order = orderOf("syncs", query);
   const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account, sort: order.sort });
   const { data, error } = useResource(path);
-  const accounts = useResource("accounts").data?.items ?? [];
+  const accounts = useResource("accounts").data?.items ?? service.accounts;
   const { pages, next, more } = usePages(path, path);
   const following = next ?? data?.next;
   return html`<${Title} text="Syncs" /><${Trouble} error=${error} />
@@ -122,9 +122,10 @@ function missingPages(sync, deliveries) {
 
 export function Sync({ id }) {
   const { data, error } = useResource(`syncs/${id}`);
-  const deliveries = useResource(`deliveries?sync=${id}&limit=50`).data?.items ?? [];
+  const pages = useResource(`deliveries?sync=${id}&limit=50`);
+  const deliveries = pages.data?.items ?? [];
   const accounts = useResource("accounts").data?.items ?? [];
-  if (!data) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data || isReading(pages)) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((found) => found.name === data.account);
   return html`<${Title} text=${html`<${Name} text=${`Sync of ${data.segment_name}`} />`} badge=${syncState(data, account)}>
       ${data.state === "held" && html`<${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} />`}<//>

@@ -23,6 +23,10 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+// When so much of all that waits is sent; what cannot be sent now is not promised.
+export const timeLeft = (seconds, sendable, total) =>
+  sendable < total ? `${count(sendable)} of them in about ${duration(seconds)}` : `about ${duration(seconds)} left`;
+
 export const ago = (moment, now = Date.now()) => {
   const seconds = (now - new Date(moment)) / 1000;
   return seconds < 5 ? "just now" : `${duration(Math.max(1, seconds))} ago`;

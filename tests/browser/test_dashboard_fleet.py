@@ -1,0 +1,132 @@
+"""A large service in a real browser: 1,000 lists in 20 accounts, and 10,000 people who failed."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Response, expect
+
+from tests.browser.conftest import Watched, faults_of_access, go, overflow, sign_in
+from tests.fleet_fixtures import ACCOUNTS, FAILURES, LISTS_EACH, PAUSED, TO_APPROVE, WRONG_KEY, Fleet, running_fleet
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# What moves after it was drawn, but not because a person did something.
+_NOTE_SHIFTS = """window.shifts = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((each) => {
+  if (!each.hadRecentInput) window.shifts += each.value;
+})).observe({ type: "layout-shift", buffered: true });"""
+_MAX_SHIFT = 0.1
+_MAX_BYTES = 300_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """All tests look at the same one."""
+    async with running_fleet(tmp_path_factory.mktemp("fleet")) as running:
+        yield running
+
+
+async def open_at(browser: Browser, fleet: Fleet, place: str, width: int, scheme: Any) -> Watched:
+    """Open a view as the first of a visit."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
+    )
+    context.set_default_timeout(30_000)
+    watched = Watched(await context.new_page())
+    await watched.page.goto(fleet.service.url)
+    await sign_in(watched.page)
+    await watched.page.locator("#headline").wait_for()
+    watched.errors.clear()
+    await context.add_init_script(_NOTE_SHIFTS)
+    await watched.page.goto("about:blank")
+    await watched.page.goto(f"{fleet.service.url}/#/{place}")
+    await read(watched.page)
+    return watched
+
+
+async def read(page: Page) -> None:
+    """Wait until all of the view is there."""
+    await expect(page.locator("main h1")).to_be_attached()
+    await expect(page.locator("main .waiting")).to_have_count(0)
+    await expect(page.locator("#updated")).not_to_be_empty()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390), ("light", 320)])
+async def test_a_large_service_fits_stands_still_and_has_no_fault_of_access(
+    browser: Browser, fleet: Fleet, scheme: Any, width: int
+) -> None:
+    watched = await open_at(browser, fleet, "", width, scheme)
+    page = watched.page
+    places = [
+        "",
+        "lists",
+        "people",
+        "syncs",
+        "accounts",
+        "conditions",
+        f"lists/{fleet.failed_list}",
+        f"accounts/{WRONG_KEY}",
+    ]
+    for place in places:
+        # Each as the first view of a visit, where nothing is known yet.
+        await page.goto("about:blank")
+        await page.goto(f"{fleet.service.url}/#/{place}")
+        await read(page)
+        await page.evaluate("new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn)))")
+        assert await page.evaluate("window.shifts") <= _MAX_SHIFT, place
+        assert await overflow(page) == 0, place
+        assert await faults_of_access(page) == [], place
+    assert watched.errors == []
+    await page.context.close()
+
+
+@pytest.mark.parametrize("place", ["", "lists", "people", "conditions"])
+async def test_a_large_service_is_read_in_few_bytes(browser: Browser, fleet: Fleet, place: str) -> None:
+    watched = await open_at(browser, fleet, place, 1280, "light")
+    answers: list[Response] = []
+    page = await watched.page.context.new_page()
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  a builtin cannot be listened with
+    await page.goto(f"{fleet.service.url}/#/{place}")
+    await read(page)
+    total = sum([len(await answer.body()) for answer in answers if "events" not in answer.url])
+    assert total <= _MAX_BYTES
+    asked = [answer.url for answer in answers if "/api/v1/" in answer.url]
+    assert len(asked) == len(set(asked))
+    await page.context.close()
+
+
+async def test_the_worst_of_a_thousand_lists_come_first_and_each_is_found(browser: Browser, fleet: Fleet) -> None:
+    watched = await open_at(browser, fleet, "", 1280, "light")
+    page = watched.page
+    await expect(page.locator("#headline")).to_contain_text(
+        "1 account stopped · 1 account paused · 50 segments to approve"
+    )
+    await expect(page.locator(".figures")).to_contain_text(f"{FAILURES:,}")
+    await expect(page.locator("#account-rows tr").first).to_contain_text(WRONG_KEY)
+    await expect(page.locator("#account-rows tr").nth(1)).to_contain_text(PAUSED)
+    await expect(page.get_by_role("link", name=f"All {len(ACCOUNTS)}")).to_be_visible()
+    await go(page, "lists")
+    await expect(page.locator("#found")).to_have_text(f"{len(ACCOUNTS) * LISTS_EACH:,} lists, 1 to 50 shown")
+    await expect(page.locator("tbody tr").first).to_contain_text(f"{FAILURES:,}")
+    await page.get_by_label("Account").select_option(TO_APPROVE)
+    await expect(page.locator("#found")).to_have_text(f"{LISTS_EACH} lists")
+    await page.get_by_label("Search").fill("segment 07")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page.locator("tbody tr")).to_contain_text("To approve")
+    await page.context.close()
+
+
+async def test_one_of_ten_thousand_failures_is_found_by_name(browser: Browser, fleet: Fleet) -> None:
+    watched = await open_at(browser, fleet, "people", 1280, "light")
+    page = watched.page
+    await expect(page.get_by_role("button", name=f"Retry all {FAILURES:,}")).to_be_visible()
+    await expect(page.locator("#failure-groups li")).to_have_count(2)
+    await expect(page.locator("tbody tr")).to_have_count(50)
+    await page.get_by_role("button", name="Show more").click()
+    await expect(page.locator("tbody tr")).to_have_count(100)
+    await page.get_by_label("Search").fill("person07321")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page.locator("tbody tr")).to_contain_text("person07321@example.com")
+    await page.context.close()
