@@ -33,6 +33,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     TO_APPROVE: {"hold_new_segments": True},
     SLOW: {"requests_per_second": 2},
 }
+_TOLD = {"account_stopped", "account_paused", "list_awaits_approval", "people_failed"}
 _GENEROUS_SECONDS = 120.0
 
 
@@ -148,4 +149,6 @@ async def running_fleet(directory: Path) -> AsyncIterator[Fleet]:
                     )
                 else:
                     await fleet.deliver(account, segment, [f"{each}@example.com" for each in range(3)])
+        # What a person should know is told once it has lasted.
+        await fleet.until(lambda: len({each.id for each in fleet.service.conditions.current()} & _TOLD) == len(_TOLD))
         yield fleet

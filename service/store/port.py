@@ -481,17 +481,9 @@ class Reading(Protocol):
     ) -> list[SegmentView]:
         """Return lists in some order, without the first `offset` of them."""
 
-    async def count_lists(
-        self,
-        *,
-        account: str | None = None,
-        state: ListState | None = None,
-        standing: ListStanding | None = None,
-        search: str | None = None,
-    ) -> int:
-        """Return how many lists there are."""
-
-    async def standings(self) -> dict[ListStanding, int]:
+    async def standings(
+        self, *, account: str | None = None, state: ListState | None = None, search: str | None = None
+    ) -> dict[ListStanding, int]:
         """Return how many lists stand how."""
 
     async def list_sum(self, list_id: int) -> ListSum | None:

@@ -5,10 +5,12 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
-from playwright.async_api import Route, expect
+from playwright.async_api import Page, Route, expect
 
+from service.model.conditions import CATALOGUE
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
 from tests.browser.conftest import Watched, faults_of_access, go, sign_in
@@ -152,6 +154,93 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await expect(page.locator("#headline")).to_contain_text("All lists are exact")
     await expect(page.get_by_role("heading", level=1)).to_be_focused()
     await expect(page.locator("#account-rows")).to_contain_text("Ready")
+
+
+async def open_condition(page: Page, meaning: str, subject: str) -> None:
+    """Come to a condition as who reads the overview comes there."""
+    await go(page, "")
+    group = page.locator("#attention-rows > li", has_text=meaning)
+    await group.get_by_role("link", name=subject, exact=True).click()
+    await expect(page.locator("main .waiting")).to_have_count(0)
+    await expect(page.locator("main .primary")).to_have_count(1)
+    assert await faults_of_access(page) == []
+
+
+async def test_a_paused_account_is_resumed_from_its_condition_and_from_a_list(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(3))
+    await world.settled()
+    for place in ("condition", "list"):
+        await go(page, "accounts/acme")
+        await page.get_by_role("button", name="Pause… acme").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Pause acme").click()
+        await expect(page.locator(".title .badge")).to_contain_text("Paused")
+        await world.deliver("Active Users", [f"{place}@example.com"])
+        if place == "condition":
+            await open_condition(page, "A person paused the account", "acme")
+        else:
+            await go(page, "lists/1")
+            await expect(page.locator(".notice")).to_contain_text("acme")
+            assert await faults_of_access(page) == []
+        await page.locator("main").get_by_role("button", name="Resume acme").click()
+        await expect(page.locator("#toast")).to_contain_text("acme sends again")
+        await world.settled()
+        assert f"{place}@example.com" in world.members("ActiveUsers")
+        await expect(page.locator("main").get_by_role("button", name="Resume acme")).to_have_count(0)
+    assert live.errors == []
+
+
+async def test_people_who_failed_are_retried_from_their_condition(live: Watched, world: World) -> None:
+    page = live.page
+    await refuse(world, "user1@example.com")
+    await world.deliver("Active Users", users(3))
+    await world.until(lambda: "people_failed" in world.conditions())
+    await open_condition(page, "Some people could not be added", "acme · Active Users")
+    world.cordial.faults.clear()
+    await page.get_by_role("button", name="Retry 1 on Active Users").click()
+    await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
+    await world.until(lambda: world.members("ActiveUsers") == sorted(users(3)))
+    await expect(page.locator(".title .badge")).to_contain_text("Over")
+    assert live.errors == []
+
+
+async def test_a_list_that_differs_is_rebuilt_from_its_condition(
+    live: Watched, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = live.page
+    at_once = msgspec.structs.replace(CATALOGUE["list_differs"], patience_seconds=0)
+    monkeypatch.setitem(CATALOGUE, "list_differs", at_once)
+    await world.deliver("Active Users", users(4))
+    await go(page, "lists/1")
+    await expect(page.locator(".title .badge")).to_contain_text("Exact")
+    world.cordial.state.lists_by_name["ActiveUsers"].members.clear()
+    await page.get_by_role("button", name="Verify ActiveUsers").click()
+    await world.until(lambda: "list_differs" in world.conditions())
+    await open_condition(page, "Cordial counts fewer", "acme · Active Users")
+    await page.get_by_role("button", name="Rebuild… ActiveUsers").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Send 4 memberships again").click()
+    await world.until(lambda: world.members("ActiveUsers") == sorted(users(4)))
+    assert live.errors == []
+
+
+async def test_an_account_that_was_stopped_is_tried_from_its_condition(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(1))
+    await world.settled()
+    key = world.key_file.read_text()
+    world.key_file.write_text("a wrong key")
+    await page.goto("about:blank")
+    await world.restart()
+    await page.goto(world.service.url)
+    await world.deliver("Active Users", users(3))
+    await world.until(lambda: "account_stopped" in world.conditions())
+    await go(page, "lists/1")
+    await expect(page.locator(".notice")).to_contain_text("Cordial refuses the API key")
+    await open_condition(page, "Cordial does not serve the account", "Cordial rejects the API key for acme")
+    world.key_file.write_text(key)
+    await page.get_by_role("button", name="Try now acme").click()
+    await expect(page.locator("#toast")).to_contain_text("acme is tried once more")
+    await world.until(lambda: world.members("ActiveUsers") == sorted(users(3)))
 
 
 async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_seen(live: Watched, world: World) -> None:

@@ -351,7 +351,7 @@ async def test_it_is_small(live: Watched) -> None:
 
 async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
     assert await live.page.evaluate(
-        """import("./page/words.js").then(({ sendingState, syncState }) => {
+        """import("./page/words.js").then(({ arrivalState, sendingState, syncState }) => {
             const sync = { state: "sending", pages_received: 3, total_pages: 3, unfolded_pieces: 0, settled: 2, failed: 0, pending: 1 };
             const waiting = { ...sync, state: "waiting", next_attempt_at: "2100-03-01T13:05:09" };
             const parted = { ...sync, state: "receiving", pages_received: 2 };
@@ -363,9 +363,13 @@ async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
                 syncState({ ...waiting, list_held: true }, sending), syncState(parted, sending),
                 sendingState(parted, sending), sendingState({ ...parted, next_attempt_at: "2100-03-01T13:05:09" }, sending),
                 sendingState({ ...parted, pending: 0 }, sending), syncState({ ...sync, settled: 0 }, sending),
+                syncState({ ...parted, pages_overdue: true }, sending), arrivalState({ ...parted, pages_overdue: true }),
+                sendingState({ ...parted, pages_overdue: true, pending: 0 }, sending),
+                sendingState({ ...parted, pages_overdue: true }, sending),
             ].map(([text]) => text);
         })"""
     ) == [
         "Sending", "Tried again at 1 Mar, 13:05:09", "Paused", "Tried again soon", "List held", "Receiving (2 of 3 pages)",
         "Sending", "Tried again at 1 Mar, 13:05:09", "Waiting for pages", "Waiting",
+        "1 of 3 pages missing", "1 of 3 pages missing", "Done", "Sending",
     ]  # fmt: skip

@@ -155,11 +155,15 @@ class SyncPage(msgspec.Struct, frozen=True):
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """Some lists; `next` is the `after` of the next page, null on the last. `total`: how many the filters let through."""
+    """Some lists; `next` is the `after` of the next page, null on the last. `total`: how many the filters let through.
+
+    `standings`: how many stand how, of those that the filters other than `standing` let through.
+    """
 
     items: list[ListDocument]
     next: str | None
     total: Count
+    standings: dict[str, int]
 
 
 class FailurePage(msgspec.Struct, frozen=True):

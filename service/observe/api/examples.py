@@ -149,6 +149,7 @@ SYNC: dict[str, Any] = {
     "state": "failed",
     "pages_received": 1,
     "total_pages": 1,
+    "pages_overdue": False,
     "added": 3,
     "removed": 0,
     "rejected": 1,

@@ -123,7 +123,7 @@ class Questions:
             "Every segment with its list: how many users Heap wants on it, how many Cordial has confirmed, how "
             "many are left to send, and Cordial's own count.",
             answer=ListPage,
-            example={"items": [examples.LIST], "next": None},
+            example={"items": [examples.LIST], "next": None, "total": 1, "standings": {"incomplete": 1}},
             query=ListQuery,
         )
     )
@@ -136,8 +136,14 @@ class Questions:
         else:
             order = {"sort": query.sort, "reverse": query.reverse}
             segments, following = await read_sorted(self._reader.lists, query, **order)
-        imports, total = self._sending.imports_statuses(), await self._reader.count_lists(**filters)
-        return json_response(ListPage([list_document(segment, imports) for segment in segments], following, total))
+        standing = filters.pop("standing", None)
+        standings = await self._reader.standings(**filters)
+        total = sum(standings.values()) if standing is None else standings.get(standing, 0)
+        imports = self._sending.imports_statuses()
+        documents = [list_document(segment, imports) for segment in segments]
+        return json_response(
+            ListPage(documents, following, total, {each.value: number for each, number in standings.items()})
+        )
 
     @docs(
         **described.operation(

@@ -1,7 +1,7 @@
 // What a person should know, and what is over; and one condition by itself.
 
 import { html } from "./vendor/preact-htm.js";
-import { useResource } from "./live.js";
+import { isReading, useResource } from "./live.js";
 import { withQuery } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry } from "./actions.js";
 import { PartOfCondition } from "./runbook.js";
@@ -78,10 +78,11 @@ export function ConditionGroups({ conditions, accounts, most = SHOWN, id = "atte
 
 export function Conditions({ query }) {
   const { data, error } = useResource("conditions");
-  const accounts = useResource("accounts").data?.items ?? [];
+  const known = useResource("accounts");
+  const accounts = known.data?.items ?? [];
   const wanted = (each) => !query.id || each.id === query.id;
   return html`<${Title} text="What you should know" /><${Trouble} error=${error} />${
-    data
+    data && !isReading(known)
       ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} withCommand=${true} />
             ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
@@ -125,8 +126,9 @@ function Lasting({ each, account }) {
 export function Condition({ id, query }) {
   const about = { account: query.account ?? "", subject: query.subject ?? "" };
   const { data, error } = useResource(withQuery("conditions", { id, ...about }));
-  const accounts = useResource("accounts").data?.items ?? [];
-  if (!data) return html`<${Title} text="Condition" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  const known = useResource("accounts");
+  const accounts = known.data?.items ?? [];
+  if (!data || isReading(known)) return html`<${Title} text="Condition" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const isIt = (each) => each.account === about.account && each.subject === about.subject;
   const now = data.items.find(isIt);
   const past = data.history.filter(isIt);

@@ -2,12 +2,12 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
-import { Approve, Preview, Rebuild, Retry, Verify } from "./actions.js";
+import { AccountAction, Approve, Preview, Rebuild, Retry, Verify } from "./actions.js";
 import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
 import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
+import { count, isKeptBack, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
@@ -54,6 +54,12 @@ function Sum({ list, sum, account }) {
   <//>`;
 }
 
+// Why nothing of the list is sent, where its account is the reason.
+const KeptBack = ({ account, primary }) => html`<section class="card notice">
+  <p class="wrap"><${Link} to=${`accounts/${encodeURIComponent(account.name)}`}>${account.name}<//>: <${Prose} text=${account.reason} /></p>
+  ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}
+  <p class="buttons"><${AccountAction} account=${account} primary=${primary} /></p></section>`;
+
 function Person({ list }) {
   const [answer, setAnswer] = useState(null);
   const ask = async (event) => {
@@ -93,7 +99,9 @@ export function List({ id }) {
   );
   if (!list || isReading(...parts)) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((each) => each.name === list.account);
-  const needsReason = list.reason && saysWhy(list);
+  const keptBackBy = list.pending + list.waiting > 0 && account && isKeptBack(account) ? account : null;
+  // What keeps the account from being sent keeps its lists from being made as well.
+  const needsReason = list.reason && saysWhy(list) && !(keptBackBy && list.standing === "not_created");
   return html`
     <${Title} text=${html`<${Name} text=${list.segment_name} />`} badge=${listState(list, account)}>
         ${list.awaits_approval
@@ -105,6 +113,8 @@ export function List({ id }) {
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
     ${(needsReason || list.what_to_do) &&
     html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${list.what_to_do && html`<p><${Prose} text=${list.what_to_do} /></p>`}</section>`}
+    ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval} />`}
+    ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p></section>`}
     <div class="columns">
       ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} />` : html`<${Waiting} />`}
       <${Section} title="The list in Cordial" id="facts-heading">

@@ -7,7 +7,15 @@ import { Badge, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, 
 import { count, LIST_STANDING, listState, plural, sentence } from "./words.js";
 
 const ROWS = 50;
-const STANDINGS = [["", "All"], ...Object.entries({ ...LIST_STANDING, sending: ["Changes to send"] }).map(([name, [text]]) => [name, text])];
+
+// A filter for each way in which some list stands, the worst first, each with its number.
+function Standings({ found, chosen, to }) {
+  const all = Object.values(found).reduce((sum, number) => sum + number, 0);
+  const shown = Object.entries({ ...LIST_STANDING, sending: ["Changes to send"] }).filter(([name]) => found[name] || name === chosen);
+  return html`<nav aria-label="State"><ul class="chips">${[["", ["All"]], ...shown].map(
+    ([name, [text]]) => html`<li key=${name}><${Link} to=${to(name)} aria-current=${name === chosen ? "true" : undefined}>${text} <span class="number">${count(name ? found[name] ?? 0 : all)}</span><//></li>`,
+  )}</ul></nav>`;
+}
 export const listName = (list) => list.list_name || "(not named yet)";
 
 // Where a list does not go on, its reason is news; else it says how its name came about.
@@ -44,7 +52,6 @@ export function Lists({ query, go, service }) {
   return html`<${Title} text="Lists" />
     <div class="filters">
       <${Search} label="Search" value=${query.search ?? ""} placeholder="Segment, list or id" onInput=${(search) => set({ search })} />
-      <${Choice} label="State" value=${query.standing ?? ""} options=${STANDINGS} onChange=${(standing) => set({ standing })} />
       ${accounts.length > 1 &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => set({ account })} />`}
@@ -52,7 +59,8 @@ export function Lists({ query, go, service }) {
     </div>
     <${Trouble} error=${error} />
     ${data
-      ? html`<section class="card" aria-labelledby="found">
+      ? html`<${Standings} found=${data.standings} chosen=${query.standing ?? ""} to=${(standing) => withQuery("lists", { ...query, after: "", standing })} />
+        <section class="card" aria-labelledby="found">
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
             data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
           }</p>

@@ -124,8 +124,9 @@ export function Sync({ id }) {
   const { data, error } = useResource(`syncs/${id}`);
   const pages = useResource(`deliveries?sync=${id}&limit=50`);
   const deliveries = pages.data?.items ?? [];
-  const accounts = useResource("accounts").data?.items ?? [];
-  if (!data || isReading(pages)) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  const known = useResource("accounts");
+  const accounts = known.data?.items ?? [];
+  if (!data || isReading(pages, known)) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((found) => found.name === data.account);
   return html`<${Title} text=${html`<${Name} text=${`Sync of ${data.segment_name}`} />`} badge=${syncState(data, account)}>
       ${data.state === "held" && html`<${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} />`}<//>

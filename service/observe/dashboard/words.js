@@ -99,10 +99,10 @@ export function listState(list, account) {
 
 // What keeps an account's changes from being sent, undefined where nothing does.
 function keptBack(account) {
-  return account && ["paused", "paused_by_operator", "dry_run", "not_configured"].includes(account.state)
-    ? ACCOUNT_STATE[account.state]
-    : undefined;
+  return account && isKeptBack(account) ? ACCOUNT_STATE[account.state] : undefined;
 }
+
+export const isKeptBack = ({ state }) => ["paused", "paused_by_operator", "dry_run", "not_configured"].includes(state);
 
 // What is said of an account: whether it may send, and whether there is something to send.
 export function accountState(account) {
@@ -140,21 +140,27 @@ export const UNUSABLE = {
 export const SEVERITY = { critical: ["Critical", "bad"], warning: ["Warning", "warn"], info: ["Information", "busy"] };
 
 // How far a sync has arrived, whatever has been sent of it.
-export const arrivalState = (sync) =>
-  sync.pages_received < sync.total_pages
-    ? [`Receiving (${sync.pages_received} of ${sync.total_pages} pages)`, "busy"]
-    : [plural(sync.total_pages, "page"), "good"];
+export function arrivalState(sync) {
+  if (sync.pages_received >= sync.total_pages) return [plural(sync.total_pages, "page"), "good"];
+  return sync.pages_overdue
+    ? [`${count(sync.total_pages - sync.pages_received)} of ${plural(sync.total_pages, "page")} missing`, "warn"]
+    : [`Receiving (${sync.pages_received} of ${sync.total_pages} pages)`, "busy"];
+}
 
 // What became of the part of a sync that has arrived.
-export const sendingState = (sync, account) =>
-  sync.state === "receiving" && !(sync.pending + sync.unfolded_pieces) ? ["Waiting for pages", "busy"] : syncState({ ...sync, state: sync.state === "receiving" ? "sending" : sync.state }, account);
+export function sendingState(sync, account) {
+  if (sync.state !== "receiving") return syncState(sync, account);
+  if (sync.pending + sync.unfolded_pieces) return syncState({ ...sync, state: "sending" }, account);
+  if (!sync.pages_overdue) return ["Waiting for pages", "busy"];
+  return syncState({ ...sync, state: sync.failed ? "failed" : "done" }, account);
+}
 
 // What an account's changes do now, said of a sync or list of it.
 export function syncState(sync, account) {
   if (sync.state === "held") return ["Held", "warn"];
   if (sync.state === "discarded") return ["Discarded", "warn"];
   if (sync.state === "queued") return ["Queued", "busy"];
-  if (sync.state === "receiving") return [`Receiving (${sync.pages_received} of ${sync.total_pages} pages)`, "busy"];
+  if (sync.state === "receiving") return arrivalState(sync);
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];
   if (sync.list_held) return ["List held", "warn"];

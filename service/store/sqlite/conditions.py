@@ -22,7 +22,7 @@ _MAX_ROWS = 1_000
 _MAX_SYNCS = 5_000
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_INCOMPLETE_AFTER_MS = _HOUR_MS
+INCOMPLETE_AFTER_MS = _HOUR_MS
 _INCOMPLETE_UNTIL_MS = 7 * _DAY_MS
 _MISSING_UNTIL_MS = 7 * _DAY_MS
 _MAX_AUDIT_ROWS = 5_000
@@ -103,7 +103,7 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
     facts: list[Fact] = []
     for row in rows("lists", limit=_MAX_ROWS):
         facts += _facts_of_list(row)
-    incomplete = {"before_ms": now_ms - _INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
+    incomplete = {"before_ms": now_ms - INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
     facts += [_incomplete(connection, row) for row in rows("incomplete", limit=_MAX_ROWS, **incomplete)]
     facts += [
         Fact("changes_old", row["account"], "", f"for {_hours(now_ms - row['since_ms'])}")

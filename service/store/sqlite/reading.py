@@ -43,6 +43,7 @@ from service.model.views import (
     UnusableView,
 )
 from service.store.sqlite import opening, queries
+from service.store.sqlite.conditions import INCOMPLETE_AFTER_MS
 from service.store.sqlite.imports import read_imports, read_journey
 from service.store.sqlite.ledger import NEVER_MS
 from service.store.sqlite.opening import Connection
@@ -186,21 +187,12 @@ class Reader:
         page = {"first": 1, "last": _LARGEST_ID, "offset": offset, "limit": limit}
         return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | order | values))
 
-    async def count_lists(
-        self,
-        *,
-        account: str | None = None,
-        state: ListState | None = None,
-        standing: ListStanding | None = None,
-        search: str | None = None,
-    ) -> int:
-        """Return how many lists there are."""
-        values = _list_filters(account, state, standing, search)
-        return await self._run(lambda connection: int(connection.execute(_SQL["count_lists"], values).fetchone()[0]))
-
-    async def standings(self) -> dict[ListStanding, int]:
+    async def standings(
+        self, *, account: str | None = None, state: ListState | None = None, search: str | None = None
+    ) -> dict[ListStanding, int]:
         """Return how many lists stand how."""
-        rows = await self._run(lambda connection: connection.execute(_SQL["standings"]).fetchall())
+        values = {"account": account, "state": state and state.value, "search": search}
+        rows = await self._run(lambda connection: connection.execute(_SQL["standings"], values).fetchall())
         return {ListStanding(standing): number for standing, number in rows}
 
     async def list_sum(self, list_id: int) -> ListSum | None:
@@ -440,8 +432,13 @@ def _views(connection: sqlite3.Connection, statement: str, view: type[View], val
     return as_views(_rows(connection, statement, values), view)
 
 
-def _syncs(connection: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> list[SyncView]:
-    return _views(connection, statement, SyncView, {**values, "never_ms": NEVER_MS})
+def _syncs(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> list[SyncView]:
+    return _views(connection, statement, SyncView, values | _times())
+
+
+def _times() -> dict[str, int]:
+    """Return the times by which a sync's state is told."""
+    return {"overdue_before_ms": round(time.time() * 1000) - INCOMPLETE_AFTER_MS, "never_ms": NEVER_MS}
 
 
 def _sorted_syncs(connection: sqlite3.Connection, values: dict[str, Any]) -> list[SyncView]:
@@ -450,7 +447,7 @@ def _sorted_syncs(connection: sqlite3.Connection, values: dict[str, Any]) -> lis
     has_all = values["sort"] == SyncSort.TROUBLE and values["state"] in _FIRST_STATES
     if has_all or len(first) == values["limit"]:
         return first
-    before = connection.execute(_SQL["count_first_syncs"], {**values, "never_ms": NEVER_MS}).fetchone()[0]
+    before = connection.execute(_SQL["count_first_syncs"], values | _times()).fetchone()[0]
     rest = {"offset": max(0, values["offset"] - before), "limit": values["limit"] - len(first)}
     return first + _syncs(connection, "other_syncs", values | rest)
 

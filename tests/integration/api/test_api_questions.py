@@ -276,6 +276,9 @@ async def test_lists_come_worst_first_and_by_what_they_stand_for(world):
         assert sorted_lists == (await world.get(f"lists?sort={order}&reverse=true"))["items"][::-1]
     exact = await world.get("lists?standing=exact")
     assert (exact["total"], {each["standing"] for each in exact["items"]}) == (2, {"exact"})
+    # How many there are of the others as well, as far as the other filters let them through.
+    assert exact["standings"] == {"exact": 2, "incomplete": 1}
+    assert (await world.get("lists?standing=exact&search=bad"))["standings"] == {"incomplete": 1}
     overview = await world.get("overview")
     assert (overview["lists"]["exact"], overview["lists"]["incomplete"]) == (2, 1)
     # Said by the conditions, which are asked for every few seconds.
@@ -283,6 +286,16 @@ async def test_lists_come_worst_first_and_by_what_they_stand_for(world):
         await asyncio.sleep(0.1)
         overview = await world.get("overview")
     assert overview["headline"] == "1 person could not be added or removed"
+
+
+async def test_a_sync_without_a_page_for_an_hour_is_overdue(world):
+    await world.deliver("Parted", users(4), task="parted", page_size=2, first_pages=1)
+    await world.settled()
+    assert not (await world.get("syncs/1"))["pages_overdue"]
+    world.execute("UPDATE sync SET last_received_at_ms = last_received_at_ms - 3600001")
+    assert (await world.get("syncs/1"))["pages_overdue"]
+    await world.deliver("Parted", users(4), task="parted", page_size=2)
+    assert not (await world.get("syncs/1"))["pages_overdue"]
 
 
 async def test_syncs_come_worst_first_page_by_page(world):

@@ -16,7 +16,9 @@ WITH shown AS (
             WHEN sync.dead > 0 THEN 'failed'
             ELSE 'done'
         END AS state,
-        sync.pages_received, sync.total_pages, sync.added, sync.removed, sync.rejected, sync.duplicates,
+        sync.pages_received, sync.total_pages,
+        sync.pages_received < sync.total_pages AND sync.last_received_at_ms < :overdue_before_ms AS pages_overdue,
+        sync.added, sync.removed, sync.rejected, sync.duplicates,
         sync.unfolded AS unfolded_pieces, sync.changes, sync.pending, sync.settled, sync.dead AS failed,
         sync.superseded, sync.overtaken_users,
         sync.guard_removals AS removals, sync.guard_members AS removals_of, sync.discarded_users,
@@ -207,23 +209,19 @@ ORDER BY
     :sign * id
 LIMIT :limit OFFSET :offset;
 
--- name: count_lists
+-- name: standings
 -- with: shown
-SELECT count(*) FROM shown
+SELECT standing, count(*) FROM shown
 WHERE
     (:account IS NULL OR account = :account)
     AND (:state IS NULL OR state = :state)
-    AND (:standing IS NULL OR standing = :standing)
     AND (
         :search IS NULL
         OR instr(lower(segment_name), lower(:search)) > 0
         OR instr(lower(list_name), lower(:search)) > 0
         OR segment_id = :search
-    );
-
--- name: standings
--- with: shown
-SELECT standing, count(*) FROM shown GROUP BY standing;
+    )
+GROUP BY standing;
 
 -- name: list_sum
 -- A user id that cannot be used is named as long as the segment was not drained since; who leaves the segment is not named.
