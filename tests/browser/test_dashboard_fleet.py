@@ -142,3 +142,22 @@ async def test_one_of_ten_thousand_failures_is_found_by_name(browser: Browser, f
     await expect(page.locator("tbody tr")).to_have_count(1)
     await expect(page.locator("tbody tr")).to_contain_text("person07321@example.com")
     await page.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_a_state_more_or_less_pushes_no_list_aside(browser: Browser, fleet: Fleet, width: int) -> None:
+    watched = await open_at(browser, fleet, "lists", width, "light")
+    page = watched.page
+    place = await page.locator("#found").bounding_box()
+    assert place
+    # More states than fit on any line.
+    await page.evaluate("""() => {
+        const chips = document.querySelector(".chips");
+        for (let copies = 0; copies < 3; copies += 1) chips.append(...[...chips.children].map((each) => each.cloneNode(true)));
+    }""")
+    after = await page.locator("#found").bounding_box()
+    assert after
+    # The bar to scroll with may have a height of its own.
+    assert after["y"] - place["y"] < 20
+    assert await overflow(page) == 0
+    await page.context.close()
