@@ -47,6 +47,15 @@ class Circuit:
         return was_open
 
     @property
+    def ends_by_reading(self) -> bool:
+        """Whether it is open, and an answer to a question closes it."""
+        return self.is_open and not self._fails_to_write
+
+    def forget_writes(self) -> None:
+        """Let whatever passes close it: what could not be written is owed no longer."""
+        self._fails_to_write = False
+
+    @property
     def is_near(self) -> bool:
         """Whether one more failure would begin a pause."""
         return not self.is_open and self._failures_in_a_row + 1 >= _FAILURES_TO_OPEN

@@ -82,6 +82,7 @@ class AccountPool:
         self._ready = asyncio.Semaphore(0)
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
+        self._has_work = False
         # Of segments whose changes could not be read: when to try again.
         self._not_before: dict[int, float] = {}
         # When there was last nothing to send, or a result; None before the first look.
@@ -96,6 +97,7 @@ class AccountPool:
             for number in range(self._concurrency)
         ]
         self._tasks.append(supervisor.start(f"{self._name} feeder", self._feed(supervisor), beats=True))
+        self._tasks.append(supervisor.start(f"{self._name} prober", self._probe()))
 
     @property
     def still_seconds(self) -> float:
@@ -236,11 +238,22 @@ class AccountPool:
                     async with asyncio.timeout(_IDLE_SECONDS):
                         await self._wake.wait()
 
+    async def _probe(self) -> None:
+        """Ask Cordial whether the account can be served again, where there is nothing to send that would show it (R7)."""
+        circuit = self._line.circuit
+        while True:
+            await asyncio.sleep(_IDLE_SECONDS)
+            if circuit.is_open and not self._store.owes(self._name):
+                circuit.forget_writes()
+            if circuit.ends_by_reading and not self._has_work:
+                await self._lists.cordial.all()
+
     async def _fill(self) -> bool:
         """Claim once for each segment whose queue runs low; return whether anything was found."""
         pending = self._store.pending_segments(self._name)
         await self._find_late(pending)
         lists = self._sendable(self._lists.ready(pending), pending)
+        self._has_work = bool(lists)
         if not lists or self._moved_at is None:
             self._moved_at = time.monotonic()
         self._share = max(1, self._max_ready // (len(lists) or 1))

@@ -78,6 +78,20 @@ async def test_a_paused_account_is_only_probed(tmp_path, status):
         await serve_normally_again(world)
 
 
+@pytest.mark.parametrize("status", [401, 503])
+async def test_an_account_that_owes_nothing_any_more_resumes_by_itself_too(tmp_path, status):
+    async with delivering(tmp_path) as world:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, endpoint="/v2/contacts", status=status, times=None))
+        await world.deliver("Readers", EVERYONE[:8])
+        await world.until(lambda: is_paused(world))
+        for user in EVERYONE[:8]:
+            await world.forget(user, keep_on_lists=True)
+        await world.until(lambda: world.service.store.backlog.total == 0 and not world.cordial.journal.in_flight)
+        assert is_paused(world)
+        world.cordial.faults.clear()
+        await world.until(lambda: not is_paused(world))
+
+
 async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_path, monkeypatch):
     timings = msgspec.structs.replace(World.retry_timings, probe_base=0.05, probe_cap=3_600.0)
     monkeypatch.setattr(World, "retry_timings", timings)

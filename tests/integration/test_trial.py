@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from service.model.accounts import AccountState
 from service.model.trial import POINT_TEXTS, TrialPoint, may_use_files
 from service.sandbox.deviations import Deviation
 from service.sandbox.faults import Fault, FaultKind
@@ -184,6 +185,17 @@ async def test_a_trial_that_could_not_be_made_again_leaves_what_was_known(tmp_pa
         await make(world)
         world.cordial.imports.faults.add(ImportFault(times=None, ends="failed"))
         assert outcomes(await make(world))["file_updates"] == "as_documented"
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_after_a_wrong_key_that_only_a_trial_met_another_trial_can_be_made(tmp_path):
+    async with trying(tmp_path) as world:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, times=None))
+        await make(world)
+        assert world.service.deliverer.statuses()[ACCOUNT].state is AccountState.PAUSED
+        world.cordial.faults.clear()
+        await world.until(lambda: world.service.deliverer.statuses()[ACCOUNT].state is AccountState.SENDING)
+        assert (await make(world))["trial"]["state"] == "done"
 
 
 async def test_a_trial_is_refused_where_it_could_do_harm(tmp_path):

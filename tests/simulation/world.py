@@ -31,6 +31,7 @@ from service.config.settings import (
     Settings,
     StoreSettings,
 )
+from service.model.accounts import AccountState
 from service.model.deliveries import Delivery, Receipt, ReceiptStatus
 from service.model.guard import RemovalGuard
 from service.observe.swagger import openapi
@@ -686,6 +687,12 @@ class World:
         if self._senders:
             return [f"{len(self._senders)} pages were never taken"]
         wrong = [f"owed for ever: {number} {what}" for what, number in owed(self.database).items()]
+        statuses = self.service.deliverer.statuses() if self.service else {}
+        wrong += [
+            f"R7: {account} is stopped for ever: {status.reason}"
+            for account, status in statuses.items()
+            if status.state is AccountState.PAUSED
+        ]
         if wrong:
             return wrong
         with reading(self.database) as connection:

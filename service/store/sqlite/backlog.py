@@ -135,3 +135,7 @@ class Backlog:
     def is_drained(self, segment_id: int) -> bool:
         """Tell whether nothing of the segment is pending or waiting."""
         return not self._pending.get(segment_id) and not self._waiting.get(segment_id)
+
+    def owes(self, account: str) -> bool:
+        """Tell whether anything of the account is pending or waiting."""
+        return bool(self._pending_of_account[account] or self._waiting_of_account[account])

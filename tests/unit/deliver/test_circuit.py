@@ -93,6 +93,18 @@ def test_what_can_be_read_ends_no_pause_of_what_cannot_be_written(clock):
     assert not circuit.is_open
 
 
+def test_what_can_be_read_ends_it_once_what_could_not_be_written_is_owed_no_longer(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    for number in range(5):
+        assert not circuit.ends_by_reading
+        circuit.failed("refused", decisive=False, probe=False, subject=f"email:{number}@x.com")
+    assert (circuit.is_open, circuit.ends_by_reading) == (True, False)
+    circuit.forget_writes()
+    assert circuit.ends_by_reading
+    assert circuit.passed(writes=False)
+    assert not circuit.ends_by_reading
+
+
 def test_it_is_known_whether_one_alone_fails(clock):
     circuit = Circuit(clock, lambda: 0.5)
     for _ in range(4):
