@@ -20,6 +20,8 @@ from tests.store_model import OrderingModel
 _KEY_REFUSED = 401
 _THROTTLED = 429
 _PROOF_SECONDS = 120.0
+# For so long after a page was taken, what it says may be in the inbox, while what an earlier page says is sent.
+_FOLDING_SECONDS = 60.0
 _BELIEVED_SECONDS = 3_600
 # The service may take so long to read an answer that has arrived: until then it knows of no wait.
 _READING_SECONDS = 0.02
@@ -58,6 +60,10 @@ class CallChecks:
         self._refused_at: dict[tuple[str, str], float] = {}
         self._written_after: dict[tuple[str, str], int] = defaultdict(int)
         self._told: dict[tuple[str, str], dict[str, bool]] = {}
+        # When pages were taken that name somebody, without those for which a call was made.
+        self._named_at: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+        # How many answers to the creation of a list were lost.
+        self.lost_creations: dict[str, int] = defaultdict(int)
         self._failed_at: dict[str, float] = {}
         # Accounts of which no change has passed since a call failed.
         self._failing: set[str] = set()
@@ -97,9 +103,11 @@ class CallChecks:
             # first change after an outage.
             is_soon = CLOCK.now - self._failed_at.get(account, float("-inf")) < _PROOF_SECONDS
             is_proof = is_soon or account in self._failing
+            is_named = self._take_mention(account, contact.split(":", 1)[1])
             if (
                 self.is_repeat_wrong
                 and not is_proof
+                and not is_named
                 and memberships
                 and self._told.get((account, contact)) == memberships
                 # A call of long ago that Cordial carries out late is made good.
@@ -108,10 +116,18 @@ class CallChecks:
                 self._say(call, f"R6: {contact} is sent again what is confirmed already: {memberships}")
             self._told.pop((account, contact), None)
 
+    def refused(self, port: int) -> None:
+        """Note that a connection to Cordial was refused, for the service a failure like any other."""
+        if (account := self._ports.get(port)) is not None:
+            self._failed_at[account] = CLOCK.now
+            self._failing.add(account)
+
     def ended(self, call: Call) -> None:
         account = self._ports.get(call.port)
         if account is None:
             return
+        if call.status is None and (call.method, call.path) == ("POST", "/v2/accountlists"):
+            self.lost_creations[account] += 1
         place = (call.life, account)
         operation = operation_of(call)
         self._note_wait(call, account, operation)
@@ -155,6 +171,19 @@ class CallChecks:
         for told_account, contact in list(self._told):
             if account in {None, told_account} and (users is None or contact.split(":", 1)[1] in users):
                 del self._told[told_account, contact]
+
+    def named(self, account: str, users: list[str]) -> None:
+        """Note that a page was taken that names these users: each is sent once for it."""
+        self.forget_told(account, users)
+        for user in users:
+            self._named_at[account, user].append(CLOCK.now)
+
+    def _take_mention(self, account: str, user: str) -> bool:
+        """Return whether a page lately taken names the user for which no call was made yet; this one is for it."""
+        mentions = self._named_at[account, user]
+        while mentions and CLOCK.now - mentions[0] > _FOLDING_SECONDS:
+            mentions.popleft()
+        return bool(mentions) and mentions.popleft() > 0
 
     def resumed(self, account: str) -> None:
         """Nobody waits any more for what Cordial asked for."""

@@ -58,10 +58,11 @@ class Call:
 
 @dataclass
 class Observer:
-    """Told of each call on the wire."""
+    """Told of each call on the wire, and of each connection to a port that is refused."""
 
     began: Callable[[Call], None] = lambda _call: None
     ended: Callable[[Call], None] = lambda _call: None
+    refused: Callable[[int], None] = lambda _port: None
 
 
 class FakeSocket:
@@ -267,10 +268,12 @@ class Network:
         self._loop.call_later(self.chance.uniform(*weather.delay_seconds), _arrived, arrival)
         await arrival
         if port not in self.listeners or self.chance.random() < weather.refused:
+            self.observer.refused(port)
             raise ConnectionRefusedError(111, "connection refused")
 
     def connect(self, protocol: Any, port: int) -> tuple[End, Any]:
         if port not in self.listeners:
+            self.observer.refused(port)
             raise ConnectionRefusedError(111, "connection refused")
         listener = self.listeners[port]
         here = contextvars.copy_context()
