@@ -4,6 +4,7 @@ A file opened for each answer, as aiohttp does it, would let whoever reads slowl
 connection, and the answer would go past the bounds on connections.
 """
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,25 +23,41 @@ _CONTENT_TYPES = {
 
 
 class StaticFile:
-    """One file, read when it is made; `headers` go with each answer."""
+    """One file, read and compressed when it is made; `headers` go with each answer."""
 
     def __init__(self, path: Path, headers: Mapping[str, str]) -> None:
-        self._body = memoryview(path.read_bytes())
-        tag = hashlib.sha256(self._body).hexdigest()
-        self._tag = tag
-        self._headers = {**headers, "Content-Type": f"{_CONTENT_TYPES[path.suffix]}; charset=utf-8", "ETag": f'"{tag}"'}
+        plain = path.read_bytes()
+        tag = hashlib.sha256(plain).hexdigest()
+        shared = {
+            **headers,
+            "Content-Type": f"{_CONTENT_TYPES[path.suffix]}; charset=utf-8",
+            "Vary": "Accept-Encoding",
+        }
+        self._plain = _Form(plain, tag, shared)
+        self._compressed = _Form(gzip.compress(plain, mtime=0), f"{tag}-gzip", {**shared, "Content-Encoding": "gzip"})
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer with the file, or with 304 when the client has it already."""
-        if any(tag.value in {self._tag, "*"} for tag in request.if_none_match or ()):
-            response = web.StreamResponse(status=304, headers=self._headers)
+        """Answer with the file, compressed for whoever takes that, or with 304 when the client has it already."""
+        accepts_gzip = "gzip" in request.headers.get("Accept-Encoding", "")
+        form = self._compressed if accepts_gzip else self._plain
+        if any(tag.value in {form.tag, "*"} for tag in request.if_none_match or ()):
+            response = web.StreamResponse(status=304, headers=form.headers)
             await response.prepare(request)
             return response
-        response = web.StreamResponse(headers=self._headers)
-        response.content_length = len(self._body)
+        response = web.StreamResponse(headers=form.headers)
+        response.content_length = len(form.body)
         await response.prepare(request)
         if request.method != "HEAD":
-            for start in range(0, len(self._body), _PIECE_BYTES):
-                await response.write(self._body[start : start + _PIECE_BYTES])
+            for start in range(0, len(form.body), _PIECE_BYTES):
+                await response.write(form.body[start : start + _PIECE_BYTES])
         await response.write_eof()
         return response
+
+
+class _Form:
+    """A file as it is answered: its bytes, their tag, and the headers that go with them."""
+
+    def __init__(self, body: bytes, tag: str, headers: Mapping[str, str]) -> None:
+        self.body = memoryview(body)
+        self.tag = tag
+        self.headers = {**headers, "ETag": f'"{tag}"'}

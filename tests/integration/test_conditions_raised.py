@@ -147,6 +147,8 @@ async def test_a_task_that_ends_until_the_next_start(tmp_path, monkeypatch):
             await until_told(world, "task_ended", ["judge"])
             async with world._session.get(f"{world.service.url}/readyz") as answer:
                 assert answer.status == 503
+            # It is told at once, and written down at the next look.
+            await world.until(lambda: world.rows("SELECT 1 FROM condition WHERE kind = 'task_ended'"))
         await world.restart()
         assert await told(world, "task_ended") == []
         await world.until(lambda: world.rows("SELECT 1 FROM condition WHERE kind = 'task_ended' AND ended_at_ms > 0"))

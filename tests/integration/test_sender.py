@@ -21,6 +21,12 @@ from service.web.errors import error_middleware
 from tests.ports import free_port
 
 
+@pytest.fixture(autouse=True)
+def _unlimited_width(monkeypatch):
+    # Those who run tests side by side give it a width, and then it breaks its lines.
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 class Receiver:
     """The webhook on a port of its own, keeping what it accepts after failing `failures_to_come` times."""
 

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import re
 from pathlib import Path
@@ -33,6 +34,23 @@ async def test_pages_are_sent_with_strict_headers(aiohttp_client, path):
     assert "unsafe" not in policy
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_files_are_compressed_for_whoever_takes_that(aiohttp_client):
+    client = await aiohttp_client(pages_app(), auto_decompress=False)
+    path = "/docs/assets/swagger-ui-bundle.js"
+    plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+    compressed = await client.get(path, headers={"Accept-Encoding": "gzip, br"})
+    assert "Content-Encoding" not in plain.headers
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    body = await compressed.read()
+    assert gzip.decompress(body) == await plain.read()
+    assert len(body) * 3 < plain.content_length
+    assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+    assert plain.headers["ETag"] != compressed.headers["ETag"]
+    for answer, coding in ((plain, "identity"), (compressed, "gzip")):
+        headers = {"Accept-Encoding": coding, "If-None-Match": answer.headers["ETag"]}
+        assert (await client.get(path, headers=headers)).status == 304
 
 
 @pytest.mark.parametrize("name", ["README.md", "index.html", "..%2froutes.py", "%2e%2e/routes.py"])

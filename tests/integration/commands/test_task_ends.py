@@ -88,7 +88,15 @@ async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_n
 async def test_every_task_that_lives_as_long_as_the_service_is_supervised(tmp_path):
     async with delivering(tmp_path, max_concurrency=2) as world:
         supervisor = world.service.supervisor
-        own = {"acme feeder", "acme lists", "acme read-back", "acme verifier", "acme worker 0", "acme worker 1"}
+        own = {
+            "acme feeder",
+            "acme lists",
+            "acme prober",
+            "acme read-back",
+            "acme verifier",
+            "acme worker 0",
+            "acme worker 1",
+        }
         assert set(supervisor.names) == SHARED_TASKS | own
         unwatched = {task.get_name() for task in asyncio.all_tasks()} - set(supervisor.names)
         # This test's own, and those of the stand-in's and the service's HTTP library.
