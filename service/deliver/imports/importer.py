@@ -347,12 +347,11 @@ class Importer:
         if current is None:
             if self._settings.dry_run or self._line.is_paused_by_operator:
                 return self._timings.idle
-            if self._line.circuit.is_open:
-                wait = await self._searcher.step(may_use_files=False, waits_for_files=self._is_on)
-                return max(wait, self._timings.idle)
-            if not self._due or self._is_resting:
-                may_use_files = self._is_on and not self._is_resting
-                return await self._searcher.step(may_use_files=may_use_files, waits_for_files=self._is_on)
+            is_stopped = self._line.circuit.is_open
+            if is_stopped or not self._due or self._is_resting:
+                may_use_files = self._is_on and not (self._is_resting or is_stopped)
+                wait = await self._searcher.step(may_use_files=may_use_files, waits_for_files=self._is_on)
+                return max(wait, self._timings.idle) if is_stopped else wait
             due, self._due = self._due, ()
             await self._store.begin(self._name, due)
         elif current.state is ImportState.GATHERING:
