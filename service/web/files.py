@@ -4,6 +4,7 @@ A file opened for each answer, as aiohttp does it, would let whoever reads slowl
 connection, and the answer would go past the bounds on connections.
 """
 
+import functools
 import gzip
 import hashlib
 from collections.abc import Mapping
@@ -23,18 +24,22 @@ _CONTENT_TYPES = {
 
 
 class StaticFile:
-    """One file, read and compressed when it is made; `headers` go with each answer."""
+    """One file, read when it is made, and compressed when somebody first takes that; `headers` go with each answer."""
 
     def __init__(self, path: Path, headers: Mapping[str, str]) -> None:
         plain = path.read_bytes()
-        tag = hashlib.sha256(plain).hexdigest()
-        shared = {
+        self._shared = {
             **headers,
             "Content-Type": f"{_CONTENT_TYPES[path.suffix]}; charset=utf-8",
             "Vary": "Accept-Encoding",
         }
-        self._plain = _Form(plain, tag, shared)
-        self._compressed = _Form(gzip.compress(plain, mtime=0), f"{tag}-gzip", {**shared, "Content-Encoding": "gzip"})
+        self._plain = _Form(plain, hashlib.sha256(plain).hexdigest(), self._shared)
+
+    @functools.cached_property
+    def _compressed(self) -> "_Form":
+        # No start of the service waits for that.
+        body = gzip.compress(self._plain.body, mtime=0)
+        return _Form(body, f"{self._plain.tag}-gzip", {**self._shared, "Content-Encoding": "gzip"})
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer with the file, compressed for whoever takes that, or with 304 when the client has it already."""
