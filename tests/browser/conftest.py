@@ -74,18 +74,23 @@ async def sign_in(page: Page, key: str = API_KEY) -> None:
     await page.get_by_role("button", name="Sign in").click()
 
 
+async def signed_in(context: BrowserContext, url: str) -> Watched:
+    """Open the dashboard of the service at the address as somebody sees it who has signed in."""
+    watched = Watched(await context.new_page())
+    await watched.page.goto(url)
+    await sign_in(watched.page)
+    await watched.page.locator("#headline").wait_for()
+    # A browser writes down that it was refused before.
+    watched.errors.clear()
+    return watched
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def live(browser: Browser, world: World) -> AsyncIterator[Watched]:
     """The dashboard as an operator sees it who has signed in; `world` is the service of each file of tests."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(15_000)
-    watched = Watched(await context.new_page())
-    await watched.page.goto(world.service.url)
-    await sign_in(watched.page)
-    await watched.page.locator("#headline").wait_for()
-    # A browser writes down that it was refused before.
-    watched.errors.clear()
-    yield watched
+    yield await signed_in(context, world.service.url)
     await context.close()
 
 

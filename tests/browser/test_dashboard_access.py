@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
-from tests.browser.conftest import Watched, sign_in
+from tests.browser.conftest import Watched, signed_in
 from tests.service_fixtures import World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -57,11 +57,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def sees(browser: Browser, world: World, **options: Any) -> Page:
     context = await browser.new_context(**options)
     context.set_default_timeout(30_000)
-    page = await context.new_page()
-    await page.goto(world.service.url)
-    await sign_in(page)
-    await page.locator("#headline").wait_for()
-    return page
+    return (await signed_in(context, world.service.url)).page
 
 
 async def go(page: Page, place: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Response, expect
 
-from tests.browser.conftest import Watched, faults_of_access, go, overflow, sign_in
+from tests.browser.conftest import Watched, faults_of_access, go, overflow, signed_in
 from tests.fleet_fixtures import ACCOUNTS, FAILURES, LISTS_EACH, PAUSED, TO_APPROVE, WRONG_KEY, Fleet, running_fleet
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,11 +35,7 @@ async def open_at(browser: Browser, fleet: Fleet, place: str, width: int, scheme
         viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
     )
     context.set_default_timeout(30_000)
-    watched = Watched(await context.new_page())
-    await watched.page.goto(fleet.service.url)
-    await sign_in(watched.page)
-    await watched.page.locator("#headline").wait_for()
-    watched.errors.clear()
+    watched = await signed_in(context, fleet.service.url)
     await context.add_init_script(_NOTE_SHIFTS)
     await watched.page.goto("about:blank")
     await watched.page.goto(f"{fleet.service.url}/#/{place}")
