@@ -174,7 +174,6 @@ class CallChecks:
 
     def named(self, account: str, users: list[str]) -> None:
         """Note that a page was taken that names these users: each is sent once for it."""
-        self.forget_told(account, users)
         for user in users:
             self._named_at[account, user].append(CLOCK.now)
 
@@ -183,7 +182,10 @@ class CallChecks:
         mentions = self._named_at[account, user]
         while mentions and CLOCK.now - mentions[0] > _FOLDING_SECONDS:
             mentions.popleft()
-        return bool(mentions) and mentions.popleft() > 0
+        if not mentions:
+            return False
+        mentions.popleft()
+        return True
 
     def resumed(self, account: str) -> None:
         """Nobody waits any more for what Cordial asked for."""
