@@ -88,9 +88,9 @@ class ImportPart(msgspec.Struct, frozen=True):
     """A range of an import's contacts that travels as one job; `after_contact` lies before it, `last_contact` in it.
 
     `contacts` are its rows; `joining` those of them who are to be put on some list. `missing` is how many Cordial did
-    not update when it was asked to, `refused` how many of these it refused; the others it did not know. `tries` counts the jobs that failed. `name_digest` is the digest of the
-    file's name while the file may be fetched or be with Cordial. `doubt` says why a part is in doubt; after
-    `doubt_ends_at_ms` Cordial cannot carry it out any more.
+    not update when it was asked to, `refused` how many of these it refused; the others it did not know. `tries` counts the
+    jobs that failed. `name_digest` is the digest of the file's name while the file may be fetched or be with Cordial. `doubt`
+    says why a part is in doubt; after `doubt_ends_at_ms` Cordial cannot carry it out any more.
     """
 
     id: int

@@ -32,8 +32,8 @@ class SyncState(StrEnum):
 class SyncView(msgspec.Struct, frozen=True):
     """One sync of a segment.
 
-    `receiving`: pages are still to come; `pages_overdue`: for an hour none has come, so that they are missing. `held`: it would remove `removals` of the list's `removals_of` members, and a person
-    has to approve or discard it (`hold_removals`); nothing of it is sent. `queued`: it waits to be looked at, behind one that
+    `receiving`: pages are still to come; `pages_overdue`: for an hour none has come, so that they are missing. `held`: it
+    would remove `removals` of the list's `removals_of` members, and a person has to approve or discard it (`hold_removals`); nothing of it is sent. `queued`: it waits to be looked at, behind one that
     is held. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `waiting`: of these,
     only such are left whose calls failed; the first of the list is tried again at `next_attempt_at`. `done`: all are.
     `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync

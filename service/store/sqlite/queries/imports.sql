@@ -109,8 +109,8 @@ RETURNING contacts;
 
 -- name: repeat_part
 UPDATE import_part SET
-    state = 'ready', strategy = :strategy, missing = :missing, refused = :refused, tries = :tries, job_id = '', name_digest = NULL,
-    fetched_at_ms = NULL, doubt = '', doubt_ends_at_ms = NULL
+    state = 'ready', strategy = :strategy, missing = :missing, refused = :refused, tries = :tries, job_id = '',
+    name_digest = NULL, fetched_at_ms = NULL, doubt = '', doubt_ends_at_ms = NULL
 WHERE id = :id AND state = :seen;
 
 -- name: end_part
