@@ -1,6 +1,7 @@
 """Saying what would be sent for a segment, and sending none of it: Cordial is only asked, the store only read."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
@@ -47,12 +48,15 @@ class Previewer:
 
     async def of_segment(self, segment_id: int, max_calls: int) -> Preview:
         """Return what is owed for a segment; raises `ServiceError` NOT_FOUND without such a segment."""
-        segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
-        segment = segments.get(segment_id)
-        if segment is None:
-            raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
+        segment, segments = await self._find(segment_id)
         # One contact more than is shown tells whether that was all.
         works = await self._owed(segment_id, max_calls + 1)
+        return await self._preview(segment, segments, works, max_calls)
+
+    async def of_members(self, segment_id: int, contacts: Sequence[str], max_calls: int) -> Preview:
+        """Return what a rebuild sends for these members first; raises `ServiceError` NOT_FOUND without such a segment."""
+        segment, segments = await self._find(segment_id)
+        works = [ContactWork(contact, (Change(segment.id, wanted=True),)) for contact in contacts]
         return await self._preview(segment, segments, works, max_calls)
 
     async def of_delivery(self, delivery: Delivery, max_calls: int) -> Preview:
@@ -69,6 +73,13 @@ class Previewer:
             for contact, wanted in islice(wanted_of.items(), max_calls + 1)
         ]
         return await self._preview(segment, segments, works, max_calls)
+
+    async def _find(self, segment_id: int) -> tuple[Segment, dict[int, Segment]]:
+        segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
+        segment = segments.get(segment_id)
+        if segment is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
+        return segment, segments
 
     async def _owed(self, segment_id: int, most: int) -> list[ContactWork]:
         works: dict[str, ContactWork] = {}

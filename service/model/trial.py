@@ -45,10 +45,14 @@ class TrialResult(msgspec.Struct, frozen=True):
 
 
 class PointText(NamedTuple):
-    """What Cordial's documents lead us to expect at a point, and what to do where Cordial does otherwise."""
+    """What Cordial's documents lead us to expect at a point, and what to do where Cordial does otherwise.
+
+    `is_harmless`: nothing is wrong then.
+    """
 
     documented: str
     what_to_do: str
+    is_harmless: bool = False
 
 
 _SEND_US = "Send us the lines below."
@@ -109,6 +113,7 @@ POINT_TEXTS: Mapping[TrialPoint, PointText] = {
     TrialPoint.LIMITS_TOLD: PointText(
         "Answers say how many calls are left.",
         "Nothing is wrong: Cordial shows its limit only when it is reached. Set requests_per_second to what Cordial allows you.",
+        is_harmless=True,
     ),
 }
 

@@ -563,10 +563,11 @@ class Reading(Protocol):
         account: str | None = None,
         list_id: int | None = None,
         sync_id: int | None = None,
+        wanted: bool | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[UnusableView]:
-        """Return the users of accepted pages that cannot be synced, the newest first."""
+        """Return the users of accepted pages that cannot be synced, the newest first; `wanted`: those that a list's sum counts."""
 
     async def members(
         self, list_id: int, *, state: MemberState | None = None, wanted: bool | None = None, after: str = ""

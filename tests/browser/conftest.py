@@ -99,6 +99,11 @@ async def go(page: Page, place: str) -> None:
     await page.evaluate("place => { location.hash = `#/${place}`; }", place)
 
 
+async def confirm(page: Page, button: str) -> None:
+    """Press the button of the dialog that asks."""
+    await page.get_by_role("dialog").get_by_role("button", name=button, exact=True).click()
+
+
 async def overflow(page: Page) -> int:
     """Return by how many pixels the page is wider than the window."""
     return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))

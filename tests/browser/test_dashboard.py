@@ -13,7 +13,7 @@ from playwright.async_api import Page, Route, expect
 from service.model.conditions import CATALOGUE
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
-from tests.browser.conftest import Watched, faults_of_access, go, sign_in
+from tests.browser.conftest import Watched, confirm, faults_of_access, go, sign_in
 from tests.service_fixtures import World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -65,7 +65,7 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await expect(page).to_have_title(re.compile(r"^\(\d+\) heap-cordial$"))
 
     await page.get_by_role("navigation", name="Views").get_by_role("link", name="Lists").click()
-    await page.get_by_role("link", name="Active Users").click()
+    await page.get_by_role("table", name="Lists").get_by_role("link", name="Active Users").click()
     await expect(page).to_have_url(re.compile(r"#/lists/1$"))
     await expect(page.locator("#sum")).to_contain_text(re.compile(r"Heap named\s*10"))
     await expect(page.locator("#sum")).to_contain_text(re.compile(r"on the list, confirmed by Cordial\s*9"))
@@ -80,7 +80,12 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     )
 
     world.cordial.faults.clear()
-    await page.get_by_role("button", name="Retry 1").click()
+    await page.get_by_role("button", name="Retry 1…").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("user3@example.com, to be added to ActiveUsers")
+    await page.keyboard.press("Escape")
+    assert world.members("ActiveUsers") == sorted(set(users(10)) - {"user3@example.com"})
+    await page.get_by_role("button", name="Retry 1…").click()
+    await confirm(page, "Retry 1")
     await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
     await expect(page.locator(".title .badge")).to_contain_text("Exact")
     assert world.members("ActiveUsers") == sorted(users(10))
@@ -117,7 +122,9 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     assert not [url for url in live.requested if "bad59" in url]
     world.cordial.faults.clear()
     await page.get_by_label("Choose bad59@example.com").check()
-    await page.get_by_role("button", name="Retry 1 chosen").click()
+    await page.get_by_role("button", name="Retry 1 chosen…").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("bad59@example.com, to be added to ActiveUsers")
+    await confirm(page, "Retry 1")
     await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
     await world.until(lambda: "bad59@example.com" in world.members("ActiveUsers"))
     async with page.expect_download() as download:
@@ -127,6 +134,54 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     assert len(text.splitlines()) == 60
     await page.get_by_role("link", name="Unusable ids").click()
     await expect(page.locator("tbody tr")).to_contain_text(re.compile("undefined.*stands for no value"))
+
+
+async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched, world: World) -> None:
+    page = live.page
+    # Not able to be added, and not able to be removed.
+    await refuse(world, "user1@example.com")
+    await world.deliver("Active Users", [*users(10), "User2@Example.com", "undefined"], ["null"])
+    await world.settled()
+    await refuse(world, "user8@example.com")
+    await world.deliver("Active Users", (), ["user8@example.com"])
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(2,)])
+    await page.goto("about:blank")
+    await world.restart(max_attempts=5)
+    # Tried again later, and not before this is over.
+    await refuse(world, "later@example.com")
+    await world.deliver("Active Users", ["later@example.com", *users(5, "more")])
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 0") == [(1,)])
+    await world.service.store.steering.set_paused("acme", paused=True, actor="test")
+    world.execute("UPDATE failure SET next_attempt_at_ms = next_attempt_at_ms + 86400000 WHERE dead = 0")
+    await world.restart()
+    # To be sent, and to be removed.
+    await world.deliver("Active Users", users(3, "new"), ["user9@example.com"])
+    await page.goto(f"{world.service.url}/#/lists/1")
+    await expect(page.locator("#sum")).to_contain_text(re.compile(r"to be sent \(paused\)\s*3"))
+    places: dict[str, tuple[int, str]] = {}
+    for row in await page.locator("#sum tr:has(a)").all():
+        text = " ".join((await row.locator("a").inner_text()).split())
+        places[text] = int(await row.locator("td").inner_text()), str(await row.locator("a").get_attribute("href"))
+    for link in await page.locator("#sum ~ p a").all():
+        text = await link.inner_text()
+        places[text] = int(text.split()[0]), str(await link.get_attribute("href"))
+    assert {text: number for text, (number, _) in places.items()} == {
+        "on the list, confirmed by Cordial": 12,
+        "to be sent (paused)": 3,
+        "tried again later": 1,
+        "could not be added": 1,
+        "with an unusable id": 1,
+        "1 person left the segment and is still to be taken off the list": 1,
+        "1 person could not be removed": 1,
+    }
+    for text, (number, place) in places.items():
+        if place.startswith("#"):
+            await page.evaluate("place => { location.hash = place; }", place)
+            await expect(page.locator("main .waiting")).to_have_count(0)
+            await expect(page.locator("tbody tr")).to_have_count(number)
+        else:
+            lines = await page.evaluate("async place => (await (await fetch(place)).text()).trim().split('\\n')", place)
+            assert len(lines) - 1 == number, text
 
 
 async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, world: World) -> None:
@@ -150,7 +205,13 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await go(page, "")
     assert world.contact_calls() == []
     # By keyboard: the button goes, and the focus with it, to where the view begins.
-    await page.locator("#account-rows").get_by_role("button", name="Resume acme").press("Enter")
+    await page.locator("#account-rows").get_by_role("button", name="Resume… acme").press("Enter")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("3 changes are sent to Cordial from now on")
+    # No call is made for a list that is not there yet: the first makes it.
+    await expect(dialog.locator(".calls li").first).to_contain_text("POST /v2/")
+    assert await faults_of_access(page) == []
+    await dialog.get_by_role("button", name="Resume acme").press("Enter")
     await expect(page.locator("#headline")).to_contain_text("All lists are exact")
     await expect(page.get_by_role("heading", level=1)).to_be_focused()
     await expect(page.locator("#account-rows")).to_contain_text("Ready")
@@ -182,11 +243,12 @@ async def test_a_paused_account_is_resumed_from_its_condition_and_from_a_list(li
             await go(page, "lists/1")
             await expect(page.locator(".notice")).to_contain_text("acme")
             assert await faults_of_access(page) == []
-        await page.locator("main").get_by_role("button", name="Resume acme").click()
+        await page.locator("main").get_by_role("button", name="Resume… acme").click()
+        await confirm(page, "Resume acme")
         await expect(page.locator("#toast")).to_contain_text("acme sends again")
         await world.settled()
         assert f"{place}@example.com" in world.members("ActiveUsers")
-        await expect(page.locator("main").get_by_role("button", name="Resume acme")).to_have_count(0)
+        await expect(page.locator("main").get_by_role("button", name="Resume… acme")).to_have_count(0)
     assert live.errors == []
 
 
@@ -197,7 +259,8 @@ async def test_people_who_failed_are_retried_from_their_condition(live: Watched,
     await world.until(lambda: "people_failed" in world.conditions())
     await open_condition(page, "Some people could not be added", "acme · Active Users")
     world.cordial.faults.clear()
-    await page.get_by_role("button", name="Retry 1 on Active Users").click()
+    await page.get_by_role("button", name="Retry 1… on Active Users").click()
+    await confirm(page, "Retry 1")
     await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
     await world.until(lambda: world.members("ActiveUsers") == sorted(users(3)))
     await expect(page.locator(".title .badge")).to_contain_text("Over")
@@ -339,7 +402,8 @@ async def test_a_list_changed_by_hand_is_found_and_rebuilt(live: Watched, world:
     await expect(page.locator("#headline[data-tone=warn]")).to_contain_text("1 list differs from Cordial")
     await go(page, "lists/1")
     await page.get_by_role("button", name="Rebuild… ActiveUsers").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Send 4 memberships again").click()
+    await expect(page.get_by_role("dialog").locator(".calls li").first).to_contain_text("user0@example.com")
+    await confirm(page, "Send 4 memberships again")
     await world.until(lambda: world.members("ActiveUsers") == sorted(users(4)))
     await page.get_by_role("button", name="Verify ActiveUsers").click()
     await expect(page.locator(".title .badge")).to_contain_text("Exact")
@@ -464,9 +528,16 @@ async def test_it_says_when_the_service_is_gone_and_comes_back(live: Watched, wo
     await world.deliver("Active Users", users(2))
     await expect(page.locator(_LIVE)).to_be_visible()
     world.port = int(world.service.url.rpartition(":")[2])
+    await expect(page.locator("#headline[data-tone=good]")).to_contain_text("All lists are exact")
     await world.stop()
     await expect(page.locator("#connection")).to_have_text("Not reachable, trying again")
     await expect(page.locator("main[data-stale=true]")).to_contain_text("Active Users")
+    # What was so is not said to be so.
+    await expect(page.locator("#lost")).to_contain_text(re.compile(r"Nothing is known since .*\d\d:\d\d:\d\d"))
+    await expect(page.locator("#headline")).to_have_text(re.compile(r"\? At .*: All lists are exact"))
+    await expect(page.locator("#headline")).to_have_attribute("data-tone", "busy")
+    await expect(page).to_have_title("(?) heap-cordial")
+    assert await faults_of_access(page) == []
     await world.start()
     await expect(page.locator(_LIVE)).to_be_visible()
     await world.deliver("Second", users(2), segment_id=2)

@@ -114,6 +114,16 @@ async def test_the_worst_of_a_thousand_lists_come_first_and_each_is_found(browse
     await expect(page.locator("#account-rows tr").first).to_contain_text(WRONG_KEY)
     await expect(page.locator("#account-rows tr").nth(1)).to_contain_text(PAUSED)
     await expect(page.get_by_role("link", name=f"All {len(ACCOUNTS)}")).to_be_visible()
+    # What is of one kind and one account is one row, which opens.
+    group = page.locator("#attention-rows > li", has_text="waits for approval")
+    await expect(group.locator(".subjects > li")).to_have_count(1)
+    summary = group.get_by_text(f"50 · {TO_APPROVE}")
+    await expect(group).to_contain_text("150 people")
+    await summary.click()
+    await expect(group.locator(".subjects .subjects li")).to_have_count(21)
+    assert await faults_of_access(page) == []
+    await group.get_by_role("link", name="30 more").click()
+    await expect(page.locator("#attention-rows .subject")).to_have_count(50)
     await go(page, "lists")
     await expect(page.locator("#found")).to_have_text(f"{len(ACCOUNTS) * LISTS_EACH:,} lists, 1 to 50 shown")
     await expect(page.locator("tbody tr").first).to_contain_text(f"{FAILURES:,}")
@@ -136,7 +146,14 @@ async def test_the_worst_of_a_thousand_lists_come_first_and_each_is_found(browse
 async def test_one_of_ten_thousand_failures_is_found_by_name(browser: Browser, fleet: Fleet) -> None:
     watched = await open_at(browser, fleet, "people", 1280, "light")
     page = watched.page
-    await expect(page.get_by_role("button", name=f"Retry all {FAILURES:,}")).to_be_visible()
+    # Who and how many, before anything is sent.
+    await page.get_by_role("button", name=f"Retry all {FAILURES:,}…").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text(f"All {FAILURES:,} are sent to Cordial again")
+    await expect(dialog.locator(".calls li")).to_have_count(3)
+    await expect(dialog.get_by_role("button", name=f"Retry {FAILURES:,}", exact=True)).to_be_visible()
+    assert await faults_of_access(page) == []
+    await dialog.get_by_role("button", name="Cancel").click()
     await expect(page.locator("#failure-groups li")).to_have_count(2)
     await expect(page.locator("tbody tr")).to_have_count(50)
     await page.get_by_role("button", name="Show more").click()

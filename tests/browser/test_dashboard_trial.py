@@ -52,6 +52,7 @@ async def test_a_trial_is_seen_before_it_is_made_and_its_results_stay(live: Watc
     # The stand-in tells no limits; what is otherwise comes first, with what to do.
     await expect(rows.first).to_contain_text("Limits told")
     await expect(rows.first).to_contain_text("What to do: Nothing is wrong")
+    await expect(rows.first.locator(".badge")).to_have_attribute("data-tone", "busy")
     assert (await Axe().run(page)).response["violations"] == []
 
     assert live.errors == []

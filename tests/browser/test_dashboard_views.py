@@ -150,7 +150,7 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     await expect(page.locator(".title .badge")).to_contain_text("Warning")
     await expect(page.locator(".terms")).to_contain_text(re.compile(r"People concerned\s*2"))
     await expect(page.locator("main")).to_contain_text("heap-cordial failures")
-    await expect(page.get_by_role("button", name="Retry 2 on Beta")).to_be_visible()
+    await expect(page.get_by_role("button", name="Retry 2… on Beta")).to_be_visible()
     await expect(page.get_by_role("link", name="See who")).to_have_attribute("href", "#/people?list=2")
     runbook = page.get_by_role("region", name="Runbook: People could not be added")
     await expect(runbook.locator("tbody tr", has_text="contact_not_found")).to_contain_text(
@@ -162,7 +162,7 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     await runbook.get_by_role("link", name="On its own").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("People could not be added")
     await page.go_back()
-    await expect(page.get_by_role("button", name="Retry 2 on Beta")).to_be_visible()
+    await expect(page.get_by_role("button", name="Retry 2… on Beta")).to_be_visible()
     await go(page, "conditions/disk_low")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nothing of this kind lasts")
     assert live.errors == []
@@ -337,6 +337,37 @@ async def test_it_works_by_keyboard(live: Watched) -> None:
     await page.get_by_role("button", name="Verify Alpha").focus()
     await page.keyboard.press("Enter")
     await expect(page.locator("#toast")).to_contain_text("is exact")
+
+
+# Counts what the service tells of.
+_COUNT_TOLD = """window.told = 0;
+const Stream = EventSource;
+window.EventSource = class extends Stream {
+  constructor(...given) {
+    super(...given);
+    for (const kind of ["progress", "delivery"]) this.addEventListener(kind, () => { window.told += 1; });
+  }
+};"""
+
+
+async def test_what_a_view_shows_is_read_once(live: Watched, world: World) -> None:
+    context = live.page.context
+    page = await context.new_page()
+    await page.add_init_script(_COUNT_TOLD)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/v1/" in request.url else None)
+    for place in ("", "lists/2"):
+        await page.goto("about:blank")
+        asked.clear()
+        await page.goto(f"{world.service.url}/#/{place}")
+        await expect(page.locator("#connection[data-state=live]")).to_be_visible()
+        await expect(page.locator("main .waiting")).to_have_count(0)
+        # Longer than what is read again waits for.
+        await page.wait_for_timeout(1_500)
+        told = await page.evaluate("window.told")
+        again = {url: asked.count(url) for url in asked if asked.count(url) > 1 + told}
+        assert again == {}, place
+    await page.close()
 
 
 async def test_it_is_small(live: Watched) -> None:

@@ -68,7 +68,12 @@ class Api:
         self._questions = Questions(accounts, keys, reader, sending, meter=self._meter)
         self._imports = ImportQuestions(reader)
         self._overview = OverviewQuestion(
-            reader, self._meter, conditions.current, self._questions.account_documents, guarded
+            reader,
+            self._meter,
+            conditions=conditions.current,
+            account_documents=self._questions.account_documents,
+            guarded=guarded,
+            imports=sending.imports_statuses,
         )
         self._previews = Previews(reader, sending, check_runs)
         self._actions = Actions(reader, steering, sending, check_runs)

@@ -6,8 +6,13 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from service.model.imports import ImportView
-from service.model.views import SyncView
-from service.observe.api.documents import AccountDocument, ListDocument, list_document
+from service.observe.api.documents import (
+    AccountDocument,
+    ListDocument,
+    SyncDocument,
+    list_document,
+    sync_document,
+)
 from service.observe.api.sending import Sending
 from service.store.port import Reading
 
@@ -17,14 +22,14 @@ _MAX_IMPORTS = 20
 # A bound for one event; what is left comes with the next.
 _MAX_TOLD = 100
 
-Thing = TypeVar("Thing", ListDocument, SyncView, ImportView)
+Thing = TypeVar("Thing", ListDocument, SyncDocument, ImportView)
 
 
 class Changed(NamedTuple):
     """The things that are not as they were told."""
 
     lists: list[ListDocument]
-    syncs: list[SyncView]
+    syncs: list[SyncDocument]
     imports: list[ImportView]
 
 
@@ -35,7 +40,7 @@ class Progress(msgspec.Struct, frozen=True):
     backlog: int
     accounts: list[AccountDocument]
     lists: list[ListDocument]
-    syncs: list[SyncView]
+    syncs: list[SyncDocument]
     imports: list[ImportView]
 
 
@@ -47,11 +52,11 @@ class Changes:
         self._sending = sending
         self._seen: object = None
         self._lists: dict[int, ListDocument] = {}
-        self._syncs: dict[int, SyncView] = {}
+        self._syncs: dict[int, SyncDocument] = {}
         self._imports: dict[int, ImportView] = {}
 
-    async def take(self) -> Changed:
-        """Return what to tell of now, at most 100 of each, of the oldest 2,000 lists, the newest 50 syncs and 20 imports."""
+    async def take(self, most: int | None = _MAX_TOLD) -> Changed:
+        """Return what to tell of now, at most `most` of each, of the oldest 2,000 lists, the newest 50 syncs and 20 imports."""
         statuses = self._sending.imports_statuses()
         # How a list travels is not written into the store at the same moment as the import.
         seen = await self._reader.version(), statuses
@@ -60,18 +65,18 @@ class Changes:
         segments = await self._reader.segments(limit=_MAX_LISTS)
         syncs = await self._reader.syncs(limit=_MAX_SYNCS)
         imports = await self._reader.imports(limit=_MAX_IMPORTS)
-        lists, more_lists = _take(self._lists, [list_document(segment, statuses) for segment in segments])
-        told_syncs, more_syncs = _take(self._syncs, syncs)
-        told_imports, _ = _take(self._imports, imports)
+        lists, more_lists = _take(self._lists, [list_document(segment, statuses) for segment in segments], most)
+        told_syncs, more_syncs = _take(self._syncs, [sync_document(sync, statuses) for sync in syncs], most)
+        told_imports, _ = _take(self._imports, imports, most)
         self._seen = None if more_lists or more_syncs else seen
         self._syncs = {sync.id: self._syncs[sync.id] for sync in syncs if sync.id in self._syncs}
         self._imports = {each.id: each for each in imports}
         return Changed(lists, told_syncs, told_imports)
 
 
-def _take(told: dict[int, Thing], things: list[Thing]) -> tuple[list[Thing], bool]:
+def _take(told: dict[int, Thing], things: list[Thing], most: int | None) -> tuple[list[Thing], bool]:
     """Return the things that were not told as they are, noting them as told, and whether there are more."""
     changed = [thing for thing in things if told.get(thing.id) != thing]
-    for thing in changed[:_MAX_TOLD]:
+    for thing in changed[:most]:
         told[thing.id] = thing
-    return changed[:_MAX_TOLD], len(changed) > _MAX_TOLD
+    return changed[:most], len(changed[:most]) < len(changed)

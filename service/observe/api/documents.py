@@ -42,6 +42,15 @@ class ListDocument(SegmentView, frozen=True):
     what_to_do: str
 
 
+class SyncDocument(SyncView, frozen=True):
+    """A sync, and how what is left of it travels.
+
+    `import_state`: as its list's: changes wait to travel as a file, or are sending in an import; null while single calls send them.
+    """
+
+    import_state: ListTravel | None
+
+
 class Sending(StrEnum):
     """What an account's sending is doing."""
 
@@ -150,7 +159,7 @@ class MemberDocument(msgspec.Struct, frozen=True):
 class SyncPage(msgspec.Struct, frozen=True):
     """Some syncs; `next` is the `after` of the next page, null on the last."""
 
-    items: list[SyncView]
+    items: list[SyncDocument]
     next: str | None
 
 
@@ -217,15 +226,20 @@ def list_document(segment: SegmentView, imports: Mapping[str, ImportsStatus]) ->
         differs=differs,
         differ_at_most=differ_at_most(segment.read_back, segment.read_back_differ, segment.wanted),
         proof=proof_in_words(segment.read_back, segment.read_back_differ, segment.wanted),
-        import_state=import_state(segment, imports),
+        import_state=import_state(segment.account, segment.id, imports),
         what_to_do=_advice(segment),
     )
 
 
-def import_state(segment: SegmentView, imports: Mapping[str, ImportsStatus]) -> ListTravel | None:
+def sync_document(sync: SyncView, imports: Mapping[str, ImportsStatus]) -> SyncDocument:
+    """Add to a sync how it travels by what `imports` says of each account."""
+    return SyncDocument(**msgspec.structs.asdict(sync), import_state=import_state(sync.account, sync.list_id, imports))
+
+
+def import_state(account: str, list_id: int, imports: Mapping[str, ImportsStatus]) -> ListTravel | None:
     """Return how a list's changes travel as a file; None where single calls send them."""
-    status = imports.get(segment.account)
-    return status.lists.get(segment.id) if status is not None else None
+    status = imports.get(account)
+    return status.lists.get(list_id) if status is not None else None
 
 
 def account_document(

@@ -140,7 +140,11 @@ class Events:
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /events`."""
         read_query(request, NoQuery)
-        watcher = self._stream.add(request.headers.get("Last-Event-ID", ""))
+        last_id = request.headers.get("Last-Event-ID", "")
+        if not last_id and not self._stream.is_watched:
+            with contextlib.suppress(ServiceError):
+                await self._skip_what_is_past()
+        watcher = self._stream.add(last_id)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         )
@@ -169,13 +173,21 @@ class Events:
     async def _tell_progress(self) -> None:
         changed = await self._changes.take()
         accounts = await self._account_documents()
-        # The time of the next call is counted from now, and so is a little another each time.
-        steady = (
-            [msgspec.structs.replace(account, next_call_at=None) for account in accounts],
-            self._meter.backlog,
-            # What begins or ends is news, though nothing was written for it.
-            [(each.id, each.account, each.subject) for each in self._conditions()],
-        )
+        steady = self._steady(accounts)
         if any(changed) or steady != self._told:
             self._told = steady
             self._stream.emit("progress", Progress(datetime.now(UTC), self._meter.backlog, accounts, *changed))
+
+    async def _skip_what_is_past(self) -> None:
+        """Tell of nothing that was so before now: who begins to watch reads everything itself."""
+        await self._changes.take(most=None)
+        self._told = self._steady(await self._account_documents())
+
+    def _steady(self, accounts: list[AccountDocument]) -> object:
+        """Return what is news once it is another, though nothing was written for it."""
+        # The time of the next call is counted from now, and so is a little another each time.
+        return (
+            [msgspec.structs.replace(account, next_call_at=None) for account in accounts],
+            self._meter.backlog,
+            [(each.id, each.account, each.subject) for each in self._conditions()],
+        )

@@ -72,6 +72,7 @@ TRIAL: dict[str, Any] = {
             "documented": "A file with updateOnly sets memberships, creates nobody and changes no subscription.",
             "detail": "statuses stay as they were (none and subscribed)",
             "what_to_do": "",
+            "is_harmless": False,
             "at": "2026-03-02T09:15:00Z",
         }
     ],
@@ -169,6 +170,7 @@ SYNC: dict[str, Any] = {
     "first_received_at": "2026-03-02T09:14:01Z",
     "last_received_at": "2026-03-02T09:14:01Z",
     "drained_at": "2026-03-02T09:14:05Z",
+    "import_state": None,
 }
 HELD_REMOVALS: dict[str, Any] = {
     "sync_id": 42,

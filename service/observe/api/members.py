@@ -48,7 +48,7 @@ async def find_member(
     journey = None
     if member.state in {MemberState.PENDING, MemberState.WAITING}:
         journey = await reader.journey(segment.id, member.contact)
-    travel = import_state(segment, sending.imports_statuses())
+    travel = import_state(segment.account, segment.id, sending.imports_statuses())
     next_step = _next_step_in(journey) if journey is not None else _next_step(member, segment, status, travel)
     return MemberDocument(
         user=user,

@@ -9,11 +9,11 @@ from aiohttp import web
 from aiohttp_apispec import docs
 
 from service.model.conditions import CATALOGUE, Condition, Severity
-from service.model.imports import ImportState, ImportView
-from service.model.views import Count, ListStanding, SyncView
+from service.model.imports import ImportsStatus, ImportState, ImportView
+from service.model.views import Count, ListStanding
 from service.observe.api import documentation as described
 from service.observe.api import examples
-from service.observe.api.documents import AccountDocument, Sending
+from service.observe.api.documents import AccountDocument, Sending, SyncDocument, sync_document
 from service.observe.api.meter import Meter
 from service.observe.api.requests import NoQuery, read_query
 from service.store.port import Reading
@@ -59,7 +59,7 @@ class Overview(msgspec.Struct, frozen=True):
     failed_people: Count
     lists: dict[str, int]
     accounts: list[AccountDocument]
-    syncs: list[SyncView]
+    syncs: list[SyncDocument]
     imports: list[ImportView]
 
 
@@ -70,11 +70,14 @@ class OverviewQuestion:
         self,
         reader: Reading,
         meter: Meter,
+        *,
         conditions: Callable[[], Sequence[Condition]],
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
         guarded: Callable[[], int],
+        imports: Callable[[], Mapping[str, ImportsStatus]],
     ) -> None:
         self._reader = reader
+        self._imports = imports
         self._guarded = guarded
         self._meter = meter
         self._conditions = conditions
@@ -118,7 +121,7 @@ class OverviewQuestion:
                 failed_people=failed_people,
                 lists={standing.value: standings.get(standing, 0) for standing in ListStanding},
                 accounts=accounts,
-                syncs=await self._reader.syncs(limit=_SYNCS),
+                syncs=[sync_document(sync, self._imports()) for sync in await self._reader.syncs(limit=_SYNCS)],
                 imports=running,
             )
         )

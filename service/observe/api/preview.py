@@ -25,6 +25,9 @@ class PreviewQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much to show."""
 
     calls: Annotated[int, Meta(ge=1, le=_MAX_CALLS, description="the most calls to show")] = _CALLS
+    rebuild: Annotated[bool, Meta(description="`true`: the first calls of a rebuild, not those of what is owed")] = (
+        False
+    )
 
 
 class PreviewDocument(Preview, frozen=True):
@@ -74,7 +77,13 @@ class Previews:
         segment = await find_list(self._reader, list_id)
         if segment.account not in self._sending.statuses():
             raise ServiceError(ErrorCode.CONFLICT, f"the configuration has no account {segment.account}")
-        found = await self._sending.account(segment.account).previewer.of_segment(list_id, query.calls)
+        previewer = self._sending.account(segment.account).previewer
+        if query.rebuild:
+            # One contact more than is shown tells whether that was all.
+            contacts = await self._first_members(list_id, query.calls + 1)
+            found = await previewer.of_members(list_id, contacts, query.calls)
+        else:
+            found = await previewer.of_segment(list_id, query.calls)
         owed = await self._reader.owed(list_id)
         return described.json_response(
             PreviewDocument(
@@ -84,3 +93,12 @@ class Previews:
                 unread_pages=await self._reader.has_unfolded(list_id),
             )
         )
+
+    async def _first_members(self, list_id: int, most: int) -> list[str]:
+        contacts: list[str] = []
+        after: str | None = ""
+        while after is not None and len(contacts) < most:
+            found = await self._reader.members(list_id, wanted=True, after=after)
+            contacts += [member.contact for member in found.members]
+            after = found.after
+        return contacts[:most]

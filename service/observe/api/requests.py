@@ -188,6 +188,16 @@ class UnusableQuery(ExportQuery, frozen=True):
 
     account: AccountFilter | UnsetType = UNSET
     list: ListFilter | UnsetType = UNSET
+    wanted: (
+        Annotated[
+            bool,
+            Meta(
+                description="`true`: only those that a list's sum counts, not of users who left or from before a drain; "
+                "`false`: only the others"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
 
 

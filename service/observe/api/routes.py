@@ -25,10 +25,12 @@ from service.observe.api.documents import (
     ListDocument,
     ListPage,
     MemberDocument,
+    SyncDocument,
     SyncPage,
     UnusablePage,
     account_document,
     list_document,
+    sync_document,
 )
 from service.observe.api.exports import Exports, every_failure, every_member, every_row
 from service.observe.api.members import find_member
@@ -239,15 +241,18 @@ class Questions:
             batches = every_row(self._reader.syncs, query)
             return await self._exports.send(request, "syncs", SyncView, batches, query.format)
         if query.sort is UNSET:
-            return json_response(SyncPage(*await read_page(self._reader.syncs, query)))
-        return json_response(SyncPage(*await read_sorted(self._reader.sorted_syncs, query, sort=query.sort)))
+            syncs, following = await read_page(self._reader.syncs, query)
+        else:
+            syncs, following = await read_sorted(self._reader.sorted_syncs, query, sort=query.sort)
+        imports = self._sending.imports_statuses()
+        return json_response(SyncPage([sync_document(sync, imports) for sync in syncs], following))
 
     @docs(
         **described.operation(
             "syncs",
             "One sync",
             "The same as in `/api/v1/syncs`.",
-            answer=SyncView,
+            answer=SyncDocument,
             example=examples.SYNC,
             query=NoQuery,
             path=[described.SYNC_ID],
@@ -259,7 +264,7 @@ class Questions:
         sync = await self._reader.sync(path_id(request))
         if sync is None:
             raise ServiceError(ErrorCode.NOT_FOUND, "there is no sync with this id")
-        return json_response(sync)
+        return json_response(sync_document(sync, self._sending.imports_statuses()))
 
     @docs(
         **described.operation(

@@ -43,6 +43,9 @@ class Foretelling(Protocol):
     async def of_segment(self, segment_id: int, max_calls: int) -> Preview:
         """Return what would be sent for a segment, without sending it. Raises `ServiceError` (`NOT_FOUND`)."""
 
+    async def of_members(self, segment_id: int, contacts: Sequence[str], max_calls: int) -> Preview:
+        """Return what a rebuild would send for these members first. Raises `ServiceError` (`NOT_FOUND`)."""
+
 
 class Trying(Protocol):
     """The trials of one account."""

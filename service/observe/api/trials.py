@@ -36,13 +36,17 @@ class TrialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrialPointDocument(msgspec.Struct, frozen=True):
-    """What trying a point showed, and what Cordial's documents lead us to expect; `what_to_do` where it is otherwise."""
+    """What trying a point showed, and what Cordial's documents lead us to expect; `what_to_do` where it is otherwise.
+
+    `is_harmless`: nothing is wrong where it is otherwise.
+    """
 
     point: TrialPoint
     outcome: TrialOutcome
     documented: str
     detail: str
     what_to_do: str
+    is_harmless: bool
     at: datetime
 
 
@@ -128,5 +132,6 @@ def _point(result: TrialResult) -> TrialPointDocument:
         text.documented,
         result.detail,
         text.what_to_do if is_otherwise else "",
+        text.is_harmless,
         result.at,
     )

@@ -1,21 +1,24 @@
 // What a person can do, each with what it will change shown before.
 
 import { html } from "./vendor/preact-htm.js";
-import { get, post } from "./api.js";
+import { get, post, withQuery } from "./api.js";
 import { act, Button, confirm } from "./ui.js";
 import { count, people, person, plural } from "./words.js";
 
 const name = (list) => list.list_name || list.segment_name;
 
+const FirstCalls = ({ preview, of = "" }) =>
+  preview.calls.length > 0 &&
+  html`<p class="hint">The first calls to Cordial${of}:</p>
+    <ul class="calls">${preview.calls.map(
+      (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${JSON.stringify(call.body)}` : ""}</code></li>`,
+    )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`;
+
 const Calls = ({ preview }) => html`
   <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
     preview.unread_pages ? " More pages have come that are not counted yet." : ""
   }${preview.dry_run ? " The account is in a dry run: nothing is written until that ends." : ""}</p>
-  ${preview.calls.length > 0 &&
-  html`<p class="hint">The first calls to Cordial:</p>
-    <ul class="calls">${preview.calls.map(
-      (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${JSON.stringify(call.body)}` : ""}</code></li>`,
-    )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`}
+  <${FirstCalls} preview=${preview} />
 `;
 
 export const Preview = ({ list, primary }) => html`<${Button} text="Preview…" primary=${primary} needs="read"
@@ -96,9 +99,9 @@ export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" 
     confirm({
       title: `Rebuild ${name(list)}?`,
       button: `Send ${plural(list.wanted, "membership")} again`,
-      read: () => get(`lists/${list.id}/preview?calls=3`),
-      body: () => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
-        them already, and adds who is missing.</p>`,
+      read: () => get(`lists/${list.id}/preview?calls=3&rebuild=true`),
+      body: (preview) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
+        them already, and adds who is missing.</p><${FirstCalls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/rebuild`),
       words: (done) => `${plural(done.sent_again, "membership")} of ${name(list)} will be sent again.`,
     })} />`;
@@ -107,31 +110,66 @@ export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`P
   confirm({
     title: `Pause ${account.name}?`,
     button: `Pause ${account.name}`,
-    body: () => html`<p>Pages from Heap are still taken. Nothing is sent to Cordial until somebody resumes the account.</p>`,
+    body: () => html`<p>Pages from Heap are still taken. Nothing is sent to Cordial until somebody resumes the account.
+      ${waits(account) ? ` ${plural(waits(account), "change")} ${waits(account) === 1 ? "waits" : "wait"} until then.` : ""}</p>`,
     work: () => post(`accounts/${encodeURIComponent(account.name)}/pause`),
     words: `${account.name} is paused.`,
   })} />`;
 
-const Resume = ({ account, text = "Resume", primary, small }) => html`<${Button} text=${text} primary=${primary} small=${small}
-  label=${`${text} ${account.name}`} onClick=${() =>
-    act(
-      () => post(`accounts/${encodeURIComponent(account.name)}/resume`),
-      text === "Resume" ? `${account.name} sends again.` : `${account.name} is tried once more.`,
-    )} />`;
+const waits = (account) => account.pending + account.waiting;
 
-// What the API selects failures by: ids, or filters.
-export const retry = (selection) =>
-  act(
-    () => post("failures/retry", selection),
-    (done) => `${plural(done.retried, "change")} will be sent again.`,
-  );
+// What an account sends first once it may: of the list that has the most to send.
+async function firstOf(account) {
+  const { items: [list] } = await get(withQuery("lists", { account: account.name, sort: "to_send", limit: 1 }));
+  if (!list?.pending) return null;
+  return { list, preview: await get(`lists/${list.id}/preview?calls=3`) };
+}
 
-export const Retry = ({ selection, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}`} primary=${primary}
-  label=${`Retry ${count(number)} on ${listName}`} onClick=${() => retry(selection)} />`;
+const Resume = ({ account, primary, small }) => html`<${Button} text="Resume…" primary=${primary} small=${small}
+  label=${`Resume… ${account.name}`} onClick=${() =>
+    confirm({
+      title: `Resume ${account.name}?`,
+      button: `Resume ${account.name}`,
+      read: () => firstOf(account),
+      body: (first) => html`<p>${waits(account) ? `${plural(waits(account), "change")} ${waits(account) === 1 ? "is" : "are"} sent to Cordial` : "Nothing waits: what Heap posts is sent to Cordial"} from now on, except for lists that are held.</p>
+        ${first && html`<${FirstCalls} preview=${first.preview} of=${`, of ${name(first.list)}`} />`}`,
+      work: () => post(`accounts/${encodeURIComponent(account.name)}/resume`),
+      words: `${account.name} sends again.`,
+    })} />`;
+
+// Nothing is done that the service does not do by itself later.
+const TryNow = ({ account, primary, small }) => html`<${Button} text="Try now" primary=${primary} small=${small} label=${`Try now ${account.name}`}
+  onClick=${() => act(() => post(`accounts/${encodeURIComponent(account.name)}/resume`), `${account.name} is tried once more.`)} />`;
+
+const FirstPeople = ({ failures }) => html`<p class="hint">The first of them:</p>
+  <ul class="calls">${failures.map(
+    (each) => html`<li key=${each.id}>${person(each.contact)}, to be ${each.wanted ? "added to" : "removed from"} ${each.list_name || `list ${each.list_id}`}</li>`,
+  )}</ul>`;
+
+const SHOWN_PEOPLE = 3;
+
+// Sends failures again: `selection` is what the API selects them by, `known` some of them where they are on the page.
+export const retry = ({ selection, number, on = "", known, after = () => undefined }) =>
+  confirm({
+    title: `Retry ${plural(number, "change")}${on && ` on ${on}`}?`,
+    button: `Retry ${count(number)}`,
+    read: async () => (known ? known.slice(0, SHOWN_PEOPLE) : (await post("failures/find", { ...selection, limit: SHOWN_PEOPLE })).items),
+    body: (failures) => html`<p>${number === 1 ? "It is" : `All ${count(number)} are`} sent to Cordial again, with as many attempts as a new change.</p>
+      ${failures.length > 0 && html`<${FirstPeople} failures=${failures} />`}`,
+    work: async () => {
+      const done = await post("failures/retry", selection);
+      after();
+      return done;
+    },
+    words: (done) => `${plural(done.retried, "change")} will be sent again.`,
+  });
+
+export const Retry = ({ selection, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}…`} primary=${primary}
+  label=${`Retry ${count(number)}… on ${listName}`} onClick=${() => retry({ selection, number, on: listName })} />`;
 
 // The one thing to press where an account does not send as it should.
 export function AccountAction({ account, primary, small }) {
   if (account.state === "paused_by_operator") return html`<${Resume} account=${account} primary=${primary} small=${small} />`;
-  if (account.state === "paused") return html`<${Resume} account=${account} text="Try now" primary=${primary} small=${small} />`;
+  if (account.state === "paused") return html`<${TryNow} account=${account} primary=${primary} small=${small} />`;
   return null;
 }

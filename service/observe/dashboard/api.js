@@ -3,9 +3,11 @@
 export const ROOT = "api/v1";
 
 export class ApiError extends Error {
-  constructor(status, message) {
+  // `isAnswer`: the service itself says so, and not a proxy before it, or nobody.
+  constructor(status, message, isAnswer = false) {
     super(message);
     this.status = status;
+    this.isAnswer = isAnswer;
   }
 }
 
@@ -17,7 +19,10 @@ async function request(path, options = {}) {
     throw new ApiError(0, "The service cannot be reached.");
   });
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiError(response.status, body?.error?.message ?? `The service cannot be reached: something before it answers ${response.status}.`);
+  if (!response.ok) {
+    const said = body?.error?.message;
+    throw new ApiError(response.status, said ?? `The service cannot be reached: something before it answers ${response.status}.`, said !== undefined);
+  }
   return body;
 }
 

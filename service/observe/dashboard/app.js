@@ -4,7 +4,7 @@ import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.j
 import { get, post, signIn, withQuery } from "./api.js";
 import { connection, onChange, start, useResource } from "./live.js";
 import { Dialog, Link, setRole, Title, Toast } from "./ui.js";
-import { ago, keyName, timeZone } from "./words.js";
+import { ago, clock, keyName, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
 import { Activity } from "./view_activity.js";
@@ -43,9 +43,9 @@ function go(view, query = {}) {
   }
 }
 
-function View({ place, service }) {
+function View({ place, service, isLost }) {
   const { view, id, query } = place;
-  const given = { query, go, service };
+  const given = { query, go, service, isLost };
   switch (view) {
     case "":
       return html`<${Overview} ...${given} />`;
@@ -82,6 +82,14 @@ function currentTab({ view, id }, tab) {
 
 const CONNECTION = { live: "Live", lost: "Not reachable, trying again", waiting: "Connecting" };
 
+// What was read before is no news of now. The place is there before it speaks.
+const Lost = ({ isLost }) => html`<div role="status" id="lost">${
+  isLost &&
+  html`<p class="headline" data-tone="bad"><span aria-hidden="true">✕</span> <span>The service does not answer.${
+    connection.updatedAt ? ` Nothing is known since ${clock(connection.updatedAt)}; what is below was so then.` : " Nothing is known."
+  }</span></p>`
+}</div>`;
+
 function Connection() {
   const [, redraw] = useState(0);
   useEffect(() => {
@@ -99,14 +107,15 @@ function Connection() {
 }
 
 // The title and the icon tell how it is while another tab is open.
-function useTitle(place) {
+function useTitle(place, isLost) {
   const conditions = useResource("conditions").data?.items ?? [];
   const number = conditions.filter((each) => each.severity !== "info").length;
   const critical = conditions.some((each) => each.severity === "critical");
   useEffect(() => {
     const heading = document.querySelector("main h1")?.textContent;
-    document.title = `${number ? `(${number}) ` : ""}${place.view && heading ? `${heading} · ` : ""}heap-cordial`;
-    document.getElementById("icon").href = critical ? "page/icon-alert.svg" : "page/icon.svg";
+    const state = isLost ? "(?) " : number ? `(${number}) ` : "";
+    document.title = `${state}${place.view && heading ? `${heading} · ` : ""}heap-cordial`;
+    document.getElementById("icon").href = isLost || critical ? "page/icon-alert.svg" : "page/icon.svg";
   });
 }
 
@@ -134,7 +143,9 @@ function useFocusKept(main) {
 function Shell({ service, onSignOut }) {
   const [place, setPlace] = useState(placeNow());
   const main = useRef(null);
-  useTitle(place);
+  const [isLost, setLost] = useState(false);
+  useEffect(() => onChange(() => setLost(connection.state === "lost")), []);
+  useTitle(place, isLost);
   useFocusKept(main);
   useEffect(() => {
     const move = () =>
@@ -150,8 +161,6 @@ function Shell({ service, onSignOut }) {
     addEventListener("hashchange", move);
     return () => removeEventListener("hashchange", move);
   }, []);
-  const [stale, setStale] = useState(false);
-  useEffect(() => onChange(() => setStale(connection.state === "lost")), []);
   const skip = (event) => {
     event.preventDefault();
     main.current.querySelector("h1")?.focus();
@@ -165,7 +174,8 @@ function Shell({ service, onSignOut }) {
       )}</ul></nav>
       <div class="status"><${Connection} /></div>
     </header>
-    <main ref=${main} id="main" data-stale=${stale ? "true" : undefined}><${View} place=${place} service=${service} /></main>
+    <${Lost} isLost=${isLost} />
+    <main ref=${main} id="main" data-stale=${isLost ? "true" : undefined}><${View} place=${place} service=${service} isLost=${isLost} /></main>
     <footer class="hint">
       <span>Version ${service.version}</span><span>Times in ${timeZone()}</span><span title=${service.key.name}>${keyName(service.key.name)} (${service.key.role})</span>
       <a href="docs">API</a><button type="button" class="small" onClick=${onSignOut}>Sign out</button>
@@ -205,8 +215,8 @@ function App() {
         url: `${known || here}/webhooks/heap/${encodeURIComponent(name)}`,
         is_known: Boolean(known),
       }));
+      await start();
       setService({ ...found, webhooks });
-      start();
     } catch (error) {
       setRefused(error.status === 401 ? "" : error.message);
       if (error.status !== 401) setTimeout(enter, 3000);

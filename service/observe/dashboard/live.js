@@ -7,12 +7,15 @@ import { ApiError, ROOT, get } from "./api.js";
 const PAUSE_MS = 1000;
 // Without events, ages and times left still move on.
 const IDLE_MS = 15_000;
+// A proxy may keep the first word of a stream back.
+const PATIENCE_MS = 500;
 
 const resources = new Map();
 const watchers = new Set();
 let events = null;
 let timer = 0;
 let queue = [];
+// `updatedAt`: when something was last read.
 export const connection = { state: "waiting", updatedAt: 0 };
 
 function tell() {
@@ -37,13 +40,14 @@ async function load(path) {
   try {
     resource.data = await get(path);
     resource.error = null;
-    connection.updatedAt = Date.now();
+    resource.readAt = connection.updatedAt = Date.now();
     setConnection("live");
   } catch (error) {
     resource.error = error instanceof ApiError ? error : new ApiError(0, String(error));
+    resource.error.readAt = resource.readAt;
     if (resource.error.status === 401) setConnection("signed_out");
     // What the service refuses is said where it was asked; only a service that does not answer is a lost connection.
-    if ([0, 502, 503, 504].includes(resource.error.status)) setConnection("lost");
+    if (!resource.error.isAnswer) setConnection("lost");
   }
   for (const listener of resource.listeners) listener();
   tell();
@@ -77,20 +81,19 @@ export async function refresh() {
 }
 
 function watch() {
-  if (events || document.hidden) return;
+  if (events || document.hidden || connection.state === "signed_out") return;
   events = new EventSource(`${ROOT}/events`);
-  for (const kind of ["progress", "delivery", "reset"]) events.addEventListener(kind, refreshAll);
+  for (const kind of ["progress", "delivery"]) events.addEventListener(kind, refreshAll);
   events.addEventListener("error", () => {
-    setConnection("lost");
+    // Whether the service is gone, or a proxy has cut a long stream, shows when it is read.
+    refreshAll();
     // Browsers try again by themselves, but not after an answer that is no stream: a proxy's 502.
     if (events?.readyState === EventSource.CLOSED) {
       stop();
-      setTimeout(() => {
-        watch();
-        refreshAll();
-      }, 3000);
+      setTimeout(watch, 3000);
     }
   });
+  // What changed while nobody watched.
   events.addEventListener("open", refreshAll);
 }
 
@@ -99,7 +102,17 @@ function stop() {
   events = null;
 }
 
-export function start() {
+// Ends once changes are told, or cannot be: what is read from then on is not read again before it changes.
+function begun() {
+  return new Promise((resolve) => {
+    if (!events) resolve();
+    for (const kind of ["open", "error"]) events?.addEventListener(kind, resolve, { once: true });
+    setTimeout(resolve, PATIENCE_MS);
+  });
+}
+
+// Begins to watch, before anything is read.
+export async function start() {
   watch();
   setInterval(() => {
     if (!document.hidden) refreshAll();
@@ -111,9 +124,9 @@ export function start() {
     } else {
       idle = true;
       watch();
-      refreshAll();
     }
   });
+  await begun();
 }
 
 // Whether some of what a view needs has not come yet. Drawn all at once, nothing pushes anything aside.
@@ -128,7 +141,7 @@ export function useResource(path) {
     const listener = () => redraw((n) => n + 1);
     // What is shown elsewhere on the page is read, or being read, already.
     if (!resource) {
-      resource = { data: null, error: null, listeners: new Set() };
+      resource = { data: null, error: null, readAt: null, listeners: new Set() };
       resources.set(path, resource);
       load(path);
     }

@@ -81,7 +81,7 @@ const Part = ({ part }) => html`<div class="runbook">${blocksOf(part.lines).map(
 
 let reading = null;
 
-function useRunbook() {
+export function useRunbook() {
   const [state, setState] = useState({});
   useEffect(() => {
     reading ??= fetch("page/operations.md").then((answer) => (answer.ok ? answer.text() : Promise.reject(new Error("The runbook cannot be read."))));
@@ -94,11 +94,10 @@ function useRunbook() {
 }
 
 // The part that explains a condition: that of the condition itself names it.
-export function PartOfCondition({ id }) {
-  const { parts, error } = useRunbook();
+export function PartOfCondition({ id, runbook: { parts, error } }) {
   const [, anchor] = /More: \[.*?\]\(#(.*?)\)/.exec(parts?.get(id)?.lines.join(" ") ?? "") ?? [];
   const part = parts?.get(anchor);
-  if (!part) return error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`;
+  if (!part) return html`<${Trouble} error=${error} />`;
   return html`<${Section} title=${`Runbook: ${part.title}`} id="runbook-heading" actions=${html`<${Link} to=${`runbook/${anchor}`}>On its own<//>`}>
     <${Part} part=${part} /><//>`;
 }

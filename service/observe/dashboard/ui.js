@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { refresh } from "./live.js";
-import { ago, count, momentText, rate, sentence } from "./words.js";
+import { ago, clock, count, momentText, rate, sentence } from "./words.js";
 
 const ROLES = ["read", "operate", "admin"];
 let role = "read";
@@ -175,9 +175,10 @@ export function Table({ caption, columns, rows, keyOf, empty, id, order }) {
   </div>`;
 }
 
+// What could not be read, and of when what is still shown is.
 export function Trouble({ error }) {
   if (!error) return null;
-  return html`<p class="trouble" role="alert">${error.message}</p>`;
+  return html`<p class="trouble" role="alert">${sentence(error.message)}${error.readAt ? ` What is shown is of ${clock(error.readAt)}.` : ""}</p>`;
 }
 
 export const Waiting = () => html`<p class="hint waiting" role="status">Reading…</p>`;

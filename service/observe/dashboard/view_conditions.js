@@ -1,10 +1,10 @@
 // What a person should know, and what is over; and one condition by itself.
 
-import { html } from "./vendor/preact-htm.js";
+import { html, useState } from "./vendor/preact-htm.js";
 import { isReading, useResource } from "./live.js";
 import { withQuery } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry } from "./actions.js";
-import { PartOfCondition } from "./runbook.js";
+import { PartOfCondition, useRunbook } from "./runbook.js";
 import { Badge, Link, Name, Needs, Prose, Section, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, duration, momentText, people, sentence, SEVERITY } from "./words.js";
 
@@ -48,31 +48,56 @@ function Subject({ each, accounts, primary, withCommand }) {
 // The first sentence is the heading.
 const inTwo = (meaning) => /^(.*?\.)(?: (.*))?$/s.exec(meaning).slice(1);
 
+const SHOWN = 3;
+const SHOWN_OPEN = 20;
+
+// Many of one kind and one account: a row with their number, which opens.
+function Many({ account, items, accounts, withCommand }) {
+  const [isOpen, setOpen] = useState(false);
+  const concerned = items.reduce((sum, each) => sum + each.people, 0);
+  const first = items.map((each) => each.since).sort()[0];
+  const more = items.length - SHOWN_OPEN;
+  return html`<li><details onToggle=${(event) => setOpen(event.target.open)}>
+    <summary class="subject"><strong><${Name} text=${`${count(items.length)} · ${account || "The service"}`} /></strong>
+      ${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
+    ${isOpen && html`<ul class="subjects">${items.slice(0, SHOWN_OPEN).map(
+      (each) => html`<${Subject} key=${each.subject} each=${each} accounts=${accounts} withCommand=${withCommand} />`,
+    )}${more > 0 && html`<li><${Link} to=${withQuery("conditions", { id: items[0].id, account })}>${`${count(more)} more`}<//></li>`}</ul>`}
+  </details></li>`;
+}
+
+// What one kind is about, as rows: what is of one account is one row where it is much.
+function rowsOf(group, isFlat) {
+  const ofAccount = new Map();
+  for (const each of group) ofAccount.set(each.account, [...(ofAccount.get(each.account) ?? []), each]);
+  return [...ofAccount.entries()].flatMap(([account, items]) => (isFlat || items.length <= SHOWN ? items : [{ account, items }]));
+}
+
 // One kind of condition with all that it is about: what it means and what to do is said once.
-function Group({ group, accounts, most, primary, withCommand }) {
+function Group({ group, accounts, most, primary, withCommand, isFlat }) {
   const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
-  const more = group.length - most;
+  const rows = rowsOf(group, isFlat);
+  const more = rows.slice(most).reduce((sum, each) => sum + (each.items?.length ?? 1), 0);
   const [first, rest] = inTwo(meaning);
   return html`<li class="condition" data-severity=${severity}>
     <div class="row-head"><h3>${first}</h3><${Badge} of=${SEVERITY[severity]} /></div>
     <p class="hint">${rest ? `${rest} ` : ""}<${Prose} text=${whatToDo} /></p>
-    <ul class="subjects">${group
-      .slice(0, most)
-      .map((each) => html`<${Subject} key=${`${each.account} ${each.subject}`} each=${each} accounts=${accounts}
-        primary=${primary} withCommand=${withCommand} />`)}</ul>
+    <ul class="subjects">${rows.slice(0, most).map((each) =>
+      each.items
+        ? html`<${Many} key=${each.account} ...${each} accounts=${accounts} withCommand=${withCommand} />`
+        : html`<${Subject} key=${`${each.account} ${each.subject}`} each=${each} accounts=${accounts} primary=${primary} withCommand=${withCommand} />`,
+    )}</ul>
     ${more > 0 && html`<p><${Link} to=${withQuery("conditions", { id })}>${`${count(more)} more`}<//></p>`}
   </li>`;
 }
 
-const SHOWN = 3;
-
 // The worst kinds first, as the service sorts them. Where the only trouble is an account that stands still, its button is the one to press.
-export function ConditionGroups({ conditions, accounts, most = SHOWN, id = "attention-rows", withCommand = false }) {
+export function ConditionGroups({ conditions, accounts, most = SHOWN, id = "attention-rows", withCommand = false, isFlat = false }) {
   const groups = new Map();
   for (const each of conditions) groups.set(each.id, [...(groups.get(each.id) ?? []), each]);
   return html`<ul class="plain" id=${id}>${[...groups.values()].map(
     (group, index) => html`<${Group} key=${group[0].id} group=${group} accounts=${accounts} most=${most}
-      primary=${index === 0 && group.length === 1} withCommand=${withCommand} />`,
+      primary=${index === 0 && group.length === 1} withCommand=${withCommand} isFlat=${isFlat} />`,
   )}</ul>`;
 }
 
@@ -80,10 +105,11 @@ export function Conditions({ query }) {
   const { data, error } = useResource("conditions");
   const known = useResource("accounts");
   const accounts = known.data?.items ?? [];
-  const wanted = (each) => !query.id || each.id === query.id;
-  return html`<${Title} text="What you should know" /><${Trouble} error=${error} />${
+  const wanted = (each) => (!query.id || each.id === query.id) && (!query.account || each.account === query.account);
+  return html`<${Title} text="What you should know" /><${Trouble} error=${error} />
+    ${(query.id || query.account) && html`<p><${Link} to="conditions">All that you should know<//></p>`}${
     data && !isReading(known)
-      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} withCommand=${true} />
+      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} withCommand=${true} isFlat=${Boolean(query.id)} />
             ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
             keyOf=${(each) => `${each.id} ${each.account} ${each.subject} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."
@@ -127,8 +153,10 @@ export function Condition({ id, query }) {
   const about = { account: query.account ?? "", subject: query.subject ?? "" };
   const { data, error } = useResource(withQuery("conditions", { id, ...about }));
   const known = useResource("accounts");
+  // What to do is there at once, or it is not read.
+  const runbook = useRunbook();
   const accounts = known.data?.items ?? [];
-  if (!data || isReading(known)) return html`<${Title} text="Condition" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data || isReading(known) || !(runbook.parts || runbook.error)) return html`<${Title} text="Condition" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const isIt = (each) => each.account === about.account && each.subject === about.subject;
   const now = data.items.find(isIt);
   const past = data.history.filter(isIt);
@@ -156,6 +184,6 @@ export function Condition({ id, query }) {
         ["Lasted", (row) => duration(seconds(row))],
         ["Detail", (row) => html`<span class="wrap">${row.detail || "–"}</span>`, { wide: true }],
       ]} /><//>
-    <${PartOfCondition} id=${each.id} />
+    <${PartOfCondition} id=${each.id} runbook=${runbook} />
     <p><${Link} to="conditions">What else you should know<//></p>`;
 }

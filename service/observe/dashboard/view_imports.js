@@ -82,17 +82,17 @@ export function Import({ id }) {
 
 export function Imports({ query, go }) {
   const order = orderOf("imports", query);
-  const path = withQuery("imports", { limit: 25, account: query.account, sort: order.sort, reverse: query.reverse });
+  const path = withQuery("imports", { limit: 25, account: query.account, list: query.list, sort: order.sort, reverse: query.reverse });
   const { data, error } = useResource(path);
   const { pages, next, more } = usePages(path, path);
   const following = next ?? data?.next;
   return html`<${Title} text="Imports" /><${Trouble} error=${error} />
     <p class="hint">Large backlogs travel to Cordial as files.${query.account ? ` Only those of ${query.account} are here. ` : " "}${
-      query.account && html`<${Link} to="imports">All imports<//>`
-    }</p>
+      query.list && html`Only those of <${Link} to=${`lists/${query.list}`}>one list<//> are here. `
+    }${(query.account || query.list) && html`<${Link} to="imports">All imports<//>`}</p>
     <div class="filters"><${Order} columns=${columns} order=${order} go=${go} /></div>
     ${data
       ? html`<section class="card"><${ImportTable} imports=${withoutRepeats([...data.items, ...pages])} order=${order}
-          empty="None yet: single calls do all the work." /><${More} next=${following} onClick=${() => more(following)} /></section>`
+          empty=${query.account || query.list ? "No import fits." : "None yet: single calls do all the work."} /><${More} next=${following} onClick=${() => more(following)} /></section>`
       : html`<${Waiting} />`}`;
 }

@@ -2,29 +2,30 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
-import { AccountAction, Approve, Preview, Rebuild, Retry, Verify } from "./actions.js";
+import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry, Verify } from "./actions.js";
 import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
 import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, isKeptBack, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
+import { accountState, count, isKeptBack, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
 function Sum({ list, sum, account }) {
   const named = sum.wanted + sum.same_person + sum.unusable;
   const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
-  const state = listState(list, account);
   // How, or why not yet.
-  const how = sum.to_add && ["held", "to_approve", "not_created", "sending"].includes(list.standing) ? ` (${state[0].toLowerCase()})` : "";
+  const moves = ["held", "to_approve", "not_created", "sending"].includes(list.standing);
+  const [state] = account && isKeptBack(account) ? accountState(account) : moves ? listState(list, account) : [];
+  const how = sum.to_add && state ? ` (${state.toLowerCase()})` : "";
   const rows = [
     ["on the list, confirmed by Cordial", sum.on_list, file("wanted=true&state=settled")],
     [`to be sent${how}`, sum.to_add - sum.add_later, file("wanted=true&state=pending"), true],
     ["tried again later", sum.add_later, `#/people?list=${list.id}&dead=false&wanted=true`],
     ["could not be added", sum.failed, `#/people?list=${list.id}&dead=true&wanted=true`, true],
-    ["refused by Cordial in a file, being looked for", sum.unnamed, `#/imports?account=${encodeURIComponent(list.account)}`],
+    ["refused by Cordial in a file, being looked for", sum.unnamed, `#/imports?list=${list.id}`],
     ["another spelling of somebody counted above", sum.same_person, null],
-    ["with an unusable id", sum.unusable, `#/unusable?list=${list.id}`, true],
+    ["with an unusable id", sum.unusable, `#/unusable?list=${list.id}&wanted=true`, true],
   ];
   const leaves = [
     [sum.to_remove, `${people(sum.to_remove)} left the segment and ${sum.to_remove === 1 ? "is" : "are"} still to be taken off the list`, file("wanted=false&state=pending")],
@@ -46,6 +47,7 @@ function Sum({ list, sum, account }) {
       )}
     </tbody></table>
     ${sum.unread_pages && html`<p class="hint">More pages have come that are not counted yet.</p>`}
+    ${list.import_state && html`<p class="hint">What is to be sent travels in <${Link} to=${`imports?list=${list.id}`}>${list.import_state === "sending" ? "a file" : "a file that is not made yet"}<//>.</p>`}
     ${leaves.filter(([number]) => number > 0).map(([, text, to]) => html`<p key=${to}><a href=${to}>${text}</a>.</p>`)}
     ${aside &&
     html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages"}<//>.</p>`}
@@ -99,6 +101,7 @@ export function List({ id }) {
   );
   if (!list || isReading(...parts)) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((each) => each.name === list.account);
+  const held = syncs.find((each) => each.state === "held");
   const keptBackBy = list.pending + list.waiting > 0 && account && isKeptBack(account) ? account : null;
   // What keeps the account from being sent keeps its lists from being made as well.
   const needsReason = list.reason && saysWhy(list) && !(keptBackBy && list.standing === "not_created");
@@ -109,12 +112,13 @@ export function List({ id }) {
           : account?.state === "dry_run" && html`<${Preview} list=${list} primary=${true} />`}
         ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs" && list.count_differs_by < 0} />`}
     <//>
-    <${Trouble} error=${error} />
+    <${Trouble} error=${error ?? parts.find((each) => each.error)?.error} />
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
     ${(needsReason || list.what_to_do) &&
     html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${list.what_to_do && html`<p><${Prose} text=${list.what_to_do} /></p>`}</section>`}
     ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval} />`}
-    ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p></section>`}
+    ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
+      ${held && html`<p class="buttons"><${ApproveSync} sync=${held} primary=${true} /><${DiscardSync} sync=${held} /></p>`}</section>`}
     <div class="columns">
       ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} />` : html`<${Waiting} />`}
       <${Section} title="The list in Cordial" id="facts-heading">

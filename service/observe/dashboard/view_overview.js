@@ -8,7 +8,7 @@ import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
 import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, count, inChanges, rate, timeLeft } from "./words.js";
+import { accountState, clock, count, inChanges, rate, timeLeft } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
@@ -60,7 +60,7 @@ function whenSent(data) {
   return moves ? "time left not known" : "nothing of it is sent now";
 }
 
-export function Overview({ service }) {
+export function Overview({ service, isLost }) {
   const { data, error } = useResource("overview");
   const conditions = useResource("conditions");
   if (!data || isReading(conditions)) return html`<${Title} text="Overview" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
@@ -70,13 +70,16 @@ export function Overview({ service }) {
   const needed = items.filter((each) => each.severity !== "info");
   const other = items.filter((each) => each.severity === "info");
   const all = html`<${Link} to="conditions">All, and what is over<//>`;
-  const tone = toneOf(data, items);
+  // What was so says nothing of now.
+  const isOld = isLost || error;
+  const tone = isOld ? "busy" : toneOf(data, items);
   const isEmpty = !data.syncs.length;
   return html`
     <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
-      <span aria-hidden="true">${TONE_MARKS[tone]}</span> ${data.headline}
+      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clock(new Date(data.at))}: ${data.headline}` : data.headline}
     </p>
+    <${Trouble} error=${error ?? conditions.error} />
     ${isEmpty && html`<${Empty} service=${service} />`}
     ${needed.length > 0 &&
     html`<${Section} title="What you should know" id="attention" actions=${all}>

@@ -56,11 +56,16 @@ export function People({ query, go }) {
     if (!after.delete(id)) after.add(id);
     return after;
   });
-  const retryChosen = async () => {
-    await retry({ ids: [...chosen] });
-    setChosen(new Set());
-    reload();
-  };
+  const retryThese = (selection, number, known) => retry({
+    selection,
+    number,
+    known,
+    after: () => {
+      setChosen(new Set());
+      reload();
+    },
+  });
+  const chosenItems = items?.filter((each) => chosen.has(each.id));
   const copy = () => act(async () => {
     if (!navigator.clipboard) throw new Error("Browsers copy only from pages that come over HTTPS. Download the CSV instead.");
     await navigator.clipboard.writeText(items.map((each) => person(each.contact)).join("\n"));
@@ -90,10 +95,11 @@ export function People({ query, go }) {
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
       <${Order} columns=${columns} order=${order} go=${go} />
       ${(query.list || query.reason || query.account || query.dead || query.wanted) && html`<${Link} to="people">All failures<//>`}
-      ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen`} onClick=${retryChosen} />`}
-      ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}`}
-        onClick=${() => retry({ ids: items.map((each) => each.id) }).then(reload)} />`}
-      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}`} onClick=${() => retry(filters).then(reload)} />`}
+      ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen…`}
+        onClick=${() => retryThese({ ids: [...chosen] }, chosen.size, chosenItems)} />`}
+      ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}…`}
+        onClick=${() => retryThese({ ids: items.map((each) => each.id) }, items.length, items)} />`}
+      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}…`} onClick=${() => retryThese(filters, total)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>
@@ -106,7 +112,7 @@ export function People({ query, go }) {
 }
 
 export function Unusable({ query }) {
-  const filters = { account: query.account, list: query.list, sync: query.sync };
+  const filters = { account: query.account, list: query.list, sync: query.sync, wanted: query.wanted };
   const path = withQuery("unusable", { ...filters, limit: ROWS });
   const { data, error } = useResource(path);
   const [pages, setPages] = useState({ items: [], next: undefined });
@@ -122,7 +128,7 @@ export function Unusable({ query }) {
   };
   return html`<${Title} text="Ids that cannot be used" />
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
-    <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap.</p>
+    <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap. Of each page from Heap, the first 1,000 are kept.</p>
     <div class="filters">
       ${Object.values(filters).some(Boolean) && html`<${Link} to="unusable">All unusable ids<//>`}
       ${data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a>`}</div>

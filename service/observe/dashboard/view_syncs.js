@@ -51,7 +51,7 @@ const columnsFor = (accounts, ofOneList) => [
     (sync) => html`<${Link} to=${`syncs/${sync.id}`}><strong>${ofOneList ? momentText(sync.last_received_at) : html`<${Name} text=${sync.segment_name} />`}</strong><//>
       ${!ofOneList && html`<div class="hint">${sync.account}</div>`}
       ${notes(sync) && html`<div class="hint">${sentence(notes(sync))}</div>`}
-      ${sync.state === "held" && html`<div class="buttons"><${ApproveSync} sync=${sync} primary=${ofOneList} /><${DiscardSync} sync=${sync} /></div>`}`,
+      ${sync.state === "held" && html`<div class="buttons"><${ApproveSync} sync=${sync} /><${DiscardSync} sync=${sync} /></div>`}`,
     { wide: true },
   ],
   ...(ofOneList ? [] : [["Arrived", (sync) => html`<${Time} at=${sync.last_received_at} />`, { sort: "latest" }]]),
@@ -130,7 +130,7 @@ export function Sync({ id }) {
   const account = accounts.find((found) => found.name === data.account);
   return html`<${Title} text=${html`<${Name} text=${`Sync of ${data.segment_name}`} />`} badge=${syncState(data, account)}>
       ${data.state === "held" && html`<${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} />`}<//>
-    <${Trouble} error=${error} />
+    <${Trouble} error=${error ?? pages.error} />
     <section class="card">
       <p>${words(data)}</p><${Progress} sync=${data} />
       <${Terms} items=${[

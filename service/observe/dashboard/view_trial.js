@@ -8,6 +8,9 @@ import { sentence } from "./words.js";
 
 const OUTCOME = { as_documented: ["As documented", "good"], otherwise: ["Otherwise", "warn"], not_tried: ["Not tried", "busy"] };
 
+// What Cordial does otherwise is no trouble where nothing is wrong then.
+const outcomeOf = (each) => (each.outcome === "otherwise" && each.is_harmless ? ["Otherwise", "busy"] : OUTCOME[each.outcome]);
+
 const pointName = (point) => sentence(point.replaceAll("_", " ")).slice(0, -1);
 
 const addresses = (text) => text.toLowerCase().split(/[\s,;]+/).filter(Boolean);
@@ -60,7 +63,7 @@ function Results({ results }) {
   return html`<${Table} caption="What trials have shown" id="trial-rows" rows=${rows} keyOf=${(each) => each.point}
     columns=${[
       ["Point", (each) => html`<strong>${pointName(each.point)}</strong>`, { badge: true }],
-      ["Cordial does", (each) => html`<${Badge} of=${OUTCOME[each.outcome]} />`, { badge: true }],
+      ["Cordial does", (each) => html`<${Badge} of=${outcomeOf(each)} />`, { badge: true }],
       ["Seen", seen, { wide: true }],
     ]} /><p class="hint">Last tried <${Time} at=${results.map((each) => each.at).sort().at(-1)} />.</p>`;
 }

@@ -166,5 +166,6 @@ export function syncState(sync, account) {
   if (sync.list_held) return ["List held", "warn"];
   if (keptBack(account)) return keptBack(account);
   if (sync.next_attempt_at) return [new Date(sync.next_attempt_at) > new Date() ? `Tried again at ${clock(new Date(sync.next_attempt_at))}` : "Tried again soon", "warn"];
+  if (sync.import_state) return LIST_TRAVEL[sync.import_state];
   return sync.settled + sync.failed > 0 ? ["Sending", "busy"] : ["Waiting", "busy"];
 }

@@ -290,11 +290,13 @@ class Reader:
         account: str | None = None,
         list_id: int | None = None,
         sync_id: int | None = None,
+        wanted: bool | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[UnusableView]:
-        """Return the users of accepted pages that cannot be synced, the newest first."""
-        values = _newest(after, limit) | {"account": account, "list_id": list_id, "sync_id": sync_id}
+        """Return the users of accepted pages that cannot be synced, the newest first; `wanted`: those that a list's sum counts."""
+        filters = {"account": account, "list_id": list_id, "sync_id": sync_id, "wanted": wanted}
+        values = _newest(after, limit) | filters
         return await self._run(lambda connection: _views(connection, "unusable", UnusableView, values))
 
     async def members(

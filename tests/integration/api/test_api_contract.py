@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from service.model.imports import ImportView
-from service.model.views import AuditView, DeliveryView, FailureGroupView, FailureView, ListSum, SyncView, UnusableView
+from service.model.views import AuditView, DeliveryView, FailureGroupView, FailureView, ListSum, UnusableView
 from service.observe.api import authentication, documents, events, examples, identity, meter, overview, preview
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY
@@ -64,7 +64,7 @@ async def test_no_body_makes_an_operation_fail(world):
         (examples.ACCOUNT, documents.AccountDocument),
         (examples.LIST, documents.ListDocument),
         (examples.PREVIEW, preview.PreviewDocument),
-        (examples.SYNC, SyncView),
+        (examples.SYNC, documents.SyncDocument),
         (examples.IMPORT, ImportView),
         (examples.DELIVERY, DeliveryView),
         (examples.FAILURE, FailureView),

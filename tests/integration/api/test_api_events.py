@@ -62,6 +62,17 @@ async def test_who_comes_first_is_told_to_load_everything(world):
         assert (await anext(events)).kind == "reset"
 
 
+async def test_what_was_so_before_somebody_watches_is_no_news(world):
+    await world.deliver("Heap Test", users(5), task="before")
+    await world.settled()
+    await world.until(lambda: world.rows("SELECT count(*) FROM segment WHERE list_count = settled") == [(1,)])
+    async with watching(world) as events:
+        await anext(events)
+        await world.deliver("Heap Test", users(1, "more"), task="after")
+        progress = await first(events, "progress", lambda data: data["syncs"])
+        assert [sync["task_id"] for sync in progress.data["syncs"]] == ["after"]
+
+
 async def test_a_delivery_and_its_progress_are_told_until_it_has_drained(world):
     async with watching(world) as events:
         await anext(events)
@@ -93,7 +104,7 @@ async def test_a_refused_delivery_is_told_too(world):
 
 async def test_a_condition_that_begins_is_told_though_nothing_else_happens(world):
     async with watching(world) as events:
-        await first(events, "progress")
+        await anext(events)
         world.service.facts.answered(Refused("signature_wrong", "acme"))
         await first(events, "progress")
         assert "deliveries_refused" in [each["id"] for each in (await world.get("conditions"))["items"]]

@@ -121,6 +121,11 @@ async def test_a_user_whose_change_travels_is_told_in_which_import_and_job(world
     [found] = (await ask(world, "lists"))["items"]
     member = await ask(world, f"lists/{found['id']}/members/find", {"user": users(1)[0]})
     assert (found["import_state"], member["state"]) == ("sending", "pending")
+    # Its sync travels as it does, wherever it is shown.
+    [sync] = (await ask(world, "syncs"))["items"]
+    [shown] = (await ask(world, "overview"))["syncs"]
+    one = await ask(world, f"syncs/{sync['id']}")
+    assert [each["import_state"] for each in (sync, shown, one)] == ["sending"] * 3
     assert member["journey"]["carries_change"]
     job = running["parts"][0]["job_id"]
     assert f"It is part of import {running['id']}, Cordial's job {job}, since 20" in member["explanation"]

@@ -83,6 +83,25 @@ async def test_a_foreign_list_is_told(tmp_path, adopt, fate, calls):
         assert ("did not create" in preview["reason"]) is not adopt
 
 
+async def test_a_rebuild_is_shown_by_its_own_first_calls(tmp_path):
+    async with asking(tmp_path) as world:
+        people = [f"user{number}@example.com" for number in range(5)]
+        await world.deliver("Others", [f"a{number}@example.com" for number in range(5)], segment_id=2)
+        await world.deliver("Readers", [*people, "gone@example.com"])
+        await world.deliver("Readers", (), ["gone@example.com"])
+        await world.settled()
+        assert (await world.get("lists/2/preview"))["calls"] == []
+        [readers] = [each["id"] for each in (await world.get("lists"))["items"] if each["segment_name"] == "Readers"]
+        preview = await world.get(f"lists/{readers}/preview?calls=2&rebuild=true")
+        assert [str(call["body"]).count("user") for call in preview["calls"]] == [1, 1]
+        assert (preview["more_calls"], preview["additions"]) == (True, 0)
+        preview = await world.get(f"lists/{readers}/preview?rebuild=true")
+        before = len(sent(world))
+        await world.post(f"lists/{readers}/rebuild")
+        await world.settled()
+        assert sorted(map(str, sent(world)[before:])) == sorted(map(str, shown(preview)))
+
+
 async def test_a_list_in_use_is_shown_under_its_name_with_what_was_given_up_left_out(tmp_path):
     async with asking(tmp_path, create_contacts=False) as world:
         await world.deliver("Readers", ["nobody@example.com"])

@@ -85,11 +85,16 @@ async def test_unusable_ids_and_other_spellings_are_named_too(world):
     found = await adds_up(world, 10)
     assert (found["on_list"], found["same_person"], found["unusable"]) == (6, 2, 2)
     # Whoever leaves is named no more, whether the id can be used or not.
-    await world.deliver("One", [], ["User1@Example.com", "nobody-knows\n"])
+    await world.deliver("One", [], ["User1@Example.com", "nobody-knows\n", "null"])
     await world.settled()
     found = await adds_up(world, 9)
     assert (found["on_list"], found["same_person"], found["unusable"]) == (6, 1, 2)
     assert len(world.members("One")) == found["on_list"]
+    # Who they are: as many as are counted.
+    assert [len((await world.get(f"unusable?list=1&wanted={wanted}"))["items"]) for wanted in ("true", "false")] == [
+        2,
+        1,
+    ]
 
 
 async def test_who_fails_and_who_cannot_be_taken_off(world):
@@ -152,6 +157,7 @@ async def test_a_drained_list_names_nobody(tmp_path, quick_retries):  # noqa: AR
         await world.settled()
         found = await adds_up(world, 0)
         assert (found["on_list"], found["failed"], found["unusable"]) == (0, 0, 0)
+        assert (await world.get("unusable?list=1&wanted=true"))["items"] == []
         await world.deliver("One", [*users(2), "undefined"])
         await world.settled()
         await adds_up(world, 3)

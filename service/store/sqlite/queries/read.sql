@@ -428,6 +428,10 @@ WHERE delivery.id BETWEEN :first / 1024 AND :last / 1024
     AND (:account IS NULL OR account.name = :account)
     AND (:list_id IS NULL OR segment.id = :list_id)
     AND (:sync_id IS NULL OR delivery.sync_id = :sync_id)
+    AND (
+        :wanted IS NULL
+        OR :wanted = (rejected.value ->> 'path' NOT GLOB '$.data.remove*' AND delivery.sync_id > segment.drained_by)
+    )
 ORDER BY delivery.id DESC, rejected.key DESC
 LIMIT :limit;
 
