@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 
 import pytest
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
 from tests.command_fixtures import ROOT, SAID
@@ -36,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup() -> None:
     SAID.clear()
+    # It keeps up to a thousand handlers, and with each the whole application of a test that is over.
+    web_app._cached_build_middleware.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,6 +20,7 @@ _log = structlog.get_logger()
 
 _RETRY_AFTER_SECONDS = 5
 _BYTES_AT_ONCE = 65_536
+_ENDING_SECONDS = 5.0
 # Enough for the interpreter to find itself and the libraries; the service's variables may hold secrets.
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 
@@ -74,6 +75,10 @@ class PageReader:
                 answer = await self._exchange(msgspec.msgpack.encode(question), body)
         except (OSError, EOFError, TimeoutError) as error:
             process = self._process
+            if process is not None and not isinstance(error, TimeoutError):
+                # It is ending by itself. To be killed meanwhile would cost asyncio its exit status.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _ENDING_SECONDS)
             await self.close()
             status = None if process is None else process.returncode
             _log.error("page_process.failed", fault=type(error).__name__, exit_status=status, bytes=len(body))
