@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.initial.advice import DEFAULT_URL, advice, steps
-from service.commands.initial.files import Answers, InitialFiles, InitialFilesError
+from service.commands.initial.advice import advice, steps
+from service.commands.initial.files import DEFAULT_URL, Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
 from service.commands.terminal import complain, say, say_document, say_whole
 from service.config.settings import SecretReference, ServerSettings

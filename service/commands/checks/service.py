@@ -47,6 +47,8 @@ async def check_service(settings: Settings, url: str) -> Findings:
                 f"service: not running at {url}; start it with `heap-cordial serve`, then `check` tries a signed page "
                 "through it"
             )
+            # Its proxy has nothing to forward to.
+            return findings
         for account in settings.accounts.values():
             if account.public_url:
                 findings.add(await _check_public_url(session, account))

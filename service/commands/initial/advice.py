@@ -3,14 +3,13 @@
 import ipaddress
 import shlex
 
-from service.commands.initial.files import Answers, InitialFiles
+from service.commands.initial.files import DEFAULT_URL, Answers, InitialFiles
 
-DEFAULT_URL = "https://your-host"
 _HOST_MISSING = " (put the host at which Heap reaches this machine in the place of your-host)"
 _PERMISSIONS = (
     "Get lists, Add a list, Get a single list, Add a contact, Update a contact, Get a single contact",
     "Get attributes (recommended: lists share their names with contact attributes)",
-    "Add a contact import job, Get a single job, Get jobs (only for bulk imports, see public_url in config.toml)",
+    "Add a contact import job, Get a single job, Get jobs (to send large changes as files; without them, remove public_url)",
     'Update a list (only for on_segment_rename = "rename")',
 )
 

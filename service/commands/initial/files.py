@@ -13,6 +13,9 @@ from service.config.accounts import read_accounts
 from service.config.keys import ACCOUNTS
 from service.config.reading import Document, Faults
 
+# Stands for a host that is not known yet.
+DEFAULT_URL = "https://your-host"
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _API_KEY_BYTES = 24
 # The service may run as another user than the one who writes its configuration, in which no secret stands.
@@ -134,8 +137,8 @@ cordial_api_key_file = {_quoted(self.cordial_api_key)}
 cordial_base_url = {_quoted(answers.cordial_base_url)}
 # What Heap's user ids are in Cordial: "email" or the name of a secondary key.
 identify_by = {_quoted(answers.identify_by)}
-# The URL at which Cordial reaches this service. If set, large changes are sent as files: docs/bulk.md.
-#public_url = {_quoted(answers.url)}
+# The URL at which Heap and Cordial reach this service. After a trial, large changes are sent as files: docs/bulk.md.
+{"#" if answers.url == DEFAULT_URL else ""}public_url = {_quoted(answers.url)}
 # true: nothing is written to Cordial; `heap-cordial preview` shows what would be. false: it is sent.
 dry_run = {"true" if answers.dry_run else "false"}
 # true: a segment that comes for the first time waits for `heap-cordial approve`, Heap's sample segment among them.

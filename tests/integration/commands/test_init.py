@@ -49,6 +49,7 @@ async def test_it_writes_what_the_service_starts_with(tmp_path, cordial):
     settings = loading.load(folder / "config.toml", {})
     acme = settings.accounts["acme"]
     assert (acme.dry_run, acme.cordial_base_url, acme.identify_by) == (True, cordial.url, "email")
+    assert acme.public_url == ""
     assert [reference.read() for reference in acme.heap_secrets] == [HEAP_SECRET]
     assert len(settings.server.api_keys[0].read()) == 48
     assert mode(folder / "secrets") == 0o700
@@ -62,6 +63,8 @@ async def test_programs_are_told_what_was_written_and_what_to_do_next(tmp_path):
     ended = await init(tmp_path, "--url", "https://sync.example.com", "--json", *FROM_VARIABLES, **SECRETS)
     told = json.loads(ended.output)
     assert told["webhook_url"] == "https://sync.example.com/webhooks/heap/acme"
+    # The dashboard shows this address to whoever sets Heap up, and not the one of their browser.
+    assert loading.load(tmp_path / "config.toml", {}).accounts["acme"].public_url == "https://sync.example.com"
     names = {Path(each).name for each in told["written"]}
     assert names == {"acme-heap-secret", "acme-cordial-api-key", "api-key", "config.toml"}
     assert "approve 'SEGMENT' --config" in told["steps"][-2]["command"]
