@@ -143,6 +143,11 @@ class Segment(msgspec.Struct, frozen=True):
         return self.list_held_for or self.list_state
 
 
+# How the reasons begin that keep a segment from getting its list.
+_WAITS_FOR = "waits because the list "
+_NO_ANSWER = "Cordial does not answer about its list: "
+
+
 class VerifyResult(msgspec.Struct, frozen=True):
     """What Cordial counts on a list, how many members the ledger has there, settled, and how many changes are owed."""
 
@@ -216,7 +221,7 @@ def other_cordial(name: str, old_url: str, new_url: str) -> str:
 
 def waits_for_account(name: str) -> str:
     """Say that no list is created while it is not clear whose Cordial account this is."""
-    return f"waits because the list {name} of this account is held: Cordial may be another account now"
+    return f"{_WAITS_FOR}{name} of this account is held: Cordial may be another account now"
 
 
 def is_looked_for() -> str:
@@ -226,7 +231,12 @@ def is_looked_for() -> str:
 
 def no_answer(words: str) -> str:
     """Say that Cordial cannot be asked for the list now; `words` say why."""
-    return f"Cordial does not answer about its list: {words}; the service asks again"
+    return f"{_NO_ANSWER}{words}; the service asks again"
+
+
+def is_kept_back(reason: str) -> bool:
+    """Whether this is why a segment has no list yet. Otherwise its turn has not come: at a low rate, that takes minutes."""
+    return reason.startswith((_WAITS_FOR, _NO_ANSWER))
 
 
 def rename_refused(name: str, words: str) -> str:

@@ -21,6 +21,7 @@ _LARGE_WAL_BYTES = 268_435_456
 _CERTIFICATE_NEARS_END = timedelta(days=14)
 _RECENT_SECONDS = 600.0
 _MAX_LAG_SECONDS = 0.5
+_MAX_REASON = 200
 # Shorter than the patience of the condition, so that it is told only where each look in a minute finds it so.
 _STILL_SECONDS = 5.0
 # Told elsewhere, or no fault of sender or service: what was taken, back-pressure, a client that went away, a stop.
@@ -85,6 +86,10 @@ class Refusal(Protocol):
     @property
     def outcome(self) -> str:
         """How it was answered, in one of few words."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was refused, beyond that word."""
 
     @property
     def account(self) -> str | None:
@@ -158,7 +163,9 @@ class Facts:
     def answered(self, answered: Refusal) -> None:
         """Note how a request to the webhook was answered."""
         if answered.outcome not in _NO_REFUSALS:
-            self._refused.setdefault(answered.account or "", _Recent()).note(answered.outcome)
+            # What follows a colon may be the sender's own words, and anybody can send them.
+            reason = (answered.reason or answered.outcome).partition(":")[0]
+            self._refused.setdefault(answered.account or "", _Recent()).note(reason[:_MAX_REASON])
 
     def reload_refused(self, faults: Sequence[str]) -> None:
         """Note what kept a changed configuration from being taken up."""
@@ -228,8 +235,9 @@ class Facts:
             yield Fact("clock_suspect", detail=fault)
         for account, refused in self._refused.items():
             if refused.number:
-                whose = "" if account else "no account of ours: "
-                yield Fact("deliveries_refused", account, detail=f"{whose}{refused.number:,}, the last {refused.last}")
+                whose = "" if account else ", to no account of ours"
+                number = f"{refused.number:,} {'request' if refused.number == 1 else 'requests'}"
+                yield Fact("deliveries_refused", account, detail=f"{number}{whose}; the last: {refused.last}")
 
     def _of_configuration(self) -> Iterator[Fact]:
         if self._reload_faults:

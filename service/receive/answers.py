@@ -38,7 +38,7 @@ class Answered(msgspec.Struct, frozen=True):
     """One request to the webhook and how it ended.
 
     `outcome` is `accepted`, `duplicate`, `superseded`, `dry_run`, an error code, or `client_gone` with status 499; `account` is
-    known once the signature held, or failed for an account that exists; `delivery` once the page was understood; `is_authentic` once the signature held, so that only Heap can have sent it. `reason` explains a refusal beyond its code.
+    the one that the address names, or the only one, if it exists, and otherwise known once the page's `id_token` was read; `delivery` once the page was understood; `is_authentic` once the signature held, so that only Heap can have sent it. `reason` explains a refusal beyond its code.
     """
 
     status: int

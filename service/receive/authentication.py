@@ -177,6 +177,12 @@ class Authenticator:
         )
         self._causes = Budget(_CAUSES_AT_ONCE, _SECONDS_PER_CAUSE)
 
+    def addressed(self, account_name: str | None) -> str | None:
+        """Return the account that a request's address names, or the only one; None if that is no account of ours, or unclear."""
+        if account_name is None:
+            return None if self._only_account is None else self._only_account.name
+        return account_name if account_name in self._accounts else None
+
     def refuse_by_header(self, header: SignatureHeader, now_ms: int) -> None:
         """Refuse what is stale for every account before its body is read, save for a few each minute.
 

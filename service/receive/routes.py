@@ -55,8 +55,8 @@ Foretell = Callable[[Delivery, int], Awaitable[Preview]]
 class _Progress:
     """How far one request has come: what its log line tells, whichever way the request ends."""
 
-    def __init__(self) -> None:
-        self.account: str | None = None
+    def __init__(self, account: str | None) -> None:
+        self.account = account
         self.delivery: Delivery | None = None
         self.body_bytes = 0
         self.is_authentic = False
@@ -157,14 +157,14 @@ class Webhook:
 
     async def _receive(self, request: web.Request, account_name: str | None) -> web.Response:
         started = time.perf_counter()
-        progress = _Progress()
+        progress = _Progress(self._authenticator.addressed(account_name))
         status, outcome, reason = 500, ErrorCode.INTERNAL.value, None
         try:
             answer = await self._accept(request, account_name, progress)
             status, outcome = 200, answer.status
             return web.Response(body=_encode(answer), content_type="application/json")
         except AuthenticationError as error:
-            progress.account = error.account
+            progress.account = error.account or progress.account
             status, outcome, reason = error.status, error.code.value, error.reason
             raise
         except (ConnectionError, asyncio.CancelledError):

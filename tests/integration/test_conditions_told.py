@@ -2,11 +2,14 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
+from service.model.conditions import CATALOGUE
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages
+from service.sandbox.options import SandboxOptions
 from service.sandbox.sender import post_page
 from tests.api_fixtures import asking
 from tests.service_fixtures import ACCOUNT, users
@@ -43,6 +46,48 @@ async def test_what_anybody_can_cause_is_a_condition_and_no_part_of_readyz(world
     assert {each.account for each in refused} == {"", ACCOUNT}
     async with world._session.get(world.service.url + "/readyz") as answer:
         assert (answer.status, await answer.json()) == (200, {"status": "ready", "degraded": []})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "words"),
+    [
+        (b"<html>", {"Content-Type": "text/html"}, "the body must be sent as application/json"),
+        (b"no JSON", {"Content-Type": "application/json"}, "the Heap-Hash header is missing"),
+        (b"{}", {"Content-Type": "application/json", "Heap-Hash": "x"}, "the Heap-Hash header "),
+        (b"{}", {"Content-Type": "application/json", "Content-Encoding": "br"}, "the Heap-Hash header is missing"),
+    ],
+)
+async def test_a_refused_request_is_told_of_the_account_that_it_came_to_with_the_reason(world, body, headers, words):
+    async with world._session.post(
+        f"{world.service.url}/webhooks/heap/{ACCOUNT}", data=body, headers=headers
+    ) as answer:
+        assert 400 <= answer.status < 500
+    [refused] = [each for each in world.service.conditions.current() if each.id == "deliveries_refused"]
+    assert refused.account == ACCOUNT
+    assert refused.detail.startswith(f"1 request; the last: {words}")
+
+
+async def test_only_what_comes_to_no_account_is_told_as_that(world):
+    for path in ("/webhooks/heap/nobody", "/webhooks/heap/jane@example.com/more"):
+        async with world._session.post(world.service.url + path, data=b"{}") as answer:
+            assert 400 <= answer.status < 500
+    [refused] = [each for each in world.service.conditions.current() if each.id == "deliveries_refused"]
+    assert refused.account == ""
+    # Nothing that the sender wrote: notices carry it to people.
+    assert refused.detail == "2 requests, to no account of ours; the last: no address of the webhook"
+
+
+async def test_a_list_whose_turn_comes_late_is_no_trouble(tmp_path, monkeypatch):
+    """Each answer takes a second, so a list is there after many; the account is slow, and nothing is wrong."""
+    impatient = msgspec.structs.replace(CATALOGUE["list_not_ready"], patience_seconds=0.0)
+    monkeypatch.setitem(CATALOGUE, "list_not_ready", impatient)
+    async with asking(tmp_path, cordial=SandboxOptions(latency_ms=400)) as world:
+        await world.deliver("Readers", users(3))
+        told = set()
+        while not (await world.get("lists"))["items"][0]["cordial_list_id"]:
+            await world.service.conditions.look()
+            told |= set(world.conditions())
+        assert "list_not_ready" not in told
 
 
 async def test_people_who_could_not_be_added_are_told_until_they_are_retried(world):

@@ -11,6 +11,7 @@ import msgspec
 from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
 from service.model.conditions import Fact, RecordedCondition, of_difference
+from service.model.lists import is_kept_back
 from service.store.sqlite import queries
 from service.store.sqlite.opening import Connection
 from service.store.sqlite.rows import named_rows
@@ -200,8 +201,9 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     if row["list_state"] == "held":
         kind = "list_awaits_approval" if row["awaits_approval"] else "list_held"
         facts.append(fact(kind, row["list_reason"], row["owed"]))
-    elif row["list_state"] != "ready" and row["owed"]:
-        facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
+    elif row["list_state"] != "ready":
+        if row["owed"] and is_kept_back(row["list_reason"]):
+            facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
     elif difference := row["count_differs_by"]:
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
         facts.append(fact(of_difference(difference), detail, abs(difference)))

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from service.config.settings import AccountSettings, SecretReference
+from service.model import lists as words
 from service.model.conditions import Fact, RecordedCondition
 from service.model.lists import ListState
 from tests.store_harness import START_MS, Store, fold_all, page, send_all
@@ -149,7 +150,20 @@ async def test_pages_that_nobody_looks_at_and_changes_that_are_old_are_told(stor
     found = await facts(store)
     assert "pages_stuck" not in found
     assert found["changes_old"].account == "acme"
-    assert found["list_not_ready"].people == 1
+
+
+async def test_a_list_that_is_not_there_yet_is_told_only_with_what_keeps_it_back(store):
+    """At a low rate its turn comes after minutes, and nothing is wrong with it."""
+    await store.accept(page("first", add=["anna"]))
+    await fold_all(store)
+    [segment] = await store.segments()
+    for reason in ("", words.is_looked_for(), words.would_create("")):
+        await store.set_list(msgspec.structs.replace(segment, list_reason=reason))
+        assert "list_not_ready" not in await facts(store)
+    for reason in (words.no_answer("HTTP 500"), words.waits_for_account("Readers")):
+        await store.set_list(msgspec.structs.replace(segment, list_reason=reason))
+        fact = (await facts(store))["list_not_ready"]
+        assert (fact.people, fact.detail) == (1, reason)
 
 
 async def test_only_accounts_that_are_served_are_told_of(store):
@@ -187,6 +201,8 @@ async def test_lists_of_removed_accounts_hide_no_list_of_those_that_are_configur
             await store.accept(page(f"old {number}", account="globex", segment=f"old {number}", add=["anna"]))
         await store.accept(page("new", add=["anna"]))
         await fold_all(store)
+        [segment] = [each for each in await store.segments() if each.account == "acme"]
+        await store.set_list(msgspec.structs.replace(segment, list_reason=words.no_answer("HTTP 500")))
         assert (await facts(store))["list_not_ready"].account == "acme"
 
 
