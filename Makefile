@@ -55,8 +55,8 @@ endef
 test-system: ## install the system packages the tests need, or name them
 	$(call install_programs,chromium openssl curl strace)
 
-container-system: ## the same for the tests of the image and of the set-ups, which are skipped without
-	$(call install_programs,mmdebstrap caddy)
+container-system: ## the same for the tests of the image, of the set-ups and of completion, which are skipped without
+	$(call install_programs,mmdebstrap caddy zsh fish)
 
 container-proof: install-dev container-system ## as root: build the image's steps in a clean root, run the service there
 	HOST_TOOLS=required $(BIN)/python -m pytest --numprocesses 0 tests/container $(PYTEST_ARGS)

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 
@@ -137,36 +136,6 @@ def test_each_command_that_prints_something_prints_it_as_json_too():
         return below + ([] if has or kinds else [name])
 
     assert sorted(without(make_parser())) == ["completion", "demo", "export", "serve"]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_a_script_that_the_shell_can_read(shell, tmp_path):
-    script = tmp_path / "completion"
-    script.write_text(run("completion", shell).stdout)
-    assert "failures" in script.read_text()
-    if (program := shutil.which(shell)) is not None:
-        subprocess.run([program, "-n", str(script)], check=True, capture_output=True)
-
-
-def test_bash_completes_a_command(tmp_path):
-    script = tmp_path / "completion"
-    script.write_text(run("completion", "bash").stdout)
-    asked = f"source {script}; COMP_WORDS=(heap-cordial fai); COMP_CWORD=1; _shtab_heap_cordial; echo ${{COMPREPLY[@]}}"
-    completed = subprocess.run(
-        [shutil.which("bash") or "bash", "-c", asked], check=True, capture_output=True, text=True
-    )
-    assert completed.stdout.split() == ["failures"]
-
-
-def test_shells_complete_files_where_an_option_takes_one(tmp_path):
-    script = tmp_path / "completion"
-    script.write_text(run("completion", "bash").stdout)
-    words = f"heap-cordial lists --config {tmp_path}/comp"
-    asked = f"source {script}; COMP_LINE='{words}'; COMP_WORDS=({words}); COMP_CWORD=3; _shtab_heap_cordial; echo ${{COMPREPLY[@]}}"
-    completed = subprocess.run(
-        [shutil.which("bash") or "bash", "-c", asked], check=True, capture_output=True, text=True
-    )
-    assert completed.stdout.split() == [str(script)]
 
 
 @pytest.mark.parametrize(
