@@ -12,7 +12,7 @@ from service import __version__
 from service.commands.signals import SIGNALS
 
 if TYPE_CHECKING:
-    import argparse
+    from service.commands.arguments import Parser
 
 # Each module has `register(subparsers)`, which adds its parsers and sets their default `run`: (namespace) -> exit status.
 _MODULE_OF = {
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
     asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
     parser = make_parser([asked] if asked else _MODULE_OF.values())
+    parser.given = given
     if empty := _empty_argument(given):
         parser.error(f"{empty} is empty: give it a value, or leave it out")
     namespace = parser.parse_args(given)
@@ -80,13 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def make_parser(modules: Iterable[str] = _MODULE_OF.values()) -> "argparse.ArgumentParser":
+def make_parser(modules: Iterable[str] = _MODULE_OF.values()) -> "Parser":
     """Return what understands the commands of these modules."""
     # Only now, so that a stop that is asked for meanwhile is heard.
-    import argparse  # noqa: PLC0415
     import importlib  # noqa: PLC0415
 
-    parser = argparse.ArgumentParser(prog="heap-cordial", description="Keeps Cordial lists equal to Heap segments.")
+    from service.commands.arguments import Parser  # noqa: PLC0415
+
+    parser = Parser(prog="heap-cordial", description="Keeps Cordial lists equal to Heap segments.")
     parser.add_argument("--version", action="version", version=f"heap-cordial {__version__}")
     parser.set_defaults(parser=parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -2,9 +2,28 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from service.commands.terminal import USAGE, error_document, say_json
 
 _EXAMPLES = "examples:\n"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments as JSON too, where that is asked for."""
+
+    given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Remember the arguments, so that `error` knows what is asked for."""
+        self.given = args or ()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with status 2."""
+        if "--json" in self.given:
+            say_json(error_document(USAGE, message))
+        super().error(message)
 
 
 class _HelpFormatter(argparse.HelpFormatter):

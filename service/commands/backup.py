@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.client import add_config_option, complain_of_configuration
+from service.commands.client import add_config_option, fail_by_configuration
 from service.commands.same_store import doubt_about_store
-from service.commands.terminal import complain, counted, tell
+from service.commands.terminal import FAILED, counted, fail, tell
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
@@ -64,9 +64,9 @@ def _run(arguments: argparse.Namespace, work: Callable[[Path, argparse.Namespace
         _refuse_other_store(settings, is_certain=work is _restore)
         work(Path(settings.store.path), arguments)
     except ConfigurationError as error:
-        return complain_of_configuration(error, arguments.config)
+        return fail_by_configuration(arguments, error)
     except BackupError as error:
-        complain(str(error))
+        fail(arguments, FAILED, str(error))
         return 1
     return 0
 

@@ -11,7 +11,7 @@ from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
 from service.commands.checks.host import check_certificate, check_exposure, check_secrets, check_store
 from service.commands.checks.service import check_service
-from service.commands.client import add_config_option, complain_of_configuration, local_url
+from service.commands.client import add_config_option, fail_by_configuration, local_url
 from service.commands.terminal import complain, say, say_document
 from service.config import loading
 from service.config.settings import Settings
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = loading.load(arguments.config, os.environ)
     except ConfigurationError as error:
-        return complain_of_configuration(error, arguments.config)
+        return fail_by_configuration(arguments, error)
     url = (arguments.url or local_url(settings.server)).rstrip("/")
     findings = asyncio.run(check(settings, url))
     if arguments.json:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import base64
 import os
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ import aiohttp
 import msgspec
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.terminal import complain
+from service.commands.terminal import FAILED, answered_yes, complain, fail
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
@@ -24,17 +25,23 @@ _SHORT_TIMEOUT_SECONDS = 5.0
 _MAX_ROWS = 200
 _OK = 200
 _UNAUTHORIZED = 401
+# Codes of errors that are not the API's, beside FAILED.
+_NO_SERVICE = "no_service"
+_CONFIGURATION = "configuration"
 
 
 class ClientError(Exception):
-    """The service could not be asked, or refused; the message says why.
+    """The command failed; the message says why.
 
-    `is_elsewhere`: perhaps only because the command has the configuration of another service.
+    `is_elsewhere`: perhaps only because the command has the configuration of another service. `code`: that of the API if it
+    refused, for programs. `status`: the command's exit status.
     """
 
-    def __init__(self, message: str, *, is_elsewhere: bool = False) -> None:
+    def __init__(self, message: str, *, is_elsewhere: bool = False, code: str = FAILED, status: int = 1) -> None:
         super().__init__(message)
         self.is_elsewhere = is_elsewhere
+        self.code = code
+        self.status = status
 
 
 class ApiClient:
@@ -129,15 +136,16 @@ class ApiClient:
 
 def _refused(status: int, body: Any) -> ClientError:
     error = body.get("error", {}) if isinstance(body, dict) else {}
-    return ClientError(str(error.get("message", f"HTTP {status}")), is_elsewhere=status == _UNAUTHORIZED)
+    message, code = str(error.get("message", f"HTTP {status}")), str(error.get("code", FAILED))
+    return ClientError(message, is_elsewhere=status == _UNAUTHORIZED, code=code)
 
 
 def _unanswered(url: str, error: Exception) -> ClientError:
     if isinstance(error, TimeoutError):
-        return ClientError(f"the service at {url} has not answered in time; look at its log")
+        return ClientError(f"the service at {url} has not answered in time; look at its log", code=_NO_SERVICE)
     number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
     reason = os.strerror(number) if number else error
-    return ClientError(f"no service answers at {url}: {reason}; is it running?", is_elsewhere=True)
+    return ClientError(f"no service answers at {url}: {reason}; is it running?", is_elsewhere=True, code=_NO_SERVICE)
 
 
 async def is_alive(session: aiohttp.ClientSession, url: str) -> bool:
@@ -188,10 +196,21 @@ def which_configuration(config: Path | None) -> str:
     return f"The configuration is {config.absolute()}. If it is the wrong one, give another with --config FILE."
 
 
-def complain_of_configuration(error: ConfigurationError, config: Path | None) -> int:
+def fail_by_configuration(arguments: argparse.Namespace, error: ConfigurationError) -> int:
     """Say what is wrong with the configuration and where it was read; return the exit status."""
-    complain(*error.faults, which_configuration(config))
+    fail(arguments, _CONFIGURATION, *error.faults, which_configuration(arguments.config))
     return 2
+
+
+def agree(question: str, *, assumed: bool, told: Sequence[str] = ()) -> None:
+    """Go on only if a person says yes to a question, after what is `told`; `assumed` says it instead. Raises `ClientError`."""
+    if assumed:
+        return
+    complain(*told)
+    if not sys.stdin.isatty():
+        raise ClientError(f"{question} Nothing was done, because nobody can answer here. To go ahead, add --yes.")
+    if not answered_yes(question):
+        raise ClientError("Nothing was done.")
 
 
 def add_api_command(
@@ -223,10 +242,11 @@ def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], A
         settings = loading.load(arguments.config, os.environ)
         return asyncio.run(_run(settings, work))
     except ConfigurationError as error:
-        return complain_of_configuration(error, arguments.config)
+        return fail_by_configuration(arguments, error)
     except ClientError as error:
-        complain(str(error), *([which_configuration(arguments.config)] if error.is_elsewhere else []))
-        return 1
+        hint = [which_configuration(arguments.config)] if error.is_elsewhere else []
+        fail(arguments, error.code, str(error), *hint)
+        return error.status
     except KeyboardInterrupt:
         return 130
 

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from service.commands.client import ApiClient, ClientError, add_api_command
+from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
-from service.commands.terminal import agreed, bar, counted, redraw, say, say_json, table, tell
+from service.commands.terminal import bar, counted, redraw, say, say_json, table, tell
 from service.config import loading
 from service.config.settings import AccountSettings, Settings
 from service.model.contacts import EMAIL
@@ -93,10 +93,7 @@ async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
                     say(f"{difference}: people were added or removed meanwhile. Run it again.")
             differing = _differing(comparison)
         else:
-            read = await _read_each(client, arguments, found, comparison)
-            if read is None:
-                return 1
-            differing = iter(read)
+            differing = iter(await _read_each(client, arguments, found, comparison))
         return max(status, await _report(client, arguments, found, comparison.totals(), differing))
 
 
@@ -186,8 +183,8 @@ async def _read_each(
     arguments: argparse.Namespace,
     found: dict[str, Any],
     comparison: Comparison,
-) -> list[tuple[str, str]] | None:
-    """Read every settled member in Cordial and return those that differ; None if nobody agreed to so long a task."""
+) -> list[tuple[str, str]]:
+    """Read every settled member in Cordial and return those that differ."""
     totals = comparison.totals()
     total, done, after, began_at = totals.on + totals.off, 0, "", time.monotonic()
     differing: list[tuple[str, str]] = []
@@ -207,8 +204,7 @@ async def _read_each(
                 f"Without an audience ({found['list_name']} has none in audience_keys) each of {total:,} contacts is read "
                 f"alone: about {_duration(left)}, and strangers are not found. Go on?"
             )
-            if not agreed(question, assumed=arguments.yes):
-                return None
+            agree(question, assumed=arguments.yes)
             is_agreed = True
         if not arguments.json:
             redraw(f"{bar(done, total)}  {done:,} of {total:,} read")

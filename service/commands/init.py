@@ -15,7 +15,7 @@ from service.commands.arguments import add_command, add_json_option
 from service.commands.initial.advice import advice, steps
 from service.commands.initial.files import DEFAULT_URL, Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
-from service.commands.terminal import complain, say, say_document, say_whole
+from service.commands.terminal import FAILED, USAGE, complain, fail, say, say_document, say_whole
 from service.config.settings import SecretReference, ServerSettings
 from service.errors import ConfigurationError
 from service.web import tls
@@ -90,8 +90,9 @@ def _run(arguments: argparse.Namespace) -> int:
         answers, files = _gather(arguments, certificate, asks=sys.stdin.isatty() and not arguments.json)
         written = files.write(answers, force=arguments.force)
     except (ConfigurationError, InitialFilesError, OSError, LookupError) as error:
-        complain(*str(error).splitlines())
-        return 2 if isinstance(error, ConfigurationError) else 1
+        is_usage = isinstance(error, ConfigurationError)
+        fail(arguments, USAGE if is_usage else FAILED, *str(error).splitlines())
+        return 2 if is_usage else 1
     except (KeyboardInterrupt, EOFError):
         complain("", "Nothing was written.")
         return 130

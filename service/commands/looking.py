@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from service.commands.arguments import at_least_one
-from service.commands.client import ApiClient, ClientError, add_api_command
+from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import CsvFile, UnreadableFileError
-from service.commands.terminal import agreed, counted, say, say_json, say_whole, sentence, short_time, table, tell
-from service.model.conditions import Severity
+from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
+from service.model.accounts import Sending
+from service.model.conditions import Condition, Severity, grouped
 from service.model.imports import ImportState
 from service.model.lists import ListState
 from service.model.views import SyncState
@@ -23,11 +24,11 @@ _ADDRESSES_AT_ONCE = 150
 _ADDRESS_LENGTHS = range(3, 321)
 
 # What keeps an account's changes from being sent.
-_KEPT_BACK = {
-    "paused": "stopped",
-    "paused_by_operator": "paused",
-    "dry_run": "dry run",
-    "not_configured": "not configured",
+KEPT_BACK = {
+    Sending.PAUSED: "stopped",
+    Sending.PAUSED_BY_OPERATOR: "paused",
+    Sending.DRY_RUN: "dry run",
+    Sending.NOT_CONFIGURED: "not configured",
 }
 _FATES = {
     "use": "exists and is ours",
@@ -86,12 +87,15 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "deliveries --limit 10 --config config.toml",
     )
     deliveries.add_argument("--list", help="only of this list, by name or id")
-    add_api_command(
+    conditions = add_api_command(
         subparsers,
         "conditions",
         "show what a person should know, and what to do about it",
         _conditions,
-        examples=("conditions --config config.toml",),
+        examples=("conditions --config config.toml", "conditions --all --config config.toml"),
+    )
+    conditions.add_argument(
+        "--all", action="store_true", help="each by itself, also where an account has more than three of a kind"
     )
     audit = add_api_command(
         subparsers,
@@ -177,8 +181,7 @@ async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
         f"You say that the job of import {arguments.id} {seen}, and that you saw it in Cordial's own list of jobs. Its contacts "
         "are then sent by single calls. If Cordial runs the job later, it brings an older state back. Are you sure?"
     )
-    if not agreed(question, assumed=arguments.yes):
-        return 1
+    agree(question, assumed=arguments.yes)
     done = await client.post(f"imports/{arguments.id}/end-doubt", {"job": arguments.job.replace("-", "_")})
     tell(arguments, done, f"{counted(done['contacts'], 'contact is', 'contacts are')} sent by single calls.")
     return 0
@@ -278,7 +281,7 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def _kept_back(client: ApiClient) -> dict[str, str]:
     """Return what keeps which accounts from sending."""
     accounts = (await client.get("accounts"))["items"]
-    return {each["name"]: _KEPT_BACK[each["state"]] for each in accounts if each["state"] in _KEPT_BACK}
+    return {each["name"]: KEPT_BACK[each["state"]] for each in accounts if each["state"] in KEPT_BACK}
 
 
 def _list_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
@@ -391,19 +394,21 @@ async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
     rows = (await client.get("conditions"))["items"]
     if not _show_json(rows, arguments):
+        conditions = msgspec.convert(rows, list[Condition])
+        shown = conditions if arguments.all else grouped(conditions)
         cells = [
             (
-                row["severity"],
-                row["id"],
-                " ".join(filter(None, (row["account"], row["subject"]))) or "-",
-                short_time(row["since"]),
-                " ".join(
-                    filter(None, (f"{row['title']}.", sentence(row["detail"]), row["what_to_do"], row["command"]))
-                ),
+                each.severity.value,
+                each.id,
+                " ".join(filter(None, (each.account, each.subject))) or "-",
+                short_time(each.since),
+                " ".join(filter(None, (f"{each.title}.", sentence(each.detail), each.what_to_do, each.command))),
             )
-            for row in rows
+            for each in shown
         ]
         _show(("SEVERITY", "CONDITION", "ABOUT", "SINCE", "WHAT TO DO"), cells, "Nothing needs a person.")
+        if len(shown) < len(conditions):
+            say("", "`conditions --all` shows each of them.")
     return 1 if any(row["severity"] == Severity.CRITICAL for row in rows) else 0
 
 

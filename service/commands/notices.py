@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.client import add_config_option, complain_of_configuration, which_configuration
-from service.commands.terminal import complain, say, say_json
+from service.commands.client import add_config_option, fail_by_configuration, which_configuration
+from service.commands.terminal import FAILED, fail, say, say_json
 from service.config import loading
 from service.config.settings import NoticeSettings
 from service.errors import ConfigurationError
@@ -35,11 +35,12 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         targets = loading.load(arguments.config, os.environ).notices
     except ConfigurationError as error:
-        return complain_of_configuration(error, arguments.config)
+        return fail_by_configuration(arguments, error)
     chosen = {name: each for name, each in targets.items() if arguments.target in {None, name}}
     if not chosen:
         known = f"its targets are {', '.join(sorted(targets))}" if targets else "it has none; add [notices.NAME]"
-        complain(f"The configuration has no target to test: {known}.", which_configuration(arguments.config))
+        words = f"The configuration has no target to test: {known}."
+        fail(arguments, FAILED, words, which_configuration(arguments.config))
         return 1
     return asyncio.run(_test(chosen, as_json=arguments.json))
 

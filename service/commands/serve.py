@@ -12,7 +12,7 @@ import structlog
 from service import log, supervision
 from service.app import Service, running_service
 from service.commands.arguments import add_command
-from service.commands.client import add_config_option, complain_of_configuration
+from service.commands.client import add_config_option, fail_by_configuration
 from service.commands.reloading import Reloader, read_configuration
 from service.commands.signals import SIGNALS
 from service.config import loading
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         settings = read_configuration(arguments.config)
     except ConfigurationError as error:
         # The log is not configured before the configuration is read.
-        return complain_of_configuration(error, arguments.config)
+        return fail_by_configuration(arguments, error)
     log.configure(settings.log)
     for warning in loading.secret_warnings(settings):
         _log.warning("secret.exposed", warning=warning)

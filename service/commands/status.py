@@ -15,22 +15,34 @@ import msgspec
 from service.commands.arguments import add_command, add_json_option
 from service.commands.client import (
     add_config_option,
-    complain_of_configuration,
+    fail_by_configuration,
     local_connector,
     local_url,
     which_configuration,
 )
+from service.commands.looking import KEPT_BACK
 from service.commands.same_store import doubt_about_store
-from service.commands.terminal import complain, counted, one_line, say, say_document, sentence, short_time, table
+from service.commands.terminal import (
+    FAILED,
+    complain,
+    counted,
+    fail,
+    one_line,
+    say,
+    say_document,
+    sentence,
+    short_time,
+    table,
+)
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
-from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState
-from service.model.conditions import CATALOGUE, Condition, Severity, worst_first
+from service.model.accounts import DRY_RUN_REASON, AccountState, Sending, sending_of
+from service.model.conditions import CATALOGUE, Condition, Severity, grouped, worst_first
 from service.model.imports import ImportView
 from service.model.proof import differ_at_most, proof_in_words
 from service.model.views import FailureGroupView, ListStanding, RecordedAccount, SegmentView, SyncView
-from service.observe.api.documents import AccountDocument, Sending, list_document
+from service.observe.api.documents import AccountDocument, list_document
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.reading import Reader
 
@@ -83,18 +95,19 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = loading.load(arguments.config, os.environ)
     except ConfigurationError as error:
-        return complain_of_configuration(error, arguments.config)
+        return fail_by_configuration(arguments, error)
     database = Path(settings.store.path)
     doubt = asyncio.run(doubt_about_store(settings))
     if doubt is not None:
-        complain(doubt.text, which_configuration(arguments.config))
         if doubt.is_other:
+            fail(arguments, FAILED, doubt.text, which_configuration(arguments.config))
             return 1
+        complain(doubt.text, which_configuration(arguments.config))
     try:
         overview = asyncio.run(_read(database))
     except (StoreOpenError, ServiceError) as error:
         hint = [] if database.exists() else ["The service creates the store when it first runs."]
-        complain(str(error), *hint, which_configuration(arguments.config))
+        fail(arguments, FAILED, str(error), *hint, which_configuration(arguments.config))
         return 1
     readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
@@ -183,12 +196,9 @@ def _account_document(account: RecordedAccount, configured: Collection[str]) -> 
 
 
 def _sending(account: RecordedAccount, configured: Collection[str]) -> Sending:
-    if account.name not in configured:
-        return Sending.NOT_CONFIGURED
-    if account.paused_by_operator:
-        return Sending.PAUSED_BY_OPERATOR
-    # The store keeps a dry run as a pause with its reason.
-    return Sending.DRY_RUN if account.state_reason == DRY_RUN_REASON else Sending(account.state)
+    is_configured = account.name in configured
+    state = AccountState.of_record(account.state, account.state_reason) if is_configured else None
+    return sending_of(state, is_paused_by_operator=account.paused_by_operator)
 
 
 def _list_document(segment: SegmentView) -> dict[str, Any]:
@@ -245,20 +255,12 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
 
 def _kept_back(account: RecordedAccount, readiness: Readiness, configured: Collection[str]) -> str:
     """Return what keeps the account from sending, in a word or two; empty if nothing does."""
-    if not readiness.is_reached:
-        return "not sent now"
-    if account.name not in configured:
-        return "not configured"
-    if account.state_reason == DRY_RUN_REASON:
-        return "dry run"
-    if account.state != AccountState.PAUSED:
-        return ""
-    return "paused" if account.state_reason == PAUSED_BY_OPERATOR else "stopped"
+    return KEPT_BACK.get(_sending(account, configured), "") if readiness.is_reached else "not sent now"
 
 
 def _condition_lines(conditions: list[Condition]) -> list[str]:
     lines = []
-    conditions = [each for each in conditions if each.severity is not Severity.INFO]
+    conditions = grouped([each for each in conditions if each.severity is not Severity.INFO])
     for each in conditions[:_MAX_CONDITIONS]:
         about = " ".join(filter(None, (each.account, each.subject)))
         people = f", {counted(each.people, 'person', 'people')}" if each.people else ""

@@ -12,6 +12,10 @@ from typing import TextIO
 
 import msgspec
 
+# The codes of errors in arguments, and of those that have no other.
+USAGE = "usage"
+FAILED = "failed"
+
 _BAR_CELLS = 30
 _MIN_LAST_COLUMN = 20
 # What more lines of a text begin below: its own indentation, a number such as `  5. `, or a label such as `account    `.
@@ -58,6 +62,18 @@ def complain(*lines: str) -> None:
     width = _terminal_width(sys.stderr)
     sys.stderr.write("".join(f"{part}\n" for line in lines for part in _wrapped(one_line(line), width)))
     sys.stderr.flush()
+
+
+def fail(arguments: argparse.Namespace, code: str, *lines: str) -> None:
+    """Say on standard error why a command failed; where JSON is asked for, on standard output too, as the API says it."""
+    if getattr(arguments, "json", False):
+        say_json(error_document(code, "\n".join(lines)))
+    complain(*lines)
+
+
+def error_document(code: str, message: str) -> dict[str, dict[str, str]]:
+    """Return an error in the API's form."""
+    return {"error": {"code": code, "message": message}}
 
 
 def short_time(moment: datetime | str) -> str:
@@ -144,15 +160,10 @@ def _terminal_width(stream: TextIO) -> int:
     return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else sys.maxsize
 
 
-def agreed(question: str, *, assumed: bool) -> bool:
-    """Ask a question that is answered with yes or no; `assumed` answers it, and without a terminal nobody else does."""
-    if assumed:
-        return True
-    if not sys.stdin.isatty():
-        say(f"{question} Nothing was done, because nobody can answer here. To go ahead, add --yes.")
-        return False
-    sys.stdout.write(f"{one_line(question)} [y/N] ")
-    sys.stdout.flush()
+def answered_yes(question: str) -> bool:
+    """Ask a question that is answered with yes or no, on standard error, which is not read by programs."""
+    sys.stderr.write(f"{one_line(question)} [y/N] ")
+    sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 

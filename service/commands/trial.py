@@ -5,8 +5,8 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
-from service.commands.client import ApiClient, add_api_command
-from service.commands.terminal import agreed, redraw, say, table, tell
+from service.commands.client import ApiClient, ClientError, add_api_command, agree
+from service.commands.terminal import USAGE, redraw, table, tell
 
 _LOOK_SECONDS = 0.5
 _PLAN = (
@@ -48,14 +48,12 @@ async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
     contacts = [address.strip().lower() for address in arguments.contact]
     subscribed = arguments.subscribed.strip().lower() if arguments.subscribed else None
     if not contacts:
-        say("Name at least one test contact: --contact you+trial@example.com. Its mailbox must be yours.")
-        return 2
+        words = "Name at least one test contact: --contact you+trial@example.com. Its mailbox must be yours."
+        raise ClientError(words, code=USAGE, status=2)
     await client.check_account(arguments.account)
-    if not arguments.yes:
-        named = ", ".join([*contacts, *filter(None, [subscribed])])
-        say(*(line.format(account=arguments.account, contacts=named, first=contacts[0]) for line in _PLAN))
-    if not agreed("Go ahead?", assumed=arguments.yes):
-        return 1
+    named = ", ".join([*contacts, *filter(None, [subscribed])])
+    plan = [line.format(account=arguments.account, contacts=named, first=contacts[0]) for line in _PLAN]
+    agree("Go ahead?", assumed=arguments.yes, told=plan)
     document = await client.post(path, {"contacts": contacts, "subscribed": subscribed})
     shown = ""
     while document["trial"]["state"] == "running":

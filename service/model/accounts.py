@@ -24,6 +24,29 @@ class AccountState(StrEnum):
         """The state under which the store keeps it: to those who look there, a dry run is a pause with its reason."""
         return AccountState.PAUSED if self is AccountState.DRY_RUN else self
 
+    @classmethod
+    def of_record(cls, recorded: str, reason: str) -> "AccountState":
+        """Return the state that the store keeps so."""
+        return cls.DRY_RUN if reason == DRY_RUN_REASON else cls(recorded)
+
+
+class Sending(StrEnum):
+    """What people and programs are told of an account's sending."""
+
+    SENDING = "sending"
+    SLOWED = "slowed"
+    PAUSED = "paused"
+    PAUSED_BY_OPERATOR = "paused_by_operator"
+    DRY_RUN = "dry_run"
+    NOT_CONFIGURED = "not_configured"
+
+
+def sending_of(state: AccountState | None, *, is_paused_by_operator: bool) -> Sending:
+    """Return what is told of an account in this state; None: the configuration does not have it."""
+    if state is None:
+        return Sending.NOT_CONFIGURED
+    return Sending.PAUSED_BY_OPERATOR if is_paused_by_operator else Sending(state.value)
+
 
 class CallsBefore(msgspec.Struct, frozen=True):
     """What whoever called for the account before leaves to the next (R8).

@@ -157,8 +157,8 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "list_not_ready": Kind(
         _WARNING,
-        "The segment has changes, but still no list in Cordial.",
-        "See the log for what Cordial answers.",
+        "The service cannot get the segment's list in Cordial. Its changes wait.",
+        "See the reason. The service tries again by itself.",
         "A list is held",
         patience_seconds=60.0,
         explained_by=_NOT_SENDING,
@@ -354,6 +354,10 @@ CATALOGUE: dict[str, Kind] = {
 }
 
 
+# So many conditions of one kind in one account people read one by one, and so many subjects are named of more.
+_MAX_ALIKE = 3
+
+
 class Fact(msgspec.Struct, frozen=True):
     """Something that is so now.
 
@@ -433,6 +437,35 @@ def worst_first(conditions: Sequence[Condition]) -> list[Condition]:
     return sorted(conditions, key=lambda each: (each.severity.rank, each.since, each.account, each.subject))
 
 
+def grouped(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return conditions as people read them: more than three of one kind in one account are one, at the place of the first."""
+    alike: dict[tuple[str, str], list[Condition]] = {}
+    for each in conditions:
+        alike.setdefault((each.id, each.account), []).append(each)
+    return [each for group in alike.values() for each in ([_as_one(group)] if len(group) > _MAX_ALIKE else group)]
+
+
+def _as_one(group: Sequence[Condition]) -> Condition:
+    """Return one condition that stands for many of a kind in one account."""
+    first = group[0]
+    subject = f"{', '.join(each.subject for each in group[:_MAX_ALIKE])} and {len(group) - _MAX_ALIKE:,} more"
+    words, _ = in_two(first.meaning)
+    # Who is on two lists is concerned twice, so people are not added up.
+    people = max(each.people for each in group)
+    largest = f"; the largest concerns {people:,} {'person' if people == 1 else 'people'}" if people else ""
+    return msgspec.structs.replace(
+        first,
+        title=_with_subject(words, f"{first.account}: {subject}" if first.account else subject),
+        subject=subject,
+        detail=f"{len(group):,} in all{largest}",
+        people=0,
+        list_id=None,
+        since=min(each.since for each in group),
+        command=first.command.replace(shlex.quote(first.subject), "LIST"),
+        place="#/conditions",
+    )
+
+
 def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -> Condition:
     """Return a fact that has lasted since then (Unix ms) with all that its kind says."""
     kind = CATALOGUE[fact.id]
@@ -481,8 +514,12 @@ def _title(fact: Fact) -> str:
     words, _ = in_two(CATALOGUE[fact.id].meaning)
     if fact.id == "people_failed" and fact.people:
         words = f"{fact.people:,} {'person' if fact.people == 1 else 'people'} could not be added or removed"
+    return _with_subject(words, f"{fact.account} {fact.subject}")
+
+
+def _with_subject(words: str, subject: str) -> str:
     # A segment may be called anything; a line break in it must not begin another header of an e-mail.
-    about = " ".join(f"{fact.account} {fact.subject}".split())
+    about = " ".join(subject.split())
     return f"{words} ({about})" if about else words
 
 

@@ -17,6 +17,7 @@ import aiohttp
 from service import log
 from service.app import Service, running_service
 from service.commands.arguments import add_command
+from service.commands.terminal import bar, redraw, say
 from service.config.settings import (
     AccountSettings,
     LogSettings,
@@ -42,7 +43,6 @@ _CALLS_PER_SECOND = 5
 _SERVICE_PORT = 8080
 _SANDBOX_PORT = 8081
 _PATIENCE_SECONDS = 60.0
-_BAR_CELLS = 30
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -70,9 +70,9 @@ async def _demo(folder: Path, *, stay: bool) -> int:
         settings = _settings(folder, sandbox.url)
         service = await stack.enter_async_context(running_service(settings))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        _say(f"The dashboard:        {service.url}/ (sign in with the API key {_API_KEY})")
-        _say(f"The API, to try out:  {service.url}/docs (webhook secret {_SECRET})")
-        _say(f"A stand-in Cordial:   {sandbox.url}/")
+        say(f"The dashboard:        {service.url}/ (sign in with the API key {_API_KEY})")
+        say(f"The API, to try out:  {service.url}/docs (webhook secret {_SECRET})")
+        say(f"A stand-in Cordial:   {sandbox.url}/")
         walk = asyncio.create_task(_walk(session, service, sandbox))
         waiting = asyncio.create_task(told.wait())
         await asyncio.wait({walk, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -82,7 +82,7 @@ async def _demo(folder: Path, *, stay: bool) -> int:
             return 1
         exact = walk.result()
         if stay:
-            _say("\nBoth stay up for your browser. Ctrl-C ends the demo.")
+            say("", "Both stay up for your browser. Ctrl-C ends the demo.")
             await waiting
         waiting.cancel()
     return 0 if exact else 1
@@ -90,14 +90,14 @@ async def _demo(folder: Path, *, stay: bool) -> int:
 
 async def _walk(session: aiohttp.ClientSession, service: Service, sandbox: RunningSandbox) -> bool:
     """Let users enter and leave the segment; return whether Cordial's counts were exact each time."""
-    _say(f"\nHeap sends the segment “{_SEGMENT}”: {len(_USERS)} users on two signed pages.")
+    say("", f"Heap sends the segment “{_SEGMENT}”: {len(_USERS)} users on two signed pages.")
     first = await _sync(session, service, sandbox.url, add=_USERS, task_id="demo-1")
     for address in sandbox.state.members(_LIST):
-        _say(f"    {address}")
-    _say(f"\n{len(_LEAVERS)} users leave the segment; Heap sends who left.")
+        say(f"    {address}")
+    say("", f"{len(_LEAVERS)} users leave the segment; Heap sends who left.")
     second = await _sync(session, service, sandbox.url, remove=_LEAVERS, task_id="demo-2")
     exact = first == len(_USERS) and second == len(_USERS) - len(_LEAVERS)
-    _say("\nExact: the list holds the segment's users and nobody else." if exact else "\nNOT EXACT.")
+    say("", "Exact: the list holds the segment's users and nobody else." if exact else "NOT EXACT.")
     return exact
 
 
@@ -114,10 +114,10 @@ async def _sync(
     pages = build_pages(_SEGMENT_ID, _SEGMENT, add, remove, task_id=task_id, page_size=_PAGE_SIZE)
     for page in pages:
         answer = await post_page(session, f"{service.url}/webhooks/heap/demo", _SECRET, page)
-        _say(f"    {answer.status} {answer.text}")
+        say(f"    {answer.status} {answer.text}")
     await _watch(lambda: service.store.backlog.total, len(add) + len(remove))
     count = await _count(session, cordial_url)
-    _say(f"{_LIST}: {count} contacts")
+    say(f"{_LIST}: {count} contacts")
     return count
 
 
@@ -130,15 +130,12 @@ async def _watch(backlog: Callable[[], int], total: int) -> None:
         done = max(0, total - left)
         if done != shown:
             shown = done
-            cells = _BAR_CELLS * done // total
-            bar = f"    [{'#' * cells}{'.' * (_BAR_CELLS - cells)}] {done} of {total} changes settled"
-            sys.stdout.write(f"\r{bar}" if sys.stdout.isatty() else f"{bar}\n")
-            sys.stdout.flush()
+            redraw(f"    {bar(done, total)}  {done} of {total} changes settled")
         if not left:
             break
         await asyncio.sleep(0.05)
     if sys.stdout.isatty():
-        _say("")
+        say("")
 
 
 async def _count(session: aiohttp.ClientSession, url: str) -> int:
@@ -188,8 +185,3 @@ def _free_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     return wanted
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

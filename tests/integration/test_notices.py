@@ -245,13 +245,17 @@ async def test_only_what_is_severe_enough_is_told_and_all_at_once_in_one_message
     world.lasting = [
         condition("account_dry_run"),
         *(condition("list_held", subject=f"List{number}") for number in range(1_000)),
+        *(condition("list_held", account=f"other{number}", subject="Buyers") for number in range(30)),
     ]
     await world.notices.serve({"ops": world.webhook(receiver.url)})
     await until(lambda: receiver.taken)
     await told_nothing_more(receiver)
     [taken] = receiver.taken
     assert {each["id"] for each in taken.document["data"]["begun"]} == {"list_held"}
-    assert "And 980 more." in taken.document["text"]
+    # For programs all, for people many of a kind in one account as one.
+    assert len(taken.document["data"]["begun"]) == 1_030
+    assert "The list is held (acme: List0, List1, List2 and 997 more)" in taken.document["text"]
+    assert "And 11 more." in taken.document["text"]
 
 
 async def test_a_summary_comes_once_a_day(world, receiver):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.model.conditions import CATALOGUE, Fact, RecordedCondition, to_condition
+from service.model.conditions import CATALOGUE, Fact, RecordedCondition, grouped, to_condition
 from service.observe.conditions import Conditions
 from tools.conditions_reference import COPY, OPERATIONS, with_reference
 
@@ -52,6 +52,29 @@ def test_each_condition_has_a_place_on_the_dashboard():
     condition = to_condition(Fact("list_held", "acme", 'Füße & "more"'), 0)
     assert condition.place == "#/conditions/list_held?account=acme&subject=F%C3%BC%C3%9Fe+%26+%22more%22"
     assert to_condition(Fact("disk_low"), 0).place == "#/conditions/disk_low"
+
+
+def held(number: int, *, account: str = "acme", people: int = 0):
+    fact = Fact("list_awaits_approval", account, f"Segment {number}", "a new segment", people, number)
+    return to_condition(fact, 1_000_000 + number)
+
+
+def test_many_of_a_kind_in_one_account_are_read_as_one():
+    others = [held(1, account="globex"), held(2, account="globex"), to_condition(Fact("disk_low"), 0)]
+    many = [held(number, people=number) for number in range(1, 51)]
+    first, *rest = grouped([*many, *others])
+    assert rest == others
+    assert (
+        first.title == "The segment is new and waits for approval (acme: Segment 1, Segment 2, Segment 3 and 47 more)"
+    )
+    assert (first.subject, first.detail) == (
+        "Segment 1, Segment 2, Segment 3 and 47 more",
+        "50 in all; the largest concerns 50 people",
+    )
+    assert (first.since, first.command) == (many[0].since, "heap-cordial approve LIST")
+    # Who is on two lists would count twice, and there is no place for many.
+    assert (first.people, first.list_id, first.place) == (0, None, "#/conditions")
+    assert grouped(many[:3]) == many[:3]
 
 
 class Log:

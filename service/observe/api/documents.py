@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from service.model.accounts import AccountState, AccountStatus
+from service.model.accounts import AccountStatus, Sending, sending_of
 from service.model.changes import MemberState
 from service.model.conditions import CATALOGUE, of_difference
 from service.model.imports import ImportsStatus, Journey, ListTravel, Rest
@@ -49,17 +49,6 @@ class SyncDocument(SyncView, frozen=True):
     """
 
     import_state: ListTravel | None
-
-
-class Sending(StrEnum):
-    """What an account's sending is doing."""
-
-    SENDING = "sending"
-    SLOWED = "slowed"
-    PAUSED = "paused"
-    PAUSED_BY_OPERATOR = "paused_by_operator"
-    DRY_RUN = "dry_run"
-    NOT_CONFIGURED = "not_configured"
 
 
 class AccountDocument(msgspec.Struct, frozen=True):
@@ -251,7 +240,7 @@ def account_document(
     now: datetime,
 ) -> AccountDocument:
     """Join an account of the store with what its sending is doing now; `status` and `imports` are None if it is not configured."""
-    state = _sending_state(account, status)
+    state = sending_of(None if status is None else status.state, is_paused_by_operator=account.paused_by_operator)
     same_state = status is not None and status.state.recorded.value == account.state
     next_call_at = None
     if status is not None and state in {Sending.SLOWED, Sending.PAUSED}:
@@ -292,19 +281,6 @@ def account_document(
 def _is_file_on_its_way(imports: ImportsStatus | None) -> bool:
     """Tell whether a file settles many changes at a moment that only Cordial knows."""
     return imports is not None and ListTravel.SENDING in imports.lists.values()
-
-
-def _sending_state(account: RecordedAccount, status: AccountStatus | None) -> Sending:
-    if status is None:
-        return Sending.NOT_CONFIGURED
-    if account.paused_by_operator:
-        return Sending.PAUSED_BY_OPERATOR
-    return {
-        AccountState.SENDING: Sending.SENDING,
-        AccountState.SLOWED: Sending.SLOWED,
-        AccountState.PAUSED: Sending.PAUSED,
-        AccountState.DRY_RUN: Sending.DRY_RUN,
-    }[status.state]
 
 
 def _advice(segment: SegmentView) -> str:

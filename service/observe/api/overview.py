@@ -8,12 +8,13 @@ import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
+from service.model.accounts import Sending
 from service.model.conditions import CATALOGUE, Condition, Severity
 from service.model.imports import ImportsStatus, ImportState, ImportView
 from service.model.views import Count, ListStanding
 from service.observe.api import documentation as described
 from service.observe.api import examples
-from service.observe.api.documents import AccountDocument, Sending, SyncDocument, sync_document
+from service.observe.api.documents import AccountDocument, SyncDocument, sync_document
 from service.observe.api.meter import Meter
 from service.observe.api.requests import NoQuery, read_query
 from service.store.port import Reading

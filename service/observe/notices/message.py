@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from service.model.conditions import Condition, in_two
+from service.model.conditions import Condition, grouped, in_two
 
 # More than that nobody reads; the dashboard has all.
 _MAX_SHOWN = 20
@@ -31,7 +31,7 @@ class Message(msgspec.Struct, frozen=True):
             return "heap-cordial: a test of notices"
         if self.type == "summary":
             return f"heap-cordial: {_things(len(self.begun))} {'needs' if len(self.begun) == 1 else 'need'} attention"
-        shown = self.begun or self.ended
+        shown = grouped(self.begun or self.ended)
         more = f" and {len(shown) - 1:,} more" if len(shown) > 1 else ""
         over = "" if self.begun else "over: "
         return f"heap-cordial: {over}{shown[0].title}{more}"
@@ -44,9 +44,10 @@ class Message(msgspec.Struct, frozen=True):
         elif self.type == "summary" and not self.begun:
             parts = ["Nothing needs attention."]
         else:
-            parts = [_lasting(each, self.dashboard) for each in self.begun[:_MAX_SHOWN]]
-            parts += [_over(each) for each in self.ended[:_MAX_SHOWN]]
-            left = max(0, len(self.begun) - _MAX_SHOWN) + max(0, len(self.ended) - _MAX_SHOWN)
+            begun, ended = grouped(self.begun), grouped(self.ended)
+            parts = [_lasting(each, self.dashboard) for each in begun[:_MAX_SHOWN]]
+            parts += [_over(each) for each in ended[:_MAX_SHOWN]]
+            left = max(0, len(begun) - _MAX_SHOWN) + max(0, len(ended) - _MAX_SHOWN)
             if left:
                 parts.append(f"And {left:,} more.")
         if self.dashboard:

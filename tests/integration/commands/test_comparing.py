@@ -91,7 +91,7 @@ async def test_without_an_audience_it_asks_and_reads_each(installation, cordial)
         asked = await installation.run("verify", "ActiveUsers", "--members")
         read = await installation.run("verify", "ActiveUsers", "--members", "--yes", "--report-only")
     assert asked.status == 1
-    assert "each of 60 contacts is read alone: about" in asked.output
+    assert "each of 60 contacts is read alone: about" in asked.errors
     assert read.status == 1
     assert f"missing  email:{USERS[3]}" in read.output
 

@@ -23,9 +23,9 @@ def by_file(installation: Installation) -> Installation:
 async def test_it_says_what_it_will_do_and_does_nothing_unasked(installation, cordial):
     async with installation.serving():
         told = await installation.run(*TRIAL)
-    assert told.status == 1
-    assert "creates up to three lists" in told.output
-    assert "sets memberships of ann@example.com, cleo@example.com on those lists and on no others" in told.output
+    assert (told.status, told.output) == (1, "")
+    assert "creates up to three lists" in told.errors
+    assert "sets memberships of ann@example.com, cleo@example.com on those lists and on no others" in told.errors
     assert cordial.state.lists == {}
 
 
@@ -55,7 +55,7 @@ async def test_it_needs_the_running_service_and_a_contact(installation):
     without = await installation.run("trial", "--account", "acme")
     stopped = await installation.run(*TRIAL, "--yes")
     assert without.status == 2
-    assert without.output.startswith("Name at least one test contact")
+    assert without.errors.startswith("Name at least one test contact")
     assert stopped.status == 1
     assert "is it running?" in stopped.errors
 
