@@ -243,7 +243,8 @@ class AccountPool:
         circuit = self._line.circuit
         while True:
             await asyncio.sleep(_IDLE_SECONDS)
-            if circuit.is_open and not self._store.owes(self._name):
+            if circuit.is_open and all(map(self._lists.is_held, self._store.owing_segments(self._name))):
+                # Nothing is owed that could be written, so nothing else can show that the trouble is over.
                 circuit.forget_writes()
             if circuit.ends_by_reading and not self._has_work:
                 await self._lists.cordial.all()

@@ -83,8 +83,8 @@ class Ledger(Protocol):
     def is_drained(self, segment_id: int) -> bool:
         """Tell whether every change of the segment is settled or dead."""
 
-    def owes(self, account: str) -> bool:
-        """Tell whether a change of the account is pending, or waits for its next call."""
+    def owing_segments(self, account: str) -> list[int]:
+        """Return the segments of the account of which a change is pending, or waits for its next call."""
 
     async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
         """Return the next contacts of a segment that have a pending change, with all their pending ones (R5).

@@ -92,6 +92,22 @@ async def test_an_account_that_owes_nothing_any_more_resumes_by_itself_too(tmp_p
         await world.until(lambda: not is_paused(world))
 
 
+async def test_an_account_that_owes_only_what_waits_for_a_person_resumes_by_itself_too(tmp_path):
+    """Nothing of a held list is sent, so no write can show that the trouble is over; the page says that it is tried again."""
+    async with delivering(tmp_path, list_names={"2": "Taken"}) as world:
+        world.cordial.state.create_list("Taken", enhanced=True)
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, endpoint="/v2/contacts", status=503, times=None))
+        await world.deliver("Readers", EVERYONE[:8])
+        await world.deliver("Buyers", EVERYONE[8:], segment_id=2)
+        await world.until(lambda: is_paused(world))
+        await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_held_for = 'not_ours'"))
+        for user in EVERYONE[:8]:
+            await world.forget(user, keep_on_lists=True)
+        await world.until(lambda: world.service.store.backlog.total == len(EVERYONE[8:]))
+        world.cordial.faults.clear()
+        await world.until(lambda: not is_paused(world))
+
+
 async def test_calls_on_their_way_when_a_pause_begins_do_not_make_it_longer(tmp_path, monkeypatch):
     timings = msgspec.structs.replace(World.retry_timings, probe_base=0.05, probe_cap=3_600.0)
     monkeypatch.setattr(World, "retry_timings", timings)

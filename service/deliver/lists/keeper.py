@@ -152,6 +152,11 @@ class ListKeeper:
         current = self.names.current()
         return {segment_id: current[segment_id] for segment_id in segment_ids if segment_id in current}
 
+    def is_held(self, segment_id: int) -> bool:
+        """Whether nothing of the segment is sent until a person decides."""
+        segment = self._records.segments.get(segment_id)
+        return segment is not None and segment.list_held_for is not None
+
     def retry_held(self) -> None:
         """Look at held lists again now: the operator may have changed something."""
         self._due = dict.fromkeys(self._due, 0.0)

@@ -26,8 +26,7 @@ class Backlog:
         self._waiting_of_account: Counter[str] = Counter()
         self._pending: dict[int, int] = defaultdict(int)
         self._waiting: dict[int, int] = defaultdict(int)
-        self._account_of: dict[int, str] = {}
-        self._segments_of: dict[str, set[int]] = defaultdict(set)
+        self._owing_of_account: dict[str, set[int]] = defaultdict(set)
 
     def serve(self, accounts: Mapping[str, int], max_total: int) -> None:
         """Count these accounts in the totals, and no others; each with the bound of its own, 0 for none."""
@@ -40,7 +39,7 @@ class Backlog:
         self._guarded_of_account.clear()
         for figures in (self._pending_of_account, self._waiting_of_account, self._pending, self._waiting):
             figures.clear()
-        self._segments_of.clear()
+        self._owing_of_account.clear()
         for each in owed:
             self.change(each.account, each.segment_id, each.pending, each.waiting)
             self.add_unfolded(each.account, each.unfolded)
@@ -118,24 +117,22 @@ class Backlog:
         """Add to a segment's figures; negative numbers take away."""
         self._pending_of_account[account] += pending
         self._waiting_of_account[account] += waiting
+        self._pending[segment_id] += pending
         self._waiting[segment_id] += waiting
-        left = self._pending[segment_id] + pending
-        if left:
-            self._pending[segment_id] = left
-            self._account_of[segment_id] = account
-            self._segments_of[account].add(segment_id)
+        if self.is_drained(segment_id):
+            del self._pending[segment_id], self._waiting[segment_id]
+            self._owing_of_account[account].discard(segment_id)
         else:
-            self._pending.pop(segment_id, None)
-            self._segments_of[account].discard(segment_id)
+            self._owing_of_account[account].add(segment_id)
 
     def pending_segments(self, account: str) -> dict[int, int]:
         """Return the pending changes of each segment of the account that has any."""
-        return {segment_id: self._pending[segment_id] for segment_id in sorted(self._segments_of[account])}
+        return {each: self._pending[each] for each in self.owing_segments(account) if self._pending[each]}
 
     def is_drained(self, segment_id: int) -> bool:
         """Tell whether nothing of the segment is pending or waiting."""
         return not self._pending.get(segment_id) and not self._waiting.get(segment_id)
 
-    def owes(self, account: str) -> bool:
-        """Tell whether anything of the account is pending or waiting."""
-        return bool(self._pending_of_account[account] or self._waiting_of_account[account])
+    def owing_segments(self, account: str) -> list[int]:
+        """Return the segments of the account of which anything is pending or waiting."""
+        return sorted(self._owing_of_account[account])

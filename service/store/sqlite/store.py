@@ -318,9 +318,9 @@ class SqliteStore:
         """Tell whether every change of the segment is settled or dead."""
         return self.backlog.is_drained(segment_id)
 
-    def owes(self, account: str) -> bool:
-        """Tell whether a change of the account is pending, or waits for its next call."""
-        return self.backlog.owes(account)
+    def owing_segments(self, account: str) -> list[int]:
+        """Return the segments of the account of which a change is pending, or waits for its next call."""
+        return self.backlog.owing_segments(account)
 
     async def claim(self, account: str, segment_id: int, cursor: ClaimCursor, limit: int) -> Claimed:
         """Return the next contacts of the segment that have a pending change, with all their pending ones.
