@@ -59,16 +59,18 @@ _parent: _Parent | None = None
 
 
 class ForkedProcess:
-    """A process of `python -m service` with these arguments."""
+    """A process of `python -m service` with these arguments; `first` is Python that it runs before, to change itself."""
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str], output: int, errors: int) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: dict[str, str], output: int, errors: int, *, first: str = ""
+    ) -> None:
         global _parent  # noqa: PLW0603  one for all tests of a worker
         if _parent is None or _parent.process.poll() is not None:
             _parent = _Parent()
         self._end, told_at = os.pipe()
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            asked = {"arguments": list(arguments), "environment": environment}
+            asked = {"arguments": list(arguments), "environment": environment, "first": first}
             self.pid = _parent.fork(asked, [nothing, output, errors, told_at])
         finally:
             os.close(told_at)
@@ -173,12 +175,14 @@ def _become(asked: dict[str, object], streams: list[int]) -> int:
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    arguments, environment = asked["arguments"], asked["environment"]
+    arguments, environment, first = asked["arguments"], asked["environment"], asked["first"]
     assert isinstance(arguments, list)
     assert isinstance(environment, dict)
+    assert isinstance(first, str)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [sys.argv[0], *arguments]
+    exec(first, {})  # noqa: S102  the test's own
     return main()
 
 

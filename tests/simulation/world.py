@@ -34,7 +34,6 @@ from service.config.settings import (
 from service.model.accounts import AccountState
 from service.model.deliveries import Delivery, Receipt, ReceiptStatus
 from service.model.guard import RemovalGuard
-from service.observe.swagger import openapi
 from service.sandbox.cordial import Sandbox
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages, post_page
@@ -746,7 +745,6 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
     logged = [] if "inject" in plan else found
     structlog.configure(processors=[lambda _logger, _method, event: _watch_log(logged, event, tells=tells)])
     logging.getLogger().addHandler(_Handler(logged))
-    openapi.setup_openapi = lambda *_arguments, **_options: None
     world: World | None = None
     real_accept = SqliteStore.accept
 

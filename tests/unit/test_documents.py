@@ -1,11 +1,11 @@
 """What the documents name exists, where they lead is there, and whoever is woken at night finds each alert and event."""
 
 import ast
+import contextlib
 import errno
+import io
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.__main__ import make_parser
 from service.config.keys import NAMED, SECTIONS, keys_of
 from service.model import lists as reasons
 from service.model.lists import HeldFor, ListState, Segment
@@ -81,8 +82,10 @@ def test_every_document_is_linked_from_the_index():
 
 @cache
 def help_of(command: str) -> str:
-    asked = [sys.executable, "-m", "service", command, "--help"]
-    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
+        make_parser().parse_args([command, "--help"])
+    return shown.getvalue()
 
 
 def calls_in(markdown: str) -> Iterator[tuple[str, list[str]]]:

@@ -16,7 +16,6 @@ instead of both. Path parameters are added by themselves; declare one to describ
 """
 
 import re
-import warnings
 from typing import Any
 
 import msgspec
@@ -58,32 +57,29 @@ _SECURITY_SCHEMES = {
 }
 
 _JSON = "application/json"
-_DOCUMENT = web.AppKey("openapi_document", bytes)
 
 
 def setup_openapi(app: web.Application, *, title: str, version: str) -> None:
     """Serve the description of all documented routes of `app`, those of sub-applications included, at `/openapi.json`.
 
-    The document is built when the application starts, so routes may be added before or after this call. The start
-    raises `ValueError` if two different types of the API have one name.
+    The document is made when it is first asked for, because the start need not wait for it.
     """
+    made: list[bytes] = []
 
-    async def build(app: web.Application) -> None:
-        app[_DOCUMENT] = msgspec.json.encode(_build_document(app, title, version))
+    async def serve(_request: web.Request) -> web.Response:
+        if not made:
+            made.append(msgspec.json.encode(describe(app, title=title, version=version)))
+        return web.Response(
+            body=made[0],
+            content_type=_JSON,
+            headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
+        )
 
-    app.on_startup.append(build)
-    app.router.add_get("/openapi.json", _serve)
-
-
-async def _serve(request: web.Request) -> web.Response:
-    return web.Response(
-        body=request.app[_DOCUMENT],
-        content_type=_JSON,
-        headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
-    )
+    app.router.add_get("/openapi.json", serve)
 
 
-def _build_document(app: web.Application, title: str, version: str) -> dict[str, Any]:
+def describe(app: web.Application, *, title: str, version: str) -> dict[str, Any]:
+    """Return the document; raises `ValueError` if two different types of the API have one name."""
     operations = _Operations()
     walk = AiohttpApiSpec(url=None, title=title, version=version)
     walk.spec = APISpec(
@@ -95,9 +91,8 @@ def _build_document(app: web.Application, title: str, version: str) -> dict[str,
         # Relative to this document, so that a proxy may put the service under a path prefix.
         servers=[{"url": ".", "description": "this service"}],
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", web.NotAppKeyWarning)
-        walk.register(app, in_place=True)
+    routes: Any = _Routes(app)
+    walk.register(routes, in_place=True)
     document = walk.spec.to_dict()
     # apispec would look for references inside the schemas and stumble over the `"items": false` of a tuple.
     document["components"] = {
@@ -106,6 +101,14 @@ def _build_document(app: web.Application, title: str, version: str) -> dict[str,
     }
     _end_patterns_as_ecma_does(document)
     return document
+
+
+class _Routes(dict[str, Any]):
+    """What aiohttp-apispec uses of an application: the routes, and a place for notes, which one that runs no longer takes."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__()
+        self.router = app.router
 
 
 def _end_patterns_as_ecma_does(part: Any) -> None:

@@ -1,36 +1,34 @@
 """A long-lived task that ends unasked: the process tells of it, stops in order and ends with a status of its own (R15)."""
 
 import asyncio
-import sys
 
 import msgspec
 import pytest
 
-from tests.command_fixtures import PATIENCE_SECONDS, ROOT, eventually, wait_until_started
+from tests.command_fixtures import PATIENCE_SECONDS, eventually, wait_until_started
+from tests.forking import ForkedProcess
 from tests.service_fixtures import delivering
 
 TASK_ENDED = 70
 
-# `serve`, but for one task, which fails once a file is there.
-FAULTY_SERVICE = """
-import asyncio, os, sys
-from service.__main__ import main
+# One task fails once a file is there.
+FAULT = """
+import asyncio, os
 from service.supervision import Supervisor
 
 unchanged = Supervisor.start
 
 async def fail_when_told(work):
     running = asyncio.ensure_future(work)
-    while not os.path.exists(sys.argv[2]):
+    while not os.path.exists({file!r}):
         await asyncio.sleep(0.02)
     running.cancel()
     raise RuntimeError("made to fail")
 
 def start(self, name, work, **options):
-    return unchanged(self, name, fail_when_told(work) if name == sys.argv[1] else work, **options)
+    return unchanged(self, name, fail_when_told(work) if name == {task!r} else work, **options)
 
 Supervisor.start = start
-sys.exit(main(["serve"]))
 """
 
 SHARED_TASKS = {
@@ -57,9 +55,8 @@ NEEDED_TO_TELL = {"store writer"}
 async def test_the_process_ends_with_a_status_of_its_own_and_goes_on_after_the_next_start(installation, name):
     signal = installation.folder / "fail"
     with installation.log.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", FAULTY_SERVICE, name, str(signal), env=installation.environment, cwd=ROOT, stderr=log
-        )
+        fault = FAULT.format(task=name, file=str(signal))
+        process = ForkedProcess(["serve"], installation.environment, log.fileno(), log.fileno(), first=fault)
     try:
         # Before, the end of a task breaks the start off.
         await wait_until_started(process, installation.log)
