@@ -92,7 +92,7 @@ UPDATE sync SET guard = 'held', guard_removals = 1, guard_members = 1, guard_at_
     WHERE id = 2;
 INSERT INTO call_wait (account_id, operation, until_ms, wait_ms) VALUES (1, 'POST contacts', AT + 5000, 5000);
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);
-INSERT INTO notice_told (target, kind, account, subject, began_at_ms) VALUES ('ops', 'account_paused', 'acme', '', AT);
+INSERT INTO notice_told (target, kind, account, subject, list_id, began_at_ms) VALUES ('ops', 'account_paused', 'acme', '', 0, AT);
 INSERT INTO notice (target, message, created_at_ms, next_try_at_ms) VALUES ('ops', x'7b7d', AT, AT);
 INSERT INTO condition (kind, account, subject, detail, people, began_at_ms) VALUES ('account_paused', 'acme', '', '', 0, AT);
 INSERT INTO read_back (account_id, contact, reason, due_at_ms) VALUES (1, 'email:anna', 'lost_answer', AT);

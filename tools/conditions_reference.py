@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from service.model.conditions import CATALOGUE, Fact, to_condition
+from service.model.conditions import CATALOGUE
 
 _ROOT = Path(__file__).parents[1]
 OPERATIONS = _ROOT / "docs/operations.md"
@@ -17,7 +17,7 @@ def reference() -> str:
     """Return the part in Markdown."""
     parts = []
     for name, kind in CATALOGUE.items():
-        command = to_condition(Fact(name, account="ACCOUNT", subject="LIST"), 0).command
+        command = kind.command.format(account="ACCOUNT", list="LIST")
         anchor = re.sub(r"[^a-z0-9 _-]", "", kind.part.lower()).replace(" ", "-")
         help_with = f" `{command}`." if command else ""
         parts.append(

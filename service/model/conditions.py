@@ -4,7 +4,6 @@ To add one: an entry in `CATALOGUE`, one fact in `service/observe/facts.py` or i
 `docs/operations.md` under the heading that the entry names.
 """
 
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -29,7 +28,8 @@ class Severity(StrEnum):
 class Kind(msgspec.Struct, frozen=True):
     """One kind of condition.
 
-    `command` helps, with {account} and {subject} to be filled in; empty where no command does. `part` is the heading of
+    `command` helps, with {account} and {list} to be filled in; empty where no command does. A list is named by its id: a name
+    may be that of several. `part` is the heading of
     docs/operations.md that explains it. A fact is told once it has lasted for `patience_seconds`, and not at all while one
     of `explained_by` lasts for its account. While one with `stops_pages` lasts, no page can be taken. One that
     `anybody_can_cause`, without a secret, is not told where anybody can read.
@@ -146,7 +146,7 @@ CATALOGUE: dict[str, Kind] = {
         "The segment is new and waits for approval. Nothing of it is sent.",
         "Look at what would be sent, then approve it.",
         "A list is held",
-        command="heap-cordial approve {subject}",
+        command="heap-cordial approve {list}",
     ),
     "removals_held": Kind(
         _WARNING,
@@ -168,7 +168,7 @@ CATALOGUE: dict[str, Kind] = {
         "Cordial counts more contacts on the list than it has confirmed: somebody else added people.",
         'See who they are. To remove them, set strangers = "remove".',
         "A list differs",
-        command="heap-cordial verify {subject} --members",
+        command="heap-cordial verify {list} --members",
         patience_seconds=120.0,
         explained_by=_NOT_SENDING,
     ),
@@ -177,7 +177,7 @@ CATALOGUE: dict[str, Kind] = {
         "Cordial counts fewer contacts on the list than it has confirmed.",
         "Count again. If the numbers still differ, send all members again with rebuild.",
         "A list differs",
-        command="heap-cordial verify {subject}",
+        command="heap-cordial verify {list}",
         patience_seconds=120.0,
         explained_by=_NOT_SENDING,
     ),
@@ -186,7 +186,7 @@ CATALOGUE: dict[str, Kind] = {
         "Cordial has not counted the list since its last sync, for more than an hour. Nobody knows whether it is exact.",
         "Count it now, and see the log for list.not_counted.",
         "A list differs",
-        command="heap-cordial verify {subject}",
+        command="heap-cordial verify {list}",
         explained_by=_NOT_SENDING,
     ),
     "changes_old": Kind(
@@ -373,9 +373,9 @@ class Fact(msgspec.Struct, frozen=True):
     list_id: int | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str | int]:
         """What makes it the same condition, whatever its detail."""
-        return self.id, self.account, self.subject
+        return condition_key(self.id, self.account, self.subject, self.list_id)
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -405,7 +405,7 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class RecordedCondition(msgspec.Struct, frozen=True):
-    """A condition as the store keeps it, as it was when it began; times in Unix ms."""
+    """A condition as the store keeps it, as it was seen last; times in Unix ms."""
 
     id: str
     account: str
@@ -417,14 +417,19 @@ class RecordedCondition(msgspec.Struct, frozen=True):
     ended_at_ms: int | None
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str | int]:
         """What makes it the same condition, whatever its detail."""
-        return self.id, self.account, self.subject
+        return condition_key(self.id, self.account, self.subject, self.list_id)
 
     def as_condition(self) -> Condition:
         """Return it with all that its kind says, which must be one of the catalogue."""
         fact = Fact(self.id, self.account, self.subject, self.detail, self.people, self.list_id)
         return to_condition(fact, self.began_at_ms, self.ended_at_ms)
+
+
+def condition_key(kind: str, account: str, subject: str, list_id: int | None) -> tuple[str, str, str | int]:
+    """Return what makes it the same condition: a list is the same whatever its segment is called, and several have one name."""
+    return kind, account, subject if list_id is None else list_id
 
 
 def of_difference(count_differs_by: int) -> str:
@@ -461,7 +466,7 @@ def _as_one(group: Sequence[Condition]) -> Condition:
         people=0,
         list_id=None,
         since=min(each.since for each in group),
-        command=first.command.replace(shlex.quote(first.subject), "LIST"),
+        command=CATALOGUE[first.id].command.format(account=first.account, list="LIST"),
         place="#/conditions",
     )
 
@@ -482,7 +487,7 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
         ended_at=None if ended_at_ms is None else _moment(ended_at_ms),
         meaning=kind.meaning,
         what_to_do=kind.what_to_do,
-        command=kind.command.format(account=fact.account, subject=shlex.quote(fact.subject)),
+        command=kind.command.format(account=fact.account, list="" if fact.list_id is None else fact.list_id),
         runbook=runbook(fact.id),
         place=_place(fact),
     )
@@ -524,7 +529,8 @@ def _with_subject(words: str, subject: str) -> str:
 
 
 def _place(fact: Fact) -> str:
-    about = urlencode({name: value for name, value in (("account", fact.account), ("subject", fact.subject)) if value})
+    what = ("subject", fact.subject) if fact.list_id is None else ("list", fact.list_id)
+    about = urlencode({name: value for name, value in (("account", fact.account), what) if value})
     return f"#/conditions/{fact.id}{about and f'?{about}'}"
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.model.conditions import CATALOGUE, Condition, Fact, to_condition
+from service.model.conditions import CATALOGUE, Condition, Fact, condition_key, to_condition
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -11,18 +11,19 @@ class Told(msgspec.Struct, frozen=True):
     kind: str
     account: str
     subject: str
+    list_id: int | None
     began_at_ms: int
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str | int]:
         """What makes it the same condition."""
-        return self.kind, self.account, self.subject
+        return condition_key(self.kind, self.account, self.subject, self.list_id)
 
     def ended(self, at_ms: int) -> Condition | None:
         """Return the condition as one that is over since then; None where this version does not know the kind."""
         if self.kind not in CATALOGUE:
             return None
-        return to_condition(Fact(self.kind, self.account, self.subject), self.began_at_ms, at_ms)
+        return to_condition(Fact(self.kind, self.account, self.subject, list_id=self.list_id), self.began_at_ms, at_ms)
 
 
 class WaitingNotice(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import structlog
 from service.clock import wall_ms
 from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
-from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, to_condition, worst_first
+from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, Severity, to_condition, worst_first
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
@@ -19,8 +19,11 @@ _LOOK_SECONDS = 1.0
 # Facts that the store has to be asked for.
 _ASK_SECONDS = 5.0
 _MAX_HISTORY = 200
-# What one look may find; more of them say nothing new, and metrics have a series for each.
+# How many last at most; more of them say nothing new.
 _MAX_FACTS = 1_000
+
+
+_Key = tuple[str, str, str | int]
 
 
 class ConditionLog(Protocol):
@@ -30,12 +33,23 @@ class ConditionLog(Protocol):
         """Return the conditions that have not ended."""
 
     async def history(
-        self, limit: int, *, kind: str | None = None, account: str | None = None, subject: str | None = None
+        self,
+        limit: int,
+        *,
+        kind: str | None = None,
+        account: str | None = None,
+        subject: str | None = None,
+        list_id: int | None = None,
     ) -> list[RecordedCondition]:
         """Return the conditions that are over, the latest begun first."""
 
-    async def record(self, begun: Sequence[RecordedCondition], ended: Sequence[RecordedCondition]) -> None:
-        """Write what has begun and what has ended; raises `StoreUnavailableError`."""
+    async def record(
+        self,
+        begun: Sequence[RecordedCondition],
+        ended: Sequence[RecordedCondition],
+        changed: Sequence[RecordedCondition],
+    ) -> None:
+        """Write what has begun, what has ended, and what is different by now; raises `StoreUnavailableError`."""
 
     async def facts(self, accounts: Mapping[str, AccountSettings]) -> list[Fact]:
         """Return what is so of lists and syncs; raises `StoreUnavailableError`."""
@@ -57,8 +71,10 @@ class Conditions:
         self._now_ms = now_ms
         self._asked: list[Fact] = []
         # By key: the fact as it is now, and since when (Unix ms), whether its patience is over or not.
-        self._facts: dict[tuple[str, str, str], tuple[Fact, int]] = {}
-        self._recorded: dict[tuple[str, str, str], RecordedCondition] = {}
+        self._facts: dict[_Key, tuple[Fact, int]] = {}
+        # What is so but was left out, because too much is so.
+        self._left_out: set[_Key] = set()
+        self._recorded: dict[_Key, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
 
@@ -70,20 +86,27 @@ class Conditions:
         """Return what lasts at this moment, None as long as the store has not been asked."""
         return self.current() if self._is_read else None
 
-    async def history(self, **filters: str) -> list[Condition]:
-        """Return what is over, the latest first, of a `kind`, `account` or `subject` only; raises `StoreUnavailableError`."""
-        found = await self._store.history(_MAX_HISTORY, **filters)
+    async def history(
+        self,
+        *,
+        kind: str | None = None,
+        account: str | None = None,
+        subject: str | None = None,
+        list_id: int | None = None,
+    ) -> list[Condition]:
+        """Return what is over, the latest first, only what is about these; raises `StoreUnavailableError`."""
+        found = await self._store.history(_MAX_HISTORY, kind=kind, account=account, subject=subject, list_id=list_id)
         return [each.as_condition() for each in found if each.id in CATALOGUE]
 
     async def run(self, supervisor: Supervisor) -> None:
-        """Look once a second, and keep what begins and what ends."""
+        """Look once a second, and keep what begins and what ends, and now and then what has changed."""
         looks = 0
         while True:
             supervisor.beat()
             async with self._looking:
-                if looks % round(_ASK_SECONDS / _LOOK_SECONDS) == 0:
+                if is_time_to_ask := looks % round(_ASK_SECONDS / _LOOK_SECONDS) == 0:
                     await self._ask()
-                await self._record()
+                await self._record(with_changes=is_time_to_ask)
             looks += 1
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -91,7 +114,7 @@ class Conditions:
         """Look at once: somebody has just done something about one, and must not be told of it any more."""
         async with self._looking:
             await self._ask()
-            await self._record()
+            await self._record(with_changes=True)
 
     async def _ask(self) -> None:
         try:
@@ -120,17 +143,25 @@ class Conditions:
         ]
 
     def _take(self, now: Iterable[Fact]) -> None:
-        by_severity = sorted([*now, *self._asked], key=lambda fact: CATALOGUE[fact.id].severity.rank)
-        found = {fact.key: fact for fact in by_severity[:_MAX_FACTS]}
+        found = {fact.key: fact for fact in (*now, *self._asked)}
+        keys = list(found)
+        if len(found) > _MAX_FACTS:
+            keys.sort(key=lambda key: self._urgency(found[key]))
         now_ms = self._now_ms()
-        self._facts = {key: (fact, self._since(key, now_ms)) for key, fact in found.items()}
+        self._facts = {key: (found[key], self._since(key, now_ms)) for key in keys[:_MAX_FACTS]}
+        self._left_out = set(keys[_MAX_FACTS:])
 
-    def _since(self, key: tuple[str, str, str], now_ms: int) -> int:
+    def _urgency(self, fact: Fact) -> tuple[bool, bool, int]:
+        """Return the order in which facts are taken: what is told already stays, but for what is critical."""
+        severity = CATALOGUE[fact.id].severity
+        return severity is not Severity.CRITICAL, fact.key not in self._recorded, severity.rank
+
+    def _since(self, key: _Key, now_ms: int) -> int:
         if key in self._recorded:
             return self._recorded[key].began_at_ms
         return self._facts[key][1] if key in self._facts else now_ms
 
-    async def _record(self) -> None:
+    async def _record(self, *, with_changes: bool) -> None:
         lasting = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._lasting()}
         if not self._is_read:
             return
@@ -139,18 +170,19 @@ class Conditions:
         ended = [
             msgspec.structs.replace(each, ended_at_ms=now_ms)
             for key, each in self._recorded.items()
-            if key not in lasting
+            if key not in lasting and key not in self._left_out
         ]
-        if not begun and not ended:
+        changed = [each for key, each in lasting.items() if with_changes and each != self._recorded.get(key, each)]
+        if not begun and not ended and not changed:
             return
         try:
-            await self._store.record(begun, ended)
+            await self._store.record(begun, ended, changed)
         except StoreUnavailableError:
             # Told again at the next look; the store's own trouble is a condition.
             return
         for each in begun:
             log.info("condition.began", condition=each.id, account=each.account, subject=each.subject)
-            self._recorded[each.key] = each
+        self._recorded.update({each.key: each for each in (*begun, *changed)})
         for each in ended:
             log.info("condition.ended", condition=each.id, account=each.account, subject=each.subject)
             del self._recorded[each.key]

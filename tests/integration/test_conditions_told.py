@@ -117,7 +117,7 @@ async def test_people_who_could_not_be_added_are_told_until_they_are_retried(wor
 
 
 async def test_a_segment_is_called_what_people_call_it(world):
-    """By its name in Heap, but by its list's where two segments of the account have one name; commands find it by that."""
+    """By its name in Heap, but by its list's where two segments of the account have one name."""
     world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:user0@example.com", status=422, times=None))
     await world.deliver("Active Users", users(2))
     await world.until(lambda: subjects(world) == {"Active Users"})
@@ -125,6 +125,27 @@ async def test_a_segment_is_called_what_people_call_it(world):
     assert condition["title"] == "1 person could not be added or removed (acme Active Users)"
     await world.deliver("Active Users", users(2), segment_id=2)
     await world.until(lambda: subjects(world) == {"ActiveUsers", "ActiveUsers-2"})
+
+
+async def test_segments_of_one_name_have_a_condition_each_and_a_command_that_finds_it(tmp_path):
+    """A list that has no name yet cannot tell them apart, and another account may have the name too."""
+    async with asking(tmp_path, hold_new_segments=True) as world:
+        await world.deliver("Same", users(3), segment_id=1)
+        await world.deliver("Same", users(4), segment_id=2)
+        while len((await world.get("conditions"))["items"]) < 2:  # noqa: ASYNC110  the service is asked from outside
+            await asyncio.sleep(0.1)
+        items = [each for each in (await world.get("conditions"))["items"] if each["id"] == "list_awaits_approval"]
+        assert {(each["list_id"], each["people"]) for each in items} == {(1, 3), (2, 4)}
+        assert {each["command"] for each in items} == {"heap-cordial approve 1", "heap-cordial approve 2"}
+        assert "2 segments to approve" in (await world.get("overview"))["headline"]
+        [one] = (await world.get("conditions?list=2"))["items"]
+        assert one["list_id"] == 2
+        await world.deliver("Renamed", users(4), segment_id=2)
+        while not any(each["subject"] == "Renamed" for each in (await world.get("conditions"))["items"]):  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.1)
+        document = await world.get("conditions")
+        [renamed] = [each for each in document["items"] if each["subject"] == "Renamed"]
+        assert (renamed["since"], document["history"]) == (one["since"], [])
 
 
 def subjects(world) -> set[str]:

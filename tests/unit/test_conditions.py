@@ -51,6 +51,8 @@ def test_what_is_so_is_said_in_a_few_words(fact, title):
 def test_each_condition_has_a_place_on_the_dashboard():
     condition = to_condition(Fact("list_held", "acme", 'Füße & "more"'), 0)
     assert condition.place == "#/conditions/list_held?account=acme&subject=F%C3%BC%C3%9Fe+%26+%22more%22"
+    of_list = to_condition(Fact("list_held", "acme", "Buyers", list_id=7), 0)
+    assert of_list.place == "#/conditions/list_held?account=acme&list=7"
     assert to_condition(Fact("disk_low"), 0).place == "#/conditions/disk_low"
 
 
@@ -85,14 +87,16 @@ class Log:
     async def lasting(self) -> list[RecordedCondition]:
         return self.open
 
-    async def history(self, limit: int, *, kind=None, account=None, subject=None) -> list[RecordedCondition]:
-        asked = {"id": kind, "account": account, "subject": subject}
+    async def history(
+        self, limit: int, *, kind=None, account=None, subject=None, list_id=None
+    ) -> list[RecordedCondition]:
+        asked = {"id": kind, "account": account, "subject": subject, "list_id": list_id}
         given = {name: value for name, value in asked.items() if value is not None}
         return [each for each in self.over if all(getattr(each, name) == given[name] for name in given)][:limit]
 
-    async def record(self, begun, ended) -> None:
-        keys = {(each.id, each.account, each.subject) for each in ended}
-        self.open = [each for each in self.open if (each.id, each.account, each.subject) not in keys] + list(begun)
+    async def record(self, begun, ended, changed) -> None:
+        keys = {each.key for each in (*ended, *changed)}
+        self.open = [each for each in self.open if each.key not in keys] + [*begun, *changed]
         self.over += ended
 
     async def facts(self, _accounts) -> list[Fact]:
@@ -105,12 +109,12 @@ async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
     for _ in range(2):
         conditions = Conditions(log, lambda: facts, dict, lambda: now[0])
         await conditions._ask()
-        await conditions._record()
+        await conditions._record(with_changes=True)
         [condition] = conditions.current()
         assert (condition.id, condition.since.timestamp()) == ("account_paused", 1_000)
         now[0] += 60_000
     facts.clear()
-    await conditions._record()
+    await conditions._record(with_changes=True)
     assert (conditions.current(), log.open) == ([], [])
     [over] = await conditions.history()
     assert over.ended_at is not None
@@ -123,3 +127,40 @@ def test_a_fact_is_told_only_once_its_patience_is_over():
     assert conditions.current() == []
     now[0] += 60_000
     assert [each.id for each in conditions.current()] == ["list_not_ready"]
+
+
+async def test_a_condition_is_of_its_list_whatever_the_segment_is_called():
+    """Two segments may have one name, and one may be renamed: neither is the end of anything."""
+    log = Log()
+    facts = [
+        Fact("list_held", "acme", "Same", "why", 3, list_id=1),
+        Fact("list_held", "acme", "Same", "why", 4, list_id=2),
+    ]
+    conditions = Conditions(log, lambda: facts, dict, lambda: 1_000)
+    await conditions._ask()
+    await conditions._record(with_changes=True)
+    assert [each.people for each in conditions.current()] == [3, 4]
+    facts[0] = Fact("list_held", "acme", "Renamed", "why", 5, list_id=1)
+    await conditions._record(with_changes=True)
+    assert {(each.subject, each.people) for each in log.open} == {("Renamed", 5), ("Same", 4)}
+    assert log.over == []
+
+
+async def test_what_there_is_no_room_for_is_not_told_as_over():
+    log = Log()
+    facts = [
+        Fact("sqlite_affected"),
+        *(Fact("list_held", "acme", str(number), list_id=number) for number in range(999)),
+    ]
+    conditions = Conditions(log, lambda: facts, dict, lambda: 1_000)
+    await conditions._ask()
+    await conditions._record(with_changes=True)
+    facts += [Fact("list_held", "acme", str(number), list_id=number) for number in range(999, 1_500)]
+    facts.insert(0, Fact("store_trouble"))
+    await conditions._record(with_changes=True)
+    assert log.over == []
+    assert conditions.current()[0].id == "store_trouble"
+    del facts[100:]
+    await conditions._record(with_changes=True)
+    assert len(conditions.current()) == 100
+    assert len(log.over) == 901

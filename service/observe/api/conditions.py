@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from service.model.conditions import Condition
 from service.observe.api import documentation as described
 from service.observe.api import examples
-from service.observe.api.requests import AccountFilter, Filter, given_filters, read_query
+from service.observe.api.requests import AccountFilter, Filter, ListFilter, given_filters, read_query
 from service.observe.conditions import Conditions
 
 
@@ -20,6 +20,7 @@ class ConditionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[Filter, Meta(description="only of this kind")] | UnsetType = UNSET
     account: AccountFilter | UnsetType = UNSET
     subject: Annotated[str, Meta(max_length=1_000, description="only about this")] | UnsetType = UNSET
+    list: ListFilter | UnsetType = UNSET
 
 
 class ConditionPage(msgspec.Struct, frozen=True):
@@ -58,5 +59,6 @@ class ConditionQuestions:
             for each in self._conditions.current()
             if all(getattr(each, name) == value for name, value in filters.items())
         ]
-        filters = {"kind" if name == "id" else name: value for name, value in filters.items()}
+        if "id" in filters:
+            filters["kind"] = filters.pop("id")
         return described.json_response(ConditionPage(current, await self._conditions.history(**filters)))

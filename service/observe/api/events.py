@@ -189,5 +189,5 @@ class Events:
         return (
             [msgspec.structs.replace(account, next_call_at=None) for account in accounts],
             self._meter.backlog,
-            [(each.id, each.account, each.subject) for each in self._conditions()],
+            [(each.id, each.account, each.subject, each.list_id) for each in self._conditions()],
         )

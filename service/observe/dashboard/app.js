@@ -62,7 +62,7 @@ function View({ place, service, isLost }) {
     case "accounts":
       return id ? html`<${Account} name=${id} key=${id} service=${service} />` : html`<${Accounts} />`;
     case "conditions":
-      return id ? html`<${Condition} id=${id} query=${query} key=${`${id} ${query.account} ${query.subject}`} />` : html`<${Conditions} ...${given} />`;
+      return id ? html`<${Condition} id=${id} query=${query} key=${`${id} ${query.account} ${query.subject} ${query.list}`} />` : html`<${Conditions} ...${given} />`;
     case "runbook":
       return html`<${Runbook} anchor=${id} key=${id} />`;
     case "activity":

@@ -61,7 +61,7 @@ function Many({ account, items, accounts, withCommand }) {
     <summary class="subject"><strong><${Name} text=${`${count(items.length)} · ${account || "The service"}`} /></strong>
       ${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
     ${isOpen && html`<ul class="subjects">${items.slice(0, SHOWN_OPEN).map(
-      (each) => html`<${Subject} key=${each.subject} each=${each} accounts=${accounts} withCommand=${withCommand} />`,
+      (each) => html`<${Subject} key=${each.place} each=${each} accounts=${accounts} withCommand=${withCommand} />`,
     )}${more > 0 && html`<li><${Link} to=${withQuery("conditions", { id: items[0].id, account })}>${`${count(more)} more`}<//></li>`}</ul>`}
   </details></li>`;
 }
@@ -85,7 +85,7 @@ function Group({ group, accounts, most, primary, withCommand, isFlat }) {
     <ul class="subjects">${rows.slice(0, most).map((each) =>
       each.items
         ? html`<${Many} key=${each.account} ...${each} accounts=${accounts} withCommand=${withCommand} />`
-        : html`<${Subject} key=${`${each.account} ${each.subject}`} each=${each} accounts=${accounts} primary=${primary} withCommand=${withCommand} />`,
+        : html`<${Subject} key=${each.place} each=${each} accounts=${accounts} primary=${primary} withCommand=${withCommand} />`,
     )}</ul>
     ${more > 0 && html`<p><${Link} to=${withQuery("conditions", { id })}>${`${count(more)} more`}<//></p>`}
   </li>`;
@@ -112,7 +112,7 @@ export function Conditions({ query }) {
       ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} withCommand=${true} isFlat=${Boolean(query.id)} />
             ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
-            keyOf=${(each) => `${each.id} ${each.account} ${each.subject} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."
+            keyOf=${(each) => `${each.place} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."
             columns=${[
               ["What", (each) => html`<${Link} to=${viewOf(each)}>${each.meaning}<//>`, { wide: true }],
               ["On what", (each) => html`<${Name} text=${subjectOf(each)} />`],
@@ -150,14 +150,14 @@ function Lasting({ each, account }) {
 
 // One condition, whether it lasts or is over.
 export function Condition({ id, query }) {
-  const about = { account: query.account ?? "", subject: query.subject ?? "" };
+  const about = query.list ? { account: query.account ?? "", list: query.list } : { account: query.account ?? "", subject: query.subject ?? "" };
   const { data, error } = useResource(withQuery("conditions", { id, ...about }));
   const known = useResource("accounts");
   // What to do is there at once, or it is not read.
   const runbook = useRunbook();
   const accounts = known.data?.items ?? [];
   if (!data || isReading(known) || !(runbook.parts || runbook.error)) return html`<${Title} text="Condition" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
-  const isIt = (each) => each.account === about.account && each.subject === about.subject;
+  const isIt = (each) => each.account === about.account && (about.list ? String(each.list_id) === about.list : each.subject === about.subject);
   const now = data.items.find(isIt);
   const past = data.history.filter(isIt);
   const each = now ?? past[0];

@@ -140,7 +140,7 @@ class _Courier:
         self._told_severities = [each for each in Severity if each.rank <= Severity(settings.severity).rank]
         self._patience_ms = settings.patience_minutes * 60_000
         # Since when (Unix ms) what was told is over.
-        self._over_since: dict[tuple[str, str, str], int] = {}
+        self._over_since: dict[tuple[str, str, str | int], int] = {}
 
     async def run(self) -> None:
         """Look and send until cancelled."""
@@ -176,7 +176,7 @@ class _Courier:
         if self.settings.summary_at:
             await self._plan_summary(lasting, told, now_ms)
 
-    def _is_over(self, key: tuple[str, str, str], lasts: bool, now_ms: int) -> bool:
+    def _is_over(self, key: tuple[str, str, str | int], lasts: bool, now_ms: int) -> bool:
         """Tell whether what was told has been over for as long as one must last to be told: flapping is not told."""
         if lasts:
             self._over_since.pop(key, None)
@@ -185,12 +185,12 @@ class _Courier:
         return now_ms - over_since_ms >= self._patience_ms
 
     async def _plan_summary(
-        self, lasting: Sequence[Condition], told: Mapping[tuple[str, str, str], Told], now_ms: int
+        self, lasting: Sequence[Condition], told: Mapping[tuple[str, str, str | int], Told], now_ms: int
     ) -> None:
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         hour, minute = map(int, self.settings.summary_at.split(":"))
         due = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        today = Told(_SUMMARY, "", f"{due:%Y-%m-%d}", now_ms)
+        today = Told(_SUMMARY, "", f"{due:%Y-%m-%d}", None, now_ms)
         if due <= now < due + _SUMMARY_LATENESS and today.key not in told:
             earlier = [each for each in told.values() if each.kind == _SUMMARY]
             await self._put(self._message("summary", lasting, []), [today], earlier)
@@ -265,7 +265,7 @@ async def try_to_send(target: Target, key: str, message: Message) -> str:
 
 
 def _told(condition: Condition) -> Told:
-    return Told(condition.id, condition.account, condition.subject, _ms(condition.since))
+    return Told(condition.id, condition.account, condition.subject, condition.list_id, _ms(condition.since))
 
 
 def _ms(moment: datetime) -> int:

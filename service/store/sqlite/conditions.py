@@ -18,7 +18,8 @@ from service.store.sqlite.rows import named_rows
 from service.store.sqlite.writer import Writer
 
 _SQL = queries.load("conditions")
-_MAX_ROWS = 1_000
+# More lists than one store has: what is not read would be told as over.
+_MAX_ROWS = 20_000
 # As far back as syncs are looked at: a read every few seconds must not grow with the history.
 _MAX_SYNCS = 5_000
 _HOUR_MS = 3_600_000
@@ -54,19 +55,33 @@ class ConditionLog:
         return await self._conditions("lasting", {})
 
     async def history(
-        self, limit: int, *, kind: str | None = None, account: str | None = None, subject: str | None = None
+        self,
+        limit: int,
+        *,
+        kind: str | None = None,
+        account: str | None = None,
+        subject: str | None = None,
+        list_id: int | None = None,
     ) -> list[RecordedCondition]:
         """Return the conditions that are over, the latest begun first."""
-        values = {"limit": limit, "kind": kind, "account": account, "subject": subject}
+        values = {"limit": limit, "kind": kind, "account": account, "subject": subject, "list_id": list_id}
         return await self._conditions("history", values)
 
-    async def record(self, begun: Collection[RecordedCondition], ended: Collection[RecordedCondition]) -> None:
-        """Write what has begun and what has ended; raises `StoreUnavailableError`."""
-        rows = [msgspec.structs.asdict(each) for each in begun], [msgspec.structs.asdict(each) for each in ended]
+    async def record(
+        self,
+        begun: Collection[RecordedCondition],
+        ended: Collection[RecordedCondition],
+        changed: Collection[RecordedCondition],
+    ) -> None:
+        """Write what has begun, what has ended, and what is different by now; raises `StoreUnavailableError`."""
+        rows = {
+            statement: [msgspec.structs.asdict(each) for each in conditions]
+            for statement, conditions in (("begin", begun), ("end", ended), ("change", changed))
+        }
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(_SQL["begin"], rows[0])
-            connection.executemany(_SQL["end"], rows[1])
+            for statement, values in rows.items():
+                connection.executemany(_SQL[statement], values)
 
         await self._writer.run(write)
 

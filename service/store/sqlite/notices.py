@@ -75,5 +75,6 @@ def _values(target: str, told: Told) -> dict[str, str | int]:
         "kind": told.kind,
         "account": told.account,
         "subject": told.subject,
+        "list_id": told.list_id or 0,
         "began_at_ms": told.began_at_ms,
     }

@@ -46,7 +46,9 @@ async def test_what_waits_when_the_clock_was_a_year_ahead_waits_as_long_as_it_wa
     [segment] = await store.segments()
     asked = msgspec.structs.replace(segment, list_state=ListState.CREATING, list_asked_at_ms=ahead_ms)
     await store.set_list(msgspec.structs.replace(asked, list_name="Buyers"))
-    await store.conditions.record([RecordedCondition("account_paused", "acme", "", "", 0, None, ahead_ms, None)], [])
+    await store.conditions.record(
+        [RecordedCondition("account_paused", "acme", "", "", 0, None, ahead_ms, None)], [], []
+    )
     await store.notices.put("ops", b"{}", [], [])
     with maker.connection() as connection:
         connection.executescript(IMPORT_IN_DOUBT.format(ms=ahead_ms))

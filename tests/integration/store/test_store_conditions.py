@@ -174,10 +174,14 @@ async def test_only_accounts_that_are_served_are_told_of(store):
 
 async def test_what_lasts_is_kept_over_a_restart_and_what_is_over_is_history(store):
     begun = RecordedCondition("people_failed", "acme", "Buyers", "", 3, 1, START_MS, None)
-    await store.conditions.record([begun], [])
-    await store.conditions.record([begun], [])
+    await store.conditions.record([begun], [], [])
+    await store.conditions.record([begun], [], [])
     assert await store.conditions.lasting() == [begun]
-    await store.conditions.record([], [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)])
+    # As it is now, for those who read it without the service.
+    begun = msgspec.structs.replace(begun, subject="Big buyers", people=5, detail="5 people")
+    await store.conditions.record([], [], [begun])
+    assert await store.conditions.lasting() == [begun]
+    await store.conditions.record([], [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)], [])
     assert await store.conditions.lasting() == []
     assert await store.conditions.history(10) == [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)]
 

@@ -58,7 +58,7 @@ CREATE TABLE condition (
     began_at_ms INTEGER NOT NULL,
     ended_at_ms INTEGER
 ) STRICT;
-CREATE UNIQUE INDEX condition_lasting ON condition (kind, account, subject) WHERE ended_at_ms IS NULL;
+CREATE UNIQUE INDEX condition_lasting ON condition (kind, account, coalesce(list_id, subject)) WHERE ended_at_ms IS NULL;
 
 -- How long the service has run, and the newest rows it had by then. What is old is told by this and not by the clock, which
 -- may jump by years at a start. lived_ms: time that the service ran; at_ms: the clock at that moment.
@@ -269,14 +269,15 @@ UPDATE bulk_import SET after_piece = (SELECT piece_id FROM fold_position) WHERE 
 ALTER TABLE bulk_import ADD COLUMN unnamed_id INTEGER;
 ALTER TABLE bulk_import ADD COLUMN gather_end TEXT NOT NULL DEFAULT '';
 
--- Notices: what each target was told of conditions that last, and the messages that it is still to get.
+-- Notices: what each target was told of conditions that last (list_id 0: about no list), and the messages that it is still to get.
 CREATE TABLE notice_told (
     target TEXT NOT NULL,
     kind TEXT NOT NULL,
     account TEXT NOT NULL,
     subject TEXT NOT NULL,
+    list_id INTEGER NOT NULL,
     began_at_ms INTEGER NOT NULL,
-    PRIMARY KEY (target, kind, account, subject)
+    PRIMARY KEY (target, kind, account, subject, list_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE notice (

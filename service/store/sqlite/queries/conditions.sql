@@ -5,7 +5,13 @@ ON CONFLICT DO NOTHING;
 
 -- name: end
 UPDATE condition SET ended_at_ms = :ended_at_ms
-WHERE kind = :id AND account = :account AND subject = :subject AND ended_at_ms IS NULL;
+WHERE kind = :id AND account = :account AND coalesce(list_id, subject) = coalesce(:list_id, :subject)
+    AND ended_at_ms IS NULL;
+
+-- name: change
+UPDATE condition SET subject = :subject, detail = :detail, people = :people
+WHERE kind = :id AND account = :account AND coalesce(list_id, subject) = coalesce(:list_id, :subject)
+    AND ended_at_ms IS NULL;
 
 -- name: lasting
 SELECT kind AS id, account, subject, detail, people, list_id, began_at_ms, ended_at_ms
@@ -18,6 +24,7 @@ WHERE ended_at_ms IS NOT NULL
     AND (:kind IS NULL OR kind = :kind)
     AND (:account IS NULL OR account = :account)
     AND (:subject IS NULL OR subject = :subject)
+    AND (:list_id IS NULL OR list_id = :list_id)
 ORDER BY condition.id DESC LIMIT :limit;
 
 -- name: lists

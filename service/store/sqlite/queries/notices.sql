@@ -1,13 +1,14 @@
 -- name: told
-SELECT kind, account, subject, began_at_ms FROM notice_told WHERE target = :target;
+SELECT kind, account, subject, nullif(list_id, 0) AS list_id, began_at_ms FROM notice_told WHERE target = :target;
 
 -- name: note_told
-INSERT INTO notice_told (target, kind, account, subject, began_at_ms)
-VALUES (:target, :kind, :account, :subject, :began_at_ms)
+INSERT INTO notice_told (target, kind, account, subject, list_id, began_at_ms)
+VALUES (:target, :kind, :account, :subject, :list_id, :began_at_ms)
 ON CONFLICT DO UPDATE SET began_at_ms = excluded.began_at_ms;
 
 -- name: forget_told
-DELETE FROM notice_told WHERE target = :target AND kind = :kind AND account = :account AND subject = :subject;
+DELETE FROM notice_told 
+WHERE target = :target AND kind = :kind AND account = :account AND subject = :subject AND list_id = :list_id;
 
 -- name: put
 INSERT INTO notice (target, message, created_at_ms, next_try_at_ms) VALUES (:target, :message, :now_ms, :now_ms);
