@@ -250,6 +250,7 @@ class FailureView(msgspec.Struct, frozen=True):
     id: int
     account: str
     list_id: int
+    segment_name: str
     list_name: str
     contact: str
     wanted: bool
@@ -269,6 +270,7 @@ class FailureGroupView(msgspec.Struct, frozen=True):
 
     account: str
     list_id: int
+    segment_name: str
     list_name: str
     reason: str
     dead: bool

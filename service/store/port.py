@@ -452,6 +452,9 @@ class Reading(Protocol):
     ) -> list[SyncView]:
         """Return syncs in some order, without the first `offset` of them."""
 
+    async def sync_states(self, *, account: str | None = None, list_id: int | None = None) -> dict[SyncState, int]:
+        """Return how many syncs are in each state, but for those that are done or discarded."""
+
     async def sync(self, sync_id: int) -> SyncView | None:
         """Return one sync."""
 
@@ -542,6 +545,9 @@ class Reading(Protocol):
 
     async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first."""
+
+    async def failure_reasons(self, *, account: str | None = None, list_id: int | None = None) -> dict[str, int]:
+        """Return how many failures have each reason, the most frequent first."""
 
     async def accounts(self) -> list[RecordedAccount]:
         """Return every account by name, those no longer configured included."""

@@ -110,6 +110,14 @@ async def test_syncs_tell_arrival_apart_from_sending(live: Watched) -> None:
     await expect(page.locator("#sync-rows tr").first).to_contain_text(LONG)
     await page.go_back()
     await expect(page.locator("#sync-rows tr").first).to_contain_text("Beta")
+    chips = page.get_by_role("navigation", name="State").get_by_role("link")
+    await expect(chips).to_have_text(["All", "Done, with failures 1", "Receiving 1", "Done", "Discarded"])
+    for name, number in (("Done, with failures", 1), ("Receiving", 1), ("Discarded", 0)):
+        await page.get_by_role("navigation", name="State").get_by_role("link", name=name).click()
+        await expect(page.locator("#sync-rows tr")).to_have_count(number)
+        assert await faults_of_access(page) == []
+    await go(page, "syncs?state=done")
+    await expect(page.locator("#sync-rows tr")).to_have_count(4)
 
 
 async def test_people_are_sorted_by_name(live: Watched) -> None:

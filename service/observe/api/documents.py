@@ -146,10 +146,14 @@ class MemberDocument(msgspec.Struct, frozen=True):
 
 
 class SyncPage(msgspec.Struct, frozen=True):
-    """Some syncs; `next` is the `after` of the next page, null on the last."""
+    """Some syncs; `next` is the `after` of the next page, null on the last.
+
+    `states`: how many are in each state but `done` and `discarded`, of those that the filters other than `state` let through.
+    """
 
     items: list[SyncDocument]
     next: str | None
+    states: dict[str, int]
 
 
 class ListPage(msgspec.Struct, frozen=True):
@@ -172,9 +176,10 @@ class FailurePage(msgspec.Struct, frozen=True):
 
 
 class FailureGroupPage(msgspec.Struct, frozen=True):
-    """The largest groups of failures, at most 200."""
+    """The largest groups of failures, at most 200. `reasons`: how many failures have each reason, in all groups."""
 
     items: list[FailureGroupView]
+    reasons: dict[str, int]
 
 
 class AccountPage(msgspec.Struct, frozen=True):

@@ -243,6 +243,7 @@ FAILURE: dict[str, Any] = {
     "id": 17,
     "account": "acme",
     "list_id": 1,
+    "segment_name": "Heap Test Segment",
     "list_name": "HeapTestSegment",
     "contact": "email:jane@example",
     "wanted": True,
@@ -259,6 +260,7 @@ FAILURE: dict[str, Any] = {
 FAILURE_GROUP: dict[str, Any] = {
     "account": "acme",
     "list_id": 1,
+    "segment_name": "Heap Test Segment",
     "list_name": "HeapTestSegment",
     "reason": "refused",
     "dead": True,

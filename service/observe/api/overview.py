@@ -106,7 +106,7 @@ class OverviewQuestion:
         running = [each for each in await self._reader.imports(limit=_IMPORTS) if each.ended_at is None]
         to_send, guarded = self._meter.backlog, self._guarded()
         failed_people = sum(account.failed_people for account in accounts)
-        trouble = _trouble(self._conditions(), failed_people)
+        trouble = _trouble(self._conditions(), failed_people) or _soon_trouble(standings, failed_people)
         return described.json_response(
             Overview(
                 at=datetime.now(UTC),
@@ -135,6 +135,17 @@ def _trouble(conditions: Sequence[Condition], failed_people: int) -> list[str]:
         # Of people, and not of lists, each has failed.
         numbers["people_failed"] = max(1, failed_people)
     return [_in_words(condition_id, number) for condition_id, number in numbers.items()]
+
+
+def _soon_trouble(standings: Mapping[ListStanding, int], failed_people: int) -> list[str]:
+    """Return what is a condition at the next look, for the figures show it already."""
+    numbers = {
+        "list_held": standings.get(ListStanding.HELD, 0),
+        "people_failed": failed_people,
+        "removals_held": standings.get(ListStanding.SYNC_HELD, 0),
+        "list_awaits_approval": standings.get(ListStanding.TO_APPROVE, 0),
+    }
+    return [_in_words(condition_id, number) for condition_id, number in numbers.items() if number]
 
 
 def _in_words(condition_id: str, number: int) -> str:

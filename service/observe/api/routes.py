@@ -229,7 +229,7 @@ class Questions:
             "Syncs",
             "The newest first: how many pages have arrived and how many of their changes are sent.",
             answer=SyncPage,
-            example={"items": [examples.SYNC], "next": "2a"},
+            example={"items": [examples.SYNC], "next": "2a", "states": {"failed": 1}},
             query=SyncQuery,
             as_file=True,
         )
@@ -245,7 +245,15 @@ class Questions:
         else:
             syncs, following = await read_sorted(self._reader.sorted_syncs, query, sort=query.sort)
         imports = self._sending.imports_statuses()
-        return json_response(SyncPage([sync_document(sync, imports) for sync in syncs], following))
+        filters = {name: value for name, value in given_filters(query).items() if name in {"account", "list_id"}}
+        states = await self._reader.sync_states(**filters)
+        return json_response(
+            SyncPage(
+                [sync_document(sync, imports) for sync in syncs],
+                following,
+                {each.value: number for each, number in states.items()},
+            )
+        )
 
     @docs(
         **described.operation(
@@ -349,14 +357,15 @@ class Questions:
             "Failures by list and reason",
             "How many changes of each list failed, for each reason, the largest number first.",
             answer=FailureGroupPage,
-            example={"items": [examples.FAILURE_GROUP]},
+            example={"items": [examples.FAILURE_GROUP], "reasons": {"refused": 1}},
             query=FailureGroupQuery,
         )
     )
     async def failure_groups(self, request: web.Request) -> web.Response:
         """Answer `GET /failures/groups`."""
         filters = given_filters(read_query(request, FailureGroupQuery))
-        return json_response(FailureGroupPage(await self._reader.failure_groups(**filters)))
+        groups = await self._reader.failure_groups(**filters)
+        return json_response(FailureGroupPage(groups, await self._reader.failure_reasons(**filters)))
 
     @docs(
         **described.operation(

@@ -25,7 +25,7 @@ export const Preview = ({ list, primary }) => html`<${Button} text="Preview…" 
   label=${`Preview… ${list.segment_name}`} onClick=${() =>
     confirm({
       title: `What would be sent for ${list.segment_name}`,
-      read: () => get(`lists/${list.id}/preview?calls=10`),
+      read: () => get(`lists/${list.id}/preview?calls=5`),
       body: (preview) => html`<${Calls} preview=${preview} />`,
     })} />`;
 

@@ -4,7 +4,7 @@ import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.j
 import { get, post, signIn, withQuery } from "./api.js";
 import { connection, onChange, start, useResource } from "./live.js";
 import { Dialog, Link, setRole, Title, Toast } from "./ui.js";
-import { ago, clock, keyName, timeZone } from "./words.js";
+import { ago, clockOfDay, keyName, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
 import { Activity } from "./view_activity.js";
@@ -86,7 +86,7 @@ const CONNECTION = { live: "Live", lost: "Not reachable, trying again", waiting:
 const Lost = ({ isLost }) => html`<div role="status" id="lost">${
   isLost &&
   html`<p class="headline" data-tone="bad"><span aria-hidden="true">✕</span> <span>The service does not answer.${
-    connection.updatedAt ? ` Nothing is known since ${clock(connection.updatedAt)}; what is below was so then.` : " Nothing is known."
+    connection.updatedAt ? ` Nothing is known since ${clockOfDay(connection.updatedAt)}; what is below was so then.` : " Nothing is known."
   }</span></p>`
 }</div>`;
 

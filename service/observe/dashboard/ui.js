@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { refresh } from "./live.js";
-import { ago, clock, count, momentText, rate, sentence } from "./words.js";
+import { ago, clockOfDay, count, momentText, rate, sentence } from "./words.js";
 
 const ROLES = ["read", "operate", "admin"];
 let role = "read";
@@ -175,10 +175,10 @@ export function Table({ caption, columns, rows, keyOf, empty, id, order }) {
   </div>`;
 }
 
-// What could not be read, and of when what is still shown is.
+// What could not be read, and of when what is still shown is. That nobody answers is said above every view.
 export function Trouble({ error }) {
-  if (!error) return null;
-  return html`<p class="trouble" role="alert">${sentence(error.message)}${error.readAt ? ` What is shown is of ${clock(error.readAt)}.` : ""}</p>`;
+  if (!error || (error.readAt && !error.isAnswer)) return null;
+  return html`<p class="trouble" role="alert">${sentence(error.message)}${error.readAt ? ` What is shown is of ${clockOfDay(error.readAt)}.` : ""}</p>`;
 }
 
 export const Waiting = () => html`<p class="hint waiting" role="status">Reading…</p>`;
@@ -266,6 +266,13 @@ export function Search({ label, value, onInput, placeholder }) {
       }, 300);
     }} /></label>`;
 }
+
+// Filters of which one is chosen: [name, text, number], null for a number that nobody counts.
+export const Chips = ({ label, items, chosen, to }) => html`<nav aria-label=${label}><ul class="chips">${items.map(
+  ([name, text, number]) => html`<li key=${name}><${Link} to=${to(name)} aria-current=${name === chosen ? "true" : undefined}>${text}${
+    number === null ? null : html` <span class="number">${count(number)}</span>`
+  }<//></li>`,
+)}</ul></nav>`;
 
 export const Choice = ({ label, value, options, onChange, narrow = false }) =>
   html`<label class=${`field ${narrow ? "narrow" : ""}`}><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>

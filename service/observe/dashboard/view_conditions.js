@@ -6,7 +6,7 @@ import { withQuery } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry } from "./actions.js";
 import { PartOfCondition, useRunbook } from "./runbook.js";
 import { Badge, Link, Name, Needs, Prose, Section, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, duration, momentText, people, sentence, SEVERITY } from "./words.js";
+import { count, duration, momentText, people, plural, sentence, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
 
@@ -58,8 +58,8 @@ function Many({ account, items, accounts, withCommand }) {
   const first = items.map((each) => each.since).sort()[0];
   const more = items.length - SHOWN_OPEN;
   return html`<li><details onToggle=${(event) => setOpen(event.target.open)}>
-    <summary class="subject"><strong><${Name} text=${`${count(items.length)} · ${account || "The service"}`} /></strong>
-      ${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
+    <summary class="subject"><strong><${Name} text=${account || "The service"} /></strong>
+      <span>${items[0].list_id === null ? count(items.length) : plural(items.length, "list")}</span>${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
     ${isOpen && html`<ul class="subjects">${items.slice(0, SHOWN_OPEN).map(
       (each) => html`<${Subject} key=${each.place} each=${each} accounts=${accounts} withCommand=${withCommand} />`,
     )}${more > 0 && html`<li><${Link} to=${withQuery("conditions", { id: items[0].id, account })}>${`${count(more)} more`}<//></li>`}</ul>`}

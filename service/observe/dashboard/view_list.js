@@ -19,13 +19,13 @@ function Sum({ list, sum, account }) {
   const [state] = account && isKeptBack(account) ? accountState(account) : moves ? listState(list, account) : [];
   const how = sum.to_add && state ? ` (${state.toLowerCase()})` : "";
   const rows = [
-    ["on the list, confirmed by Cordial", sum.on_list, file("wanted=true&state=settled")],
-    [`to be sent${how}`, sum.to_add - sum.add_later, file("wanted=true&state=pending"), true],
-    ["tried again later", sum.add_later, `#/people?list=${list.id}&dead=false&wanted=true`],
-    ["could not be added", sum.failed, `#/people?list=${list.id}&dead=true&wanted=true`, true],
-    ["refused by Cordial in a file, being looked for", sum.unnamed, `#/imports?list=${list.id}`],
-    ["another spelling of somebody counted above", sum.same_person, null],
-    ["with an unusable id", sum.unusable, `#/unusable?list=${list.id}&wanted=true`, true],
+    { text: "on the list, confirmed by Cordial", number: sum.on_list, to: file("wanted=true&state=settled"), isAlways: true },
+    { text: `to be sent${how}`, number: sum.to_add - sum.add_later, to: file("wanted=true&state=pending"), isAlways: true },
+    { text: "tried again later", number: sum.add_later, to: `#/people?list=${list.id}&dead=false&wanted=true`, tone: "warn" },
+    { text: "could not be added", number: sum.failed, to: `#/people?list=${list.id}&dead=true&wanted=true`, tone: "warn", isAlways: true },
+    { text: "refused by Cordial in a file, being looked for", number: sum.unnamed, to: `#/imports?list=${list.id}`, tone: "warn" },
+    { text: "another spelling of somebody counted above", number: sum.same_person },
+    { text: "with an unusable id", number: sum.unusable, to: `#/unusable?list=${list.id}&wanted=true`, tone: "warn", isAlways: true },
   ];
   const leaves = [
     [sum.to_remove, `${people(sum.to_remove)} left the segment and ${sum.to_remove === 1 ? "is" : "are"} still to be taken off the list`, file("wanted=false&state=pending")],
@@ -36,9 +36,9 @@ function Sum({ list, sum, account }) {
     <table class="sum" id="sum"><caption class="unseen">Where the users are that Heap named</caption><tbody>
       <tr class="total"><th scope="row">${sum.missing_pages.length || sum.unread_pages ? "Heap named so far" : "Heap named"}</th><td class="number">${count(named)}</td></tr>
       ${rows
-        .filter(([, number], index) => number || rows[index][3] || !index)
+        .filter(({ number, isAlways }) => number || isAlways)
         .map(
-          ([text, number, to], index) => html`<tr key=${index ? text.split(" (")[0] : "first"} data-tone=${number && index ? "warn" : undefined}>
+          ({ text, number, to, tone }) => html`<tr key=${text.split(" (")[0]} data-tone=${number ? tone : undefined}>
           <th scope="row">${number && to ? html`<a href=${to}>${text}</a>` : text}</th><td class="number">${count(number)}</td></tr>`,
         )}
       ${sum.missing_pages.map(

@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Chips, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, LIST_STANDING, listState, plural, sentence } from "./words.js";
 
 const ROWS = 50;
@@ -12,10 +12,9 @@ const ROWS = 50;
 function Standings({ found, chosen, to }) {
   const all = Object.values(found).reduce((sum, number) => sum + number, 0);
   const shown = Object.entries({ ...LIST_STANDING, sending: ["Changes to send"] }).filter(([name]) => found[name] || name === chosen);
-  return html`<nav aria-label="State"><ul class="chips">${[["", ["All"]], ...shown].map(
-    ([name, [text]]) => html`<li key=${name}><${Link} to=${to(name)} aria-current=${name === chosen ? "true" : undefined}>${text} <span class="number">${count(name ? found[name] ?? 0 : all)}</span><//></li>`,
-  )}</ul></nav>`;
+  return html`<${Chips} label="State" chosen=${chosen} to=${to} items=${[["", "All", all], ...shown.map(([name, [text]]) => [name, text, found[name] ?? 0])]} />`;
 }
+
 export const listName = (list) => list.list_name || "(not named yet)";
 
 // Where a list does not go on, its reason is news; else it says how its name came about.

@@ -8,7 +8,7 @@ import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
 import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, clock, count, inChanges, rate, timeLeft } from "./words.js";
+import { accountState, clockOfDay, count, inChanges, rate, timeLeft } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
@@ -28,11 +28,12 @@ const TROUBLE = ["paused", "paused_by_operator", "slowed", "dry_run", "sending",
 
 const troubleFirst = (accounts) => [...accounts].sort((one, other) => TROUBLE.indexOf(one.state) - TROUBLE.indexOf(other.state));
 
-// How serious it is: something is critical, something needs a person, nothing happens yet, all is well.
+// How serious it is: something is critical, something needs a person, nothing happens, all is well.
 function toneOf(data, conditions) {
   if (conditions.some((each) => each.severity === "critical")) return "bad";
   if (!data.is_well || data.lists.differs) return "warn";
-  const isWaiting = !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.state));
+  const isStill = data.to_send > 0 && !data.settled_per_second;
+  const isWaiting = isStill || !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.state));
   return isWaiting ? "busy" : "good";
 }
 
@@ -77,7 +78,7 @@ export function Overview({ service, isLost }) {
   return html`
     <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
-      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clock(new Date(data.at))}: ${data.headline}` : data.headline}
+      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ${data.headline}` : data.headline}
     </p>
     <${Trouble} error=${error ?? conditions.error} />
     ${isEmpty && html`<${Empty} service=${service} />`}

@@ -4,10 +4,11 @@ import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { retry } from "./actions.js";
 import { isReading, onChange, useResource } from "./live.js";
-import { act, Badge, Button, Link, may, Name, Needs, Order, orderOf, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, person, plural, UNUSABLE } from "./words.js";
+import { act, Badge, Button, Chips, Link, may, Name, Needs, Order, orderOf, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
+import { count, person, plural, reasonName, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
+const SHOWN_GROUPS = 5;
 
 // A user's id is searched for in the body of a request, never in an address.
 function useFailures(filters, user) {
@@ -50,7 +51,11 @@ export function People({ query, go }) {
   const { items, next, error, more, reload } = useFailures({ ...filters, ...shown, sort: order.sort }, user);
   // What cannot be told from the groups is retried one by one.
   const isPart = Boolean(user) || Object.keys(shown).length > 0;
-  const total = groups.data?.items.filter((each) => !query.reason || each.reason === query.reason).reduce((sum, each) => sum + each.changes, 0);
+  const ofReason = (groups.data?.items ?? []).filter((each) => !query.reason || each.reason === query.reason);
+  const reasons = groups.data?.reasons ?? {};
+  const all = Object.values(reasons).reduce((sum, each) => sum + each, 0);
+  const total = query.reason ? reasons[query.reason] ?? 0 : all;
+  const chips = [...new Set([...Object.keys(reasons), ...(query.reason ? [query.reason] : [])])];
   const choose = (id) => setChosen((before) => {
     const after = new Set(before);
     if (!after.delete(id)) after.add(id);
@@ -76,7 +81,7 @@ export function People({ query, go }) {
           onChange=${() => choose(each.id)} /></label>`, { unseen: true }]]
       : []),
     ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
-      <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.list_name || `list ${each.list_id}`} · ${each.account}`} /><//></div>`, { wide: true, sort: "name", text: true }],
+      <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.segment_name} · ${each.account}`} /><//></div>`, { wide: true, sort: "name", text: true }],
     ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
     ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`, { badge: true, sort: "trouble" }],
     ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
@@ -86,11 +91,13 @@ export function People({ query, go }) {
     <nav class="tabs" aria-label="People"><${Link} to="people" aria-current="page">Failures<//><${Link} to="unusable">Unusable ids<//></nav>`;
   if (!(items || error) || isReading(groups)) return html`${top}<${Waiting} />`;
   return html`${top}
-    ${groups.data && groups.data.items.length > 0 && html`<${Section} title="By reason" id="groups-heading"><ul class="plain" id="failure-groups">${groups.data.items.map(
+    ${ofReason.length > 0 && html`<${Section} title="By list" id="groups-heading"><ul class="plain" id="failure-groups">${ofReason.slice(0, SHOWN_GROUPS).map(
       (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
-        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason })}>${count(group.changes)} · ${group.list_name || `list ${group.list_id}`}<//>
+        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason })}>${count(group.changes)} · ${group.segment_name}<//>
         <span class="wrap">${group.message}</span></li>`,
-    )}</ul><//>`}
+    )}</ul>${ofReason.length > SHOWN_GROUPS && html`<p class="hint">and more; the largest are here</p>`}<//>`}
+    ${groups.data && !Object.keys(shown).length && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
+      items=${[["", "All", all], ...chips.map((reason) => [reason, reasonName(reason), reasons[reason] ?? 0])]} />`}
     <div class="filters">
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
       <${Order} columns=${columns} order=${order} go=${go} />

@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { isReading, useResource } from "./live.js";
-import { Badge, Bar, Choice, Link, may, More, Name, Needs, Order, orderOf, Section, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { Badge, Bar, Chips, Choice, Link, may, More, Name, Needs, Order, orderOf, Section, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
 import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
 // What is special about a sync.
@@ -66,16 +66,14 @@ const columnsFor = (accounts, ofOneList) => [
 export const SyncTable = ({ syncs, accounts, ofOneList = false, empty, order }) => html`<${Table} caption="Syncs" id="sync-rows"
   rows=${syncs} keyOf=${(each) => each.id} columns=${columnsFor(accounts, ofOneList)} empty=${empty} order=${order} />`;
 
-const STATES = [
-  ["", "All"],
-  ["receiving", "Receiving"],
-  ["held", "Held"],
-  ["queued", "Queued"],
-  ["sending", "Sending"],
-  ["waiting", "Tried again later"],
-  ["done", "Done"],
-  ["failed", "Done, with failures"],
-  ["discarded", "Discarded"],
+// Those that are over are too many to be counted each second.
+const COUNTED = { held: "Held", failed: "Done, with failures", receiving: "Receiving", queued: "Queued", sending: "To send", waiting: "Tried again later" };
+const OVER = [["done", "Done", null], ["discarded", "Discarded", null]];
+
+const statesOf = (found, chosen) => [
+  ["", "All", null],
+  ...Object.entries(COUNTED).filter(([name]) => found[name] || name === chosen).map(([name, text]) => [name, text, found[name] ?? 0]),
+  ...OVER,
 ];
 
 export function Syncs({ query, go, service }) {
@@ -87,7 +85,6 @@ export function Syncs({ query, go, service }) {
   const following = next ?? data?.next;
   return html`<${Title} text="Syncs" /><${Trouble} error=${error} />
     <div class="filters">
-      <${Choice} label="State" value=${query.state ?? ""} options=${STATES} onChange=${(state) => go("syncs", { ...query, state })} />
       ${(accounts.length > 1 || query.account) &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => go("syncs", { ...query, account })} />`}
@@ -96,7 +93,8 @@ export function Syncs({ query, go, service }) {
       <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
     </div>
     ${data
-      ? html`<section class="card"><${SyncTable} syncs=${withoutRepeats([...data.items, ...pages])} accounts=${accounts} order=${order}
+      ? html`<${Chips} label="State" items=${statesOf(data.states, query.state)} chosen=${query.state ?? ""} to=${(state) => withQuery("syncs", { ...query, state })} />
+        <section class="card"><${SyncTable} syncs=${withoutRepeats([...data.items, ...pages])} accounts=${accounts} order=${order}
           empty=${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`} /><${More} next=${following} onClick=${() => more(following)} /></section>`
       : html`<${Waiting} />`}`;
 }
@@ -133,6 +131,9 @@ export function Sync({ id }) {
     <${Trouble} error=${error ?? pages.error} />
     <section class="card">
       <p>${words(data)}</p><${Progress} sync=${data} />
+      ${done(data) + data.failed > 0 && html`<p class="hint">${count(done(data))} of ${plural(data.changes, "change")} done${
+        data.failed ? `, ${count(data.failed)} failed` : ""
+      }${data.pages_received < data.total_pages ? ", of the pages that are here" : ""}</p>`}
       <${Terms} items=${[
         ["List", html`<${Link} to=${`lists/${data.list_id}`}>${data.list_name || data.segment_name}<//>`],
         ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(data.account)}`}>${data.account}<//>`],

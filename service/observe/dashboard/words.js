@@ -44,6 +44,9 @@ const DAY_SECONDS = 86_400;
 
 export const clock = (moment) => `${days.format(moment)}, ${exactTimes.format(moment)}`;
 
+// Without the day where that is today.
+export const clockOfDay = (moment) => (days.format(moment) === days.format(Date.now()) ? exactTimes : { format: clock }).format(moment);
+
 export function clockOnAxis(moment, stepSeconds) {
   if (stepSeconds < 60) return exactTimes.format(moment);
   const time = times.format(moment);
@@ -60,6 +63,9 @@ export function actionName(action) {
   const [on, what] = action.replaceAll("_", " ").split(".");
   return sentence(what ? `${what} ${on}` : on).slice(0, -1);
 }
+
+// `no_such_contact` as people say it.
+export const reasonName = (reason) => sentence(reason.replaceAll("_", " ")).slice(0, -1);
 
 // The person, without the name of Cordial's key where that is the usual one.
 export const person = (contact) => contact.replace(/^email:/, "");

@@ -132,6 +132,12 @@ class Reader:
         page = {"offset": offset, "limit": limit}
         return await self._run(lambda connection: _sorted_syncs(connection, values | page))
 
+    async def sync_states(self, *, account: str | None = None, list_id: int | None = None) -> dict[SyncState, int]:
+        """Return how many syncs are in each state, but for those that are done or discarded."""
+        values = {"account": account, "list_id": list_id, **_times()}
+        rows = await self._run(lambda connection: connection.execute(_SQL["sync_states"], values).fetchall())
+        return {SyncState(state): number for state, number in rows}
+
     async def sync(self, sync_id: int) -> SyncView | None:
         """Return one sync."""
         values = {**_only(sync_id), "account": None, "list_id": None, "state": None}
@@ -265,6 +271,11 @@ class Reader:
         """Return the failures grouped by list and reason, the largest groups first, at most 200."""
         values = {"account": account, "list_id": list_id, "limit": _MAX_GROUPS}
         return await self._run(lambda connection: _views(connection, "failure_groups", FailureGroupView, values))
+
+    async def failure_reasons(self, *, account: str | None = None, list_id: int | None = None) -> dict[str, int]:
+        """Return how many failures have each reason, the most frequent first."""
+        values = {"account": account, "list_id": list_id}
+        return dict(await self._run(lambda connection: connection.execute(_SQL["failure_reasons"], values).fetchall()))
 
     async def accounts(self) -> list[RecordedAccount]:
         """Return every account by name."""

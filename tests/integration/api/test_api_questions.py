@@ -451,3 +451,32 @@ async def test_a_question_that_takes_too_long_is_given_up_and_the_next_is_answer
         await reader.close()
     # Nine thousand million pairs would take hours.
     assert time.monotonic() - started < 60
+
+
+async def test_the_headline_says_what_the_figures_show_before_it_is_a_condition(tmp_path, monkeypatch):
+    monkeypatch.setattr("service.observe.conditions._ASK_SECONDS", 3_600.0)
+    async with asking(tmp_path, hold_new_segments=True, max_attempts=1) as world:
+        refuse(world, "bad@example.com")
+        await world.deliver("One", users(2))
+        await world.deliver("Two", [*users(2), "bad@example.com"], segment_id=2)
+        overview = await world.get("overview")
+        while overview["lists"]["to_approve"] < 2:
+            overview = await world.get("overview")
+        assert (overview["headline"], overview["is_well"]) == ("2 segments to approve", False)
+        assert "list_awaits_approval" not in [each["id"] for each in (await world.get("conditions"))["items"]]
+
+
+async def test_states_and_reasons_are_counted_over_all(world):
+    await world.deliver("Heap Test", users(3))
+    await world.settled()
+    refuse(world, "bad@example.com")
+    await world.deliver("Heap Test", ["bad@example.com"])
+    await world.deliver("Heap Test", users(6), segment_id=2, page_size=2, first_pages=2)
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(1,)])
+    await world.settled()
+    assert (await world.get("syncs?limit=1"))["states"] == {"failed": 1, "receiving": 1}
+    assert (await world.get("syncs?list=1&state=done&sort=trouble"))["states"] == {"failed": 1}
+    assert (await world.get("failures/groups"))["reasons"] == {"refused": 1}
+    assert (await world.get("failures/groups?list=2"))["reasons"] == {}
+    [failure] = (await world.get("failures"))["items"]
+    assert failure["segment_name"] == "Heap Test"

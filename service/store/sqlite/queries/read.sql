@@ -99,6 +99,22 @@ WHERE id NOT IN (SELECT id FROM ranked)
 ORDER BY id DESC
 LIMIT :limit OFFSET :offset;
 
+-- name: sync_states
+-- How many are in a state that is not the end, or have failures. Those that are done are many, and nobody counts them.
+-- with: shown_syncs
+, open AS (
+    SELECT id FROM sync WHERE drained_at_ms IS NULL
+    UNION
+    SELECT id FROM sync WHERE pages_received < total_pages
+    UNION
+    SELECT id FROM sync WHERE dead > 0
+)
+SELECT state, count(*) FROM open CROSS JOIN shown ON shown.id = open.id
+WHERE state NOT IN ('done', 'discarded')
+    AND (:account IS NULL OR account = :account)
+    AND (:list_id IS NULL OR list_id = :list_id)
+GROUP BY state;
+
 -- name: held_removals
 SELECT
     (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE sync_id = :sync_id AND wanted = 1) AS additions,
@@ -282,7 +298,8 @@ GROUP BY at_ms / :step_ms
 ORDER BY at_ms / :step_ms;
 
 -- name: shown_failures
-SELECT failure.id, account.name AS account, failure.segment_id AS list_id, segment.list_name, failure.contact,
+SELECT failure.id, account.name AS account, failure.segment_id AS list_id, segment.name AS segment_name,
+    segment.list_name, failure.contact,
     member.wanted, failure.dead, failure.reason, failure.message, failure.status, failure.failures, failure.attempts,
     failure.first_failed_at_ms AS first_failed_at, failure.last_failed_at_ms AS last_failed_at,
     CASE WHEN failure.next_attempt_at_ms < :never_ms THEN failure.next_attempt_at_ms END AS next_attempt_at
@@ -341,7 +358,7 @@ WITH grouped AS (
     ORDER BY changes DESC, segment_id, reason, dead
     LIMIT :limit
 )
-SELECT account.name AS account, segment.id AS list_id, segment.list_name, grouped.reason, grouped.dead, grouped.changes,
+SELECT account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name, grouped.reason, grouped.dead, grouped.changes,
     newest.message, oldest.first_failed_at_ms AS first_failed_at, newest.last_failed_at_ms AS last_failed_at
 FROM grouped
 JOIN failure AS oldest ON oldest.id = grouped.oldest_id
@@ -349,6 +366,16 @@ JOIN failure AS newest ON newest.id = grouped.newest_id
 JOIN segment ON segment.id = grouped.segment_id
 JOIN account ON account.id = segment.account_id
 ORDER BY grouped.changes DESC, segment.id, grouped.reason, grouped.dead;
+
+-- name: failure_reasons
+-- Counted in the index alone.
+SELECT reason, count(*) FROM failure
+WHERE segment_id IN (
+    SELECT segment.id FROM segment JOIN account ON account.id = segment.account_id
+    WHERE (:account IS NULL OR account.name = :account) AND (:list_id IS NULL OR segment.id = :list_id)
+)
+GROUP BY reason
+ORDER BY count(*) DESC, reason;
 
 -- name: accounts
 -- What sending does is written down a moment later than an operator's pause or resume: until then the latter says it.
