@@ -440,6 +440,14 @@ async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _will_be_sent(found: dict[str, Any], preview: dict[str, Any]) -> str:
+    if preview["dry_run"]:
+        return "yes, none of this is sent"
+    if found["state"] == ListState.HELD.value:
+        return "no, but the list is held: none of this is sent"
+    return "no, this may already have been sent"
+
+
 async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     preview = await client.get(f"lists/{found['id']}/preview", calls=arguments.calls)
@@ -450,7 +458,12 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
     say(f"to send    {preview['additions']:,} to add, {preview['removals']:,} to remove")
     if preview["unread_pages"]:
         say("           more pages have arrived and are being processed")
-    say(f"dry run    {'yes, none of this is sent' if preview['dry_run'] else 'no, this may already have been sent'}")
+    if preview["set_aside"]:
+        where = (
+            "syncs that are held: syncs --state held" if preview["is_held"] else "a sync that waits for its other pages"
+        )
+        say(f"           not counted: {counted(preview['set_aside'], 'user', 'users')} in {where}")
+    say(f"dry run    {_will_be_sent(found, preview)}")
     if preview["as_import"]:
         say("sent as    a file that Cordial fetches, instead of these calls:")
     for call in preview["calls"]:

@@ -586,9 +586,6 @@ class Reading(Protocol):
     async def owed(self, list_id: int) -> OwedView:
         """Return how many additions and removals of a list are still to be sent."""
 
-    async def has_unfolded(self, list_id: int) -> bool:
-        """Tell whether pages of the list were accepted that are not in the ledger yet."""
-
     async def imports(
         self,
         *,

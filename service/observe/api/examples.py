@@ -137,6 +137,8 @@ PREVIEW: dict[str, Any] = {
     "additions": 1,
     "removals": 0,
     "unread_pages": False,
+    "set_aside": 0,
+    "is_held": False,
 }
 SYNC: dict[str, Any] = {
     "id": 42,

@@ -9,7 +9,7 @@ from service.model.changes import MemberState
 from service.model.contacts import EMAIL, contact_of
 from service.model.imports import Journey, ListTravel
 from service.model.lists import ListState
-from service.model.views import ListStanding, MemberView, SegmentView
+from service.model.views import ListSum, MemberView, SegmentView
 from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
 from service.observe.api.sending import Sending
 from service.store.port import Reading
@@ -41,8 +41,10 @@ async def find_member(
         raise ServiceError(ErrorCode.INVALID_REQUEST, "the user id is not Unicode text") from None
     found = [await reader.member(segment.id, contact) for contact in possible_contacts(settings, user)]
     members = [member for member in found if member is not None]
+    known = await reader.list_sum(segment.id)
+    reservation = "" if known is None else _reservation(known)
     if not members:
-        return await _never_named(reader, segment, user)
+        return _never_named(segment, user, reservation)
     member = max(members, key=lambda each: each.sync_id)
     status = sending.statuses().get(segment.account)
     journey = None
@@ -61,22 +63,29 @@ async def find_member(
         failure=member.failure,
         journey=journey,
         next=next_step,
-        explanation=f"{_what_happened(member)} {next_step.what}",
+        explanation=" ".join(filter(None, (_what_happened(member), next_step.what, reservation))),
     )
 
 
 _NOT_READ_YET = "Pages of this list have just been accepted and are not processed yet; ask again."
-_WHY_NOT_READ = {
-    ListStanding.SYNC_HELD: "A sync of this list is held: the users in it and in later syncs count once a person has decided.",
-    ListStanding.RECEIVING: "Pages of a sync have not arrived: the users in the other pages may count only when they have.",
-}
+_HELD = "A sync of this list is held: the users in it and in later syncs count once a person has decided."
+_RECEIVING = "Pages of a sync have not arrived: the users in the other pages may count only when they have."
+_DISCARDED = "A person discarded a sync of this list: the users in it do not count."
 
 
-async def _never_named(reader: Reading, segment: SegmentView, user: str) -> MemberDocument:
-    if await reader.has_unfolded(segment.id):
-        next_step = NextStep(_WHY_NOT_READ.get(segment.standing, _NOT_READ_YET))
+def _reservation(known: ListSum) -> str:
+    """Return what Heap may have sent of anybody that does not count, or not yet."""
+    if known.is_held:
+        aside = _HELD
+    elif known.additions_set_aside + known.removals_set_aside:
+        aside = _RECEIVING
     else:
-        next_step = NextStep("Nothing happens until Heap sends the user in a page of this segment.")
+        aside = _NOT_READ_YET if known.unread_pages else ""
+    return " ".join(filter(None, (aside, _DISCARDED if known.discarded else "")))
+
+
+def _never_named(segment: SegmentView, user: str, reservation: str) -> MemberDocument:
+    next_step = NextStep(reservation or "Nothing happens until Heap sends the user in a page of this segment.")
     return MemberDocument(
         user=user,
         list_id=segment.id,
@@ -89,8 +98,8 @@ async def _never_named(reader: Reading, segment: SegmentView, user: str) -> Memb
         journey=None,
         next=next_step,
         explanation=(
-            "Heap has not sent this user in any page of this segment that the service still knows, or it sent an id that "
-            f"cannot be used: those are among the unusable ids. {next_step.what}"
+            "No page of this segment that counts and that the service still knows has this user, or the id in it cannot be used: "
+            f"those are among the unusable ids. {next_step.what}"
         ),
     )
 

@@ -34,12 +34,15 @@ class PreviewDocument(Preview, frozen=True):
     """What would be sent for a list.
 
     `additions` and `removals` are owed in all; `calls` are the first of them, in single calls. `unread_pages`: pages have
-    come that are not counted in yet.
+    come that are not counted in yet. `set_aside` users are not counted in: a sync that has them is held (`is_held`), or waits for
+    its other pages.
     """
 
     additions: Count
     removals: Count
     unread_pages: bool
+    set_aside: Count
+    is_held: bool
 
 
 class Previews:
@@ -85,12 +88,17 @@ class Previews:
         else:
             found = await previewer.of_segment(list_id, query.calls)
         owed = await self._reader.owed(list_id)
+        known = await self._reader.list_sum(list_id)
+        if known is None:
+            raise ServiceError(ErrorCode.NOT_FOUND, "there is no list with this id")
         return described.json_response(
             PreviewDocument(
                 **msgspec.structs.asdict(found),
                 additions=owed.additions,
                 removals=owed.removals,
-                unread_pages=await self._reader.has_unfolded(list_id),
+                unread_pages=known.unread_pages,
+                set_aside=known.additions_set_aside + known.removals_set_aside,
+                is_held=known.is_held,
             )
         )
 

@@ -327,11 +327,6 @@ class Reader:
         found = await self._run(lambda connection: _one(_views(connection, "owed", OwedView, values)))
         return found or OwedView(0, 0)
 
-    async def has_unfolded(self, list_id: int) -> bool:
-        """Tell whether pages of the list were accepted that are not in the ledger yet."""
-        values = {"list_id": list_id}
-        return await self._run(lambda connection: bool(connection.execute(_SQL["has_unfolded"], values).fetchone()[0]))
-
     async def imports(
         self,
         *,

@@ -52,6 +52,10 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         assert world.conditions()["removals_held"] == "sync 2 would remove 8 of 10 people"
         named = (await world.post("lists/1/members/find", {"user": "later@example.com"})).document
         assert "A sync of this list is held" in named["explanation"]
+        named = (await world.post("lists/1/members/find", {"user": "user0@example.com"})).document
+        assert "A sync of this list is held" in named["explanation"]
+        preview = await world.get("lists/1/preview")
+        assert (preview["unread_pages"], preview["set_aside"], preview["is_held"]) == (False, 10, True)
         await world.restart()
         answer = await world.post("syncs/2/approve")
         assert (answer.status, answer.document) == (200, {"decided": True})
@@ -73,6 +77,9 @@ async def test_discarded_it_stays_so_when_heap_repeats_it(tmp_path):
         sync = await world.get("syncs/2")
         assert (sync["state"], sync["discarded_users"], sync["duplicates"]) == ("discarded", 8, 1)
         assert (await world.get("syncs/2/removals"))["first"] == []
+        for user in ("user0@example.com", "new@example.com"):
+            found = (await world.post("lists/1/members/find", {"user": user})).document
+            assert "A person discarded a sync of this list" in found["explanation"]
         assert world.members("Readers") == sorted(users(10))
         assert (await world.post("syncs/2/approve")).document == {"decided": False}
         assert [(line["action"], line["target"], line["changes"]) for line in (await world.get("audit"))["items"]] == [

@@ -108,11 +108,13 @@ async def test_a_new_segment_is_held_until_it_is_approved(installation, cordial)
         await installation.deliver("Active Users", USERS, task="task-1")
         await eventually(installation.list_states, ["held"])
         status = await installation.run("status")
+        preview = await installation.run("preview", "Active Users")
         approved = await installation.run("approve", "Active Users")
         await eventually(lambda: installation.figures("settled"), [3])
         again = await installation.run("approve", "ActiveUsers")
     assert "Active Users: a new segment, held until you approve it" in status.output
     assert (approved.status, approved.output) == (0, "Active Users is approved and will be sent.\n")
+    assert "dry run    no, but the list is held: none of this is sent\n" in preview.output
     assert again.output == "ActiveUsers did not wait for approval.\n"
     assert cordial.state.members("ActiveUsers") == sorted(USERS)
 
@@ -133,6 +135,9 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
     async with installation.serving():
         await installation.deliver("Active Users", ("new@example.com",), task="task-3")
         await eventually(held, 1)
+        preview = await installation.run("preview", "ActiveUsers")
+        assert "not counted: 3 users in syncs that are held" in preview.output
+        assert "being processed" not in preview.output
         status, verified = await installation.run("status"), await installation.run("verify", "ActiveUsers")
         assert await installation.figures("settled", "pending") == [3, 0]
         decided = await installation.run(decision, "--sync", "2")

@@ -506,9 +506,6 @@ WITH owed AS (
 )
 SELECT additions, changes - additions AS removals FROM owed;
 
--- name: has_unfolded
-SELECT EXISTS (SELECT 1 FROM sync WHERE segment_id = :list_id AND unfolded > 0);
-
 -- name: audit
 SELECT id, at_ms AS at, actor, action, target, changes FROM audit
 WHERE id BETWEEN :first AND :last
