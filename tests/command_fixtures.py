@@ -122,9 +122,10 @@ class Installation:
         *,
         task: str,
         id_token: str | None = None,
+        segment_id: int = 15225086,
     ) -> PageAnswer:
         """Post one signed page."""
-        [page] = build_pages(15225086, segment, add, remove, task_id=task, id_token=id_token)
+        [page] = build_pages(segment_id, segment, add, remove, task_id=task, id_token=id_token)
         async with aiohttp.ClientSession() as session:
             return await post_page(session, self.webhook, WEBHOOK_SECRET, page)
 

@@ -14,10 +14,13 @@ import msgspec
 
 from service.commands.arguments import add_command, add_json_option
 from service.commands.client import (
+    ApiClient,
+    ClientError,
     add_config_option,
     fail_by_configuration,
     local_connector,
     local_url,
+    session_for,
     which_configuration,
 )
 from service.commands.looking import KEPT_BACK
@@ -104,12 +107,11 @@ def _run(arguments: argparse.Namespace) -> int:
             return 1
         complain(doubt.text, which_configuration(arguments.config))
     try:
-        overview = asyncio.run(_read(database))
+        readiness, overview = asyncio.run(_look(settings))
     except (StoreOpenError, ServiceError) as error:
         hint = [] if database.exists() else ["The service creates the store when it first runs."]
         fail(arguments, FAILED, str(error), *hint, which_configuration(arguments.config))
         return 1
-    readiness = asyncio.run(_ask_readiness(settings.server))
     if arguments.json:
         say_document(_document(readiness, overview, settings.accounts))
     elif arguments.watch:
@@ -120,6 +122,26 @@ def _run(arguments: argparse.Namespace) -> int:
         if not readiness.is_reached:
             say("", which_configuration(arguments.config))
     return 0 if readiness.is_ready and not _is_critical(readiness, overview) else 1
+
+
+async def _look(settings: Settings) -> tuple[Readiness, Overview]:
+    """Read the store and ask the service; raises `StoreOpenError`, and `ServiceError` when reading takes too long."""
+    overview = await _read(Path(settings.store.path))
+    readiness = await _ask_readiness(settings.server)
+    told = await _conditions_of_service(settings) if readiness.is_reached else None
+    return readiness, overview if told is None else msgspec.structs.replace(overview, conditions=told)
+
+
+async def _conditions_of_service(settings: Settings) -> list[Condition] | None:
+    """Return the conditions as the service knows them, which a store that it cannot write does not have; None without answer."""
+    if not (settings.server.api_keys or settings.api_keys):
+        return None
+    try:
+        async with session_for(settings) as session:
+            answer = await ApiClient(session, settings).get("conditions")
+        return msgspec.convert(answer["items"], list[Condition])
+    except (ClientError, ConfigurationError, LookupError, msgspec.ValidationError):
+        return None
 
 
 async def _read(database: Path) -> Overview:
@@ -142,8 +164,7 @@ async def _read(database: Path) -> Overview:
 
 async def _watch(settings: Settings) -> None:
     while True:
-        overview = await _read(Path(settings.store.path))
-        lines = _lines(await _ask_readiness(settings.server), overview, settings.accounts)
+        lines = _lines(*await _look(settings), settings.accounts)
         # One write, the cursor home first and the rest of the screen cleared after: no flicker.
         sys.stdout.write("\x1b[H" + "\x1b[K\n".join(map(one_line, lines)) + "\x1b[K\n\x1b[J")
         sys.stdout.flush()

@@ -43,7 +43,7 @@ def to_delivery(
     digest = hashlib.sha256(body).digest()
     if page.sync_info is None:
         if not account.allow_drain:
-            message = f"drains are not allowed for this account; to allow them, set allow_drain in [accounts.{account.name}] switches them on"
+            message = f"drains are not allowed for this account; to allow them, set allow_drain = true in [accounts.{account.name}]"
             raise ServiceError(ErrorCode.UNKNOWN_ACTION, message, path="$.action_type")
         return Delivery(
             account=account.name,

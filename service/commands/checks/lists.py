@@ -1,6 +1,6 @@
 """The lists of an account's segments: how they are called, and what in Cordial stands in their way. Pure, no I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -21,18 +21,21 @@ def check_lists(account: AccountSettings, segments: Iterable[Segment], known: Co
     """Say of each segment that the store knows, and of each name in the configuration, what its list is or would be."""
     findings = Findings()
     segments = list(segments)
+    taken = {segment.list_name.lower() for segment in segments if segment.list_id}
     for segment in segments:
         if segment.list_id:
             findings.add(_check_own(segment, known))
         elif segment.list_state is not ListState.CREATING:
             chosen = account.list_names.get(segment.heap_id, "")
             wanted = names.list_name(segment.name, segment.heap_id, prefix=account.list_prefix, chosen=chosen)
-            taken = {other.list_name.lower() for other in segments if other.list_id}
-            findings.add(_check_new(account, f"segment “{segment.name}”", segment.heap_id, wanted, known, taken=taken))
+            name = _free_name(wanted, segment.heap_id, known, taken)
+            # The next segment of the same name gets another one.
+            taken.add(name.lower())
+            findings.add(_check_new(account, f"segment “{segment.name}”", segment.heap_id, name, known, wanted=wanted))
     seen = {segment.heap_id for segment in segments}
     for heap_id, name in account.list_names.items():
         if heap_id not in seen:
-            findings.add(_check_new(account, f"segment {heap_id}", heap_id, names.ListName(name), known, taken=set()))
+            findings.add(_check_new(account, f"segment {heap_id}", heap_id, name, known, wanted=names.ListName(name)))
     return findings
 
 
@@ -47,20 +50,22 @@ def _check_own(segment: Segment, known: CordialNames) -> Findings:
     return Findings(notes=[f"{where}: segment “{segment.name}” has the list {known.lists[segment.list_id]}{held}"])
 
 
+def _free_name(wanted: names.ListName, heap_id: str, known: CordialNames, taken: Collection[str]) -> str:
+    possible = names.names_in_turn(wanted, heap_id, known.attributes or frozenset())
+    return next(each.name for each in possible if each.name.lower() not in taken)
+
+
 def _check_new(
     account: AccountSettings,
     subject: str,
     heap_id: str,
-    wanted: names.ListName,
+    name: str,
     known: CordialNames,
     *,
-    taken: set[str],
+    wanted: names.ListName,
 ) -> Findings:
     where = f"accounts.{account.name}"
-    attributes = known.attributes or frozenset()
-    possible = names.names_in_turn(wanted, heap_id, attributes)
-    name = next(each.name for each in possible if each.name.lower() not in taken)
-    if wanted.name in attributes:
+    if wanted.name in (known.attributes or frozenset()):
         subject = f"{subject}, beside a contact attribute of its name,"
     if name.lower() not in {other.lower() for other in known.lists.values()}:
         return Findings(notes=[f"{where}: {subject} would get a new list {name}"])

@@ -18,6 +18,7 @@ from service.receive.signature import HEADER_NAME, sign
 _TIMEOUT_SECONDS = 10.0
 _OK = 200
 _FORBIDDEN = 403
+_NOT_READY = 503
 # Reserved for examples (RFC 2606): nobody has it, and nothing of the page is kept.
 _SAMPLE_USER = "heap-cordial-sample@example.com"
 _SAMPLE_SEGMENT_ID = "heap-cordial-check"
@@ -40,6 +41,7 @@ async def check_service(settings: Settings, url: str) -> Findings:
         if await is_alive(local, url):
             if url == local_url(settings.server) and (doubt := await doubt_about_store(settings)):
                 findings.faults.append(f"store.path: {doubt.text}")
+            findings.add(await _check_readiness(local, url))
             for account in settings.accounts.values():
                 findings.add(await _check_sample(local, url, account))
         else:
@@ -53,6 +55,18 @@ async def check_service(settings: Settings, url: str) -> Findings:
             if account.public_url:
                 findings.add(await _check_public_url(session, account))
     return findings
+
+
+async def _check_readiness(session: aiohttp.ClientSession, url: str) -> Findings:
+    try:
+        async with session.get(f"{url}/readyz") as answer:
+            status, document = answer.status, _decode(await answer.text(errors="replace"))
+    except (aiohttp.ClientError, TimeoutError):
+        return Findings()  # no answer to the sample either, then
+    if status != _NOT_READY:
+        return Findings()
+    why = document.get("error", {}).get("message", "not ready")
+    return Findings(faults=[f"service: it accepts no pages now: {why}; see `heap-cordial conditions`"])
 
 
 async def _check_sample(session: aiohttp.ClientSession, url: str, account: AccountSettings) -> Findings:

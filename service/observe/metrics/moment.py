@@ -43,7 +43,8 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
     yield _gauge("build_info", "The version that runs; always 1.", "version", {moment.version: 1})
     yield _gauge(
         "backlog",
-        "Accepted and not settled: users in the inbox, changes that may be sent, changes that wait for a retry.",
+        "Accepted and not settled: users in the inbox, users guarded until their sync is judged or a person decides, changes that may be "
+        "sent, changes that wait for a retry.",
         "state",
         moment.backlog,
     )

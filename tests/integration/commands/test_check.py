@@ -1,3 +1,4 @@
+import contextlib
 import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -173,6 +174,39 @@ async def test_names_are_told_before_the_first_call(installation, cordial):
         "accounts.acme: Cordial has a list PowerUsers that segment 7 would need; set adopt_existing"
     )
     assert "accounts.acme: segment 8 would get a new list Readers" in found["notes"]
+
+
+async def test_a_store_that_the_service_cannot_write_is_told_by_check_and_by_status(installation):
+    """What the service knows and cannot write down, the store cannot tell."""
+    async with installation.serving():
+        with contextlib.closing(sqlite3.connect(installation.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            async def readiness() -> int:
+                return int((await installation.get("/readyz"))[0])
+
+            await eventually(readiness, 503)
+            checked_now = await installation.run("check")
+            status = await installation.run("status")
+            as_json = msgspec.json.decode((await installation.run("status", "--json")).output)
+            other.execute("ROLLBACK")
+        await eventually(readiness, 200)
+    assert (checked_now.status, "All is well" in checked_now.output) == (1, False)
+    assert "service: it accepts no pages now: store_trouble; see `heap-cordial conditions`" in checked_now.errors
+    assert status.status == 1
+    assert re.search(r"(?m)^critical +store_trouble", status.output)
+    assert as_json["conditions"][0]["id"] == "store_trouble"
+
+
+async def test_new_segments_of_one_name_get_a_name_each(installation):
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_NEW_SEGMENTS"] = "true"
+    async with installation.serving():
+        for number in (71, 72):
+            await installation.deliver("Same", ("jane@example.com",), task=f"task-{number}", segment_id=number)
+        await eventually(installation.list_states, ["held", "held"])
+        notes = (await checked(installation))["notes"]
+    for name in ("Same", "Same-72"):
+        assert f"accounts.acme: segment “Same” would get a new list {name}" in notes
 
 
 async def test_the_lists_of_segments_are_looked_for_in_cordial(installation, cordial):
