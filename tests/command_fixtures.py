@@ -165,9 +165,8 @@ def clean_environment() -> dict[str, str]:
 async def run_command(*arguments: str, environment: dict[str, str] | None = None) -> Ended:
     """Run `python -m service` with the arguments to its end."""
     (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
-    process = ForkedProcess(
-        arguments, clean_environment() if environment is None else environment, output_end, errors_end
-    )
+    environment = clean_environment() if environment is None else environment
+    process = ForkedProcess(arguments, environment, output_end, errors_end)
     os.close(output_end)
     os.close(errors_end)
     try:
@@ -177,7 +176,8 @@ async def run_command(*arguments: str, environment: dict[str, str] | None = None
     finally:
         process.kill()
         await process.wait()
-    ended = Ended(status, told.decode(), complained.decode())
+    encoding = environment.get("PYTHONIOENCODING", "utf-8")
+    ended = Ended(status, told.decode(encoding), complained.decode(encoding))
     shown = f"{ended.output}{ended.errors}status {status}\n"
     SAID.append((f"python -m service {' '.join(arguments)}", shown[-_MAX_SHOWN_CHARACTERS:]))
     return ended

@@ -161,6 +161,10 @@ def _serve(asked_of: socket.socket) -> int:
 def _become(asked: dict[str, object], streams: list[int]) -> int:
     from service.__main__ import main  # noqa: PLC0415
 
+    arguments, environment, first = asked["arguments"], asked["environment"], asked["first"]
+    assert isinstance(arguments, list)
+    assert isinstance(environment, dict)
+    assert isinstance(first, str)
     for place, (name, descriptor) in enumerate(zip(("stdin", "stdout", "stderr"), streams, strict=True)):
         os.dup2(descriptor, place)
         os.close(descriptor)
@@ -170,15 +174,12 @@ def _become(asked: dict[str, object], streams: list[int]) -> int:
             place,
             "w" if place else "r",
             buffering=1 if is_errors else -1,
+            encoding=environment.get("PYTHONIOENCODING"),
             errors="backslashreplace" if is_errors else "strict",
             closefd=False,
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    arguments, environment, first = asked["arguments"], asked["environment"], asked["first"]
-    assert isinstance(arguments, list)
-    assert isinstance(environment, dict)
-    assert isinstance(first, str)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [sys.argv[0], *arguments]

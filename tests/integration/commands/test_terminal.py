@@ -1,7 +1,6 @@
 """The terminal as people and programs use it: exports, pipes, narrow windows, other encodings, JSON, completion."""
 
 import argparse
-import asyncio
 import csv
 import json
 import re
@@ -68,38 +67,6 @@ async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, co
     assert json.loads(as_json.output)["state"] == "never_named"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-async def test_names_are_shown_in_whatever_encoding_the_terminal_has(installation, encoding):
-    installation.environment["PYTHONIOENCODING"] = encoding
-    async with installation.serving():
-        await installation.deliver("日本のユーザー", USERS[:1], task="task-1")
-        await eventually(lambda: installation.figures("settled"), [1])
-        for command in (["lists"], ["lists", "--json"], ["status"], ["status", "--json"], ["syncs"], ["check"]):
-            ended = await installation.run(*command)
-            assert ended.status in {0, 1}, command
-            assert "Traceback" not in ended.errors, command
-
-
-async def test_a_reader_that_goes_away_ends_a_command_in_silence(installation):
-    async with installation.serving():
-        await installation.deliver("Active Users", USERS, task="task-1")
-        await eventually(lambda: installation.figures("settled"), [2])
-        shell = f"{sys.executable} -m service lists --json | true; echo ${{PIPESTATUS[0]}}"
-        process = await asyncio.create_subprocess_exec(
-            "bash",
-            "-c",
-            shell,
-            cwd=ROOT,
-            env=installation.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-    assert errors == b""
-    # Ended by SIGPIPE, or all was written before the reader went.
-    assert output.strip() in {b"141", b"0"}
-
-
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_table_fits_the_window_and_breaks_no_word(width):
     headings = ("ID", "LIST", "CONTACT", "STATE", "REASON", "CORDIAL'S WORDS")
@@ -162,32 +129,6 @@ async def test_json_is_json_in_whatever_encoding_the_terminal_has(installation, 
         await eventually(lambda: installation.figures("settled"), [1])
         ended = await installation.run("lists", "--json")
     assert json.loads(ended.output)["segment_name"] == "Über 日本 🎉"
-
-
-async def test_what_is_said_breaks_no_word_in_a_narrow_window(installation):
-    installation.environment |= {
-        "COLUMNS": "60",
-        "HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_NEW_SEGMENTS": "true",
-    }
-    async with installation.serving():
-        await installation.deliver("Active Users", USERS, task="task-1")
-        await eventually(installation.list_states, ["held"])
-        for command in (
-            ["status"],
-            ["lists"],
-            ["syncs"],
-            ["deliveries"],
-            ["conditions"],
-            ["audit"],
-            ["check"],
-            ["why", "Active Users", USERS[0]],
-        ):
-            ended = await installation.run(*command)
-            # A path is one word.
-            lines = [line for line in ended.output.splitlines() if "/" not in line]
-            assert max(map(len, lines)) <= 60, ended.output
-            if command == ["lists"]:
-                assert "a new segment, held until you approve it" in " ".join(ended.output.split())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""What holds for each command, in each window, pipe and encoding: a new command is tried here without being named."""
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Collection
+
+import aiohttp
+import pytest
+
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages, post_page
+from tests.command_fixtures import WEBHOOK_SECRET, Ended, Installation, eventually
+from tests.forking import ForkedProcess, read_to_end
+from tests.integration.commands.test_errors import EXAMPLES, PARSERS
+
+USERS = [f"user{number}@example.com" for number in range(20)]
+BAD = "bad.one@example.com"
+LONG_NAME = "Active Users of the last thirty days who bought something"
+# They run on, or write files where they are started; their own tests look at them.
+NOT_TRIED = {"serve", "demo", "sandbox", "init", "completion", "restore", "send"}
+# Written whole, to be copied: calls to Cordial, rows of a file.
+WHOLE = {"preview", "export"}
+# With these arguments; the others with those of their first example.
+ARGUMENTS: dict[str, list[str]] = {
+    "backup": ["backup", "--to", "/nowhere/copy.db"],
+    "imports rejected": ["imports", "rejected", "/nowhere/rows.csv"],
+    "compare": ["compare", "Buyers", "/nowhere/export.csv"],
+    "verify": ["verify", "Buyers", "--members", "--yes"],
+    "failures": ["failures", "--each"],
+    "lists": ["lists"],
+    "syncs": ["syncs"],
+    "imports": ["imports"],
+    "why": ["why", LONG_NAME, BAD],
+    "preview": ["preview", LONG_NAME],
+    "approve": ["approve", "Taken 1"],
+    "rebuild": ["rebuild", "Buyers"],
+    "retry": ["retry", "--list", "Buyers"],
+    "reload": ["reload"],
+    "export": ["export", "syncs"],
+}
+# What they say differs each time, because they have done something.
+STEERING = {
+    "pause",
+    "resume",
+    "retry",
+    "rebuild",
+    "reload",
+    "approve",
+    "discard",
+    "forget",
+    "trial",
+    "imports end-doubt",
+}
+
+
+def command(name: str) -> list[str]:
+    return ARGUMENTS.get(name) or [each for each in EXAMPLES[name] if each not in {"--config", "config.toml"}]
+
+
+TRIED = sorted(PARSERS.keys() - NOT_TRIED - {"notices"})
+
+
+async def deliver(
+    installation: Installation, number: int, segment: str, add: Collection[str], remove: Collection[str] = ()
+) -> None:
+    [page] = build_pages(number, segment, list(add), list(remove), task_id=f"task-{segment}-{len(add)}", page_size=1000)
+    async with aiohttp.ClientSession() as session:
+        assert (await post_page(session, installation.webhook, WEBHOOK_SECRET, page)).status == 200
+
+
+@pytest.fixture
+async def busy(installation, cordial) -> AsyncIterator[Installation]:
+    """A service with people who failed, unusable ids, lists that are held, a sync that is held, a refused request."""
+    installation.environment |= {
+        "HEAP_CORDIAL__ACCOUNTS__ACME__MAX_ATTEMPTS": "1",
+        "HEAP_CORDIAL__ACCOUNTS__ACME__HOLD_REMOVALS": "{ share = 0.5, least = 1 }",
+    }
+    cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{BAD}", times=None, status=422))
+    async with installation.serving(), aiohttp.ClientSession() as session:
+        await deliver(installation, 1, LONG_NAME, [*USERS, BAD, "undefined"])
+        await deliver(installation, 2, "Buyers", USERS[:5])
+        await deliver(installation, 3, "日本のユーザー", USERS[:5])
+        for number in range(5):
+            cordial.state.create_list(f"Taken{number}", enhanced=True)
+            await deliver(installation, 10 + number, f"Taken {number}", USERS[:3])
+        async with session.post(installation.webhook, data=b"{}") as refused:
+            assert refused.status == 415
+        await eventually(lambda: states(installation), {"exact": 2, "held": 5, "incomplete": 1})
+        await deliver(installation, 2, "Buyers", (), USERS[:5])
+        await eventually(lambda: kinds(installation), {"list_held", "people_failed", "removals_held"})
+        yield installation
+
+
+async def states(installation: Installation) -> dict[str, int]:
+    found = [each["standing"] for each in (await installation.ask("lists"))["items"]]
+    return {state: found.count(state) for state in sorted(set(found))}
+
+
+async def kinds(installation: Installation) -> set[str]:
+    found = {each["id"] for each in (await installation.ask("conditions"))["items"]}
+    return found & {"list_held", "people_failed", "removals_held"}
+
+
+async def run_in(installation: Installation, name: str, **environment: str) -> Ended:
+    before = dict(installation.environment)
+    installation.environment |= environment
+    try:
+        return await installation.run(*command(name))
+    finally:
+        installation.environment = before
+
+
+def words_of(ended: Ended) -> set[str]:
+    """Return the words that are the same each time; lines and headings are set in another way in another window."""
+    return {word for word in f"{ended.output} {ended.errors}".split() if not re.search(r"\d", word)}
+
+
+async def test_what_is_said_fits_the_window_and_breaks_no_word(busy):
+    for name in TRIED:
+        wide = await run_in(busy, name, COLUMNS="10000")
+        assert wide.output + wide.errors, name
+        for width in (60, 120):
+            narrow = await run_in(busy, name, COLUMNS=str(width))
+            too_long = [
+                line
+                for line in f"{narrow.output}{narrow.errors}".splitlines()
+                # A word that is longer than the window stays whole.
+                if len(line) > width and len(line.split()) > 1
+            ]
+            assert name in WHOLE or not too_long, (name, width, too_long)
+            if name not in STEERING:
+                assert words_of(wide) <= words_of(narrow), (name, width)
+
+
+async def read_and_closed(arguments: list[str], environment: dict[str, str]) -> tuple[int, bytes]:
+    """Run a command whose reader has gone; return its exit status and what it complains of."""
+    (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
+    os.close(output)
+    process = ForkedProcess(arguments, environment, output_end, errors_end)
+    os.close(output_end)
+    os.close(errors_end)
+    complaints = await read_to_end(errors)
+    return await process.wait(), complaints
+
+
+async def test_a_reader_that_has_gone_ends_each_command_in_silence(busy):
+    for name in TRIED:
+        usual = await busy.run(*command(name))
+        status, complaints = await read_and_closed(command(name), busy.environment)
+        assert b"Traceback" not in complaints, (name, complaints)
+        if usual.output and name not in STEERING:
+            assert (status, complaints) == (-signal.SIGPIPE, b""), name
+
+
+async def test_each_command_says_all_in_an_encoding_that_lacks_characters(busy):
+    # Files are in UTF-8 wherever they are written.
+    for name in [each for each in TRIED if each != "export"]:
+        ended = await run_in(busy, name, PYTHONIOENCODING="ascii")
+        assert "Traceback" not in ended.errors, (name, ended)
+        assert ended.status in {0, 1}, (name, ended)
+    assert "\\u65e5\\u672c" in (await run_in(busy, "deliveries", PYTHONIOENCODING="ascii")).output
+
+
+async def test_the_interpreter_starts_as_well_in_the_poorest_locale(busy):
+    """As a cron job has it."""
+    program = shlex.join([sys.executable, "-m", "service", "deliveries"])
+    process = await asyncio.create_subprocess_shell(
+        f"{program} | head -1",
+        env={**busy.environment, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert (output.split()[:2], errors) == ([b"RECEIVED", b"ACCOUNT"], b"")
