@@ -12,7 +12,7 @@ from typing import Any
 from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
-from service.commands.terminal import bar, counted, redraw, say, say_json, table, tell
+from service.commands.terminal import bar, counted, in_words, redraw, say, say_json, table, tell
 from service.config import loading
 from service.config.settings import AccountSettings, Settings
 from service.model.contacts import EMAIL
@@ -111,7 +111,7 @@ async def _compare(client: ApiClient, arguments: argparse.Namespace) -> int:
             )
             comparison.add(file.people())
         except (UnreadableFileError, OSError) as error:
-            raise ClientError(f"{arguments.file}: {error}") from error
+            raise ClientError(in_words(error, arguments.file)) from error
         if not arguments.json:
             say(
                 f"{arguments.file}: {counted(file.rows, 'row', 'rows')}, {file.on_list:,} on {found['list_name']}{file.remarks()}."

@@ -15,7 +15,7 @@ from service.commands.arguments import add_command, add_json_option
 from service.commands.initial.advice import advice, steps
 from service.commands.initial.files import DEFAULT_URL, Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
-from service.commands.terminal import FAILED, USAGE, complain, fail, say, say_document, say_whole
+from service.commands.terminal import FAILED, USAGE, complain, fail, in_words, say, say_document, say_whole
 from service.config.settings import SecretReference, ServerSettings
 from service.errors import ConfigurationError
 from service.web import tls
@@ -91,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
         written = files.write(answers, force=arguments.force)
     except (ConfigurationError, InitialFilesError, OSError, LookupError) as error:
         is_usage = isinstance(error, ConfigurationError)
-        fail(arguments, USAGE if is_usage else FAILED, *str(error).splitlines())
+        fail(arguments, USAGE if is_usage else FAILED, *in_words(error).splitlines())
         return 2 if is_usage else 1
     except (KeyboardInterrupt, EOFError):
         complain("", "Nothing was written.")

@@ -11,7 +11,7 @@ import msgspec
 from service.commands.arguments import at_least_one
 from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import CsvFile, UnreadableFileError
-from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
+from service.commands.terminal import counted, in_words, say, say_json, say_whole, sentence, short_time, table, tell
 from service.model.accounts import Sending
 from service.model.conditions import Condition, Severity, grouped
 from service.model.imports import ImportState
@@ -192,7 +192,7 @@ async def _rejected(client: ApiClient, arguments: argparse.Namespace) -> int:
         rows = CsvFile(arguments.file).rows()
         addresses = list(dict.fromkeys(filter(None, (_address_in(row) for row in rows))))
     except (UnreadableFileError, OSError) as error:
-        raise ClientError(f"{arguments.file}: {error}") from error
+        raise ClientError(in_words(error, arguments.file)) from error
     if not addresses:
         raise ClientError(f"{arguments.file} has no address in it")
     ids = (
@@ -240,7 +240,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "LIST", "ACCOUNT", "STATE", "WANTED", "ON LIST", "TO SEND", "FAILED", "COUNTED")
-    _show(headings, cells, _none("list", "No list yet: no page has arrived from Heap.", arguments))
+    _show(headings, cells, _none("list", "No list yet: no page has arrived from Heap.", arguments), arguments.limit)
     for row in rows:
         if row["unnamed"]:
             say(f"{row['list_name']}: on the list; {row['unnamed']:,} of {row['on_list']:,} refused and not named yet")
@@ -274,7 +274,7 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "RECEIVED", "LIST", "STATE", "PAGES", "ADDED", "REMOVED", "TO SEND", "FAILED", "UNUSABLE")
-    _show(headings, cells, _none("sync", "No sync yet: no page has arrived from Heap.", arguments))
+    _show(headings, cells, _none("sync", "No sync yet: no page has arrived from Heap.", arguments), arguments.limit)
     return 0
 
 
@@ -322,7 +322,7 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("ID", "STARTED", "ACCOUNT", "LISTS", "STATE", "CONTACTS", "SETTLED", "LEFT TO CALLS", "JOBS")
-    _show(headings, cells, _none("import", "No import: single calls do all the work.", arguments))
+    _show(headings, cells, _none("import", "No import: single calls do all the work.", arguments), arguments.limit)
     for row in rows:
         for part in row["parts"]:
             job = f"job {part['job_id']}" if part["job_id"] else "no job yet"
@@ -363,7 +363,7 @@ async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
         ]
         headings = ("CHANGES", "LIST", "STATE", "REASON", "CORDIAL'S WORDS")
     if not _show_json(rows, arguments):
-        _show(headings, cells, _none("failure", "No failures.", arguments))
+        _show(headings, cells, _none("failure", "No failures.", arguments), arguments.limit)
     return 0
 
 
@@ -387,7 +387,7 @@ async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     headings = ("RECEIVED", "ACCOUNT", "SEGMENT", "PAGE", "ADDED", "REMOVED", "UNUSABLE", "SYNC TASK")
-    _show(headings, cells, _none("page", "No page has arrived from Heap yet.", arguments))
+    _show(headings, cells, _none("page", "No page has arrived from Heap yet.", arguments), arguments.limit)
     return 0
 
 
@@ -417,7 +417,7 @@ async def _audit(client: ApiClient, arguments: argparse.Namespace) -> int:
     if _show_json(rows, arguments):
         return 0
     cells = [(short_time(row["at"]), row["action"], row["target"], row["changes"], row["actor"]) for row in rows]
-    _show(("AT", "ACTION", "ON WHAT", "CHANGES", "BY"), cells, "Nobody has done anything yet.")
+    _show(("AT", "ACTION", "ON WHAT", "CHANGES", "BY"), cells, "Nobody has done anything yet.", arguments.limit)
     return 0
 
 
@@ -485,9 +485,11 @@ def _none(what: str, of_all: str, arguments: argparse.Namespace) -> str:
     return f"No {what} matches." if chosen else of_all
 
 
-def _show(headings: tuple[str, ...], cells: list[Any], empty: str) -> None:
+def _show(headings: tuple[str, ...], cells: list[Any], empty: str, limit: int | None = None) -> None:
     for line in table(headings, cells) if cells else [empty]:
         say(line)
+    if limit is not None and len(cells) >= limit:
+        say("", f"No more than {limit:,} are shown. For more, add --limit.")
 
 
 def _show_json(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> bool:

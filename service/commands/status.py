@@ -41,7 +41,7 @@ from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
 from service.model.accounts import DRY_RUN_REASON, AccountState, Sending, sending_of
-from service.model.conditions import CATALOGUE, Condition, Severity, grouped, worst_first
+from service.model.conditions import CATALOGUE, Condition, Severity, grouped, in_two, worst_first
 from service.model.imports import ImportView
 from service.model.proof import differ_at_most, proof_in_words
 from service.model.views import FailureGroupView, ListStanding, RecordedAccount, SegmentView, SyncView
@@ -54,6 +54,7 @@ _BAR_CELLS = 20
 _WATCH_SECONDS = 1.0
 _MAX_CONDITIONS = 20
 _MAX_LISTS = 10_000
+_MAX_SHOWN_LISTS = 50
 _MAX_SYNCS = 20
 _MAX_IMPORTS = 20
 _MOVING = {ListStanding.SENDING, ListStanding.NOT_CREATED}
@@ -253,6 +254,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             "No page has arrived from Heap yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
         ]
     kept_back = {each.name: _kept_back(each, readiness, configured) for each in overview.accounts}
+    shown = sorted(overview.lists, key=lambda each: list(ListStanding).index(each.standing))[:_MAX_SHOWN_LISTS]
     rows = [
         (
             each.list_name or f"({each.segment_name})",
@@ -263,10 +265,12 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             each.failed,
             (each.standing in _MOVING and kept_back.get(each.account)) or each.standing.replace("_", " "),
         )
-        for each in overview.lists
+        for each in shown
     ]
     lines += ["", *table(("LIST", "ACCOUNT", "WANTED", "ON LIST", "TO SEND", "FAILED", "STATE"), rows)]
-    reasons = [each for each in overview.lists if each.reason]
+    if len(overview.lists) > len(shown):
+        lines.append(f"and {len(overview.lists) - len(shown):,} more: heap-cordial lists")
+    reasons = [each for each in shown if each.reason]
     lines += [f"{each.list_name or each.segment_name}: {each.reason}" for each in reasons]
     lines += ["", "RECENT SYNCS", *(_sync_line(sync) for sync in overview.syncs)]
     if overview.failures:
@@ -287,7 +291,9 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
         people = f", {counted(each.people, 'person', 'people')}" if each.people else ""
         lines.append(f"{each.severity.value:<10} {each.id} {about}{people}, since {short_time(each.since)}")
         lines.append(f"           {each.title}. {sentence(each.detail)}".rstrip())
-        lines.append(f"           {each.meaning} {each.what_to_do}{f' {each.command}' if each.command else ''}")
+        _, more = in_two(each.meaning)
+        help_words = " ".join(filter(None, (more, each.what_to_do, each.command)))
+        lines.append(f"           {help_words}")
     if len(conditions) > _MAX_CONDITIONS:
         lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: heap-cordial conditions")
     return lines

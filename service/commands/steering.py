@@ -114,11 +114,14 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/approve")
     name = found["list_name"] or found["segment_name"]
+    is_held_for_more = not done["approved"] and found["state"] == "held"
     words = f"{name} did not wait for approval."
     if done["approved"]:
         words = f"{name} is approved{await _what_follows(client, found['account'])}."
+    elif is_held_for_more:
+        words = f"{name} does not wait for approval, but is held: {found['reason']}"
     tell(arguments, done, words)
-    return 0
+    return 1 if is_held_for_more else 0
 
 
 async def _discard(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -148,7 +151,8 @@ async def _reload(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post("reload")
     took = [*done["changed"], *(f"account {name} added" for name in done["added"])]
     took += [f"account {name} removed" for name in done["removed"]]
-    words = [f"Changed: {', '.join(took)}." if took else "No change takes effect without a restart."]
+    nothing = "No change takes effect without a restart." if done["needs_restart"] else "Nothing has changed."
+    words = [f"Changed: {', '.join(took)}." if took else nothing]
     if done["needs_restart"]:
         words.append(f"Restart the service to change {', '.join(done['needs_restart'])}.")
     tell(arguments, done, *words)

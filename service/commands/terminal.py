@@ -18,8 +18,8 @@ FAILED = "failed"
 
 _BAR_CELLS = 30
 _MIN_LAST_COLUMN = 20
-# What more lines of a text begin below: its own indentation, a number such as `  5. `, or a label such as `account    `.
-_LABEL = re.compile(r"\s*(?:\d+\. |\S+(?: \S+){0,2} {2,})?")
+# What more lines of a text begin below: its own indentation, a number such as `  5. `, a dash, or a label such as `account    `.
+_LABEL = re.compile(r"\s*(?:\d+\. |- |\S+(?: \S+){0,2} {2,})?")
 
 # What terminals obey instead of showing it, or show at another place, and what cannot be written at all. Names and
 # messages come from Heap and Cordial, and JSON is free to hold all of these.
@@ -76,6 +76,16 @@ def error_document(code: str, message: str) -> dict[str, dict[str, str]]:
     return {"error": {"code": code, "message": message}}
 
 
+def in_words(error: Exception, about: object = None) -> str:
+    """Return what an error says and what it is about, an error of the system without its number in brackets."""
+    if not isinstance(error, OSError):
+        return str(error) if about is None else f"{about}: {error}"
+    is_of_system = error.errno is not None and error.errno > 0
+    words = os.strerror(error.errno) if is_of_system and error.errno is not None else error.strerror or str(error)
+    about = error.filename if about is None else about
+    return words if about is None else f"{about}: {words}"
+
+
 def short_time(moment: datetime | str) -> str:
     """Return a moment, as the store or the API has it, as tables show it: in UTC, to the second."""
     if isinstance(moment, str):
@@ -97,7 +107,9 @@ def _wrapped(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
     label = _LABEL.match(line)
-    indentation = " " * (label.end() if label else 0)
+    # A long word gets as much room as there is.
+    room = max(0, width - max(map(len, line.split()), default=0))
+    indentation = " " * min(label.end() if label else 0, room)
     return textwrap.wrap(line, width, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
 
 

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.terminal import FAILED, fail, tell
+from service.commands.terminal import FAILED, fail, in_words, tell
 from service.sandbox.deviations import Deviation
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import running_sandbox
@@ -87,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         asyncio.run(_serve_until_told(options, arguments))
     except (OSError, OverflowError) as trouble:
-        fail(arguments, FAILED, f"cannot listen on {arguments.host} port {arguments.port}: {trouble}")
+        fail(arguments, FAILED, f"cannot listen on {arguments.host} port {arguments.port}: {in_words(trouble)}")
         return 1
     return 0
 

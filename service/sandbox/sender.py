@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from service.commands.arguments import add_command, add_json_option, at_least_one
-from service.commands.terminal import USAGE, complain, fail, tell
+from service.commands.terminal import USAGE, complain, fail, in_words, tell
 from service.config.settings import SecretReference
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 
@@ -70,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
         add = arguments.add + _read_ids(arguments.file)
         remove = arguments.remove + _read_ids(arguments.remove_file)
     except (OSError, LookupError, ValueError, csv.Error) as error:
-        fail(arguments, USAGE, f"heap-cordial send: {error}")
+        fail(arguments, USAGE, f"heap-cordial send: {in_words(error)}")
         return 2
     task_id = arguments.task or str(uuid.uuid4())
     pages = build_pages(

@@ -126,7 +126,14 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
         for row in rows("oldest", before_ms=now_ms - _OLD_AFTER_MS)
     ]
     facts += [
-        Fact("users_unusable", row["account"], row["subject"], "in its last sync", row["rejected"], row["list_id"])
+        Fact(
+            "users_unusable",
+            row["account"],
+            row["subject"],
+            f"{row['rejected']:,} in its last sync",
+            row["rejected"],
+            row["list_id"],
+        )
         for row in rows("unusable", syncs=_MAX_SYNCS)
     ]
     facts += [
@@ -226,8 +233,7 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         settled = row["settled"] + row["unnamed"]
         facts.append(fact("rows_unnamed", f"{row['unnamed']:,} of {settled:,}", row["unnamed"]))
     if row["dead"]:
-        words = f"{row['dead']:,} {'person' if row['dead'] == 1 else 'people'}"
-        facts.append(fact("people_failed", words, row["dead"]))
+        facts.append(fact("people_failed", "", row["dead"]))
     return facts
 
 

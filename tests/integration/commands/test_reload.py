@@ -296,7 +296,7 @@ async def test_the_reload_command_tells_what_changed_or_what_is_wrong(service):
             "Changed: accounts.acme.max_attempts.\nRestart the service to change server.port.\n",
         )
         again = await run_command(*arguments, environment=service.environment | here)
-        assert again.output.startswith("No change takes effect")
+        assert again.output.startswith("No change takes effect without a restart.\nRestart")
         (service.folder / "missing").mkdir()
         service.accounts["acme"]["heap_secret_file"] = str(service.folder / "missing")
         service.write()
