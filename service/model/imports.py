@@ -229,6 +229,7 @@ class ImportedList(msgspec.Struct, frozen=True):
     """A list that an import changes; `id` is the list's as everywhere."""
 
     id: int
+    segment_name: str
     list_name: str
 
 

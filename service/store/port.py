@@ -613,8 +613,10 @@ class Reading(Protocol):
     async def journey(self, list_id: int, contact: str) -> Journey | None:
         """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
 
-    async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
-        """Return what people did, the latest first."""
+    async def audit(
+        self, *, actor: str | None = None, list_id: int | None = None, after: int | None = None, limit: int
+    ) -> list[AuditView]:
+        """Return what people did, the latest first: a person, or to a list, its syncs and its failures."""
 
     async def version(self) -> int:
         """Return a number that is another one whenever something was written since."""

@@ -94,6 +94,14 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await expect(page.locator("#member-answer")).to_contain_text("On the list")
     await page.get_by_role("button", name="Verify ActiveUsers").click()
     await expect(page.locator("#toast")).to_contain_text("ActiveUsers is exact: Cordial counts 10")
+    await page.get_by_role("link", name="History of the list").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("History of Active Users")
+    history = page.locator("#history-rows")
+    for told in ("Sync arrived", "Done", "Verify list", "Retry failures, API key, 1 changed"):
+        await expect(history).to_contain_text(told)
+    await expect(history.locator("tr").last).to_contain_text("Sync 1: +10")
+    assert await faults_of_access(page) == []
+    await page.go_back()
     await page.go_back()
     await expect(page.get_by_role("heading", name="Lists")).to_be_focused()
     await page.go_back()
@@ -215,6 +223,13 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await expect(page.locator("#headline")).to_contain_text("All lists are exact")
     await expect(page.get_by_role("heading", level=1)).to_be_focused()
     await expect(page.locator("#account-rows")).to_contain_text("Ready")
+    # Who did it.
+    await world.service.store.steering.record("API key reader", "list.verify", "1", 0)
+    await go(page, "activity")
+    await expect(page.locator("#audit-rows tr")).to_have_count(3)
+    await page.get_by_label("By").select_option("API key reader")
+    await expect(page.locator("#audit-rows tr")).to_have_count(1)
+    await expect(page).to_have_url(re.compile(r"#/activity\?actor="))
 
 
 async def open_condition(page: Page, meaning: str, subject: str) -> None:

@@ -157,6 +157,7 @@ async def test_a_condition_has_an_address_and_says_what_to_do(live: Watched) -> 
     )
     await expect(page.locator(".title .badge")).to_contain_text("Warning")
     await expect(page.locator(".terms")).to_contain_text(re.compile(r"People concerned\s*2"))
+    await expect(page.locator(".terms dd:empty")).to_have_count(0)
     await expect(page.locator("main")).to_contain_text("heap-cordial failures")
     await expect(page.get_by_role("button", name="Retry 2… on Beta")).to_be_visible()
     await expect(page.get_by_role("link", name="See who")).to_have_attribute("href", "#/people?list=2")

@@ -187,7 +187,7 @@ HELD_REMOVALS: dict[str, Any] = {
 IMPORT: dict[str, Any] = {
     "id": 7,
     "account": "acme",
-    "lists": [{"id": 2, "list_name": "ActiveUsers"}],
+    "lists": [{"id": 2, "segment_name": "Active Users", "list_name": "ActiveUsers"}],
     "state": "sending",
     "contacts": 250000,
     "jobs": 1,

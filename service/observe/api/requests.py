@@ -201,6 +201,19 @@ class UnusableQuery(ExportQuery, frozen=True):
     sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
 
 
+class AuditQuery(ExportQuery, frozen=True):
+    """Which actions of people."""
+
+    actor: Annotated[Filter, Meta(description="only with this key, by the name that the audit has")] | UnsetType = UNSET
+    list: (
+        Annotated[
+            Id,
+            Meta(description="only on this list, its syncs and its failures; a retry by ids belongs to no list"),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class MembersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which members of a list, as a file of which form."""
 

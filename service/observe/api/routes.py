@@ -37,8 +37,8 @@ from service.observe.api.members import find_member
 from service.observe.api.meter import History, Meter
 from service.observe.api.paging import read_page, read_sorted
 from service.observe.api.requests import (
+    AuditQuery,
     DeliveryQuery,
-    ExportQuery,
     FailureGroupQuery,
     FailureQuery,
     FailureSearch,
@@ -374,13 +374,13 @@ class Questions:
             "Every action, the newest first: by which key, on what, and how much it changed.",
             answer=AuditPage,
             example={"items": [examples.AUDIT], "next": None},
-            query=ExportQuery,
+            query=AuditQuery,
             as_file=True,
         )
     )
     async def audit(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /audit`."""
-        query = read_query(request, ExportQuery)
+        query = read_query(request, AuditQuery)
         if query.format is not Format.JSON:
             batches = every_row(self._reader.audit, query)
             return await self._exports.send(request, "audit", AuditView, batches, query.format)

@@ -66,7 +66,7 @@ function View({ place, service, isLost }) {
     case "runbook":
       return html`<${Runbook} anchor=${id} key=${id} />`;
     case "activity":
-      return html`<${Activity} />`;
+      return html`<${Activity} ...${given} />`;
     default:
       return html`<${Title} text="There is nothing at this address" /><p><${Link} to="">Overview<//></p>`;
   }

@@ -281,5 +281,5 @@ export const Choice = ({ label, value, options, onChange, narrow = false }) =>
 
 export const Terms = ({ items }) =>
   html`<dl class="terms">${items
-    .filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .filter(([, value]) => ![null, undefined, false, ""].includes(value))
     .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;

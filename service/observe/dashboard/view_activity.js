@@ -1,9 +1,13 @@
-// What people did, and what Heap posted.
+// What people did, and what Heap posted: of all, or of one list in one order of time.
 
 import { html } from "./vendor/preact-htm.js";
-import { useResource } from "./live.js";
-import { Link, Name, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
-import { actionName, count, keyName } from "./words.js";
+import { withQuery } from "./api.js";
+import { isReading, useResource } from "./live.js";
+import { named } from "./view_syncs.js";
+import { Badge, Choice, Link, Name, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
+import { actionName, count, keyName, momentText, SEVERITY, syncState } from "./words.js";
+
+const SHOWN = 100;
 
 const target = (each) => {
   const view = { list: "lists", sync: "syncs", account: "accounts", import: "imports" }[each.action.split(".")[0]];
@@ -11,13 +15,62 @@ const target = (each) => {
   return view && isPlace ? html`<${Link} to=${`${view}/${encodeURIComponent(each.target)}`}><${Name} text=${each.target} /><//>` : html`<${Name} text=${each.target} />`;
 };
 
-export function Activity() {
-  const audit = useResource("audit?limit=100");
+// Everything that is known of a list, the latest first: what Heap posted, what people did, what was worth knowing.
+function entriesOf(syncs, conditions, audit) {
+  const condition = (each, at, badge) => ({
+    key: `condition ${at} ${each.id}`,
+    at,
+    badge,
+    what: html`<${Link} to=${each.place.replace("#/", "")}>${each.title}<//>`,
+  });
+  return [
+    ...syncs.flatMap((sync) => {
+      const link = html`<${Link} to=${`syncs/${sync.id}`}>Sync ${sync.id}<//>`;
+      return [
+        { key: `sync ${sync.id}`, at: sync.first_received_at, badge: ["Sync arrived", "busy"], what: html`${link}: ${named(sync)}` },
+        ...(sync.drained_at ? [{ key: `sent ${sync.id}`, at: sync.drained_at, badge: syncState(sync), what: link }] : []),
+      ];
+    }),
+    ...conditions.items.map((each) => condition(each, each.since, SEVERITY[each.severity])),
+    ...conditions.history.flatMap((each) => [condition(each, each.since, SEVERITY[each.severity]), condition(each, each.ended_at, ["Over", "good"])]),
+    ...audit.map((each) => ({
+      key: `audit ${each.id}`,
+      at: each.at,
+      badge: ["A person", "busy"],
+      what: html`${actionName(each.action)}, ${keyName(each.actor)}${each.changes > 0 && `, ${count(each.changes)} changed`}`,
+    })),
+  ].sort((one, other) => new Date(other.at) - new Date(one.at));
+}
+
+function OfList({ id }) {
+  const { data: list, error } = useResource(`lists/${id}`);
+  const audit = useResource(`audit?list=${id}&limit=${SHOWN}`);
+  const syncs = useResource(`syncs?list=${id}&limit=${SHOWN}`);
+  const conditions = useResource(list && withQuery("conditions", { account: list.account, subject: list.segment_name }));
+  if (!list || isReading(audit, syncs, conditions)) return html`<${Title} text="History" /><${Trouble} error=${error} />${!error && html`<${Waiting} />`}`;
+  const entries = entriesOf(syncs.data?.items ?? [], conditions.data ?? { items: [], history: [] }, audit.data?.items ?? []);
+  return html`<${Title} text=${html`<${Name} text=${`History of ${list.segment_name}`} />`} />
+    <${Trouble} error=${error ?? audit.error ?? syncs.error ?? conditions.error} />
+    <p><${Link} to=${`lists/${id}`}>The list<//></p>
+    <section class="card"><${Table} caption="History" id="history-rows" rows=${entries.slice(0, SHOWN)} keyOf=${(each) => each.key} empty="Nothing is kept of it any more."
+      columns=${[
+        ["When", (each) => html`<time datetime=${each.at}>${momentText(each.at)}</time>`],
+        ["Kind", (each) => html`<${Badge} of=${each.badge} />`, { badge: true, unseen: true }],
+        ["What", (each) => html`<span class="wrap">${each.what}</span>`, { wide: true }],
+      ]} /></section>`;
+}
+
+function OfAll({ query, go }) {
+  const audit = useResource(withQuery("audit", { limit: SHOWN, actor: query.actor }));
   const deliveries = useResource("deliveries?limit=50");
+  const actors = [...new Set([...(query.actor ? [query.actor] : []), ...(audit.data?.items ?? []).map((each) => each.actor)])];
   return html`<${Title} text="Activity" /><${Trouble} error=${audit.error ?? deliveries.error} />
-    <${Section} title="What people did" id="audit-heading" actions=${html`<a href="api/v1/audit?format=csv" download>Download as CSV</a>`}>
+    <${Section} title="What people did" id="audit-heading" actions=${html`<a href=${`api/v1/${withQuery("audit", { format: "csv", actor: query.actor })}`} download>Download as CSV</a>`}>
+      ${(actors.length > 1 || query.actor) &&
+      html`<div class="filters"><${Choice} label="By" value=${query.actor ?? ""} options=${[["", "Everybody"], ...actors.map((each) => [each, keyName(each)])]}
+        onChange=${(actor) => go("activity", { actor })} /></div>`}
       ${audit.data
-        ? html`<${Table} caption="What people did" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
+        ? html`<${Table} caption="What people did" id="audit-rows" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
             columns=${[
               ["When", (each) => html`<${Time} at=${each.at} />`],
               ["What", (each) => actionName(each.action)],
@@ -41,3 +94,5 @@ export function Activity() {
         : html`<${Waiting} />`}
     <//>`;
 }
+
+export const Activity = ({ query, go }) => (query.list ? html`<${OfList} id=${query.list} key=${query.list} />` : html`<${OfAll} query=${query} go=${go} />`);

@@ -39,7 +39,7 @@ const left = (each) => (each.state === "ended" ? 0 : Math.max(0, each.contacts -
 const columns = [
   [
     "Import",
-    (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.list_name).join(", ") || `Import ${each.id}`} /></strong><//>
+    (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.segment_name).join(", ") || `Import ${each.id}`} /></strong><//>
       <div class="hint">${each.account}</div>
       ${each.parts.slice(0, SHOWN_PARTS).map((part) => html`<${Part} key=${part.id} part=${part} isOnly=${each.parts.length === 1} />`)}
       ${each.parts.length > SHOWN_PARTS && html`<p class="hint">and ${plural(each.parts.length - SHOWN_PARTS, "more file")}</p>`}

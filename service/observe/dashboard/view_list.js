@@ -149,6 +149,6 @@ export function List({ id }) {
           <${Retry} selection=${{ list: group.list_id, reason: group.reason }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete"} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} />
-    <${Section} title="Its syncs" id="syncs-heading" actions=${html`<${Link} to=${`syncs?list=${list.id}`}>All<//>`}>
+    <${Section} title="Its syncs" id="syncs-heading" actions=${html`<span class="buttons"><${Link} to=${`activity?list=${list.id}`}>History of the list<//><${Link} to=${`syncs?list=${list.id}`}>All<//></span>`}>
       <${SyncTable} syncs=${syncs} accounts=${accounts} ofOneList=${true} empty="None is kept any more." /><//>`;
 }

@@ -96,8 +96,6 @@ export function People({ query, go }) {
         <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason })}>${count(group.changes)} · ${group.segment_name}<//>
         <span class="wrap">${group.message}</span></li>`,
     )}</ul>${ofReason.length > SHOWN_GROUPS && html`<p class="hint">and more; the largest are here</p>`}<//>`}
-    ${groups.data && !Object.keys(shown).length && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
-      items=${[["", "All", all], ...chips.map((reason) => [reason, reasonName(reason), reasons[reason] ?? 0])]} />`}
     <div class="filters">
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
       <${Order} columns=${columns} order=${order} go=${go} />
@@ -110,6 +108,8 @@ export function People({ query, go }) {
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>
+    ${groups.data && !Object.keys(shown).length && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
+      items=${[["", "All", all], ...chips.map((reason) => [reason, reasonName(reason), reasons[reason] ?? 0])]} />`}
     ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />
     ${items

@@ -42,7 +42,7 @@ function Progress({ sync }) {
 const SET_ASIDE = { held: "held", queued: "queued" };
 
 // Whom the sync names: +14 to add, −3 to remove.
-const named = ({ added, removed }) => [added && `+${count(added)}`, removed && `−${count(removed)}`].filter(Boolean).join(" ") || "nobody";
+export const named = ({ added, removed }) => [added && `+${count(added)}`, removed && `−${count(removed)}`].filter(Boolean).join(" ") || "nobody";
 
 // Arrival and sending are two things: pages may be missing while all that has come is sent.
 const columnsFor = (accounts, ofOneList) => [

@@ -360,9 +360,12 @@ class Reader:
         """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
         return await self._run(lambda connection: read_journey(connection, {"list_id": list_id, "contact": contact}))
 
-    async def audit(self, *, after: int | None = None, limit: int) -> list[AuditView]:
-        """Return what people did, the latest first."""
-        return await self._run(lambda connection: _views(connection, "audit", AuditView, _newest(after, limit)))
+    async def audit(
+        self, *, actor: str | None = None, list_id: int | None = None, after: int | None = None, limit: int
+    ) -> list[AuditView]:
+        """Return what people did, the latest first: a person, or to a list, its syncs and its failures."""
+        values = _newest(after, limit) | {"actor": actor, "list_id": list_id}
+        return await self._run(lambda connection: _views(connection, "audit", AuditView, values))
 
     async def unfolded_users(self) -> int:
         """Return how many users of accepted pages were not looked at yet."""

@@ -100,6 +100,26 @@ async def test_syncs_and_the_audit_come_as_files(world):
     assert [row["action"] for row in await csv_rows(world, "audit?format=csv")] == ["list.rebuild"]
 
 
+async def test_the_audit_of_one_list_and_of_one_person(world):
+    await world.deliver("Heap Test", users(1))
+    await world.deliver("Other", users(1), segment_id=2)
+    await world.settled()
+    for path, body in (
+        ("lists/1/rebuild", {}),
+        ("lists/2/verify", {}),
+        ("failures/retry", {"list": 1}),
+        ("failures/retry", {"list": 2}),
+        ("accounts/acme/pause", {}),
+    ):
+        await world.post(path, body)
+    await world.service.store.steering.record("somebody", "sync.discard", "1", 0)
+    actions = [[each["action"], each["target"]] for each in (await world.get("audit?list=1"))["items"]]
+    assert [action for action, _ in actions] == ["sync.discard", "failures.retry", "list.rebuild"]
+    assert len(await csv_rows(world, "audit?format=csv&list=2")) == 2
+    assert [each["action"] for each in (await world.get("audit?actor=somebody"))["items"]] == ["sync.discard"]
+    assert len((await world.get("audit"))["items"]) == 6
+
+
 async def test_no_text_of_a_visitor_is_a_formula_in_a_spreadsheet(world):
     await world.deliver("=HYPERLINK(1)", ["x@example.com"], segment_id=3)
     await world.settled()

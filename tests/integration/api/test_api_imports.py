@@ -40,7 +40,7 @@ async def test_a_running_import_shows_its_lists_and_parts(world):
     [running] = (await ask(world, "imports"))["items"]
     [found] = (await ask(world, "lists"))["items"]
     assert (running["account"], running["state"], running["contacts"], running["jobs"]) == ("acme", "sending", 100, 1)
-    assert running["lists"] == [{"id": found["id"], "list_name": "One"}]
+    assert running["lists"] == [{"id": found["id"], "segment_name": "One", "list_name": "One"}]
     assert (running["settled"], running["released"], running["ended_at"]) == (0, 0, None)
     [part] = running["parts"]
     assert (part["state"], part["strategy"], part["contacts"], part["tries"]) == ("running", "updateOnly", 100, 0)

@@ -260,7 +260,7 @@ SELECT bulk_import.id, account.name AS account, bulk_import.state, bulk_import.c
     (SELECT coalesce(sum(refused), 0) FROM unnamed WHERE unnamed.import_id = bulk_import.id) AS unnamed,
     bulk_import.started_at_ms AS started_at, bulk_import.ended_at_ms AS ended_at,
     (
-        SELECT json_group_array(json_object('id', segment.id, 'list_name', segment.list_name))
+        SELECT json_group_array(json_object('id', segment.id, 'segment_name', segment.name, 'list_name', segment.list_name))
         FROM json_each(bulk_import.segments) AS entry JOIN segment ON segment.id = entry.value
     ) AS lists
 FROM bulk_import JOIN account ON account.id = bulk_import.account_id

@@ -509,6 +509,13 @@ SELECT additions, changes - additions AS removals FROM owed;
 -- name: audit
 SELECT id, at_ms AS at, actor, action, target, changes FROM audit
 WHERE id BETWEEN :first AND :last
+    AND (:actor IS NULL OR actor = :actor)
+    AND (
+        :list_id IS NULL
+        OR action GLOB 'list.*' AND target = CAST(:list_id AS TEXT)
+        OR action GLOB 'sync.*' AND target IN (SELECT CAST(id AS TEXT) FROM sync WHERE segment_id = :list_id)
+        OR action = 'failures.retry' AND CASE WHEN json_valid(target) THEN target ->> 'segment_id' = :list_id END
+    )
 ORDER BY id DESC
 LIMIT :limit;
 
