@@ -44,7 +44,7 @@ async def test_hundreds_of_lives_keep_every_rule():
         ("permission-by-name", "R10|R11", 5),
         ("retention-by-clock", "R1", 61),
         ("settler-dies", "log: task.ended", 1),
-        ("no-compare-and-set", "R6|R11", 1),
+        ("no-compare-and-set", "R6|R11", 38),
     ],
 )
 async def test_a_planted_fault_is_found(fault, rule, first):
