@@ -1,11 +1,22 @@
 """Time as the service uses it: the wall clock to speak with people and Heap, a steady one to wait by."""
 
 import time
+from pathlib import Path
+from typing import NamedTuple
+
+_BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
 def wall_ms() -> int:
     """Return Unix time in milliseconds, as the machine's clock has it now, steps and all."""
     return time.time_ns() // 1_000_000
+
+
+class Boot(NamedTuple):
+    """Which start of the machine this is, and how many milliseconds it is ago, whatever its clock is set to."""
+
+    id: str
+    ago_ms: int
 
 
 class SteadyClock:
@@ -25,3 +36,12 @@ class SteadyClock:
     def now_ms(self) -> int:
         """Return the time."""
         return self._offset_ms + self._monotonic_ms()
+
+    def boot(self) -> Boot | None:
+        """Return when the machine started; None where it does not say."""
+        try:
+            identifier = _BOOT_ID_FILE.read_text(encoding="ascii").strip()
+            # Not everywhere: macOS has neither.
+            return Boot(identifier, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000))
+        except (OSError, AttributeError):
+            return None

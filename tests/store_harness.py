@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from service.clock import SteadyClock
+from service.clock import Boot, SteadyClock
 from service.model.changes import Change, ClaimCursor, ContactWork, Failure, MemberState, Outcome, OutcomeKind
 from service.model.deliveries import Action, Delivery, UserIds
 from service.store.sqlite.store import SqliteStore
@@ -24,9 +24,14 @@ class SettableClock(SteadyClock):
 
     def __init__(self) -> None:
         self.ms = START_MS
+        # What the machine says of its last start; nothing, unless a test lets it.
+        self.booted: Boot | None = None
 
     def now_ms(self) -> int:
         return self.ms
+
+    def boot(self) -> Boot | None:
+        return self.booted
 
 
 class MemberFact(NamedTuple):

@@ -16,6 +16,9 @@ class VirtualClock:
     def __init__(self) -> None:
         self.now = _START_SECONDS
         self.wall_offset = _START_WALL_SECONDS - _START_SECONDS
+        # How often the machine has started, and when it did last.
+        self.boots = 1
+        self.booted_at = 0.0
         # Nobody's clock has moved yet: until a simulation begins, the machine's is shown.
         self.is_shown = False
 
@@ -26,6 +29,11 @@ class VirtualClock:
     def step_wall(self, seconds: float) -> None:
         """Set the wall clock forward, or back."""
         self.wall_offset += seconds
+
+    def reboot(self) -> None:
+        """Start the machine anew."""
+        self.boots += 1
+        self.booted_at = self.now
 
 
 CLOCK = VirtualClock()

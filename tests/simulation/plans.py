@@ -201,7 +201,10 @@ class _Drawing:
 
     def _clock(self) -> Event:
         seconds = self._chance.choice((-3_600, -5, 5, 240, 3_600, 400 * 86_400, 400 * 86_400, -400 * 86_400))
-        return {"seconds": seconds, "restart": self._chance.random() < 0.5}
+        draw = self._chance.random()
+        # After a start of the machine, a clock that is less than an hour ahead is believed (docs/guarantees.md).
+        reboots = draw < 0.25 and not 0 <= seconds <= 3_600
+        return {"seconds": seconds, "restart": draw < 0.5, "reboot": reboots}
 
     def _crash(self) -> Event:
         chance = self._chance

@@ -22,6 +22,7 @@ import structlog
 from aiohttp import web
 
 from service.app import Service, running_service
+from service.clock import Boot, SteadyClock
 from service.commands.reloading import Reloader
 from service.config.settings import (
     AccountSettings,
@@ -380,6 +381,8 @@ class World:
 
     async def _do_clock(self, event: Event) -> None:
         CLOCK.step_wall(event["seconds"])
+        if event["reboot"]:
+            CLOCK.reboot()
         if event["restart"]:
             # Only a process that starts believes the new time.
             await self._do_stop({"down_seconds": 0.01})
@@ -738,6 +741,7 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
     chance = random.Random(plan["seed"] + 1)  # noqa: S311  as above
     random.seed(plan["seed"])
     secrets.token_bytes = lambda number=None: chance.randbytes(number or 32)  # type: ignore[assignment]
+    SteadyClock.boot = _boot  # type: ignore[method-assign]
     aiosqlite.core.SimpleQueue = InlineQueue  # type: ignore[attr-defined, assignment]
     aiosqlite.core.Thread = NoThread  # type: ignore[attr-defined, assignment]
     found: list[str] = []
@@ -774,6 +778,10 @@ def rate_of(account: AccountSettings) -> float:
     """Return how many calls a second are allowed; as many as there are where the service finds that out."""
     found = account.requests_per_second
     return float("inf") if isinstance(found, str) else found
+
+
+def _boot(self: SteadyClock) -> Boot | None:  # noqa: ARG001  a method's name
+    return Boot(str(CLOCK.boots), int((CLOCK.now - CLOCK.booted_at) * 1000))
 
 
 def _place_of(error: BaseException | None) -> str:

@@ -96,7 +96,7 @@ class Retention:
 
     async def _note_lived(self) -> int:
         """Note how long the service has run, and which rows it has by now; return that time in milliseconds."""
-        now_ms = self._clock.now_ms()
+        now_ms, boot = self._clock.now_ms(), self._clock.boot()
 
         def note(connection: sqlite3.Connection) -> int:
             if self._noted is not None:
@@ -104,7 +104,13 @@ class Retention:
             else:
                 before, at_ms = connection.execute(_SQL["last_lived"]).fetchone() or (0, now_ms)
                 lived_ms = before + max(0, now_ms - at_ms)
-            values = {"lived_ms": lived_ms, "now_ms": now_ms, "old_ms": lived_ms - self.retention_days * _DAY_MS}
+            values = {
+                "lived_ms": lived_ms,
+                "now_ms": now_ms,
+                "boot_id": boot.id if boot else None,
+                "boot_ago_ms": boot.ago_ms if boot else None,
+                "old_ms": lived_ms - self.retention_days * _DAY_MS,
+            }
             connection.execute(_SQL["note_lived"], values)
             connection.execute(_SQL["thin_lived"], values)
             return lived_ms

@@ -465,8 +465,8 @@ class SqliteStore:
 
     async def _load(self, accounts: list[str], max_backlog: int) -> None:
         await self.add_accounts(accounts)
-        now_ms = self._clock.now_ms()
-        if moved_ms := await self._writer.run(lambda connection: rescheduling.reschedule(connection, now_ms)):
+        now_ms, boot = self._clock.now_ms(), self._clock.boot()
+        if moved_ms := await self._writer.run(lambda connection: rescheduling.reschedule(connection, now_ms, boot)):
             log.info("store.rescheduled", moved_seconds=moved_ms / 1000)
         await self._writer.run(loading.read_backlog, on_commit=self._set_backlog)
         self.backlog.serve(dict.fromkeys(accounts, 0), max_backlog)

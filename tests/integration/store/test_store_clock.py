@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from service.clock import Boot, SteadyClock
 from service.model.accounts import AccountState, CallsBefore
 from service.model.conditions import RecordedCondition
 from service.model.lists import ListState
@@ -104,3 +105,57 @@ async def test_no_doubt_ends_because_the_clock_jumps_between_two_lives(maker, ye
     maker.clock.ms += MINUTE_MS
     assert len(await store.proofs.due("acme", 10, only_doubts=True)) == 1
     await store.close()
+
+
+@pytest.mark.parametrize("step_minutes", [4, 59, -4, 90])
+async def test_where_the_machine_has_run_since_only_the_time_that_has_passed_counts(maker, step_minutes):
+    maker.clock.booted = Boot("one", 1_000)
+    store = await maker.open()
+    due_ms = maker.clock.ms + 2 * MINUTE_MS
+    await store.proofs.ask("acme", ["email:anna"], ReadBackReason.LOST_ANSWER, due_ms)
+    await store.close()
+    maker.clock.booted = Boot("one", 1_000 + MINUTE_MS)
+    maker.clock.ms += (step_minutes + 1) * MINUTE_MS
+    for _ in range(2):
+        store = await maker.open()
+        assert await store.proofs.due("acme", 10, only_doubts=True) == []
+        await store.close()
+    maker.clock.booted = Boot("one", 1_000 + 2 * MINUTE_MS)
+    maker.clock.ms += MINUTE_MS
+    store = await maker.open()
+    assert len(await store.proofs.due("acme", 10, only_doubts=True)) == 1
+    await store.close()
+
+
+async def test_a_stop_of_a_day_is_believed_where_the_machine_has_run_since(maker):
+    maker.clock.booted = Boot("one", 1_000)
+    store = await maker.open()
+    await store.proofs.ask("acme", ["email:anna"], ReadBackReason.LOST_ANSWER, maker.clock.ms + MINUTE_MS)
+    await store.close()
+    maker.clock.booted = Boot("one", 1_000 + 1_440 * MINUTE_MS)
+    maker.clock.ms += 1_440 * MINUTE_MS
+    store = await maker.open()
+    assert len(await store.proofs.due("acme", 10, only_doubts=True)) == 1
+    await store.close()
+
+
+async def test_after_a_start_of_the_machine_its_clock_is_believed_for_an_hour(maker):
+    for boot, minutes, found in (("two", 50, 1), ("three", 90, 0)):
+        maker.clock.booted = Boot("one", 1_000)
+        store = await maker.open()
+        await store.proofs.ask("acme", ["email:anna"], ReadBackReason.LOST_ANSWER, maker.clock.ms + MINUTE_MS)
+        await store.close()
+        # How long the other start is ago says nothing of the time between.
+        maker.clock.booted = Boot(boot, 2_000)
+        maker.clock.ms += minutes * MINUTE_MS
+        store = await maker.open()
+        assert len(await store.proofs.due("acme", 10, only_doubts=True)) == found
+        await store.close()
+
+
+def test_the_machine_says_how_long_it_has_run():
+    first, second = SteadyClock().boot(), SteadyClock().boot()
+    assert first is not None
+    assert second is not None
+    assert first.id == second.id
+    assert 0 < first.ago_ms <= second.ago_ms

@@ -61,10 +61,13 @@ CREATE TABLE condition (
 CREATE UNIQUE INDEX condition_lasting ON condition (kind, account, coalesce(list_id, subject)) WHERE ended_at_ms IS NULL;
 
 -- How long the service has run, and the newest rows it had by then. What is old is told by this and not by the clock, which
--- may jump by years at a start. lived_ms: time that the service ran; at_ms: the clock at that moment.
+-- may jump by years at a start. lived_ms: time that the service ran; at_ms: the clock at that moment. boot_id, boot_ago_ms:
+-- which start of the machine was the last one, and how long it was ago, where the machine says so.
 CREATE TABLE lived (
     lived_ms INTEGER PRIMARY KEY,
     at_ms INTEGER NOT NULL,
+    boot_id TEXT,
+    boot_ago_ms INTEGER,
     delivery_id INTEGER NOT NULL,
     sync_id INTEGER NOT NULL,
     import_id INTEGER NOT NULL,

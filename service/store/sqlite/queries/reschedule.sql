@@ -1,7 +1,7 @@
 -- Moments that are waited for, moved at a start by as much as the clock jumped.
 
 -- name: last_noted
-SELECT at_ms FROM lived ORDER BY lived_ms DESC LIMIT 1;
+SELECT at_ms, boot_id, boot_ago_ms FROM lived ORDER BY lived_ms DESC LIMIT 1;
 
 -- name: note_moved
 -- In the same transaction, or a start that is cut here would move all once more.
