@@ -447,6 +447,7 @@ async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) ->
     await page.goto(world.service.url)
     await world.deliver("Active Users", users(3))
     await expect(page.locator("#headline[data-tone=bad]")).to_contain_text("1 account stopped")
+    await expect(page.locator("#icon")).to_have_attribute("href", "page/icon-alert.svg")
     await expect(page.locator("#attention-rows")).to_contain_text("Cordial refuses the API key")
     await expect(page.locator("#account-rows")).to_contain_text("Stopped")
     await expect(page.locator("#sync-rows tr")).to_contain_text("Stopped")
@@ -536,6 +537,20 @@ async def test_it_asks_little_and_nothing_while_nobody_looks(live: Watched, worl
         await asyncio.sleep(0.25)
     asked = [url for url in live.requested if "/api/v1/" in url]
     assert len(asked) <= 8
+    # A hidden tab asks for nothing, and reads everything when it is seen again.
+    hide = """isHidden => {
+        Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    await page.evaluate(hide, True)
+    live.requested.clear()
+    await world.deliver("Active Users", ["unseen@example.com"])
+    await world.settled()
+    await asyncio.sleep(1.5)
+    assert live.requested == []
+    await page.evaluate(hide, False)
+    await expect(page.locator("#sync-rows tr")).to_have_count(8)
+    await world.until(lambda: any(url.endswith("/overview") for url in live.requested))
 
 
 async def test_it_says_when_the_service_is_gone_and_comes_back(live: Watched, world: World) -> None:

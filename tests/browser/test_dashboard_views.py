@@ -287,8 +287,20 @@ async def test_long_names_are_cut_and_push_nothing_aside(live: Watched) -> None:
 
 async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None:
     page = live.page
-    await expect(page.locator("#legend")).to_contain_text(re.compile(r"Changes to send: \d+.*Confirmed a second: "))
+    legend = page.locator("#legend")
+    await expect(legend).to_contain_text(re.compile(r"Changes to send: \d+.*Confirmed a second: "))
     await expect(page.locator(".plot canvas")).to_have_count(2)
+    # What is under the pointer is told in figures.
+    overlay = page.locator(".plot .u-over").first
+    last = await legend.locator(".hint").inner_text()
+    await overlay.hover(position={"x": 0, "y": 50})
+    await expect(legend.locator(".hint")).not_to_have_text(last)
+    for span in ("24 h", "7 d", "1 h"):
+        await page.get_by_role("button", name=span).click()
+        await expect(page.get_by_role("button", name=span)).to_have_attribute("aria-pressed", "true")
+        await expect(page.locator(".plot canvas" if span == "1 h" else ".plot")).to_have_count(
+            2 if span == "1 h" else 1
+        )
     assert await page.evaluate(
         """import("./page/words.js").then(({ clockOnAxis }) => [
             clockOnAxis(new Date(2026, 2, 1, 13, 5, 9), 5), clockOnAxis(new Date(2026, 2, 1, 13, 5), 300),
@@ -326,8 +338,57 @@ async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, scheme:
         await expect(page.locator("main h1")).to_be_attached()
         await expect(page.locator("main .waiting")).to_have_count(0)
         assert await overflow(page) == 0, place
+        assert await page.locator("main .primary").count() <= 1, place
         assert await faults_of_access(page) == [], place
     assert live.errors == []
+
+
+async def test_what_is_around_every_view_says_how_it_is(live: Watched) -> None:
+    page = live.page
+    await expect(page.locator("footer")).to_contain_text(re.compile(r"Version \d+\.\d+.*Times in \S+"))
+    await expect(page.locator("#updated")).to_have_text(re.compile(r"updated (just now|\d+ s ago)"))
+    await expect(page.locator("#icon")).to_have_attribute("href", "page/icon.svg")
+    # What speaks is there before it speaks.
+    for region in ("#connection", "#lost", ".toast-place", "#headline"):
+        await expect(page.locator(region)).to_have_attribute("role", "status")
+    # What a person should know stands before the figures.
+    order = "all => all.map(each => each.id || each.className)"
+    assert await page.locator("#headline, #attention, main .figures").evaluate_all(order) == [
+        "headline",
+        "attention",
+        "figures",
+    ]
+
+
+async def test_a_request_that_fails_leaves_the_rest(live: Watched) -> None:
+    page = live.page
+    refused = {"error": {"code": "store_unavailable", "message": "the store is busy"}}
+    await page.route("**/api/v1/lists/2/sum", lambda route: route.fulfill(status=503, json=refused))
+    await go(page, "lists/2")
+    await expect(page.get_by_role("alert")).to_contain_text("The store is busy.")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Beta")
+    await expect(page.locator("#failure-rows")).to_contain_text("2 people")
+    await expect(page.locator("#lost")).to_be_empty()
+    await page.unroute("**/api/v1/lists/2/sum")
+    await page.evaluate("import('./page/live.js').then(live => live.refresh())")
+    await expect(page.locator("#sum")).to_contain_text("could not be added")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    # What is shown is kept, and said to be old.
+    await page.route("**/api/v1/lists/2/sum", lambda route: route.fulfill(status=503, json=refused))
+    await page.evaluate("import('./page/live.js').then(live => live.refresh())")
+    await expect(page.get_by_role("alert")).to_have_text(
+        re.compile(r"The store is busy\. What is shown is of \d\d:\d\d:\d\d\.")
+    )
+    await expect(page.locator("#sum")).to_contain_text("could not be added")
+
+
+async def test_names_are_copied(live: Watched) -> None:
+    page = live.page
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await go(page, "people?sort=name")
+    await page.get_by_role("button", name="Copy names").click()
+    await expect(page.locator("#toast")).to_have_text("2 names copied.")
+    assert await page.evaluate("navigator.clipboard.readText()") == "anna@example.com\nbad@example.com"
 
 
 async def test_it_works_by_keyboard(live: Watched) -> None:

@@ -7,9 +7,9 @@ import { Section } from "./ui.js";
 import { clock, clockOnAxis, count, rate } from "./words.js";
 
 const SPANS = {
-  hour: { text: "1 h", seconds: 3600, gap: 150 },
-  day: { text: "24 h", seconds: 86_400, gap: 900 },
-  week: { text: "7 d", seconds: 604_800, gap: 5400 },
+  hour: { text: "1 h", seconds: 3600, gap: 150, begins: "a few seconds" },
+  day: { text: "24 h", seconds: 86_400, gap: 900, begins: "ten minutes" },
+  week: { text: "7 d", seconds: 604_800, gap: 5400, begins: "an hour" },
 };
 const LEAST_SECONDS = 60;
 const SERIES = [
@@ -131,6 +131,6 @@ export function Plot() {
             <strong>${data[index + 1][shown] === null ? "not known" : each.text(data[index + 1][shown])}</strong></li>`,
         )}<li class="hint">at ${clock(data[0][shown] * 1000)}</li></ul>
         <div class="plot" role="img" aria-label=${summary(samples)}><div ref=${parents[0]}></div><div ref=${parents[1]}></div></div>`
-      : html`<div class="plot"><p class="hint">The picture begins a few seconds after the start.</p></div>`}
+      : html`<div class="plot"><p class="hint">The picture of ${span.text} begins ${span.begins} after the first start.</p></div>`}
   <//>`;
 }

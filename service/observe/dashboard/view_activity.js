@@ -46,7 +46,7 @@ function OfList({ id }) {
   const { data: list, error } = useResource(`lists/${id}`);
   const audit = useResource(`audit?list=${id}&limit=${SHOWN}`);
   const syncs = useResource(`syncs?list=${id}&limit=${SHOWN}`);
-  const conditions = useResource(list && withQuery("conditions", { account: list.account, subject: list.segment_name }));
+  const conditions = useResource(`conditions?list=${id}`);
   if (!list || isReading(audit, syncs, conditions)) return html`<${Title} text="History" /><${Trouble} error=${error} />${!error && html`<${Waiting} />`}`;
   const entries = entriesOf(syncs.data?.items ?? [], conditions.data ?? { items: [], history: [] }, audit.data?.items ?? []);
   return html`<${Title} text=${html`<${Name} text=${`History of ${list.segment_name}`} />`} />

@@ -28,12 +28,12 @@ const subjectOf = (each) => [each.account, each.subject].filter(Boolean).join(" 
 const detailOf = (each) => (each.id === "list_awaits_approval" ? people(each.people) : each.detail);
 
 // What is about one thing: that thing, and what to press.
-function Subject({ each, accounts, primary, withCommand }) {
+function Subject({ each, accounts, primary, withCommand, name = subjectOf(each) }) {
   const place = placeOf(each);
   const account = accounts.find((found) => found.name === each.account);
   const isNamed = Boolean(each.account || each.subject);
   return html`<li class="subject">
-    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${each.id === "account_stopped" ? each.title : subjectOf(each)} /></strong>` : "Details"}<//>
+    <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${each.id === "account_stopped" ? each.title : name} /></strong>` : "Details"}<//>
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
     ${detailOf(each) && html`<span class="wrap"><${Prose} text=${detailOf(each)} /></span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
@@ -61,7 +61,7 @@ function Many({ account, items, accounts, withCommand }) {
     <summary class="subject"><strong><${Name} text=${account || "The service"} /></strong>
       <span>${items[0].list_id === null ? count(items.length) : plural(items.length, "list")}</span>${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
     ${isOpen && html`<ul class="subjects">${items.slice(0, SHOWN_OPEN).map(
-      (each) => html`<${Subject} key=${each.place} each=${each} accounts=${accounts} withCommand=${withCommand} />`,
+      (each) => html`<${Subject} key=${each.place} each=${each} name=${each.subject} accounts=${accounts} withCommand=${withCommand} />`,
     )}${more > 0 && html`<li><${Link} to=${withQuery("conditions", { id: items[0].id, account })}>${`${count(more)} more`}<//></li>`}</ul>`}
   </details></li>`;
 }

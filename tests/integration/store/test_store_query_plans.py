@@ -96,6 +96,24 @@ async def test_what_people_sort_is_read_in_that_order(tmp_path):
     }
 
 
+async def test_what_is_counted_each_second_is_few_or_in_an_index(tmp_path):
+    read = queries.load("read")
+    store = await SqliteStoreMaker(tmp_path).open()
+    try:
+        plans = await store._writer._connection.run(
+            lambda connection: {name: plan(connection, read[name]) for name in ("sync_states", "failure_reasons")}
+        )
+    finally:
+        await store.close()
+    assert {step for step in plans["sync_states"] if step.startswith("SCAN sync")} == {
+        "SCAN sync USING INDEX sync_open",
+        "SCAN sync USING INDEX sync_incomplete",
+        "SCAN sync USING INDEX sync_failed",
+    }
+    [step] = [step for step in plans["failure_reasons"] if "failure" in step]
+    assert "COVERING INDEX failure_group" in step
+
+
 async def test_nothing_is_sorted_that_could_be_large(plans):
     sorting = {name for name, steps in plans.items() for step in steps if "USE TEMP B-TREE FOR ORDER BY" in step}
     assert sorting == set()
