@@ -18,6 +18,7 @@ _PLAN = (
     "It subscribes nobody: it checks whether Cordial does. At the end it removes the contacts from the lists. It deletes",
     "nothing: delete the lists and contacts that it created in Cordial. It prints their names.",
 )
+_NO_FILES = "Files are still not used: no trial has shown that they subscribe nobody. Until then, single calls send large changes, which is slower."
 _OUTCOMES = {"as_documented": "as documented", "otherwise": "otherwise", "not_tried": "not tried"}
 
 
@@ -44,7 +45,7 @@ async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
     path = f"accounts/{quote(arguments.account, safe='')}/trial"
     if arguments.show:
         await client.check_account(arguments.account)
-        return _tell(arguments, await client.get(path))
+        return await _tell(client, arguments, await client.get(path))
     contacts = [address.strip().lower() for address in arguments.contact]
     subscribed = arguments.subscribed.strip().lower() if arguments.subscribed else None
     if not contacts:
@@ -65,10 +66,10 @@ async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
         document = await client.get(path)
     if not arguments.json:
         redraw("")
-    return _tell(arguments, document)
+    return await _tell(client, arguments, document)
 
 
-def _tell(arguments: argparse.Namespace, document: dict[str, Any]) -> int:
+async def _tell(client: ApiClient, arguments: argparse.Namespace, document: dict[str, Any]) -> int:
     """Show a trial; return the exit status: 1 if anything is otherwise or the trial stopped."""
     results, progress = document["results"], document["trial"]
     otherwise = [each for each in results if each["outcome"] == "otherwise"]
@@ -84,11 +85,19 @@ def _tell(arguments: argparse.Namespace, document: dict[str, Any]) -> int:
             f"  heap-cordial {document['version']}",
         ]
         lines += [f"  {each['point']}: {each['detail']}" for each in otherwise]
+    is_untried = any(each["point"] == "file_updates" and each["outcome"] == "not_tried" for each in results)
+    if is_untried and await _waits_for_trial(client, arguments.account):
+        lines += ["", _NO_FILES]
     if progress is not None:
         lines += _left(progress)
     tell(arguments, document, *lines)
     has_stopped = progress is not None and (progress["state"] == "stopped" or bool(progress["problem"]))
     return 1 if otherwise or has_stopped or not results else 0
+
+
+async def _waits_for_trial(client: ApiClient, name: str) -> bool:
+    accounts = (await client.get("accounts"))["items"]
+    return any(each["waits_for_trial"] for each in accounts if each["name"] == name)
 
 
 def _left(progress: dict[str, Any]) -> list[str]:

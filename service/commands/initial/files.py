@@ -61,7 +61,8 @@ class Answers(msgspec.Struct, frozen=True):
         line = faults.lines[0].removeprefix(f"{ACCOUNTS}.{self.account}").removeprefix(": ").removeprefix(".")
         for key in ("cordial_base_url", "identify_by", "public_url"):
             line = line.removeprefix(f"{key}: ")
-        return line
+        # Left out of a configuration, it is empty; here the default is taken.
+        return line.replace("must be empty or a URL", "must be a URL")
 
 
 class InitialFilesError(Exception):

@@ -125,7 +125,10 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
         (("--account", "../up"), "an account's name must be"),
         (("--account", 'a"]\n[server]'), "an account's name must be"),
         (("--account", "Acme Shop"), "for example acme-shop"),
-        (("--url", "sync.example.com"), "it must start with https://"),
+        (
+            ("--url", "sync.example.com"),
+            "--url: must be a URL such as https://sync.example.com: it must start with https://",
+        ),
         (("--cordial-base-url", "https://admin.cordial.io"), "its API is at https://api.cordial.io"),
         (("--cordial-base-url", "https://usw2.admin.cordial.io/"), "its API is at https://api.usw2.cordial.io"),
         (("--identify-by", "auto"), "identities"),

@@ -44,11 +44,23 @@ async def test_it_shows_what_it_saw_what_to_do_and_what_it_leaves(installation, 
     assert told.status == 1
     assert "  what to do: Nothing is wrong: Cordial shows its limit only when it is reached." in told.output
     assert "  limits_told: not shown while calls succeed" in told.output
+    assert "Files are still not used" not in told.output
     left = [line.split()[1] for line in told.output.splitlines() if line.startswith("  list ")]
     assert sorted(left) == sorted(cordial.state.lists_by_name)
     assert {each["point"]: each["outcome"] for each in json.loads(shown.output)["results"]}[
         "file_creates"
     ] == "as_documented"
+
+
+async def test_a_trial_that_leaves_files_untried_says_what_that_means(installation, cordial):
+    """It has found nothing wrong, and still the service sends no file."""
+    cordial.state.create_contact("email:ann@example.com", "ann@example.com")
+    async with by_file(installation).serving():
+        told = await installation.run(*TRIAL, "--yes")
+        shown = await installation.run("trial", "--account", "acme", "--show")
+    for ended in (told, shown):
+        assert "the contact given as subscribed is not subscribed in Cordial" in ended.output
+        assert "Files are still not used: no trial has shown that they subscribe nobody." in ended.output
 
 
 async def test_it_needs_the_running_service_and_a_contact(installation):
