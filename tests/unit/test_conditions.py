@@ -164,3 +164,29 @@ async def test_what_there_is_no_room_for_is_not_told_as_over():
     await conditions._record(with_changes=True)
     assert len(conditions.current()) == 100
     assert len(log.over) == 901
+
+
+async def test_what_begins_again_soon_has_lasted_all_the_time():
+    """After a restart nobody knows whether Cordial still refuses the key until the first call."""
+    stopped, now = Fact("account_stopped", "acme"), [1_000_000]
+    log, facts = Log(), [stopped]
+    await look(Conditions(log, lambda: facts, dict, lambda: now[0]))
+    facts.clear()
+    conditions = Conditions(log, lambda: facts, dict, lambda: now[0])
+    now[0] += 60_000
+    await look(conditions)
+    facts.append(stopped)
+    now[0] += 1_000
+    await look(conditions)
+    assert [each.since.timestamp() for each in conditions.current()] == [1_000]
+    facts.clear()
+    await look(conditions)
+    now[0] += 301_000
+    facts.append(stopped)
+    await look(conditions)
+    assert [each.since.timestamp() for each in conditions.current()] == [now[0] / 1000]
+
+
+async def look(conditions: Conditions) -> None:
+    await conditions._ask()
+    await conditions._record(with_changes=True)
