@@ -135,6 +135,9 @@ class World:
         # Accounts that are out of the configuration at the moment, and segments whose list somebody has deleted.
         self._gone: set[str] = set()
         self._deleted: set[tuple[str, str]] = set()
+        # Accounts whose Cordial calls rows done that it has lost, and lists of theirs that somebody has rebuilt since.
+        self._misled: set[str] = set()
+        self._rebuilt: set[int] = set()
         self._reload_asked = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         # Lets one call fail: then the process may end by itself, as long as it comes to rest after another start.
@@ -354,6 +357,8 @@ class World:
         self.cordial[event["account"]].faults.add(msgspec.convert(event["fault"], Fault))
 
     async def _do_import_fault(self, event: Event) -> None:
+        if "lose_share" in event["fault"]:
+            self._misled.add(event["account"])
         self.cordial[event["account"]].imports.faults.add(msgspec.convert(event["fault"], ImportFault))
 
     async def _do_weather(self, event: Event) -> None:
@@ -667,13 +672,17 @@ class World:
         self._look()
 
     async def _approve_all(self) -> None:
-        """Say what only a person can say: that a list or a sync is wanted, that a list is nobody else's, or made again."""
+        """Say what only a person can say: that a list or a sync is wanted, nobody else's, made again, or sent again."""
         with reading(self.database) as connection:
             held = connection.execute(
                 "SELECT id, list_held_for FROM segment "
                 "WHERE list_held_for IN ('awaiting_approval', 'creation_in_doubt', 'deleted')"
             ).fetchall()
             held_syncs = connection.execute("SELECT id FROM sync WHERE guard = 'held'").fetchall()
+            differing = connection.execute(
+                "SELECT list_id, account FROM condition "
+                "WHERE kind IN ('list_differs', 'list_strangers') AND ended_at_ms IS NULL"
+            ).fetchall()
         for list_id, held_for in held:
             if held_for == "deleted":
                 self.calls.forget_told()
@@ -681,6 +690,13 @@ class World:
                 self.calls.forget_told()
             else:
                 await self._ask("POST", f"lists/{list_id}/approve", {})
+        for list_id, account in differing:
+            # That a count differs shows; who it is, only reading each would.
+            if account in self._misled and list_id not in self._rebuilt:
+                self._rebuilt.add(list_id)
+                self.calls.forget_told()
+                await self._ask("POST", f"lists/{list_id}/rebuild", {"include_removed": True})
+                self.calls.forget_told()
         for (sync_id,) in held_syncs:
             # Only now does what it says count, also of those whom an earlier sync has put on the list meanwhile.
             self.calls.forget_told()
