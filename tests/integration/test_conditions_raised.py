@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import sqlite3
+from pathlib import Path
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.clock import wall_ms
 from service.model.conditions import CATALOGUE, Severity
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
 from service.sandbox.imports.options import ImportOptions
 from service.sandbox.options import SandboxOptions
@@ -18,7 +21,7 @@ from service.store.sqlite.reading import Reader
 from tests.api_fixtures import API_KEY, ApiWorld, asking, authorization
 from tests.import_fixtures import add_contacts, set_timings
 from tests.ports import free_port
-from tests.service_fixtures import ACCOUNT, users
+from tests.service_fixtures import ACCOUNT, HEAP_SECRET, users
 
 LIMIT_OF_WAL = 300_000
 
@@ -63,6 +66,50 @@ async def test_files_that_wait_for_a_trial(tmp_path):
         assert "account_awaits_trial" in facts(world)
         await world.restart(bulk_untested=True)
         assert "account_awaits_trial" not in facts(world)
+
+
+async def test_a_dry_run_until_the_configuration_ends_it(tmp_path):
+    async with asking(tmp_path, dry_run=True) as world:
+        await world.deliver("Readers", users(3))
+        await until_told(world, "account_dry_run", [""])
+        await world.restart(dry_run=False)
+        await until_told(world, "account_dry_run", [])
+        await world.settled()
+
+
+async def test_a_disk_that_is_nearly_full_until_there_is_room(tmp_path, monkeypatch):
+    async with asking(tmp_path) as world:
+        with monkeypatch.context() as patch:
+            patch.setattr("service.observe.facts._LOW_DISK_BYTES", 1 << 60)
+            await until_told(world, "disk_low", [""])
+            [condition] = (await world.get("conditions?id=disk_low"))["items"]
+            assert condition["detail"].endswith(" MB are free")
+        await until_told(world, "disk_low", [])
+
+
+async def test_an_affected_sqlite(tmp_path):
+    async with asking(tmp_path) as world:
+        is_affected = world.service.store.has_wal_reset_fault
+        await until_told(world, "sqlite_affected", [""] if is_affected else [])
+
+
+async def test_a_clock_that_is_wrong_until_a_page_shows_it_right(tmp_path):
+    async with asking(tmp_path) as world:
+        url = f"{world.service.url}/webhooks/heap/{ACCOUNT}"
+        for number in range(3):
+            [body] = build_pages(1, "Readers", users(1), [], task_id=f"task-{number}", page_size=10)
+            an_hour_later = wall_ms() + 3_600_000 + number
+            assert (await post_page(world._session, url, HEAP_SECRET, body, an_hour_later)).status == 403
+        await until_told(world, "clock_suspect", [""])
+        await world.deliver("Readers", users(1))
+        await until_told(world, "clock_suspect", [])
+        await world.settled()
+
+
+def test_every_kind_is_raised_by_a_test_of_something_that_runs():
+    """A kind that nothing raises is told to nobody. The name stands in the test that raises it."""
+    texts = [file.read_text() for file in Path(__file__).parent.rglob("test_*.py")]
+    assert [name for name in CATALOGUE if not any(f'"{name}' in text for text in texts)] == []
 
 
 async def test_ids_that_cannot_be_used_until_a_sync_without_any(tmp_path):
