@@ -99,12 +99,13 @@ class World:
         self.directory = directory
         self.store: Any = None
         self.notices: Notices
+        self.timings = QUICK
 
     async def start(self, *targets: NoticeSettings) -> None:
         self.store = await self.maker.open()
         self.notices = Notices(
             self.store.notices, lambda: self.lasting, lambda: "https://sync.example.com/",
-            now_ms=wall_ms, supervisor=Supervisor(), timings=QUICK,
+            now_ms=wall_ms, supervisor=Supervisor(), timings=self.timings,
         )  # fmt: skip
         await self.notices.serve({target.name: target for target in targets})
 
@@ -230,6 +231,59 @@ async def test_a_target_that_hangs_or_refuses_delays_no_other_loses_nothing_and_
         assert [bool(each.document["data"]["begun"]) for each in other.taken] == [True, False]
         assert len({each.headers["webhook-id"] for each in other.taken}) == 2
         await until(lambda: not list(world.notices.facts()))
+
+
+async def test_what_waits_for_a_target_is_bounded_and_its_last_word_is_true(world, receiver):
+    world.timings = msgspec.structs.replace(QUICK, max_waiting=3)
+    receiver.status = 503
+    await world.start(world.webhook(receiver.url))
+    for number in range(6):
+        # Each begins, and the one before is over.
+        world.lasting = [condition("list_held", subject=f"List{number}")]
+        await tried_once_more(receiver)
+    assert await world.store.notices.waiting("ops") == 3
+    receiver.status = 200
+    await until(lambda: [each["subject"] for each in latest(receiver, "begun")] == ["List5"])
+    world.lasting = []
+    await until(lambda: [each["subject"] for each in latest(receiver, "ended")] == ["List5"])
+    told = [
+        (kind, each["subject"])
+        for taken in receiver.taken
+        for kind in ("begun", "ended")
+        for each in told_by(taken, kind)
+    ]
+    assert len(set(told)) == len(told)
+    # Nothing is left standing: whatever was told as begun was told as over.
+    assert {name for kind, name in told if kind == "begun"} == {name for kind, name in told if kind == "ended"}
+
+
+async def test_what_a_target_refuses_for_days_is_dropped_and_no_more_than_that(world, receiver):
+    world.timings = msgspec.structs.replace(QUICK, max_age=0.1)
+    receiver.status = 503
+    await world.start(world.webhook(receiver.url))
+    world.lasting = [condition("list_held", subject="Old")]
+    await until(lambda: receiver.tried)
+    async with asyncio.timeout(30):
+        while await world.store.notices.waiting("ops"):  # noqa: ASYNC110  the store is looked at from outside
+            await asyncio.sleep(0.01)
+    receiver.status = 200
+    world.lasting += [condition("list_held", subject="New")]
+    await until(lambda: receiver.taken)
+    assert [each["subject"] for each in latest(receiver, "begun")] == ["New"]
+
+
+async def tried_once_more(receiver: Receiver) -> None:
+    before = receiver.tried
+    await until(lambda: receiver.tried > before)
+
+
+def told_by(taken: Taken, kind: str) -> list[dict[str, Any]]:
+    return list(taken.document["data"][kind])
+
+
+def latest(receiver: Receiver, kind: str) -> list[dict[str, Any]]:
+    """Return what the last message says of these."""
+    return told_by(receiver.taken[-1], kind) if receiver.taken else []
 
 
 async def test_what_lasts_for_less_than_the_patience_is_not_told(world, receiver):
