@@ -104,9 +104,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class FailureSelection(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which failures to retry: those that meet every condition given. `segment_id` and `ids` are the store's."""
+    """Which failures to retry: those that meet every condition given. `segment_id` and `ids` are the store's.
+
+    `dead`: whether they are not tried again by themselves. `wanted`: whether the people should be on the list.
+    """
 
     ids: list[int] | None = None
     account: str | None = None
     segment_id: int | None = None
     reason: str | None = None
+    dead: bool | None = None
+    wanted: bool | None = None

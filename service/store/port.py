@@ -543,10 +543,24 @@ class Reading(Protocol):
     ) -> list[FailureView]:
         """Return the failures that come after `last` by account, contact and list; None for the first ones."""
 
-    async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
+    async def failure_groups(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        dead: bool | None = None,
+        wanted: bool | None = None,
+    ) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first."""
 
-    async def failure_reasons(self, *, account: str | None = None, list_id: int | None = None) -> dict[str, int]:
+    async def failure_reasons(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        dead: bool | None = None,
+        wanted: bool | None = None,
+    ) -> dict[str, int]:
         """Return how many failures have each reason, the most frequent first."""
 
     async def accounts(self) -> list[RecordedAccount]:

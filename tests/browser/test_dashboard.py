@@ -187,6 +187,12 @@ async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched,
             await page.evaluate("place => { location.hash = place; }", place)
             await expect(page.locator("main .waiting")).to_have_count(0)
             await expect(page.locator("tbody tr")).to_have_count(number)
+            if "people" in place:
+                # Told in figures too, for there may be more than a page of them.
+                await expect(page.get_by_role("navigation", name="Reason").get_by_role("link").first).to_have_text(
+                    f"All {number}"
+                )
+                await expect(page.get_by_role("button", name=f"Retry all {number}…")).to_be_visible()
         else:
             lines = await page.evaluate("async place => (await (await fetch(place)).text()).trim().split('\\n')", place)
             assert len(lines) - 1 == number, text

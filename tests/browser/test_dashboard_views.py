@@ -202,7 +202,8 @@ async def test_the_sum_of_a_list_leads_to_its_people(live: Watched) -> None:
     ]
     await rows.get_by_role("link", name="could not be added").click()
     await expect(page.locator("tbody tr")).to_have_count(2)
-    await expect(page.get_by_role("button", name="Retry these 2")).to_be_visible()
+    await expect(page.locator(".filters")).to_contain_text("Only who could not be added")
+    await expect(page.get_by_role("button", name="Retry all 2…")).to_be_visible()
     await expect(page).to_have_url(re.compile(r"people\?list=2&dead=true&wanted=true"))
     await page.go_back()
     await rows.get_by_role("link", name="with an unusable id").click()

@@ -36,6 +36,10 @@ ListFilter = Annotated[Id, Meta(description="only of this list, by `id` as `/api
 IS_ACTION = web.RequestKey("is_action", bool)
 
 
+DeadFilter = Annotated[
+    bool,
+    Meta(description="`true`: only those that the service does not retry by itself; `false`: only those that it does"),
+]
 WantedFilter = Annotated[bool, Meta(description="`true`: only who should be on the list; `false`: only who should not")]
 
 
@@ -129,15 +133,7 @@ class FailureQuery(ExportQuery, frozen=True):
     reason: (
         Annotated[Filter, Meta(description="only with this reason, as `/api/v1/failures/groups` has it")] | UnsetType
     ) = UNSET
-    dead: (
-        Annotated[
-            bool,
-            Meta(
-                description="`true`: only those that the service does not retry by itself; `false`: only those that it does"
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    dead: DeadFilter | UnsetType = UNSET
     wanted: WantedFilter | UnsetType = UNSET
     sort: (
         Annotated[
@@ -173,6 +169,8 @@ class FailureGroupQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     account: AccountFilter | UnsetType = UNSET
     list: ListFilter | UnsetType = UNSET
+    dead: DeadFilter | UnsetType = UNSET
+    wanted: WantedFilter | UnsetType = UNSET
 
 
 class DeliveryQuery(PageQuery, frozen=True):
@@ -236,6 +234,8 @@ class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: Filter | UnsetType = UNSET
     list: Id | UnsetType = UNSET
     reason: Filter | UnsetType = UNSET
+    dead: bool | UnsetType = UNSET
+    wanted: bool | UnsetType = UNSET
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -39,18 +39,24 @@ function useFailures(filters, user) {
   return { ...found, more: () => load(found.next, found.items), reload: () => load() };
 }
 
+// What `dead` and `wanted` let through, in words.
+function onlyWho({ dead, wanted }) {
+  const what = wanted === undefined ? "added or removed" : wanted ? "added" : "removed";
+  return dead ? `could not be ${what}` : dead === undefined ? `is to be ${what}` : `is tried again later, to be ${what}`;
+}
+
 export function People({ query, go }) {
   const [user, setUser] = useState("");
   const [chosen, setChosen] = useState(new Set());
   const filters = Object.fromEntries(
     Object.entries({ account: query.account, reason: query.reason, list: query.list && Number(query.list) }).filter(([, value]) => value),
   );
-  const groups = useResource(withQuery("failures/groups", { account: query.account, list: query.list }));
+  const groups = useResource(withQuery("failures/groups", { account: query.account, list: query.list, dead: query.dead, wanted: query.wanted }));
   const order = orderOf("people", query);
   const shown = Object.fromEntries(["dead", "wanted"].filter((name) => query[name]).map((name) => [name, query[name] === "true"]));
   const { items, next, error, more, reload } = useFailures({ ...filters, ...shown, sort: order.sort }, user);
-  // What cannot be told from the groups is retried one by one.
-  const isPart = Boolean(user) || Object.keys(shown).length > 0;
+  // Who is found by a part of the id is counted by nobody, and retried one by one.
+  const isPart = Boolean(user);
   const ofReason = (groups.data?.items ?? []).filter((each) => !query.reason || each.reason === query.reason);
   const reasons = groups.data?.reasons ?? {};
   const all = Object.values(reasons).reduce((sum, each) => sum + each, 0);
@@ -99,16 +105,17 @@ export function People({ query, go }) {
     <div class="filters">
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
       <${Order} columns=${columns} order=${order} go=${go} />
+      ${Object.keys(shown).length > 0 && html`<span>Only who ${onlyWho(shown)}</span>`}
       ${(query.list || query.reason || query.account || query.dead || query.wanted) && html`<${Link} to="people">All failures<//>`}
       ${chosen.size > 0 && html`<${Button} primary=${true} text=${`Retry ${count(chosen.size)} chosen…`}
         onClick=${() => retryThese({ ids: [...chosen] }, chosen.size, chosenItems)} />`}
       ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}…`}
         onClick=${() => retryThese({ ids: items.map((each) => each.id) }, items.length, items)} />`}
-      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}…`} onClick=${() => retryThese(filters, total)} />`}
+      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}…`} onClick=${() => retryThese({ ...filters, ...shown }, total)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>
-    ${groups.data && !Object.keys(shown).length && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
+    ${groups.data && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
       items=${[["", "All", all], ...chips.map((reason) => [reason, reasonName(reason), reasons[reason] ?? 0])]} />`}
     ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />

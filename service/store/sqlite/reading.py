@@ -267,15 +267,31 @@ class Reader:
         page = {**place, "limit": limit}
         return await self._run(lambda connection: _failures(connection, values | page, "failures_after"))
 
-    async def failure_groups(self, *, account: str | None = None, list_id: int | None = None) -> list[FailureGroupView]:
+    async def failure_groups(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        dead: bool | None = None,
+        wanted: bool | None = None,
+    ) -> list[FailureGroupView]:
         """Return the failures grouped by list and reason, the largest groups first, at most 200."""
-        values = {"account": account, "list_id": list_id, "limit": _MAX_GROUPS}
-        return await self._run(lambda connection: _views(connection, "failure_groups", FailureGroupView, values))
+        values = {"account": account, "list_id": list_id, "dead": dead, "wanted": wanted, "limit": _MAX_GROUPS}
+        statement = "failure_groups" if wanted is None else "wanted_failure_groups"
+        return await self._run(lambda connection: _views(connection, statement, FailureGroupView, values))
 
-    async def failure_reasons(self, *, account: str | None = None, list_id: int | None = None) -> dict[str, int]:
+    async def failure_reasons(
+        self,
+        *,
+        account: str | None = None,
+        list_id: int | None = None,
+        dead: bool | None = None,
+        wanted: bool | None = None,
+    ) -> dict[str, int]:
         """Return how many failures have each reason, the most frequent first."""
-        values = {"account": account, "list_id": list_id}
-        return dict(await self._run(lambda connection: connection.execute(_SQL["failure_reasons"], values).fetchall()))
+        values = {"account": account, "list_id": list_id, "dead": dead, "wanted": wanted}
+        statement = _SQL["failure_reasons" if wanted is None else "wanted_failure_reasons"]
+        return dict(await self._run(lambda connection: connection.execute(statement, values).fetchall()))
 
     async def accounts(self) -> list[RecordedAccount]:
         """Return every account by name."""

@@ -181,6 +181,8 @@ def _retry_some(ledger: LedgerTransaction, selection: FailureSelection, after: i
         "account": selection.account,
         "segment_id": selection.segment_id,
         "reason": selection.reason,
+        "dead": selection.dead,
+        "wanted": selection.wanted,
         "after": after,
         "never_ms": NEVER_MS,
         "limit": _ROWS_AT_ONCE,

@@ -345,15 +345,34 @@ LIMIT :limit OFFSET :offset;
 ORDER BY failure.account_id, failure.contact, failure.segment_id
 LIMIT :limit;
 
--- name: failure_groups
--- Counted in the index alone; the rest is read of two rows of each group. Ids grow with the time of the first failure.
-WITH grouped AS (
-    SELECT segment_id, reason, dead, count(*) AS changes, min(id) AS oldest_id, max(id) AS newest_id
-    FROM failure
+-- name: chosen_failures
+-- Counted in the index alone.
+WITH chosen AS (
+    SELECT id, segment_id, reason, dead FROM failure
     WHERE segment_id IN (
         SELECT segment.id FROM segment JOIN account ON account.id = segment.account_id
         WHERE (:account IS NULL OR account.name = :account) AND (:list_id IS NULL OR segment.id = :list_id)
     )
+    AND (:dead IS NULL OR dead = :dead)
+)
+
+-- name: chosen_wanted_failures
+WITH chosen AS (
+    SELECT failure.id, failure.segment_id, failure.reason, failure.dead FROM failure
+    JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
+        AND member.segment_id = failure.segment_id AND member.wanted = :wanted
+    WHERE failure.segment_id IN (
+        SELECT segment.id FROM segment JOIN account ON account.id = segment.account_id
+        WHERE (:account IS NULL OR account.name = :account) AND (:list_id IS NULL OR segment.id = :list_id)
+    )
+    AND (:dead IS NULL OR failure.dead = :dead)
+)
+
+-- name: groups_of_chosen
+-- All but the numbers is read of two rows of each group. Ids grow with the time of the first failure.
+, grouped AS (
+    SELECT segment_id, reason, dead, count(*) AS changes, min(id) AS oldest_id, max(id) AS newest_id
+    FROM chosen
     GROUP BY segment_id, reason, dead
     ORDER BY changes DESC, segment_id, reason, dead
     LIMIT :limit
@@ -365,17 +384,23 @@ JOIN failure AS oldest ON oldest.id = grouped.oldest_id
 JOIN failure AS newest ON newest.id = grouped.newest_id
 JOIN segment ON segment.id = grouped.segment_id
 JOIN account ON account.id = segment.account_id
-ORDER BY grouped.changes DESC, segment.id, grouped.reason, grouped.dead;
+ORDER BY grouped.changes DESC, segment.id, grouped.reason, grouped.dead
+
+-- name: failure_groups
+-- with: chosen_failures
+-- with: groups_of_chosen
+
+-- name: wanted_failure_groups
+-- with: chosen_wanted_failures
+-- with: groups_of_chosen
 
 -- name: failure_reasons
--- Counted in the index alone.
-SELECT reason, count(*) FROM failure
-WHERE segment_id IN (
-    SELECT segment.id FROM segment JOIN account ON account.id = segment.account_id
-    WHERE (:account IS NULL OR account.name = :account) AND (:list_id IS NULL OR segment.id = :list_id)
-)
-GROUP BY reason
-ORDER BY count(*) DESC, reason;
+-- with: chosen_failures
+SELECT reason, count(*) FROM chosen GROUP BY reason ORDER BY count(*) DESC, reason;
+
+-- name: wanted_failure_reasons
+-- with: chosen_wanted_failures
+SELECT reason, count(*) FROM chosen GROUP BY reason ORDER BY count(*) DESC, reason;
 
 -- name: accounts
 -- What sending does is written down a moment later than an operator's pause or resume: until then the latter says it.

@@ -8,6 +8,15 @@ WHERE failure.id > :after
     AND (:account IS NULL OR account.name = :account)
     AND (:segment_id IS NULL OR failure.segment_id = :segment_id)
     AND (:reason IS NULL OR failure.reason = :reason)
+    AND (:dead IS NULL OR failure.dead = :dead)
+    AND (
+        :wanted IS NULL
+        OR EXISTS (
+            SELECT 1 FROM member
+            WHERE member.account_id = failure.account_id AND member.contact = failure.contact
+                AND member.segment_id = failure.segment_id AND member.wanted = :wanted
+        )
+    )
 ORDER BY failure.id
 LIMIT :limit;
 
