@@ -23,6 +23,8 @@ from service.web.tls import TlsFiles, fingerprint
 _TIMEOUT_SECONDS = 60.0
 _SHORT_TIMEOUT_SECONDS = 5.0
 _MAX_ROWS = 200
+# What the API takes as a part of a name.
+_MAX_SEARCH = 200
 _OK = 200
 _UNAUTHORIZED = 401
 # Codes of errors that are not the API's, beside FAILED.
@@ -101,17 +103,23 @@ class ApiClient:
 
     async def find_list(self, wanted: str) -> dict[str, Any]:
         """Return the list that is called `wanted`, by its name, its segment's name or its id."""
-        if wanted.isdigit():
-            found: dict[str, Any] = await self.get(f"lists/{wanted}")
-            return found
-        rows = await self.items("lists", _MAX_ROWS, search=wanted)
+        rows = await self.items("lists", _MAX_ROWS, search=wanted[:_MAX_SEARCH])
         exact = [row for row in rows if wanted in {row["list_name"], row["segment_name"]}]
+        if wanted.isascii() and wanted.isdigit():
+            # A segment may be called 2024.
+            exact += [row for row in await self._lists_of_id(wanted) if row["id"] not in {each["id"] for each in exact}]
         if len(exact) == 1:
             return exact[0]
         if not exact:
             raise ClientError(f"there is no list or segment named {wanted}; `lists` shows all", is_elsewhere=True)
         ids = ", ".join(f"{row['id']} ({row['account']})" for row in exact)
         raise ClientError(f"several lists are named {wanted}; name one by id: {ids}")
+
+    async def _lists_of_id(self, list_id: str) -> list[dict[str, Any]]:
+        try:
+            return [await self.get(f"lists/{list_id}")]
+        except ClientError:
+            return []  # there is none
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:

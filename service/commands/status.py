@@ -44,7 +44,7 @@ from service.model.accounts import DRY_RUN_REASON, AccountState, Sending, sendin
 from service.model.conditions import CATALOGUE, Condition, Severity, grouped, in_two, worst_first
 from service.model.imports import ImportView
 from service.model.proof import differ_at_most, proof_in_words
-from service.model.views import FailureGroupView, ListStanding, RecordedAccount, SegmentView, SyncView
+from service.model.views import FailureGroupView, ListStanding, RecordedAccount, SegmentView, SyncState, SyncView
 from service.observe.api.documents import AccountDocument, list_document
 from service.store.sqlite.files import StoreOpenError
 from service.store.sqlite.reading import Reader
@@ -57,6 +57,12 @@ _MAX_LISTS = 10_000
 _MAX_SHOWN_LISTS = 50
 _MAX_SYNCS = 20
 _MAX_IMPORTS = 20
+# Of the states of syncs, those of which nothing is sent.
+_NOT_SENT = {
+    SyncState.HELD: ", held",
+    SyncState.QUEUED: ", queued behind a held sync",
+    SyncState.DISCARDED: ", discarded",
+}
 _MOVING = {ListStanding.SENDING, ListStanding.NOT_CREATED}
 
 
@@ -322,14 +328,14 @@ def _import_words(running: ImportView) -> str:
 
 def _sync_line(sync: SyncView) -> str:
     done = sync.settled + sync.failed + sync.superseded
-    share = done / sync.changes if sync.changes else float(not sync.unfolded_pieces)
+    share = done / sync.changes if sync.changes else float(not sync.unfolded_pieces and not sync.discarded_users)
     cells = int(share * _BAR_CELLS)
     failed = f", {sync.failed:,} failed" if sync.failed else ""
     rejected = f", {sync.rejected:,} unusable" if sync.rejected else ""
     return (
         f"{short_time(sync.last_received_at)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
         f"{sync.list_name or sync.segment_name}: {sync.pages_received} of {sync.total_pages} pages, "
-        f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}"
+        f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}{_NOT_SENT.get(sync.state, '')}"
     )
 
 

@@ -219,7 +219,9 @@ class Facts:
             elif status.state is AccountState.PAUSED:
                 yield Fact("account_stopped", account, detail=status.reason, people=people)
             elif status.state is AccountState.SLOWED:
-                yield Fact("account_slowed", account, detail=status.reason, people=people)
+                until = datetime.now(UTC) + timedelta(seconds=status.seconds)
+                detail = f"{status.reason}: some calls wait until {until:%Y-%m-%d %H:%M}Z"
+                yield Fact("account_slowed", account, detail=detail, people=people)
             elif status.state is AccountState.DRY_RUN:
                 yield Fact("account_dry_run", account, people=people)
             elif still[account] > _STILL_SECONDS:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,23 @@ async def test_an_account_that_cordial_slows(tmp_path):
         world.cordial.faults.clear()
         await world.settled()
         await world.until(lambda: "account_slowed" not in facts(world))
+
+
+async def test_nobody_is_told_that_it_is_sending_while_cordial_asks_to_wait_for_an_hour(tmp_path):
+    async with asking(tmp_path) as world:
+        headers = {"Retry-After": "3600"}
+        limit = Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=429, headers=headers, times=None)
+        world.cordial.faults.add(limit)
+        await world.deliver("Readers", users(3))
+        await world.until(lambda: "account_slowed" in facts(world))
+        [account] = (await world.get("accounts"))["items"]
+        at = datetime.fromisoformat(account["next_call_at"])
+        assert (await world.get("overview"))["headline"] == f"Waiting for Cordial's rate limit, until {at:%H:%M} UTC"
+        found = (await world.post("lists/1/members/find", {"user": "user1@example.com"})).document
+        assert "Cordial's rate limit is reached: some calls wait until " in found["explanation"]
+        assert "some calls wait until " in next(
+            fact.detail for fact in world.service.facts() if fact.id == "account_slowed"
+        )
 
 
 async def test_files_that_wait_for_a_trial(tmp_path):

@@ -163,12 +163,16 @@ def _next_call(
         return NextStep(f"Nothing is sent now; {status.reason}.")
     if member.failure is not None and member.failure.next_attempt_at is not None:
         return NextStep("The service sends it again by itself.", member.failure.next_attempt_at)
-    return _in_its_turn(segment, travel)
+    return _in_its_turn(segment, status, travel)
 
 
-def _in_its_turn(segment: SegmentView, travel: ListTravel | None) -> NextStep:
+def _in_its_turn(segment: SegmentView, status: AccountStatus, travel: ListTravel | None) -> NextStep:
     if travel is ListTravel.WAITING:
         return NextStep(f"It waits to be sent as a file with the list's {segment.pending} changes.")
     if travel is ListTravel.SENDING:
         return NextStep("It is sent after the current import of this list, of which it is not a part.")
-    return NextStep(f"It is sent in its turn: {segment.pending} changes of this list are to be sent.")
+    words = f"It is sent in its turn: {segment.pending} changes of this list are to be sent."
+    if status.state is AccountState.SLOWED:
+        until = datetime.now(UTC) + timedelta(seconds=status.seconds)
+        words += f" {status.reason}: some calls wait until {until:%Y-%m-%d %H:%M:%S} UTC."
+    return NextStep(words)

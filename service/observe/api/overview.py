@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from aiohttp import web
@@ -23,6 +23,8 @@ _SYNCS = 8
 _IMPORTS = 5
 # The headline has so many troubles; the list below it has all.
 _SHOWN = 3
+# A wait that is worth a time of day.
+_LONG_WAIT = timedelta(minutes=1)
 # What can be counted; of the others the meaning is said.
 _COUNTED = {
     "account_stopped": ("account stopped", "accounts stopped"),
@@ -193,14 +195,23 @@ def _how_it_is_sent(accounts: list[AccountDocument], imports: Sequence[ImportVie
     is_still = not any(account.settled_per_second for account in accounts)
     if is_still and any(each.state is ImportState.SENDING for each in imports):
         return "Waiting for Cordial to carry out a file"
-    if any(account.sendable for account in may_send):
-        slowed = any(account.state is Sending.SLOWED for account in may_send)
+    sendable = [account for account in may_send if account.sendable]
+    if sendable:
+        slowed = [account for account in sendable if account.state is Sending.SLOWED]
+        if is_still and len(slowed) == len(sendable):
+            return f"Waiting for Cordial's rate limit{_until(slowed)}"
         return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
     if any(account.waiting for account in may_send):
         return "Some changes are tried again later"
     if any(account.state is Sending.DRY_RUN and account.pending for account in accounts):
         return "All is sent, but for the accounts in a dry run"
     return "Getting ready to send"
+
+
+def _until(accounts: Sequence[AccountDocument]) -> str:
+    """Return when all of these may be called again, where that is not soon."""
+    at = max((account.next_call_at for account in accounts if account.next_call_at is not None), default=None)
+    return f", until {at:%H:%M} UTC" if at is not None and at - datetime.now(UTC) > _LONG_WAIT else ""
 
 
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:

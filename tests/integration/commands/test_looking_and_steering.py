@@ -135,7 +135,9 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
     async with installation.serving():
         await installation.deliver("Active Users", ("new@example.com",), task="task-3")
         await eventually(held, 1)
-        preview = await installation.run("preview", "ActiveUsers")
+        preview, shown = await installation.run("preview", "ActiveUsers"), await installation.run("status")
+        assert ": 1 of 1 pages, +1 -0, queued behind a held sync\n" in shown.output
+        assert ": 1 of 1 pages, +0 -2, held\n" in shown.output
         assert "not counted: 3 users in syncs that are held" in preview.output
         assert "being processed" not in preview.output
         status, verified = await installation.run("status"), await installation.run("verify", "ActiveUsers")
@@ -157,6 +159,19 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
     assert (unknown.status, unknown.errors) == (1, "there is no sync with this id\n")
     assert repeated.status == 200
     assert cordial.state.members("ActiveUsers") == sorted(wanted)
+
+
+async def test_a_list_is_found_by_any_name_and_by_its_id(installation):
+    """A segment may be called 2024, or have the longest name that Heap allows."""
+    names = ["2024", "x" * 255]
+    async with installation.serving():
+        for number, name in enumerate(names, 7):
+            await installation.deliver(name, USERS, task=f"task-{number}", segment_id=number)
+        await eventually(lambda: installation.figures("settled"), [3, 3])
+        for name in (*names, "1", "2"):
+            assert (await installation.run("why", name, USERS[0])).status == 0, name
+        unknown = await installation.run("verify", "3")
+    assert (unknown.status, unknown.errors.partition(";")[0]) == (1, "there is no list or segment named 3")
 
 
 async def _conditions_with(installation: Installation, name: str) -> Ended:
