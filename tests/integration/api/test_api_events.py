@@ -27,6 +27,7 @@ class Event(NamedTuple):
 class Refused(NamedTuple):
     outcome: str
     account: str | None
+    reason: str | None = None
 
 
 @contextlib.asynccontextmanager
