@@ -141,7 +141,8 @@ class Importer:
         self._now_ms = now_ms
         self._jobs = Jobs(settings, store, line, throttle_patience_seconds=timings.throttle_patience)
         self._is_set_up = bool(settings.public_url) and not settings.dry_run
-        self._is_tested = False
+        # None until it is known.
+        self._is_tested: bool | None = None
         self._rest: Rest | None = None
         self._resting_until = float("-inf")
         self._chooser = Chooser(settings.bulk_threshold, time.monotonic)
@@ -210,7 +211,7 @@ class Importer:
         if self._current is not None and self._current.unnamed_id is None:
             lists |= dict.fromkeys(self._current.segment_ids, ListTravel.SENDING)
         rest = self._rest if self._is_on and self._is_resting else None
-        return ImportsStatus(lists, rest, waits_for_trial=self._is_set_up and not self._is_tested)
+        return ImportsStatus(lists, rest, waits_for_trial=self._is_set_up and self._is_tested is False)
 
     def admits(self, authorization: str | None) -> bool:
         """Tell whether a request with that `Authorization` may fetch a file whose name it knows."""
@@ -275,7 +276,7 @@ class Importer:
     @property
     def _is_on(self) -> bool:
         """Whether files may be used (R14)."""
-        return self._is_set_up and self._is_tested
+        return self._is_set_up and bool(self._is_tested)
 
     @property
     def _is_resting(self) -> bool:

@@ -94,3 +94,13 @@ async def test_lines_of_the_log_that_nobody_reads_until_somebody_does(installati
     finally:
         asyncio.get_running_loop().remove_reader(reader)
         os.close(reader)
+
+
+async def test_nobody_is_told_of_a_trial_before_it_is_known_whether_there_was_one(installation):
+    """At a start, the store is asked only after conditions are looked at for the first time."""
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__PUBLIC_URL"] = "http://127.0.0.1:1"
+    installation.environment["HEAP_CORDIAL__ACCOUNTS__ACME__BULK_UNTESTED"] = "true"
+    async with installation.serving():
+        await installation.deliver("Active Users", ("jane@example.com",), task="task-1")
+        await eventually(lambda: installation.figures("settled"), [1])
+    assert "account_awaits_trial" not in installation.log.read_text()
