@@ -19,8 +19,6 @@ _LOOK_SECONDS = 1.0
 # Facts that the store has to be asked for.
 _ASK_SECONDS = 5.0
 _MAX_HISTORY = 200
-# What begins again so soon has not been over: who restarts the service or retries does not know yet whether it helped.
-_SAME_MS = 300_000
 # How many last at most; more of them say nothing new.
 _MAX_FACTS = 1_000
 
@@ -77,7 +75,7 @@ class Conditions:
         # What is so but was left out, because too much is so.
         self._left_out: set[_Key] = set()
         self._recorded: dict[_Key, RecordedCondition] = {}
-        # What has just ended.
+        # What has just ended and may be the same if it begins again.
         self._over: dict[_Key, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
@@ -166,7 +164,7 @@ class Conditions:
         if key in self._facts:
             return self._facts[key][1]
         over = self._over.get(key)
-        return now_ms if over is None or now_ms - (over.ended_at_ms or 0) > _SAME_MS else over.began_at_ms
+        return over.began_at_ms if over is not None and _may_be_the_same(over, now_ms) else now_ms
 
     async def _record(self, *, with_changes: bool) -> None:
         lasting = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._lasting()}
@@ -194,7 +192,12 @@ class Conditions:
             log.info("condition.ended", condition=each.id, account=each.account, subject=each.subject)
             del self._recorded[each.key]
         just_ended = [*self._over.values(), *ended]
-        self._over = {each.key: each for each in just_ended if now_ms - (each.ended_at_ms or 0) <= _SAME_MS}
+        self._over = {each.key: each for each in just_ended if _may_be_the_same(each, now_ms)}
+
+
+def _may_be_the_same(over: RecordedCondition, now_ms: int) -> bool:
+    """Tell whether a condition that is over would go on if it began again now."""
+    return over.id in CATALOGUE and now_ms - (over.ended_at_ms or 0) < CATALOGUE[over.id].same_seconds * 1000
 
 
 def _of_fact(fact: Fact, began_at_ms: int) -> RecordedCondition:
