@@ -79,7 +79,8 @@ class ListVerifier:
         if segment is None:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")
         if segment.list_state is not ListState.READY:
-            raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted: it is {segment.list_state.value}")
+            why = segment.list_reason or "it is not created in Cordial yet"
+            raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted now: {why}")
         counted = await self._lists.cordial.count(segment.list_id)
         if isinstance(counted, Missing):
             self._lists.counted(segment_id, "")

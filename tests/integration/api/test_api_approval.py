@@ -23,6 +23,9 @@ async def test_a_new_segment_waits_over_restarts_until_it_is_approved(tmp_path):
         document = await world.get("lists/2")
         assert (document["state"], document["awaits_approval"]) == ("held", True)
         assert document["reason"].startswith("a new segment, held until you approve it")
+        verified = await world.post("lists/2/verify")
+        assert verified.status == 409
+        assert verified.document["error"]["message"] == f"the list cannot be counted now: {document['reason']}"
         preview = await world.get("lists/2/preview")
         assert (preview["list_name"], preview["fate"], len(preview["calls"])) == ("Readers", "create", 2)
         assert {call.method for call in world.calls()} <= {"GET"}
