@@ -50,6 +50,7 @@ _MODULE_OF = {
     "completion": "service.commands.completion",
 }
 
+_INTERRUPTED = 130
 _ESCAPED = "heap_cordial_escaped"
 
 # Shows all commands to the shell.
@@ -77,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if empty := _empty_argument(given):
         parser.error(f"{empty} is empty: give it a value, or leave it out")
     namespace = parser.parse_args(given)
-    status: int = namespace.run(namespace)
+    try:
+        status: int = namespace.run(namespace)
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
     return status
 
 

@@ -255,8 +255,6 @@ def run_with_client(arguments: argparse.Namespace, work: Callable[[ApiClient], A
         hint = [which_configuration(arguments.config)] if error.is_elsewhere else []
         fail(arguments, error.code, str(error), *hint)
         return error.status
-    except KeyboardInterrupt:
-        return 130
 
 
 async def _run(settings: Settings, work: Callable[[ApiClient], Awaitable[int]]) -> int:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from service.commands.terminal import (
     complain,
     counted,
     fail,
-    one_line,
+    redraw_screen,
     say,
     say_document,
     sentence,
@@ -115,16 +114,16 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(doubt.text, which_configuration(arguments.config))
     try:
         readiness, overview = asyncio.run(_look(settings))
+        if arguments.watch:
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(_watch(settings))
     except (StoreOpenError, ServiceError) as error:
         hint = [] if database.exists() else ["The service creates the store when it first runs."]
         fail(arguments, FAILED, str(error), *hint, which_configuration(arguments.config))
         return 1
     if arguments.json:
         say_document(_document(readiness, overview, settings.accounts))
-    elif arguments.watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_watch(settings))
-    else:
+    elif not arguments.watch:
         say(*_lines(readiness, overview, settings.accounts))
         if not readiness.is_reached:
             say("", which_configuration(arguments.config))
@@ -171,10 +170,7 @@ async def _read(database: Path) -> Overview:
 
 async def _watch(settings: Settings) -> None:
     while True:
-        lines = _lines(*await _look(settings), settings.accounts)
-        # One write, the cursor home first and the rest of the screen cleared after: no flicker.
-        sys.stdout.write("\x1b[H" + "\x1b[K\n".join(map(one_line, lines)) + "\x1b[K\n\x1b[J")
-        sys.stdout.flush()
+        redraw_screen(*_lines(*await _look(settings), settings.accounts))
         await asyncio.sleep(_WATCH_SECONDS)
 
 

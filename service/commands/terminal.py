@@ -186,6 +186,20 @@ def bar(done: int, total: int) -> str:
     return f"[{'#' * cells}{'.' * (_BAR_CELLS - cells)}] {share:>4.0%}"
 
 
+def redraw_screen(*lines: str) -> None:
+    """Write lines over the whole screen of a terminal, as `say` writes them; what has no room below is left out."""
+    width, height = (
+        _terminal_width(sys.stdout),
+        shutil.get_terminal_size().lines if sys.stdout.isatty() else sys.maxsize,
+    )
+    fitting = [part for line in lines for part in _wrapped(one_line(line), width)]
+    if len(fitting) >= height:
+        fitting = [*fitting[: height - 2], "…"]
+    # One write, the cursor home first and the rest of the screen cleared after: no flicker.
+    sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J")
+    sys.stdout.flush()
+
+
 def redraw(text: str) -> None:
     """Write over the current line of a terminal; elsewhere write a line."""
     if sys.stdout.isatty():

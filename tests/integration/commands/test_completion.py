@@ -1,31 +1,19 @@
 """Completion in each shell as people have it: the script where its example puts it, then words and the tabulator key."""
 
-import contextlib
-import fcntl
 import os
-import pty
-import re
-import select
 import shutil
-import struct
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment
+from tests.command_fixtures import ROOT, clean_environment
+from tests.terminal_fixtures import Terminal
 
 # As the documents call it.
 PROGRAM = Path(sys.executable).with_name("heap-cordial")
 _PROMPT = "ready>"
-_READ_BYTES = 65_536
-# What is typed and what is completed stay on one line.
-_ROWS_AND_COLUMNS = (24, 1_000)
-# What a terminal obeys and does not show.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 TYPED = {
     "fai": "failures",
     "imports end": "end-doubt",
@@ -45,32 +33,17 @@ def script(shell: str) -> str:
 def environment(home: Path) -> dict[str, str]:
     # fish loads the completions only of programs that it finds there.
     path = f"{PROGRAM.parent}:{os.environ['PATH']}"
-    return {"PATH": path, "HOME": str(home), "TERM": "dumb", "ZDOTDIR": str(home), "LANG": "C.UTF-8"}
+    return {"PATH": path, "HOME": str(home), "ZDOTDIR": str(home), "LANG": "C.UTF-8"}
 
 
 def is_shown(command: list[str], home: Path, typed: str, expected: str) -> bool:
     """Tell whether an interactive shell, which says when it is ready, shows what is expected when something is typed."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *_ROWS_AND_COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(home), cwd=home, start_new_session=True
-    )
-    os.close(theirs)
-    shown, deadline = "", time.monotonic() + PATIENCE_SECONDS
-    try:
-        is_typed = False
-        while time.monotonic() < deadline and expected not in shown.rpartition(_PROMPT)[2]:
-            if select.select([ours], [], [], 0.1)[0]:
-                with contextlib.suppress(OSError):
-                    shown = _CONTROL.sub("", shown + os.read(ours, _READ_BYTES).decode(errors="replace"))
-            if not is_typed and _PROMPT in shown:
-                os.write(ours, typed.encode())
-                is_typed = True
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-    return expected in shown.rpartition(_PROMPT)[2]
+    # So wide that what is typed and what is completed stay on one line.
+    with Terminal(command, environment(home), home, columns=1_000) as terminal:
+        if not terminal.shows(_PROMPT):
+            return False
+        terminal.type(typed)
+        return terminal.shows(expected, after=_PROMPT)
 
 
 def completed_by_bash(home: Path, typed: str, expected: str) -> bool:
