@@ -23,9 +23,6 @@ async def test_a_new_segment_waits_over_restarts_until_it_is_approved(tmp_path):
         document = await world.get("lists/2")
         assert (document["state"], document["awaits_approval"]) == ("held", True)
         assert document["reason"].startswith("a new segment, held until you approve it")
-        verified = await world.post("lists/2/verify")
-        assert verified.status == 409
-        assert verified.document["error"]["message"] == f"the list cannot be counted now: {document['reason']}"
         preview = await world.get("lists/2/preview")
         assert (preview["list_name"], preview["fate"], len(preview["calls"])) == ("Readers", "create", 2)
         assert {call.method for call in world.calls()} <= {"GET"}
@@ -43,6 +40,16 @@ async def test_a_new_segment_waits_over_restarts_until_it_is_approved(tmp_path):
             ("list.approve", "2", 0),
             ("list.approve", "2", 1),
         ]
+
+
+async def test_a_list_that_cannot_be_counted_is_told_with_its_own_reason(tmp_path):
+    async with asking(tmp_path, hold_new_segments=True) as world:
+        await world.deliver("Readers", ["jane@example.com"])
+        await held(world)
+        reason = (await world.get("lists/1"))["reason"]
+        verified = await world.post("lists/1/verify")
+        message = f"the list cannot be counted now: {reason}"
+        assert (verified.status, verified.document["error"]["message"]) == (409, message)
 
 
 async def test_an_approval_is_kept_though_the_service_ends_at_once(tmp_path):
