@@ -24,6 +24,8 @@ _MAX_LAG_SECONDS = 0.5
 _MAX_REASON = 200
 # Shorter than the patience of the condition, so that it is told only where each look in a minute finds it so.
 _STILL_SECONDS = 5.0
+# At a low rate, the turn of the next change comes after so many calls: lists are looked at and counted too.
+_STILL_CALLS = 5
 # Told elsewhere, or no fault of sender or service: what was taken, back-pressure, a client that went away, a stop.
 _NO_REFUSALS = {
     "accepted",
@@ -126,6 +128,13 @@ class _Recent:
         return self._number if time.monotonic() - self._at < _RECENT_SECONDS else 0
 
 
+def max_still_seconds(requests_per_second: float | str) -> float:
+    """Return for how long an account that sends may be without a result, and nothing is wrong."""
+    if isinstance(requests_per_second, str):
+        return _STILL_SECONDS
+    return max(_STILL_SECONDS, _STILL_CALLS / requests_per_second)
+
+
 class Facts:
     """Gives the facts when it is called; `answered` tells it of each request to the webhook."""
 
@@ -224,13 +233,17 @@ class Facts:
                 yield Fact("account_slowed", account, detail=detail, people=people)
             elif status.state is AccountState.DRY_RUN:
                 yield Fact("account_dry_run", account, people=people)
-            elif still[account] > _STILL_SECONDS:
+            elif still[account] > self._max_still_seconds(account):
                 yield Fact("account_stuck", account, people=people)
         for account, imports in self._sending.imports_statuses().items():
             if imports.rest is not None:
                 yield Fact("imports_rest", account, detail=imports.rest.reason)
             if imports.waits_for_trial:
                 yield Fact("account_awaits_trial", account)
+
+    def _max_still_seconds(self, account: str) -> float:
+        settings = self._settings().accounts.get(account)
+        return max_still_seconds("auto" if settings is None else settings.requests_per_second)
 
     def _of_webhook(self) -> Iterator[Fact]:
         if fault := self._clock_fault():

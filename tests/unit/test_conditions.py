@@ -6,6 +6,7 @@ import pytest
 
 from service.model.conditions import CATALOGUE, Fact, RecordedCondition, grouped, to_condition
 from service.observe.conditions import Conditions
+from service.observe.facts import max_still_seconds
 from tools.conditions_reference import COPY, OPERATIONS, with_reference
 
 
@@ -77,6 +78,12 @@ def test_many_of_a_kind_in_one_account_are_read_as_one():
     # Who is on two lists would count twice, and there is no place for many.
     assert (first.people, first.list_id, first.place) == (0, None, "#/conditions")
     assert grouped(many[:3]) == many[:3]
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [("auto", 5), (25, 5), (1, 5), (0.1, 50), (0.01, 500)])
+def test_an_account_is_not_stuck_as_long_as_its_own_rate_makes_it_wait(rate, seconds):
+    """At one call in 100 seconds, a minute without a result is no trouble of anybody's."""
+    assert max_still_seconds(rate) == pytest.approx(seconds)
 
 
 class Log:
