@@ -176,3 +176,29 @@ async def test_the_interpreter_starts_as_well_in_the_poorest_locale(busy):
     )
     output, errors = await process.communicate()
     assert (output.split()[:2], errors) == ([b"RECEIVED", b"ACCOUNT"], b"")
+
+
+async def test_many_of_a_kind_are_one_line_for_people_and_all_for_programs(busy):
+    shown = await busy.run("conditions")
+    each = await busy.run("conditions", "--all")
+    programs = await busy.run("conditions", "--json")
+    grouped = [line for line in shown.output.splitlines() if " list_held " in line]
+    assert len(grouped) == 1
+    assert "acme Taken 0, Taken 1, Taken 2 and 2 more" in grouped[0]
+    assert "5 in all; the largest concerns 3 people." in grouped[0]
+    assert shown.output.endswith("`conditions --all` shows each of them.\n")
+    assert len([line for line in each.output.splitlines() if " list_held " in line]) == 5
+    assert "--all" not in each.output
+    assert programs.output.count('"id":"list_held"') == 5
+    assert (await busy.run("status")).output.count(" list_held ") == 1
+
+
+async def test_what_is_cut_short_and_what_is_held_for_another_reason_is_said(busy):
+    cut = await busy.run("lists", "--limit", "2")
+    assert cut.output.endswith("\nNo more than 2 are shown. For more, add --limit.\n")
+    assert "are shown" not in (await busy.run("lists")).output
+    approved = await busy.run("approve", "Taken 1")
+    assert approved.status == 1
+    assert approved.output.startswith(
+        "Taken 1 does not wait for approval, but is held: Cordial already has a list Taken1 "
+    )
