@@ -56,6 +56,13 @@ async def test_it_says_what_to_do_before_the_first_page(live: Watched, world: Wo
     assert await faults_of_access(page) == []
 
 
+async def test_before_the_first_page_it_names_the_address_that_heap_reaches(watched: Watched, world: World) -> None:
+    await world.restart(public_url="https://sync.example.com")
+    await watched.page.goto(world.service.url)
+    await sign_in(watched.page)
+    await expect(watched.page.locator(".webhook-address")).to_have_text("https://sync.example.com/webhooks/heap/acme")
+
+
 async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world: World) -> None:
     page = live.page
     await refuse(world, "user3@example.com")
