@@ -8,9 +8,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
-from tests.browser.conftest import Watched
-from tests.import_fixtures import importing, set_timings
+from tests.browser.conftest import Watched, confirm, faults_of_access
+from tests.import_fixtures import add_contacts, importing, set_timings
 from tests.service_fixtures import World, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -73,3 +74,25 @@ async def test_an_account_that_fell_back_to_calls_says_why(live: Watched, world:
     await expect(page.locator(".terms")).to_contain_text("Cordial says the job failed")
     await page.goto(f"{world.service.url}/#/lists")
     await expect(page.locator("tbody tr")).to_contain_text("Exact")
+
+
+async def test_who_saw_what_became_of_a_job_says_it(live: Watched, world: World) -> None:
+    page = live.page
+    add_contacts(world, users(100))
+    world.cordial.imports.faults.add(ImportFault(held_seconds=600))
+    world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
+    await world.deliver("Active Users", users(100))
+    await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'in_doubt'"))
+    await page.goto(f"{world.service.url}/#/imports/1")
+    await expect(page.locator("#import-rows tr")).to_contain_text("In doubt")
+    await page.get_by_role("button", name="It never started… Import 1").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("100 people of the file are then sent by single calls.")
+    assert await faults_of_access(page) == []
+    await page.keyboard.press("Escape")
+    assert world.contact_calls() == []
+    await page.get_by_role("button", name="The job is over… Import 1").click()
+    await confirm(page, "Send 100 people by single calls")
+    await expect(page.locator("#toast")).to_have_text("100 people will be sent by single calls.")
+    await expect(page.locator(".notice")).to_have_count(0)
+    await world.settled()
+    assert world.members("ActiveUsers") == sorted(users(100))

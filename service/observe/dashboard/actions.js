@@ -169,6 +169,21 @@ export const retry = ({ selection, number, on = "", known, after = () => undefin
 export const Retry = ({ selection, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}…`} primary=${primary}
   label=${`Retry ${count(number)}… on ${listName}`} onClick=${() => retry({ selection, number, on: listName })} />`;
 
+// How many contacts of an import wait for a job whose end the service cannot know.
+export const inDoubt = ({ parts }) => parts.reduce((sum, part) => sum + (part.doubt ? part.contacts : 0), 0);
+
+const SEEN = { over: ["The job is over…", "is over"], never_started: ["It never started…", "was never started"] };
+
+export const EndDoubt = ({ each, job }) => html`<${Button} text=${SEEN[job][0]} label=${`${SEEN[job][0]} Import ${each.id}`} onClick=${() =>
+  confirm({
+    title: `The job of import ${each.id} ${SEEN[job][1]}?`,
+    button: `Send ${people(inDoubt(each))} by single calls`,
+    body: () => html`<p>You say that the job ${SEEN[job][1]}, and that you saw it in Cordial's own list of jobs. ${people(inDoubt(each))} of the
+      file are then sent by single calls.</p><p>If Cordial runs the job later, it brings an older state back.</p>`,
+    work: () => post(`imports/${each.id}/end-doubt`, { job }),
+    words: (done) => `${people(done.contacts)} will be sent by single calls.`,
+  })} />`;
+
 // The one thing to press where an account does not send as it should.
 export function AccountAction({ account, primary, small }) {
   if (account.state === "paused_by_operator") return html`<${Resume} account=${account} primary=${primary} small=${small} />`;

@@ -1,9 +1,10 @@
 // Files: changes that travel to Cordial as an import, with the rows that took effect.
 
 import { html } from "./vendor/preact-htm.js";
+import { EndDoubt, inDoubt } from "./actions.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Link, More, Name, Order, orderOf, Table, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { Badge, Bar, Link, More, Name, Needs, Order, orderOf, Table, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
 import { count, momentText, plural, sentence } from "./words.js";
 
 const PARTS = {
@@ -75,7 +76,9 @@ export function Import({ id }) {
     !data
       ? html`<${Waiting} />`
       : found
-        ? html`<section class="card"><${ImportTable} imports=${[found]} /><p class="buttons"><${Link} to="imports">All imports<//></p></section>`
+        ? html`${inDoubt(found) > 0 && html`<section class="card notice"><p>Cordial has the file, but nobody knows whether it runs it. Look for the job in Cordial's list of jobs, then say what you saw.</p>
+            <p class="buttons"><${EndDoubt} each=${found} job="over" /><${EndDoubt} each=${found} job="never_started" /></p><${Needs} what="To say it here" /></section>`}
+          <section class="card"><${ImportTable} imports=${[found]} /><p class="buttons"><${Link} to="imports">All imports<//></p></section>`
         : html`<p>There is no such import, or it is forgotten by now. <${Link} to="imports">All imports<//></p>`
   }`;
 }
