@@ -147,6 +147,9 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     path = await (await download.value).path()
     text = await asyncio.to_thread(Path(path).read_text, encoding="utf-8")
     assert len(text.splitlines()) == 60
+    await go(page, "activity")
+    await expect(page.locator("#audit-rows tr")).to_contain_text(re.compile("Retry failures.*1 chosen"))
+    await go(page, "people?list=1")
     await page.get_by_role("link", name="Unusable ids").click()
     await expect(page.locator("tbody tr")).to_contain_text(re.compile("undefined.*stands for no value"))
 
@@ -240,6 +243,8 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await world.service.store.steering.record("API key reader", "list.verify", "1", 0)
     await go(page, "activity")
     await expect(page.locator("#audit-rows tr")).to_have_count(3)
+    for target in ("list 1", "acme"):
+        await expect(page.locator("#audit-rows").get_by_role("link", name=target).first).to_be_visible()
     await page.get_by_label("By").select_option("API key reader")
     await expect(page.locator("#audit-rows tr")).to_have_count(1)
     await expect(page).to_have_url(re.compile(r"#/activity\?actor="))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _PLACES = (
     "", "lists", "lists/1", "people", "unusable", "syncs", "syncs/2", "imports", "accounts", "accounts/acme", "conditions",
-    "activity",
+    "activity", "activity?list=1",
 )  # fmt: skip
 
 # What can be tapped and is smaller than a finger. A link within a sentence may be as high as its line, and a whole field

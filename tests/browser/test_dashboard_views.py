@@ -332,6 +332,7 @@ async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, scheme:
         "conditions",
         "conditions/people_failed?account=acme&subject=Beta",
         "activity",
+        "activity?list=2",
         "nowhere",
     ]
     for place in [*places, "runbook", "runbook/an-account-is-paused"]:

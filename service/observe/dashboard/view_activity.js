@@ -5,15 +5,32 @@ import { withQuery } from "./api.js";
 import { isReading, useResource } from "./live.js";
 import { named } from "./view_syncs.js";
 import { Badge, Choice, Link, Name, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
-import { actionName, count, keyName, momentText, SEVERITY, syncState } from "./words.js";
+import { actionName, count, keyName, momentText, reasonName, SEVERITY, syncState } from "./words.js";
 
 const SHOWN = 100;
 
-const target = (each) => {
-  const view = { list: "lists", sync: "syncs", account: "accounts", import: "imports" }[each.action.split(".")[0]];
-  const isPlace = view === "accounts" ? each.target : /^\d+$/.test(each.target);
-  return view && isPlace ? html`<${Link} to=${`${view}/${encodeURIComponent(each.target)}`}><${Name} text=${each.target} /><//>` : html`<${Name} text=${each.target} />`;
-};
+const PLACES = { list: "lists", sync: "syncs", account: "accounts", import: "imports" };
+
+const Place = ({ kind, id }) => html`<${Link} to=${`${PLACES[kind]}/${encodeURIComponent(id)}`}>${kind === "account" ? id : `${kind} ${id}`}<//>`;
+
+// What failures were retried: chosen ones, or all that meet the conditions.
+function retried(text) {
+  const asked = JSON.parse(text);
+  const parts = [
+    asked.ids && `${count(asked.ids.length)} chosen`,
+    asked.segment_id && html`<${Place} kind="list" id=${asked.segment_id} />`,
+    asked.account && html`<${Place} kind="account" id=${asked.account} />`,
+    asked.reason && reasonName(asked.reason).toLowerCase(),
+  ].filter(Boolean);
+  return parts.length ? parts.map((part, index) => html`${index > 0 && ", "}${part}`) : "all";
+}
+
+function target({ action, target: on }) {
+  const [kind] = action.split(".");
+  if (action === "failures.retry" && on.startsWith("{")) return retried(on);
+  if (PLACES[kind] && (kind === "account" || /^\d+$/.test(on))) return html`<${Place} kind=${kind} id=${on} />`;
+  return html`<${Name} text=${on} />`;
+}
 
 // Everything that is known of a list, the latest first: what Heap posted, what people did, what was worth knowing.
 function entriesOf(syncs, conditions, audit) {

@@ -28,7 +28,7 @@ function Part({ part, isOnly }) {
   const fetched = part.state === "running" ? (part.fetched_at ? ", file fetched" : ", file not fetched yet") : "";
   const job = part.job_id ? ` (Cordial's job ${part.job_id}${fetched})` : "";
   return html`<p class="hint wrap">${isOnly ? "The" : `${plural(part.contacts, "row")}: the`} file ${PARTS[part.state]}${job}${
-    part.doubt ? `. ${part.doubt}` : ""
+    part.doubt ? `. ${sentence(part.doubt)}` : ""
   }${part.doubt_ends_at ? ` Until ${momentText(part.doubt_ends_at)} at the latest.` : ""}</p>`;
 }
 
