@@ -487,7 +487,7 @@ async def _wait_for_ever() -> None:
 
 _HINTS = {
     "dry_run": "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration",
-    "unauthorized": "Cordial refuses the API key, or does not allow this host's IP address; see Administration > API keys",
+    "unauthorized": "Cordial rejects the API key, or does not allow this host's IP address; see Administration > API keys",
     "forbidden": "the API key lacks a permission, or Cordial does not allow this host's IP address",
     "no_api_key": "set cordial_api_key_file or cordial_api_key_env to a readable, non-empty secret",
     "not_a_secondary_key": "identify_by names a key that is not a unique secondary key in Cordial",
