@@ -60,6 +60,9 @@ async def test_status_as_json_has_the_names_of_the_api(installation, cordial):
         await eventually(lambda: installation.figures("settled", "dead"), [2, 1])
         await installation.run("pause", "acme")
         await eventually(installation.account_states, ["paused"])
+        # Since when is written down a moment after the pause.
+        while (await installation.ask("accounts"))["items"][0]["since"] is None:
+            pass
         document = msgspec.json.decode((await installation.run("status", "--json")).output)
         empty = []
         for name in document.keys() - own:
