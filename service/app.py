@@ -128,7 +128,13 @@ class Service:
             loop_lag=metrics.loop_lag,
             certificate=tls,
         )
-        self.conditions = Conditions(store.conditions, self._facts_now, lambda: self.accounts, clock.now_ms)
+        self.conditions = Conditions(
+            store.conditions,
+            self._facts_now,
+            lambda: self.accounts,
+            clock.now_ms,
+            is_starting=lambda: self.is_starting,
+        )
         self.notices = Notices(
             store.notices, self.conditions.known, self._dashboard_address, now_ms=clock.now_ms, supervisor=supervisor
         )

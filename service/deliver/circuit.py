@@ -46,6 +46,14 @@ class Circuit:
         was_open, self.is_open = self.is_open, False
         return was_open
 
+    def stay_open(self, reason: str) -> None:
+        """Begin with the pause of whoever called before: only an answer of Cordial ends it, which is asked for at once."""
+        self.is_open = True
+        self.reason = reason
+        # As nobody knows what kind of call failed, something written shows that it is over.
+        self._fails_to_write = True
+        self.next_probe_at = self._clock()
+
     @property
     def ends_by_reading(self) -> bool:
         """Whether it is open, and an answer to a question closes it."""

@@ -273,8 +273,7 @@ class AccountLine:
             return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
         wait = self._seconds_to_probe()
         if wait is not None:
-            reason = f"{self.circuit.reason}: {self._last_message}"
-            return AccountStatus(AccountState.PAUSED, reason, wait, _HINTS.get(self.circuit.reason, ""))
+            return AccountStatus(AccountState.PAUSED, self._stopped, wait, _HINTS.get(self.circuit.reason, ""))
         if self._is_dry_run:
             return AccountStatus(AccountState.DRY_RUN, DRY_RUN_REASON, hint=_HINTS["dry_run"])
         slowed = self.slowed_seconds
@@ -282,6 +281,11 @@ class AccountLine:
             return AccountStatus(AccountState.SLOWED, LIMIT_CUT if self._has_told_cut else SLOWED_BY_LIMIT, slowed)
         self._has_told_cut = False
         return AccountStatus(AccountState.SENDING)
+
+    @property
+    def _stopped(self) -> str:
+        """Why the account cannot be served; empty where it can."""
+        return f"{self.circuit.reason}: {self._last_message}" if self.circuit.is_open else ""
 
     @property
     def slowed_seconds(self) -> float:
@@ -295,15 +299,21 @@ class AccountLine:
     @property
     def handover(self) -> CallsBefore:
         """What whoever calls next must keep to; a call on its way counts as made now."""
-        return CallsBefore(self._limiter.waits, 0.0 if self._calling else time.monotonic() - self._called_at)
+        since_seconds = 0.0 if self._calling else time.monotonic() - self._called_at
+        return CallsBefore(self._limiter.waits, since_seconds, self._stopped)
 
     def wait_first(self, before: CallsBefore) -> None:
         """Keep to what Cordial told whoever called before, and let our own rate's window pass since their last call (R8).
+
+        An account that they could not serve is stopped until an answer of Cordial shows otherwise.
 
         An operator's `resume` ends what Cordial has told, and nothing else.
         """
         for operation, seconds in before.waits.items():
             self._limiter.wait(operation, min(seconds, MAX_WAIT_SECONDS))
+        if before.stopped:
+            reason, _, self._last_message = before.stopped.partition(": ")
+            self.circuit.stay_open(reason)
         # Whoever comes next keeps to it too, though this one may make no call.
         self._called_at = time.monotonic() - before.since_seconds
         self._begins_at = self._called_at + self._limiter.window_seconds

@@ -52,11 +52,13 @@ class CallsBefore(msgspec.Struct, frozen=True):
     """What whoever called for the account before leaves to the next (R8).
 
     `waits`: for how many seconds more Cordial's word keeps each (method, endpoint) from being called. `since_seconds`: how
-    long ago the last call was made, infinite if there was none.
+    long ago the last call was made, infinite if there was none. `stopped`: why the account could not be served; empty where
+    it could.
     """
 
     waits: dict[str, float] = {}
     since_seconds: float = math.inf
+    stopped: str = ""
 
 
 class AccountStatus(msgspec.Struct, frozen=True):

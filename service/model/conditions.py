@@ -29,10 +29,9 @@ class Kind(msgspec.Struct, frozen=True):
     """One kind of condition.
 
     `command` helps, with {account} and {list} to be filled in; empty where no command does. A list is named by its id: a name
-    may be that of several. `part` is the heading of
-    docs/operations.md that explains it. A fact is told once it has lasted for `patience_seconds`, and not at all while one
-    of `explained_by` lasts for its account. One that begins again within `same_seconds` of its end is the same one. While one with `stops_pages` lasts, no page can be taken. One that
-    `anybody_can_cause`, without a secret, is not told where anybody can read.
+    may be that of several. `part` is the heading of docs/operations.md that explains it. A fact is told once it has lasted
+    for `patience_seconds`, and not at all while one of `explained_by` lasts for its account. While one with `stops_pages`
+    lasts, no page can be taken. One that `anybody_can_cause`, without a secret, is not told where anybody can read.
     """
 
     severity: Severity
@@ -42,7 +41,6 @@ class Kind(msgspec.Struct, frozen=True):
     command: str = ""
     patience_seconds: float = 0.0
     explained_by: tuple[str, ...] = ()
-    same_seconds: float = 0.0
     stops_pages: bool = False
     anybody_can_cause: bool = False
 
@@ -85,8 +83,6 @@ CATALOGUE: dict[str, Kind] = {
         "See what Cordial answers, and correct the key or the address.",
         "An account is paused",
         command="heap-cordial check",
-        # After a restart nobody knows whether it can be served before the first calls were answered.
-        same_seconds=300.0,
     ),
     "account_stuck": Kind(
         _CRITICAL,

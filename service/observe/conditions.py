@@ -56,7 +56,10 @@ class ConditionLog(Protocol):
 
 
 class Conditions:
-    """Knows what lasts now. `facts_now` gives the facts that can be told without waiting; `accounts` those being served."""
+    """Knows what lasts now. `facts_now` gives the facts that can be told without waiting; `accounts` those being served.
+
+    As long as `is_starting`, nothing is kept as begun or over: what the accounts are doing is not known yet.
+    """
 
     def __init__(
         self,
@@ -64,19 +67,20 @@ class Conditions:
         facts_now: Callable[[], Iterable[Fact]],
         accounts: Callable[[], Mapping[str, AccountSettings]],
         now_ms: Callable[[], int] = wall_ms,
+        *,
+        is_starting: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._facts_now = facts_now
         self._accounts = accounts
         self._now_ms = now_ms
+        self._is_starting = is_starting
         self._asked: list[Fact] = []
         # By key: the fact as it is now, and since when (Unix ms), whether its patience is over or not.
         self._facts: dict[_Key, tuple[Fact, int]] = {}
         # What is so but was left out, because too much is so.
         self._left_out: set[_Key] = set()
         self._recorded: dict[_Key, RecordedCondition] = {}
-        # What has just ended and may be the same if it begins again.
-        self._over: dict[_Key, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
 
@@ -85,8 +89,8 @@ class Conditions:
         return worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._lasting()])
 
     def known(self) -> list[Condition] | None:
-        """Return what lasts at this moment, None as long as the store has not been asked."""
-        return self.current() if self._is_read else None
+        """Return what lasts at this moment, None as long as the service starts or the store has not been asked."""
+        return self.current() if self._is_read and not self._is_starting() else None
 
     async def history(
         self,
@@ -161,14 +165,11 @@ class Conditions:
     def _since(self, key: _Key, now_ms: int) -> int:
         if key in self._recorded:
             return self._recorded[key].began_at_ms
-        if key in self._facts:
-            return self._facts[key][1]
-        over = self._over.get(key)
-        return over.began_at_ms if over is not None and _may_be_the_same(over, now_ms) else now_ms
+        return self._facts[key][1] if key in self._facts else now_ms
 
     async def _record(self, *, with_changes: bool) -> None:
         lasting = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._lasting()}
-        if not self._is_read:
+        if not self._is_read or self._is_starting():
             return
         begun = [each for key, each in lasting.items() if key not in self._recorded]
         now_ms = self._now_ms()
@@ -191,13 +192,6 @@ class Conditions:
         for each in ended:
             log.info("condition.ended", condition=each.id, account=each.account, subject=each.subject)
             del self._recorded[each.key]
-        just_ended = [*self._over.values(), *ended]
-        self._over = {each.key: each for each in just_ended if _may_be_the_same(each, now_ms)}
-
-
-def _may_be_the_same(over: RecordedCondition, now_ms: int) -> bool:
-    """Tell whether a condition that is over would go on if it began again now."""
-    return over.id in CATALOGUE and now_ms - (over.ended_at_ms or 0) < CATALOGUE[over.id].same_seconds * 1000
 
 
 def _of_fact(fact: Fact, began_at_ms: int) -> RecordedCondition:

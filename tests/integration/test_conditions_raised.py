@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.clock import wall_ms
+from service.deliver.deliverer import Deliverer
 from service.model.conditions import CATALOGUE, Severity
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
@@ -77,6 +79,38 @@ async def test_nobody_is_told_that_it_is_sending_while_cordial_asks_to_wait_for_
         assert "some calls wait until " in next(
             fact.detail for fact in world.service.facts() if fact.id == "account_slowed"
         )
+
+
+async def test_a_stopped_account_is_stopped_over_a_restart_until_cordial_answers(
+    tmp_path,
+    monkeypatch,
+    quick_retries,  # noqa: ARG001  probes are not waited for
+):
+    begin = Deliverer.start
+
+    async def slowly(deliverer: Deliverer, paused: Collection[str]) -> None:
+        # As with many accounts: the conditions are looked at meanwhile.
+        await asyncio.sleep(0.3)
+        await begin(deliverer, paused)
+
+    async with asking(tmp_path) as world:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, times=None))
+        await world.deliver("Readers", users(3))
+        await world.until(lambda: world.rows("SELECT 1 FROM condition WHERE kind = 'account_stopped'"))
+        [before] = (await world.get("accounts"))["items"]
+        # From now on nobody knows for a while whether the account can be served.
+        world.cordial.faults.clear()
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, seconds=0.5, times=None))
+        monkeypatch.setattr(Deliverer, "start", slowly)
+        await world.restart()
+        world.cordial.journal.reset()
+        [account] = (await world.get("accounts"))["items"]
+        assert [account[name] for name in ("state", "reason", "since")] == ["paused", before["reason"], before["since"]]
+        await world.until(lambda: len(world.calls()) > 1)
+        assert world.rows("SELECT ended_at_ms FROM condition WHERE kind = 'account_stopped'") == [(None,)]
+        world.cordial.faults.clear()
+        await world.settled()
+        await world.until(lambda: "account_stopped" not in facts(world))
 
 
 async def test_files_that_wait_for_a_trial(tmp_path):

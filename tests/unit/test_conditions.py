@@ -173,43 +173,6 @@ async def test_what_there_is_no_room_for_is_not_told_as_over():
     assert len(log.over) == 901
 
 
-async def test_what_begins_again_soon_has_lasted_all_the_time():
-    """After a restart nobody knows whether Cordial still refuses the key until the first call."""
-    stopped, now = Fact("account_stopped", "acme"), [1_000_000]
-    log, facts = Log(), [stopped]
-    await look(Conditions(log, lambda: facts, dict, lambda: now[0]))
-    facts.clear()
-    conditions = Conditions(log, lambda: facts, dict, lambda: now[0])
-    now[0] += 60_000
-    await look(conditions)
-    facts.append(stopped)
-    now[0] += 1_000
-    await look(conditions)
-    assert [each.since.timestamp() for each in conditions.current()] == [1_000]
-    facts.clear()
-    await look(conditions)
-    now[0] += 301_000
-    facts.append(stopped)
-    await look(conditions)
-    assert [each.since.timestamp() for each in conditions.current()] == [now[0] / 1000]
-
-
-async def test_what_a_person_has_decided_is_over():
-    """The next sync that is held is another one, however soon it comes."""
-    held, now = Fact("removals_held", "acme", "Buyers", "sync 5", list_id=1), [1_000_000]
-    log, facts = Log(), [held]
-    conditions = Conditions(log, lambda: facts, dict, lambda: now[0])
-    await look(conditions)
-    facts.clear()
-    now[0] += 1_000
-    await look(conditions)
-    facts.append(held)
-    now[0] += 1_000
-    await look(conditions)
-    assert [each.since.timestamp() for each in conditions.current()] == [1_002]
-    assert len(log.over) == 1
-
-
 async def look(conditions: Conditions) -> None:
     await conditions._ask()
     await conditions._record(with_changes=True)

@@ -4,7 +4,7 @@ import math
 import sqlite3
 from collections.abc import Mapping
 
-from service.model.accounts import CallsBefore
+from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, CallsBefore
 from service.store.sqlite import queries
 
 _SQL = queries.load("lists")
@@ -18,15 +18,17 @@ def take_over(
     `unknown_since_seconds`: how long ago the last call was at least, where it was not written down.
     """
     values = {"account_id": account_id}
-    (called_at_ms,) = connection.execute(_SQL["called_at"], values).fetchone()
+    called_at_ms, state, reason = connection.execute(_SQL["called_at"], values).fetchone()
     rows = connection.execute(_SQL["call_waits"], values).fetchall()
     connection.execute(_SQL["set_called_at"], {**values, "called_at_ms": None})
     # Where the clock was ahead when it was written, it is no longer than it was then.
     waits = {operation: min(until_ms - now_ms, wait_ms) / 1000 for operation, until_ms, wait_ms in rows}
     since_seconds = (now_ms - called_at_ms) / 1000 if called_at_ms else math.inf
+    is_stopped = AccountState.of_record(state, reason) is AccountState.PAUSED and reason != PAUSED_BY_OPERATOR
     return CallsBefore(
         {operation: seconds for operation, seconds in waits.items() if seconds > 0},
         unknown_since_seconds if called_at_ms is None else max(0.0, since_seconds),
+        reason if is_stopped else "",
     )
 
 

@@ -76,7 +76,7 @@ class ConditionLog:
         """Write what has begun, what has ended, and what is different by now; raises `StoreUnavailableError`."""
         rows = {
             statement: [msgspec.structs.asdict(each) for each in conditions]
-            for statement, conditions in (("begin_again", begun), ("begin", begun), ("end", ended), ("change", changed))
+            for statement, conditions in (("begin", begun), ("end", ended), ("change", changed))
         }
 
         def write(connection: sqlite3.Connection) -> None:

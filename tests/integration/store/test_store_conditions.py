@@ -184,9 +184,6 @@ async def test_what_lasts_is_kept_over_a_restart_and_what_is_over_is_history(sto
     await store.conditions.record([], [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)], [])
     assert await store.conditions.lasting() == []
     assert await store.conditions.history(10) == [msgspec.structs.replace(begun, ended_at_ms=START_MS + 5)]
-    # What began when it did before has not been over.
-    await store.conditions.record([begun], [], [])
-    assert (await store.conditions.lasting(), await store.conditions.history(10)) == ([begun], [])
 
 
 async def test_changes_of_an_account_that_is_configured_no_more_are_told_and_nothing_else_of_it(store):

@@ -169,3 +169,13 @@ def test_who_fails_during_a_pause_begins_none(clock):
     circuit = open_circuit(clock)
     assert circuit.failed("timeout", decisive=False, probe=False) is False
     assert circuit.failed("timeout", decisive=True, probe=True) is False
+
+
+def test_a_pause_of_whoever_called_before_is_probed_at_once_and_ends_with_an_answer(clock):
+    circuit = Circuit(clock, lambda: 0.5)
+    circuit.stay_open("http_503")
+    assert (circuit.is_open, circuit.reason, circuit.next_probe_at) == (True, "http_503", clock.now)
+    # That something can be read says nothing of what may have failed to be written.
+    assert not circuit.passed(writes=False)
+    assert circuit.passed()
+    assert not circuit.is_open

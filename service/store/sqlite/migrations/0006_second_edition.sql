@@ -60,8 +60,6 @@ CREATE TABLE condition (
 ) STRICT;
 CREATE UNIQUE INDEX condition_lasting ON condition (kind, account, coalesce(list_id, subject)) WHERE ended_at_ms IS NULL;
 
-CREATE INDEX condition_began ON condition (kind, account, began_at_ms);
-
 -- How long the service has run, and the newest rows it had by then. What is old is told by this and not by the clock, which
 -- may jump by years at a start. lived_ms: time that the service ran; at_ms: the clock at that moment. boot_id, boot_ago_ms:
 -- which start of the machine was the last one, and how long it was ago, where the machine says so.

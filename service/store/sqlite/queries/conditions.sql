@@ -1,9 +1,3 @@
--- name: begin_again
--- What began when it did before has not been over.
-UPDATE condition SET ended_at_ms = NULL, subject = :subject, detail = :detail, people = :people
-WHERE kind = :id AND account = :account AND coalesce(list_id, subject) = coalesce(:list_id, :subject)
-    AND began_at_ms = :began_at_ms;
-
 -- name: begin
 INSERT INTO condition (kind, account, subject, detail, people, list_id, began_at_ms)
 VALUES (:id, :account, :subject, :detail, :people, :list_id, :began_at_ms)

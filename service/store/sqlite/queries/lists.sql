@@ -9,7 +9,7 @@ SELECT id, name, CASE WHEN paused_by_operator THEN 'paused' ELSE state END,
 FROM account ORDER BY name;
 
 -- name: called_at
-SELECT called_at_ms FROM account WHERE id = :account_id;
+SELECT called_at_ms, state, state_reason FROM account WHERE id = :account_id;
 
 -- name: set_called_at
 UPDATE account SET called_at_ms = :called_at_ms WHERE id = :account_id;
