@@ -285,6 +285,16 @@ def users(count: int, prefix: str = "user") -> list[str]:
     return [f"{prefix}{number}@example.com" for number in range(count)]
 
 
+async def drain(world: World, segment: str) -> None:
+    """Deliver what Heap sends when all users of a segment are to be taken off its list."""
+    [page] = build_pages(1, segment, task_id="drain")
+    document = msgspec.json.decode(page)
+    document["action_type"] = "segment.users.drain"
+    del document["data"]["sync_info"], document["data"]["add"], document["data"]["remove"]
+    url = f"{world.service.url}/webhooks/heap/{ACCOUNT}"
+    assert (await post_page(world._session, url, HEAP_SECRET, msgspec.json.encode(document))).status == 200
+
+
 @contextlib.contextmanager
 def audit_refused(world: World) -> Iterator[None]:
     """Keep any line from being written into the audit, as a crash right before it would."""

@@ -213,10 +213,10 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "users_unusable": Kind(
         _INFO,
-        "Heap sent users whose ids cannot be used.",
-        "See which ones, and correct the property in Heap.",
+        "Some people are not on the list, because their ids cannot be used.",
+        "See which ones, and correct the property in Heap. They are reported as long as the pages that named them are kept.",
         "A list has fewer contacts than the segment has users in Heap",
-        command="heap-cordial syncs",
+        command="heap-cordial export unusable --list {list}",
     ),
     "sync_incomplete": Kind(
         _WARNING,
@@ -507,6 +507,14 @@ _STOPPED = {
     "timeout": "Cordial does not answer in time for {account}",
 }
 _SERVER_ERROR = "http_5"
+# What is so of one person, and of several.
+_OF_PEOPLE = {
+    "people_failed": ("1 person could not be added or removed", "{:,} people could not be added or removed"),
+    "users_unusable": (
+        "1 person is not on the list, because the id cannot be used",
+        "{:,} people are not on the list, because their ids cannot be used",
+    ),
+}
 
 
 def _title(fact: Fact) -> str:
@@ -516,8 +524,8 @@ def _title(fact: Fact) -> str:
     if fact.id == "account_stopped" and reason in _STOPPED:
         return _STOPPED[reason].format(account=fact.account)
     words, _ = in_two(CATALOGUE[fact.id].meaning)
-    if fact.id == "people_failed" and fact.people:
-        words = f"{fact.people:,} {'person' if fact.people == 1 else 'people'} could not be added or removed"
+    if fact.people and fact.id in _OF_PEOPLE:
+        words = _OF_PEOPLE[fact.id][fact.people > 1].format(fact.people)
     return _with_subject(words, f"{fact.account} {fact.subject}")
 
 

@@ -92,6 +92,11 @@ class Delivery(msgspec.Struct, frozen=True):
     signed_at_ms: int
 
     @property
+    def unusable_count(self) -> int:
+        """How many of the rejected users were to be added."""
+        return self.rejected_count - sum(each.path.startswith("$.data.remove") for each in self.rejected)
+
+    @property
     def precedence_ms(self) -> int:
         """How new the page is (R4): when it was signed, unless the sender's clock is ahead of ours."""
         return min(self.signed_at_ms, self.received_at_ms)

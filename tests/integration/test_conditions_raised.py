@@ -24,7 +24,7 @@ from service.store.sqlite.reading import Reader
 from tests.api_fixtures import API_KEY, ApiWorld, asking, authorization
 from tests.import_fixtures import add_contacts, set_timings
 from tests.ports import free_port
-from tests.service_fixtures import ACCOUNT, HEAP_SECRET, users
+from tests.service_fixtures import ACCOUNT, HEAP_SECRET, drain, users
 
 LIMIT_OF_WAL = 300_000
 
@@ -164,12 +164,20 @@ def test_every_kind_is_raised_by_a_test_of_something_that_runs():
     assert [name for name in CATALOGUE if not any(f'"{name}' in text for text in texts)] == []
 
 
-async def test_ids_that_cannot_be_used_until_a_sync_without_any(tmp_path):
-    async with asking(tmp_path) as world:
+async def test_ids_that_cannot_be_used_for_as_long_as_they_are_missing_from_the_sum(tmp_path):
+    async with asking(tmp_path, allow_drain=True) as world:
         await world.deliver("Readers", [*users(3), "undefined"])
         await world.until(lambda: "users_unusable" in lasting(world))
+        # A sync carries what has changed, and says nothing of those who could not be added before.
         await world.deliver("Readers", users(4))
+        await world.settled()
+        await world.service.conditions.look()
+        [told] = [each for each in world.service.conditions.current() if each.id == "users_unusable"]
+        assert told.people == (await world.get("lists/1/sum"))["unusable"] == 1
+        assert told.title == "1 person is not on the list, because the id cannot be used (acme Readers)"
+        await drain(world, "Readers")
         await world.until(lambda: "users_unusable" not in lasting(world))
+        assert (await world.get("lists/1/sum"))["unusable"] == 0
 
 
 async def test_a_log_of_the_store_that_another_program_keeps_large(tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
         "added": len(delivery.add),
         "removed": len(delivery.remove),
         "rejected": delivery.rejected_count,
+        "unusable": delivery.unusable_count,
         "now_ms": delivery.received_at_ms,
         "sync_id": sync_id,
         "superseded": superseded,

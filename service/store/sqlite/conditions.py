@@ -126,15 +126,8 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
         for row in rows("oldest", before_ms=now_ms - _OLD_AFTER_MS)
     ]
     facts += [
-        Fact(
-            "users_unusable",
-            row["account"],
-            row["subject"],
-            f"{row['rejected']:,} in its last sync",
-            row["rejected"],
-            row["list_id"],
-        )
-        for row in rows("unusable", syncs=_MAX_SYNCS)
+        Fact("users_unusable", row["account"], row["subject"], people=row["users"], list_id=row["list_id"])
+        for row in rows("unusable", limit=_MAX_ROWS)
     ]
     facts += [
         Fact("account_not_configured", row["account"], people=row["owed"])

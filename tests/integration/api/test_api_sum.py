@@ -9,12 +9,11 @@ import pytest
 
 from service.model.guard import RemovalGuard
 from service.sandbox.faults import Fault, FaultKind
-from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
 from tests.api_fixtures import API_KEY as SECOND_API_KEY
 from tests.api_fixtures import ApiWorld, asking
 from tests.import_fixtures import add_contacts, importing, set_timings
-from tests.service_fixtures import ACCOUNT, API_KEY, HEAP_SECRET, World, users
+from tests.service_fixtures import API_KEY, World, drain, users
 
 
 @pytest.fixture
@@ -25,15 +24,6 @@ async def world(tmp_path, quick_retries) -> AsyncIterator[ApiWorld]:  # noqa: AR
 
 def refuse(world: World, user: str) -> None:
     world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=f"email:{user}", status=422, times=None))
-
-
-async def drain(world: World, segment: str) -> None:
-    [page] = build_pages(1, segment, task_id="drain")
-    document = msgspec.json.decode(page)
-    document["action_type"] = "segment.users.drain"
-    del document["data"]["sync_info"], document["data"]["add"], document["data"]["remove"]
-    url = f"{world.service.url}/webhooks/heap/{ACCOUNT}"
-    assert (await post_page(world._session, url, HEAP_SECRET, msgspec.json.encode(document))).status == 200
 
 
 async def adds_up(world: World, named: int) -> dict[str, Any]:

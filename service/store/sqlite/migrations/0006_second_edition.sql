@@ -221,6 +221,13 @@ CREATE INDEX sync_precedence ON sync (segment_id, precedence_ms);
 -- superseded_at_ms: when it was seen that a newer sync or a drain had overtaken all of the page (R3).
 ALTER TABLE delivery ADD COLUMN overtaken_users INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN superseded_at_ms INTEGER;
+-- unusable: of those rejected, who was to be added.
+ALTER TABLE delivery ADD COLUMN unusable INTEGER NOT NULL DEFAULT 0;
+UPDATE delivery SET unusable = rejected - (
+    SELECT count(*) FROM json_each(delivery.rejected_users) AS user WHERE user.value ->> 'path' GLOB '$.data.remove*'
+)
+WHERE rejected > 0;
+CREATE INDEX delivery_unusable ON delivery (sync_id, unusable) WHERE unusable > 0;
 -- Syncs of which pages have not arrived: few however long the history.
 CREATE INDEX sync_incomplete ON sync (segment_id, id) WHERE pages_received < total_pages;
 

@@ -32,12 +32,12 @@ UPDATE sync SET duplicates = duplicates + 1 WHERE id = :sync_id;
 
 -- name: add_delivery
 INSERT INTO delivery (
-    sync_id, page_number, digest, added, removed, rejected, rejected_users, received_at_ms, signed_at_ms,
-    superseded_at_ms
+    sync_id, page_number, digest, added, removed, rejected, unusable, rejected_users, received_at_ms,
+    signed_at_ms, superseded_at_ms
 )
 VALUES (
-    :sync_id, :page_number, :digest, :added, :removed, :rejected, :rejected_users, :now_ms, :signed_at_ms,
-    CASE WHEN :superseded THEN :now_ms END
+    :sync_id, :page_number, :digest, :added, :removed, :rejected, :unusable, :rejected_users, :now_ms,
+    :signed_at_ms, CASE WHEN :superseded THEN :now_ms END
 );
 
 -- name: add_piece

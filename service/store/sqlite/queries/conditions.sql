@@ -94,12 +94,15 @@ WHERE recent.place <= :most
 ORDER BY recent.segment_id, recent.id DESC;
 
 -- name: unusable
-SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name, latest.rejected
-FROM (SELECT segment_id, max(id), rejected FROM (SELECT * FROM sync ORDER BY id DESC LIMIT :syncs) GROUP BY segment_id) AS latest
-JOIN segment ON segment.id = latest.segment_id
+-- As many as the list's sum names; by the index of such pages, which is little however long the history.
+SELECT segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name, sum(each_sync.users) AS users
+FROM (SELECT sync_id, sum(unusable) AS users FROM delivery WHERE unusable > 0 GROUP BY sync_id) AS each_sync
+JOIN sync ON sync.id = each_sync.sync_id
+JOIN segment ON segment.id = sync.segment_id AND sync.id > segment.drained_by
 JOIN account ON account.id = segment.account_id
-WHERE latest.rejected > 0
-    AND account.name IN (SELECT value FROM json_each(:accounts));
+WHERE account.name IN (SELECT value FROM json_each(:accounts))
+GROUP BY segment.id
+LIMIT :limit;
 
 -- name: oldest
 -- What a held list, or a held sync, owes is told by that.

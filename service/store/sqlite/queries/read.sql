@@ -249,17 +249,8 @@ SELECT segment.members AS wanted, segment.settled - segment.unnamed AS on_list, 
         SELECT count(*) - count(DISTINCT contact) FROM spelling WHERE segment_id = segment.id AND wanted = 1
     ) AS same_person,
     (
-        SELECT coalesce(
-            sum(
-                delivery.rejected - (
-                    SELECT count(*) FROM json_each(delivery.rejected_users) AS user
-                    WHERE user.value ->> 'path' GLOB '$.data.remove*'
-                )
-            ),
-            0
-        )
-        FROM delivery
-        WHERE delivery.rejected > 0
+        SELECT coalesce(sum(delivery.unusable), 0) FROM delivery
+        WHERE delivery.unusable > 0
             AND delivery.sync_id IN (SELECT id FROM sync WHERE segment_id = segment.id AND id > segment.drained_by)
     ) AS unusable,
     (SELECT coalesce(sum(superseded + overtaken_users), 0) FROM sync WHERE segment_id = segment.id) AS overtaken,
