@@ -416,9 +416,27 @@ async def _audit(client: ApiClient, arguments: argparse.Namespace) -> int:
     rows = await client.items("audit", arguments.limit)
     if _show_json(rows, arguments):
         return 0
-    cells = [(short_time(row["at"]), row["action"], row["target"], row["changes"], row["actor"]) for row in rows]
+    cells = [(short_time(row["at"]), row["action"], _on_what(row), row["changes"], row["actor"]) for row in rows]
     _show(("AT", "ACTION", "ON WHAT", "CHANGES", "BY"), cells, "Nobody has done anything yet.", arguments.limit)
     return 0
+
+
+def _on_what(row: dict[str, Any]) -> str:
+    """Return what an action was about, as people call it."""
+    kind, target, name = row["action"].partition(".")[0], row["target"], row["segment_name"]
+    about = f" ({name})" if name else ""
+    if kind in {"list", "sync", "import"} and target.isdecimal():
+        return f"{kind} {target}{about}"
+    if not target.startswith("{"):
+        return str(target)
+    asked = msgspec.json.decode(target)
+    parts = [
+        counted(len(asked["ids"]), "failure", "failures") if asked.get("ids") else "",
+        f"list {asked['segment_id']}{about}" if asked.get("segment_id") else "",
+        f"account {asked['account']}" if asked.get("account") else "",
+        f"reason {asked['reason']}" if asked.get("reason") else "",
+    ]
+    return ", ".join(filter(None, parts)) or "all failures"
 
 
 async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:

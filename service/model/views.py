@@ -391,13 +391,17 @@ class MemberSlice(msgspec.Struct, frozen=True):
 
 
 class AuditView(msgspec.Struct, frozen=True):
-    """One action of a person: who, what, to what, how much it changed."""
+    """One action of a person: who, what, to what, how much it changed.
+
+    `segment_name`: what the segment of the list or sync in `target` is called now; empty where there is none, or none any more.
+    """
 
     id: int
     at: datetime
     actor: str
     action: str
     target: str
+    segment_name: str
     changes: Count
 
 

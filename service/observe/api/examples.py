@@ -296,7 +296,8 @@ AUDIT: dict[str, Any] = {
     "at": "2026-03-02T09:20:00Z",
     "actor": "API key of file /run/secrets/heap-cordial-api-key",
     "action": "failures.retry",
-    "target": '{"reason":"refused"}',
+    "target": '{"segment_id":7,"reason":"refused"}',
+    "segment_name": "Active Users",
     "changes": 1,
 }
 HISTORY: dict[str, Any] = {

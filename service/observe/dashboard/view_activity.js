@@ -13,22 +13,25 @@ const PLACES = { list: "lists", sync: "syncs", account: "accounts", import: "imp
 
 const Place = ({ kind, id }) => html`<${Link} to=${`${PLACES[kind]}/${encodeURIComponent(id)}`}>${kind === "account" ? id : `${kind} ${id}`}<//>`;
 
+// An id says nothing to people: what the list's segment is called stands beside it, where there is one still.
+const about = (name) => name && html` (<${Name} text=${name} />)`;
+
 // What failures were retried: chosen ones, or all that meet the conditions.
-function retried(text) {
+function retried(text, name) {
   const asked = JSON.parse(text);
   const parts = [
     asked.ids && `${count(asked.ids.length)} chosen`,
-    asked.segment_id && html`<${Place} kind="list" id=${asked.segment_id} />`,
+    asked.segment_id && html`<${Place} kind="list" id=${asked.segment_id} />${about(name)}`,
     asked.account && html`<${Place} kind="account" id=${asked.account} />`,
     asked.reason && reasonName(asked.reason).toLowerCase(),
   ].filter(Boolean);
   return parts.length ? parts.map((part, index) => html`${index > 0 && ", "}${part}`) : "all";
 }
 
-function target({ action, target: on }) {
+function target({ action, target: on, segment_name: name }) {
   const [kind] = action.split(".");
-  if (action === "failures.retry" && on.startsWith("{")) return retried(on);
-  if (PLACES[kind] && (kind === "account" || /^\d+$/.test(on))) return html`<${Place} kind=${kind} id=${on} />`;
+  if (action === "failures.retry" && on.startsWith("{")) return retried(on, name);
+  if (PLACES[kind] && (kind === "account" || /^\d+$/.test(on))) return html`<${Place} kind=${kind} id=${on} />${about(name)}`;
   return html`<${Name} text=${on} />`;
 }
 

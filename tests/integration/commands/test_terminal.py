@@ -45,12 +45,19 @@ async def test_tables_are_exported_to_a_file_of_ones_own_or_to_a_pipe(installati
     assert misplaced.errors == "--reason cannot be used with audit\n"
 
 
+def on_what(line: str) -> str:
+    """Return the third column of a line of `audit`."""
+    return re.split(r"  +", line)[2]
+
+
 async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, cordial):
     await deliver_with_a_failure(installation, cordial)
     async with installation.serving():
         await installation.deliver("Active Users", USERS, task="task-1")
         await eventually(lambda: installation.figures("settled", "dead"), [1, 1])
         paused = await installation.run("pause", "acme", "--json")
+        await installation.run("retry", "--list", "ActiveUsers", "--reason", "nothing")
+        await installation.run("verify", "ActiveUsers")
         audit = await installation.run("audit")
         deliveries = await installation.run("deliveries")
         on_list = await installation.run("why", "ActiveUsers", "Jane.Roe@example.com")
@@ -58,7 +65,11 @@ async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, co
         unknown = await installation.run("why", "ActiveUsers", "nobody@example.com")
         as_json = await installation.run("why", "ActiveUsers", "nobody@example.com", "--json")
     assert json.loads(paused.output) == {"account": "acme", "paused": True, "changed": True}
-    assert "account.pause" in audit.output
+    assert [on_what(line) for line in audit.output.splitlines()[1:]] == [
+        "list 1 (Active Users)",
+        "list 1 (Active Users), reason nothing",
+        "acme",
+    ]
     assert "task-1" in deliveries.output
     assert "in Cordial on the list" in on_list.output
     assert "in Heap    in the segment" in refused.output

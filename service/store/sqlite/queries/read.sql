@@ -523,7 +523,19 @@ WITH owed AS (
 SELECT additions, changes - additions AS removals FROM owed;
 
 -- name: audit
-SELECT id, at_ms AS at, actor, action, target, changes FROM audit
+SELECT id, at_ms AS at, actor, action, target,
+    coalesce(
+        (
+            SELECT name FROM segment WHERE segment.id = CASE
+                WHEN action GLOB 'list.*' THEN CAST(target AS INTEGER)
+                WHEN action GLOB 'sync.*' THEN (SELECT segment_id FROM sync WHERE sync.id = CAST(target AS INTEGER))
+                WHEN action = 'failures.retry' AND json_valid(target) THEN target ->> 'segment_id'
+            END
+        ),
+        ''
+    ) AS segment_name,
+    changes
+FROM audit
 WHERE id BETWEEN :first AND :last
     AND (:actor IS NULL OR actor = :actor)
     AND (
