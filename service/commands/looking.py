@@ -285,7 +285,7 @@ async def _kept_back(client: ApiClient) -> dict[str, str]:
 
 
 def _list_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
-    word = kept_back.get(row["account"]) if row["standing"] in {"sending", "not_created"} else None
+    word = kept_back.get(row["account"]) if row["standing"] in {"sending", "tried_again_later", "not_created"} else None
     return word or str(row["standing"].replace("_", " "))
 
 

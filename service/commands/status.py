@@ -62,7 +62,7 @@ _NOT_SENT = {
     SyncState.QUEUED: ", queued behind a held sync",
     SyncState.DISCARDED: ", discarded",
 }
-_MOVING = {ListStanding.SENDING, ListStanding.NOT_CREATED}
+_MOVING = {ListStanding.SENDING, ListStanding.TRIED_AGAIN_LATER, ListStanding.NOT_CREATED}
 
 
 class Readiness(msgspec.Struct, frozen=True):

@@ -98,7 +98,8 @@ class ListStanding(StrEnum):
 
     `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
     removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members than were confirmed. `to_approve`: a new segment waits for a person.
-    `not_created`: it has changes and no list in Cordial yet. `sending`: changes are on their way. `receiving`: pages of a sync have not arrived. `not_counted`: all is
+    `not_created`: it has changes and no list in Cordial yet. `sending`: changes are on their way. `tried_again_later`: what it has left
+    failed, and waits for its next attempt. `receiving`: pages of a sync have not arrived. `not_counted`: all is
     confirmed, and not yet compared with Cordial's count. `exact`: all is confirmed, and Cordial counts the same.
     """
 
@@ -109,6 +110,7 @@ class ListStanding(StrEnum):
     TO_APPROVE = "to_approve"
     NOT_CREATED = "not_created"
     SENDING = "sending"
+    TRIED_AGAIN_LATER = "tried_again_later"
     RECEIVING = "receiving"
     NOT_COUNTED = "not_counted"
     EXACT = "exact"

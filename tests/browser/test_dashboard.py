@@ -245,7 +245,7 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     await expect(page.locator("#audit-rows tr")).to_have_count(3)
     for target in ("list 1", "acme"):
         await expect(page.locator("#audit-rows").get_by_role("link", name=target).first).to_be_visible()
-    await expect(page.locator("#audit-rows").get_by_text("list 1 (Readers)")).to_be_visible()
+    await expect(page.locator("#audit-rows").get_by_text("list 1 (Active Users)")).to_be_visible()
     await page.get_by_label("By").select_option("API key reader")
     await expect(page.locator("#audit-rows tr")).to_have_count(1)
     await expect(page).to_have_url(re.compile(r"#/activity\?actor="))

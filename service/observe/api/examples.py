@@ -357,6 +357,7 @@ OVERVIEW: dict[str, Any] = {
         "to_approve": 0,
         "not_created": 0,
         "sending": 0,
+        "tried_again_later": 0,
         "receiving": 0,
         "not_counted": 0,
         "exact": 0,

@@ -15,7 +15,7 @@ function Sum({ list, sum, account }) {
   const named = sum.wanted + sum.same_person + sum.unusable;
   const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
   // How, or why not yet.
-  const moves = ["held", "to_approve", "not_created", "sending"].includes(list.standing);
+  const moves = ["held", "to_approve", "not_created", "sending", "tried_again_later"].includes(list.standing);
   const [state] = account && isKeptBack(account) ? accountState(account) : moves ? listState(list, account) : [];
   const how = sum.to_add && state ? ` (${state.toLowerCase()})` : "";
   const rows = [

@@ -11,7 +11,7 @@ const ROWS = 50;
 // A filter for each way in which some list stands, the worst first, each with its number.
 function Standings({ found, chosen, to }) {
   const all = Object.values(found).reduce((sum, number) => sum + number, 0);
-  const shown = Object.entries({ ...LIST_STANDING, sending: ["Changes to send"] }).filter(([name]) => found[name] || name === chosen);
+  const shown = Object.entries(LIST_STANDING).filter(([name]) => found[name] || name === chosen);
   return html`<${Chips} label="State" chosen=${chosen} to=${to} items=${[["", "All", all], ...shown.map(([name, [text]]) => [name, text, found[name] ?? 0])]} />`;
 }
 

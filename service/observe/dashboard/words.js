@@ -78,6 +78,7 @@ export const LIST_STANDING = {
   to_approve: ["To approve", "warn"],
   not_created: ["Not created yet", "warn"],
   sending: ["Sending", "busy"],
+  tried_again_later: ["Tried again later", "warn"],
   receiving: ["Pages missing", "busy"],
   not_counted: ["Not counted yet", "busy"],
   exact: ["Exact", "good"],
@@ -97,9 +98,8 @@ const ACCOUNT_STATE = {
 
 // What is said of a list: its standing, unless its account keeps it from being sent.
 export function listState(list, account) {
-  const moves = ["sending", "not_created"].includes(list.standing);
+  const moves = ["sending", "tried_again_later", "not_created"].includes(list.standing);
   if (moves && keptBack(account)) return keptBack(account);
-  if (list.standing === "sending" && !list.pending) return MEMBER_STATE.waiting;
   return (list.standing === "sending" && LIST_TRAVEL[list.import_state]) || LIST_STANDING[list.standing];
 }
 
@@ -124,7 +124,7 @@ export const MEMBER_STATE = {
   never_named: ["Heap never named this user", "warn"],
   settled: ["Confirmed by Cordial", "good"],
   pending: ["To be sent", "busy"],
-  waiting: ["Tried again later", "warn"],
+  waiting: LIST_STANDING.tried_again_later,
   dead: ["Could not be added or removed", "bad"],
 };
 

@@ -121,6 +121,9 @@ async def test_who_is_tried_again_later(tmp_path):
         await world.post("accounts/acme/pause")
         found = await adds_up(world, 6)
         assert (found["on_list"], found["to_add"], found["add_later"]) == (5, 1, 1)
+        # Nothing of it is sent now: terminal, page and filter say so in the words of its standing.
+        lists = await world.get("lists?standing=tried_again_later")
+        assert (lists["standings"], [each["id"] for each in lists["items"]]) == ({"tried_again_later": 1}, [1])
 
 
 async def test_a_paused_account_and_changes_that_are_overtaken(world):

@@ -156,7 +156,8 @@ WITH shown AS (
             WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
             WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
-            WHEN segment.pending + segment.waiting > 0 THEN 'sending'
+            WHEN segment.pending > 0 THEN 'sending'
+            WHEN segment.waiting > 0 THEN 'tried_again_later'
             WHEN EXISTS (
                 SELECT 1 FROM sync
                 WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
@@ -200,9 +201,10 @@ ORDER BY
             WHEN 'to_approve' THEN 4
             WHEN 'not_created' THEN 5
             WHEN 'sending' THEN 6
-            WHEN 'receiving' THEN 7
-            WHEN 'not_counted' THEN 8
-            ELSE 9
+            WHEN 'tried_again_later' THEN 7
+            WHEN 'receiving' THEN 8
+            WHEN 'not_counted' THEN 9
+            ELSE 10
         END
     END,
     :sign * CASE :sort
