@@ -1,8 +1,15 @@
 """The closed list of error codes and the one JSON shape in which every error leaves the service."""
 
+import errno
+import os
+import re
+import ssl
 from enum import StrEnum
 
 import msgspec
+
+_RESET = {errno.ECONNRESET, errno.EPIPE}
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
 
 
 class ErrorCode(StrEnum):
@@ -146,3 +153,19 @@ class ConfigurationError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+def in_words(error: Exception, about: object = None) -> str:
+    """Return what an error says and what it is about, an error of the system without its number in brackets."""
+    if not isinstance(error, OSError):
+        return str(error) if about is None else f"{about}: {error}"
+    # The numbers of TLS and of name servers are not those of the system.
+    is_of_system = isinstance(error.errno, int) and error.errno > 0 and not isinstance(error, ssl.SSLError)
+    if isinstance(error, ConnectionResetError | BrokenPipeError) or (is_of_system and error.errno in _RESET):
+        words = "the connection was reset"
+    else:
+        words = os.strerror(error.errno) if is_of_system and error.errno is not None else error.strerror or str(error)
+        # Several that differ are told in one text.
+        words = _NUMBER.sub("", words)
+    about = error.filename if about is None else about
+    return words if about is None else f"{about}: {words}"

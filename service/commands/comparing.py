@@ -12,9 +12,10 @@ from typing import Any
 from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
-from service.commands.terminal import bar, counted, in_words, redraw, say, say_json, table, tell
+from service.commands.terminal import bar, counted, redraw, say, say_json, table, tell
 from service.config import loading
 from service.config.settings import AccountSettings, Settings
+from service.errors import in_words
 from service.model.contacts import EMAIL
 from service.store.sqlite.comparing import Comparison, Totals
 from service.store.sqlite.files import StoreOpenError

@@ -15,9 +15,9 @@ from service.commands.arguments import add_command, add_json_option
 from service.commands.initial.advice import advice, steps
 from service.commands.initial.files import DEFAULT_URL, Answers, InitialFiles, InitialFilesError
 from service.commands.outgoing import local_address_towards
-from service.commands.terminal import FAILED, USAGE, complain, fail, in_words, say, say_document, say_whole
+from service.commands.terminal import FAILED, USAGE, complain, fail, say, say_document, say_whole
 from service.config.settings import SecretReference, ServerSettings
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, in_words
 from service.web import tls
 
 _PROGRAM = "heap-cordial"

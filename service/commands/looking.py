@@ -11,7 +11,8 @@ import msgspec
 from service.commands.arguments import at_least_one
 from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import CsvFile, UnreadableFileError
-from service.commands.terminal import counted, in_words, say, say_json, say_whole, sentence, short_time, table, tell
+from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
+from service.errors import in_words
 from service.model.accounts import Sending
 from service.model.conditions import Condition, Severity, grouped
 from service.model.imports import ImportState

@@ -76,16 +76,6 @@ def error_document(code: str, message: str) -> dict[str, dict[str, str]]:
     return {"error": {"code": code, "message": message}}
 
 
-def in_words(error: Exception, about: object = None) -> str:
-    """Return what an error says and what it is about, an error of the system without its number in brackets."""
-    if not isinstance(error, OSError):
-        return str(error) if about is None else f"{about}: {error}"
-    is_of_system = error.errno is not None and error.errno > 0
-    words = os.strerror(error.errno) if is_of_system and error.errno is not None else error.strerror or str(error)
-    about = error.filename if about is None else about
-    return words if about is None else f"{about}: {words}"
-
-
 def short_time(moment: datetime | str) -> str:
     """Return a moment, as the store or the API has it, as tables show it: in UTC, to the second."""
     if isinstance(moment, str):

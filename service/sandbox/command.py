@@ -6,7 +6,8 @@ import signal
 from typing import Any
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.terminal import FAILED, fail, in_words, tell
+from service.commands.terminal import FAILED, fail, tell
+from service.errors import in_words
 from service.sandbox.deviations import Deviation
 from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import running_sandbox

@@ -13,8 +13,9 @@ import aiohttp
 import msgspec
 
 from service.commands.arguments import add_command, add_json_option, at_least_one
-from service.commands.terminal import USAGE, complain, fail, in_words, tell
+from service.commands.terminal import USAGE, complain, fail, tell
 from service.config.settings import SecretReference
+from service.errors import in_words
 from service.sandbox.heap_pages import PageAnswer, build_pages, post_page
 
 __all__ = ["PageAnswer", "build_pages", "post_page", "register"]

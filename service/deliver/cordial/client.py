@@ -18,6 +18,7 @@ from service.config.secrets import CachedSecret
 from service.deliver.cordial.answers import Answer, AnswerKind, no_answer
 from service.deliver.cordial.evidence import read_answer
 from service.deliver.cordial.requests import VERSION_PATH, Request
+from service.errors import in_words
 
 # What is read of an answer; Cordial's are small, and a proxy's page may be anything.
 _MAX_ANSWER_BYTES = 16_777_216
@@ -141,7 +142,9 @@ class CordialClient:
         try:
             message = self._message(request)
         except (OSError, LookupError) as error:
-            return Answer(AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {error}")
+            return Answer(
+                AnswerKind.UNAUTHORIZED, None, "no_api_key", f"the Cordial API key cannot be read: {in_words(error)}"
+            )
         is_fresh = is_repeated or not request.is_repeatable
         connector = self._connections.fresh if is_fresh else self._connections.kept
         ends_at = self._loop.time() + self._timeout_seconds
@@ -163,7 +166,7 @@ class CordialClient:
                 return read_answer(request, status, headers, raw, wall_ms())
         except (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.IncompleteReadError) as error:
             if not is_late and not isinstance(error, TimeoutError):
-                answer = no_answer("unreachable", str(error) or type(error).__name__)
+                answer = no_answer("unreachable", _fault(error))
                 return msgspec.structs.replace(answer, is_cut=is_reused and _nothing_came(error))
         return no_answer("timeout", f"no answer within {self._timeout_seconds:g} seconds")
 
@@ -199,6 +202,14 @@ async def _exchange(connection: Connection, message: bytes, gate: Gate) -> tuple
     while answer.code in _INTERIM:
         answer, content = await protocol.read()
     return answer.code, answer.headers, await _read(content, answer.headers)
+
+
+def _fault(error: Exception) -> str:
+    """Return in words what broke a call; never empty."""
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return in_words(error.os_error, f"{error.host}:{error.port}")
+    words = str(error) if isinstance(error, aiohttp.ClientSSLError) else in_words(error)
+    return words or type(error).__name__
 
 
 def _nothing_came(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from service.deliver.cordial.requests import Request
 from service.deliver.imports.judging import Job, find_job, read_job, read_job_id
 from service.deliver.imports.request import create_import, digest_of, import_name
 from service.deliver.line import AccountLine, Permit
+from service.errors import in_words
 from service.model.imports import ImportPart
 from service.store.port import Imports
 
@@ -70,7 +71,9 @@ class Jobs:
             )
         except (OSError, LookupError) as error:
             return Posted(
-                is_running=False, reason=f"the password of import files cannot be read: {error}", is_refusal=True
+                is_running=False,
+                reason=f"the password of import files cannot be read: {in_words(error)}",
+                is_refusal=True,
             )
         await self._store.set_posting(part, digest)
         answer = await self._patiently(request, Permit(is_current))
@@ -92,7 +95,8 @@ class Jobs:
             log.info("import.posted", account=self._settings.name, job=job_id, contacts=part.contacts)
             return Posted(is_running=True)
         is_refusal = answer.kind is not AnswerKind.UNAVAILABLE
-        reason = f"Cordial did not accept the import: {answer.message or answer.reason}"
+        did_not = "accept the import" if is_refusal else "say that it accepted the import"
+        reason = f"Cordial did not {did_not}: {answer.message or answer.reason}"
         return Posted(is_running=False, reason=reason, is_refusal=is_refusal)
 
     async def see(self, part: ImportPart, hinted_id: str = "") -> Seen:

@@ -33,7 +33,7 @@ from service.deliver.lists.records import ListRecords
 from service.deliver.lists.renaming import ListRenamer
 from service.deliver.lists.seen_names import SeenNames
 from service.deliver.lists.timings import Timings
-from service.errors import ErrorCode, ServiceError, StoreUnavailableError
+from service.errors import ErrorCode, ServiceError, StoreUnavailableError, in_words
 from service.model import lists as words
 from service.model.lists import HeldFor, ListState
 from service.store.port import Lists
@@ -195,7 +195,9 @@ class ListKeeper:
             try:
                 here = self._home.of(self._home.key())
             except (OSError, LookupError) as error:
-                raise ServiceError(ErrorCode.CONFLICT, f"the Cordial API key cannot be read: {error}") from error
+                raise ServiceError(
+                    ErrorCode.CONFLICT, f"the Cordial API key cannot be read: {in_words(error)}"
+                ) from error
             held = self._records.held_for(HeldFor.OTHER_CORDIAL)
             approved = [msgspec.structs.replace(each, list_home=here) for each in held]
         else:

@@ -23,6 +23,7 @@ from service.deliver.imports.files import SmallFile, SmallFiles
 from service.deliver.imports.judging import Job, JobStatus, read_job, read_job_id
 from service.deliver.imports.request import create_import
 from service.deliver.line import AccountLine
+from service.errors import in_words
 from service.model.imports import DELIMITER, Strategy, status_cell
 from service.model.trial import TrialOutcome, TrialPoint, TrialProgress, TrialResult, TrialState
 from service.store.port import Trials
@@ -396,7 +397,7 @@ class Trial:
                 file_name=file_name,
             )
         except (OSError, LookupError) as error:
-            raise _CannotTellError(f"the password of import files cannot be read: {error}") from error
+            raise _CannotTellError(f"the password of import files cannot be read: {in_words(error)}") from error
         with self._files.offered(file_name, file):
             began = time.monotonic()
             answer = await self._call(request)
