@@ -186,6 +186,20 @@ async def test_the_runbook_leads_from_part_to_part(live: Watched) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Operations: what you see, what to do")
 
 
+async def test_a_list_says_when_members_were_read_back_and_what_was_found(live: Watched, world: World) -> None:
+    page = live.page
+    await go(page, "lists/4")
+    await expect(page.locator(".terms").first).to_contain_text("Cordial counts")
+    await expect(page.locator(".terms").first).not_to_contain_text("Read back")
+    world.execute("""INSERT INTO member_read (account_id, contact, segment_id, wanted, differed, at_ms)
+        SELECT account_id, 'email:user' || each.value || '@example.com', segment.id, 1, each.value = 2, unixepoch() * 1000
+        FROM segment, json_each('[0, 1, 2]') AS each WHERE segment.id = 4""")
+    await page.reload()
+    await expect(page.locator(".terms").first).to_contain_text(
+        re.compile(r"Read back\s*3 of 3 members read back in the last day, 1 differs: with 95 % confidence at most")
+    )
+
+
 async def test_the_sum_of_a_list_leads_to_its_people(live: Watched) -> None:
     page = live.page
     await go(page, "lists/2")
