@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import base64
 import os
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -195,6 +196,11 @@ def add_config_option(parser: argparse.ArgumentParser, *, is_action: bool = Fals
     default = argparse.SUPPRESS if is_action else None
     text = "the TOML file; without it, only environment variables are used"
     parser.add_argument("--config", type=Path, default=default, metavar="FILE", help=text)
+
+
+def as_printed(command: str, config: Path | None) -> str:
+    """Return a command for whoever copies it: it has the configuration that the one printing it was given."""
+    return f"{command} --config {shlex.quote(str(config))}" if command and config is not None else command
 
 
 def which_configuration(config: Path | None) -> str:

@@ -2,9 +2,11 @@
 
 import argparse
 import getpass
+import os
 import re
 import shlex
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,12 @@ def _run(arguments: argparse.Namespace) -> int:
         # Before any question: nobody types for nothing.
         InitialFiles(arguments.directory, _DEFAULTS["account"]).refuse_existing(force=arguments.force)
         certificate = _certificate(arguments)
-        answers, files = _gather(arguments, certificate, asks=sys.stdin.isatty() and not arguments.json)
+        asks = sys.stdin.isatty() and not arguments.json
+        if not asks and _is_piped() and "-" not in {arguments.heap_secret_file, arguments.cordial_api_key_file}:
+            complain(
+                "Nothing is asked here, so what standard input holds is not read. Give the answers as options: see init --help."
+            )
+        answers, files = _gather(arguments, certificate, asks=asks)
         written = files.write(answers, force=arguments.force)
     except (ConfigurationError, InitialFilesError, OSError, LookupError) as error:
         is_usage = isinstance(error, ConfigurationError)
@@ -108,6 +115,12 @@ def _run(arguments: argparse.Namespace) -> int:
         # Whole, so that it can be copied.
         say_whole(f"     {command}")
     return 0
+
+
+def _is_piped() -> bool:
+    """Tell whether somebody sends something to standard input, as opposed to none or an empty one."""
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
 
 
 def _certificate(arguments: argparse.Namespace) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from service.commands.arguments import at_least_one
-from service.commands.client import ApiClient, ClientError, add_api_command, agree
+from service.commands.client import ApiClient, ClientError, add_api_command, agree, as_printed
 from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.errors import in_words
@@ -208,7 +208,8 @@ async def _rejected(client: ApiClient, arguments: argparse.Namespace) -> int:
         for start in range(0, len(addresses), _ADDRESSES_AT_ONCE):
             some = addresses[start : start + _ADDRESSES_AT_ONCE]
             named += (await client.post(f"imports/{import_id}/rejected", {"addresses": some}))["named"]
-    words = f"{named:,} of {counted(len(addresses), 'address', 'addresses')} named; `heap-cordial failures` has them. No call was made."
+    failures = as_printed("heap-cordial failures", arguments.config)
+    words = f"{named:,} of {counted(len(addresses), 'address', 'addresses')} named; `{failures}` has them. No call was made."
     tell(arguments, {"addresses": len(addresses), "named": named}, words)
     return 0
 
@@ -403,7 +404,17 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
                 each.id,
                 " ".join(filter(None, (each.account, each.subject))) or "-",
                 short_time(each.since),
-                " ".join(filter(None, (f"{each.title}.", sentence(each.detail), each.what_to_do, each.command))),
+                " ".join(
+                    filter(
+                        None,
+                        (
+                            f"{each.title}.",
+                            sentence(each.detail),
+                            each.what_to_do,
+                            as_printed(each.command, arguments.config),
+                        ),
+                    )
+                ),
             )
             for each in shown
         ]

@@ -2,10 +2,11 @@
 
 import argparse
 import asyncio
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from service.commands.client import ApiClient, ClientError, add_api_command
+from service.commands.client import ApiClient, ClientError, add_api_command, as_printed
 from service.commands.terminal import bar, counted, redraw, tell
 
 _LOOK_SECONDS = 0.5
@@ -13,12 +14,13 @@ _LOOK_SECONDS = 0.5
 _WHAT_FOLLOWS = {
     "dry_run": (
         "; nothing is sent until the dry run of {account} ends: set dry_run = false for it in the configuration, then "
-        "`heap-cordial reload`"
+        "`{command}`"
     ),
     "paused": "; it is sent when the pause of {account} ends",
-    "paused_by_operator": "; nothing is sent until `heap-cordial resume {account}`",
+    "paused_by_operator": "; nothing is sent until `{command}`",
     "not_configured": "; nothing is sent, because the configuration has no account {account}",
 }
+_WHAT_HELPS = {"dry_run": "heap-cordial reload", "paused_by_operator": "heap-cordial resume {account}"}
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -117,7 +119,7 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     is_held_for_more = not done["approved"] and found["state"] == "held"
     words = f"{name} did not wait for approval."
     if done["approved"]:
-        words = f"{name} is approved{await _what_follows(client, found['account'])}."
+        words = f"{name} is approved{await _what_follows(client, found['account'], arguments.config)}."
     elif is_held_for_more:
         words = f"{name} does not wait for approval, but is held: {found['reason']}"
     tell(arguments, done, words)
@@ -137,14 +139,15 @@ async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str)
         words = f"Sync {arguments.sync} is discarded. It would have removed {what}."
         if action == "approve":
             account = (await client.get(f"syncs/{arguments.sync}"))["account"]
-            words = f"Sync {arguments.sync}, which removes {what}, is approved{await _what_follows(client, account)}."
+            words = f"Sync {arguments.sync}, which removes {what}, is approved{await _what_follows(client, account, arguments.config)}."
     tell(arguments, done, words)
     return 0
 
 
-async def _what_follows(client: ApiClient, name: str) -> str:
+async def _what_follows(client: ApiClient, name: str, config: Path | None) -> str:
     [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == name]
-    return _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=name)
+    command = as_printed(_WHAT_HELPS.get(account["state"], "").format(account=name), config)
+    return _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=name, command=command)
 
 
 async def _reload(client: ApiClient, arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import stat
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -89,6 +90,17 @@ async def test_it_says_what_is_left_to_do_and_shows_no_secret(tmp_path):
     api_key = (tmp_path / "secrets" / "api-key").read_text().strip()
     assert not [secret for secret in (*SECRETS.values(), api_key) if secret in ended.output]
     assert api_key not in (tmp_path / "config.toml").read_text()
+
+
+def test_answers_that_are_piped_in_are_not_ignored_without_a_word(tmp_path):
+    command = (sys.executable, "-m", "service", "init", "--directory", str(tmp_path / "new"))
+    ended = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), input="shop\n", capture_output=True, text=True, check=True
+    )
+    assert ended.stderr == (
+        "Nothing is asked here, so what standard input holds is not read. Give the answers as options: see init --help.\n"
+    )
+    assert list(loading.load(tmp_path / "new" / "config.toml", {}).accounts) == ["acme"]
 
 
 async def test_secrets_can_be_put_in_later(tmp_path):

@@ -187,6 +187,9 @@ async def test_conditions_are_shown_with_what_to_do_and_under_the_apis_names(ins
         before = await installation.run("conditions")
         await installation.run("pause", "acme")
         shown = await _conditions_with(installation, "account_paused")
+        file = installation.folder / "a file.toml"
+        file.write_text("")
+        named = [await installation.run(command, "--config", str(file)) for command in ("conditions", "status")]
         document = await installation.run("conditions", "--json")
         cordial.faults.add(Fault(FaultKind.ANSWER, times=None, status=401))
         await installation.run("resume", "acme")
@@ -195,6 +198,8 @@ async def test_conditions_are_shown_with_what_to_do_and_under_the_apis_names(ins
     assert "account_paused" not in before.output
     assert (shown.status, critical.status) == (0, 1)
     assert "heap-cordial resume acme" in shown.output
+    # As printed, it goes to the same service.
+    assert [f"heap-cordial resume acme --config '{file}'" in each.output for each in named] == [True, True]
     assert "Cordial rejects the API key for acme." in critical.output
     [paused] = [
         each for each in map(msgspec.json.decode, document.output.splitlines()) if each["id"] == "account_paused"
