@@ -184,6 +184,7 @@ async def test_the_runbook_leads_from_part_to_part(live: Watched) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nothing moves")
     await page.get_by_role("link", name="The whole runbook").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Operations: what you see, what to do")
+    await expect(page.get_by_role("link", name="The whole runbook")).to_have_count(0)
 
 
 async def test_a_list_says_when_members_were_read_back_and_what_was_found(live: Watched, world: World) -> None:

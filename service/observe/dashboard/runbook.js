@@ -107,5 +107,5 @@ export function Runbook({ anchor }) {
   const part = parts?.get(anchor) ?? parts?.values().next().value;
   if (!part) return html`<${Title} text="Runbook" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   return html`<${Title} text=${part.title} /><section class="card"><${Part} part=${part} /></section>
-    <p><${Link} to="runbook">The whole runbook<//></p>`;
+    ${parts.has(anchor) && html`<p><${Link} to="runbook">The whole runbook<//></p>`}`;
 }
