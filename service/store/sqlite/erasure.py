@@ -192,6 +192,7 @@ class Erasures:
             if not _may_finish(connection, erasure) or cleaning.has_moved(connection, erasure.named, *looked_to):
                 return False
             for membership in _memberships(connection, erasure.named):
+                _note_gone(connection, membership)
                 ledger.forget(_key(erasure.named, membership))
             cleaning.clean_remarks(connection, erasure.named)
             connection.execute(_SQL["finish"], {"id": erasure.id})
@@ -227,11 +228,18 @@ def _memberships(connection: sqlite3.Connection, named: Named) -> list[_Membersh
 def _take_off(ledger: LedgerTransaction, named: Named, *, again: bool) -> None:
     """Owe Cordial the contact's removal from each list it may be on; `again` also where a removal is dead."""
     for membership in _memberships(ledger.connection, named):
+        _note_gone(ledger.connection, membership)
         if not membership.has_list:
             # Nothing was ever sent for this list.
             ledger.forget(_key(named, membership))
         elif membership.wanted or (again and membership.state is MemberState.DEAD):
             ledger.take_off(_key(named, membership))
+
+
+def _note_gone(connection: sqlite3.Connection, membership: _Membership) -> None:
+    """Keep true what is said of a held sync: the list has a member fewer, whom it cannot remove any more (R17)."""
+    if membership.wanted:
+        connection.execute(_SQL["count_held_anew"], {"segment_id": membership.segment_id})
 
 
 def _key(named: Named, membership: _Membership) -> Key:

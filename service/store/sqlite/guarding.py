@@ -205,8 +205,9 @@ class Guard:
 
     def _has_grown(self, head: _Head, *, is_whole: bool) -> bool:
         """Tell whether a sync is to be counted (again)."""
-        if head.guard == "held" and head.judged_to == head.last_id:
-            return False
+        if head.guard == "held" and head.judged_to in {0, head.last_id}:
+            # None of it counts as judged once a member was erased.
+            return not head.judged_to
         counted = self._counted.get(head.sync_id, 0)
         return is_whole or head.users_to_remove > _GROWTH * counted
 

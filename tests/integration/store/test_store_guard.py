@@ -357,6 +357,25 @@ async def test_an_erased_person_is_taken_out_of_what_is_held(guarded, maker):
     assert maker.facts().wanted() == set(USERS[11:])
 
 
+@pytest.mark.parametrize("keep_on_lists", [True, False])
+async def test_an_erased_member_is_counted_no_more_in_what_is_held(guarded, maker, keep_on_lists):
+    await guarded.accept(page("t1", remove=USERS[:11]))
+    await judge_all(guarded)
+
+    def counts() -> tuple[str, int, int]:
+        with maker.connection() as connection:
+            query = "SELECT guard, guard_removals, guard_members FROM sync WHERE task_id = 't1'"
+            guard, removals, members = connection.execute(query).fetchone()
+        return guard, removals, members
+
+    assert counts() == ("held", 11, 20)
+    await guarded.erasures.request("acme", [f"email:{USERS[0]}"], keep_on_lists=keep_on_lists, actor="ann")
+    for _ in range(3):
+        await guarded.erasures.advance()
+        await judge_all(guarded)
+    assert counts() == ("held", 10, 19)
+
+
 async def test_a_fault_of_one_sync_keeps_the_others_going(guarded, maker):
     await guarded.accept(page("t1", add=USERS, segment="8"))
     await judge_all(guarded)

@@ -128,6 +128,10 @@ UPDATE guarded_piece SET
 WHERE id = :id
 RETURNING users;
 
+-- name: count_held_anew
+-- The list of a held sync has a member fewer, so its removals are counted again.
+UPDATE sync SET judged_to = 0, guard_members = guard_members - 1 WHERE segment_id = :segment_id AND guard = 'held';
+
 -- name: guarded
 -- The next pieces of the account that are set aside, and whether they name the contact.
 SELECT guarded_piece.id, guarded_piece.users, 0,
