@@ -156,9 +156,11 @@ async def eventually(look: Callable[[], Awaitable[Result]], expected: Result) ->
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without anything that configures the service or the width of what it prints."""
+    """Return this process's environment without anything that configures the service or the size of what it prints."""
     return {
-        name: value for name, value in os.environ.items() if not name.startswith("HEAP_CORDIAL__") and name != "COLUMNS"
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HEAP_CORDIAL__") and name not in {"COLUMNS", "LINES"}
     }
 
 
