@@ -151,6 +151,7 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     await expect(page.locator("#audit-rows tr")).to_contain_text(re.compile("Retry failures.*1 chosen"))
     await go(page, "people?list=1")
     await page.get_by_role("link", name="Unusable ids").click()
+    await expect(page.locator("tbody tr")).to_have_count(1)
     await expect(page.locator("tbody tr")).to_contain_text(re.compile("undefined.*stands for no value"))
 
 

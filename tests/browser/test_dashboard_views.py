@@ -248,6 +248,7 @@ async def test_nobody_sees_anything_without_the_key(watched: Watched, world: Wor
 async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched) -> None:
     page = live.page
     await go(page, "lists?search=Gamma")
+    await expect(page.locator("tbody tr")).to_have_count(1)
     await expect(page.locator("tbody tr")).to_contain_text("Pages missing")
     await go(page, "lists/3")
     await expect(page.locator("#sum")).to_contain_text("in pages that have not arrived (2 of 3 pages are here)")

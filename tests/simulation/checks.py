@@ -22,7 +22,8 @@ _THROTTLED = 429
 _PROOF_SECONDS = 120.0
 # For so long after a page was taken, what it says may be in the inbox, while what an earlier page says is sent.
 _FOLDING_SECONDS = 60.0
-_BELIEVED_SECONDS = 3_600
+# The store commits what was answered a few writes later.
+_NOT_WRITTEN_SECONDS = 1.0
 # The service may take so long to read an answer that has arrived: until then it knows of no wait.
 _READING_SECONDS = 0.02
 # So many calls that were made after one that was told to wait: then the limit is its contact's own (R8).
@@ -62,8 +63,9 @@ class CallChecks:
         self._told: dict[tuple[str, str], dict[str, bool]] = {}
         # When pages were taken that name somebody, without those for which a call was made.
         self._named_at: dict[tuple[str, str], deque[float]] = defaultdict(deque)
-        # How many answers to the creation of a list were lost.
+        # How many answers to the creation of a list were lost, on the way or with who had just got them; and the latest ones.
         self.lost_creations: dict[str, int] = defaultdict(int)
+        self._created_at: dict[str, float] = {}
         self._failed_at: dict[str, float] = {}
         # Accounts of which no change has passed since a call failed.
         self._failing: set[str] = set()
@@ -76,7 +78,6 @@ class CallChecks:
         # Not where an answer is lost between the wire and whoever waits for it.
         self.is_repeat_wrong = True
         self.calls = 0
-        self._wall_offset = CLOCK.wall_offset
 
     def began(self, call: Call) -> None:
         account = self._ports.get(call.port)
@@ -126,8 +127,11 @@ class CallChecks:
         account = self._ports.get(call.port)
         if account is None:
             return
-        if call.status is None and (call.method, call.path) == ("POST", "/v2/accountlists"):
-            self.lost_creations[account] += 1
+        if (call.method, call.path) == ("POST", "/v2/accountlists"):
+            if call.status is None:
+                self.lost_creations[account] += 1
+            else:
+                self._created_at[account] = CLOCK.now
         place = (call.life, account)
         operation = operation_of(call)
         self._note_wait(call, account, operation)
@@ -195,15 +199,13 @@ class CallChecks:
         for place_of in [place for place in self._refused_at if place[1] == account]:
             del self._refused_at[place_of]
 
-    def new_life(self, *, after_crash: bool) -> None:
-        """A process that is gone has nothing in flight; after a crash the next one may repeat what was not committed.
+    def crashed(self) -> None:
+        """Take what was answered a moment ago for lost: nobody may have written it down."""
+        for account, created_at in self._created_at.items():
+            self.lost_creations[account] += CLOCK.now - created_at < _NOT_WRITTEN_SECONDS
 
-        A clock that was set forward by up to an hour meanwhile is believed: so long may have gone by.
-        """
-        if 0 < CLOCK.wall_offset - self._wall_offset <= _BELIEVED_SECONDS:
-            self._waits.clear()
-            self._written.clear()
-        self._wall_offset = CLOCK.wall_offset
+    def new_life(self, *, after_crash: bool) -> None:
+        """A process that is gone has nothing in flight; after a crash the next one may repeat what was not committed."""
         self._in_flight.clear()
         self._told.clear()
         if after_crash:

@@ -290,6 +290,7 @@ class World:
         """Kill the service: whatever is on disk stays, and everything else is gone."""
         before = self.database
         self.loop.cut_off(f"service-{self.lives}")
+        self.calls.crashed()
         self._crashes += 1
         self.database.parent.mkdir()
         for suffix in ("", "-wal", ".acknowledged"):
