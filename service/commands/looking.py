@@ -24,12 +24,13 @@ _CALLS = 20
 _ADDRESSES_AT_ONCE = 150
 _ADDRESS_LENGTHS = range(3, 321)
 
-# What keeps an account's changes from being sent.
+# What keeps an account's changes from being sent, or from being sent soon.
 KEPT_BACK = {
     Sending.PAUSED: "stopped",
     Sending.PAUSED_BY_OPERATOR: "paused",
     Sending.DRY_RUN: "dry run",
     Sending.NOT_CONFIGURED: "not configured",
+    Sending.SLOWED: "slowed by Cordial",
 }
 _FATES = {
     "use": "exists and is ours",

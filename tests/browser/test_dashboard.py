@@ -155,6 +155,18 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     await expect(page.locator("tbody tr")).to_contain_text(re.compile("undefined.*stands for no value"))
 
 
+async def test_what_waits_for_cordials_rate_limit_is_not_called_sending(live: Watched, world: World) -> None:
+    page = live.page
+    headers = {"Retry-After": "3600"}
+    limit = Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=429, headers=headers, times=None)
+    world.cordial.faults.add(limit)
+    await world.deliver("Active Users", users(3))
+    await go(page, "lists")
+    await expect(page.locator("tbody tr")).to_contain_text("Slowed by Cordial")
+    await go(page, "syncs")
+    await expect(page.locator("#sync-rows tr")).to_contain_text("Slowed by Cordial")
+
+
 async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched, world: World) -> None:
     page = live.page
     # Not able to be added, and not able to be removed.

@@ -96,16 +96,12 @@ const ACCOUNT_STATE = {
   not_configured: ["Not configured", "warn"],
 };
 
-// What is said of a list: its standing, unless its account keeps it from being sent.
+// What is said of a list: its standing, unless its account keeps it from being sent, or from being sent soon.
 export function listState(list, account) {
   const moves = ["sending", "tried_again_later", "not_created"].includes(list.standing);
-  if (moves && keptBack(account)) return keptBack(account);
-  return (list.standing === "sending" && LIST_TRAVEL[list.import_state]) || LIST_STANDING[list.standing];
-}
-
-// What keeps an account's changes from being sent, undefined where nothing does.
-function keptBack(account) {
-  return account && isKeptBack(account) ? ACCOUNT_STATE[account.state] : undefined;
+  if (moves && account && isKeptBack(account)) return ACCOUNT_STATE[account.state];
+  if (list.standing === "sending" && list.import_state) return LIST_TRAVEL[list.import_state];
+  return moves && account?.state === "slowed" ? ACCOUNT_STATE.slowed : LIST_STANDING[list.standing];
 }
 
 export const isKeptBack = ({ state }) => ["paused", "paused_by_operator", "dry_run", "not_configured"].includes(state);
@@ -170,8 +166,9 @@ export function syncState(sync, account) {
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];
   if (sync.list_held) return ["List held", "warn"];
-  if (keptBack(account)) return keptBack(account);
+  if (account && isKeptBack(account)) return ACCOUNT_STATE[account.state];
   if (sync.next_attempt_at) return [new Date(sync.next_attempt_at) > new Date() ? `Tried again at ${clock(new Date(sync.next_attempt_at))}` : "Tried again soon", "warn"];
   if (sync.import_state) return LIST_TRAVEL[sync.import_state];
+  if (account?.state === "slowed") return ACCOUNT_STATE.slowed;
   return sync.settled + sync.failed > 0 ? ["Sending", "busy"] : ["Waiting", "busy"];
 }

@@ -44,6 +44,20 @@ async def test_a_list_changed_by_others_is_found_and_mended(installation, cordia
     assert cordial.state.members("ActiveUsers") == sorted(USERS)
 
 
+async def test_what_waits_for_cordials_rate_limit_is_not_called_sending(installation, cordial):
+    headers = {"Retry-After": "3600"}
+    cordial.faults.add(Fault(FaultKind.ANSWER, method="POST", endpoint="/v2/contacts", status=429, headers=headers))
+    async with installation.serving():
+        await installation.deliver("Active Users", USERS, task="task-1")
+
+        async def is_slowed() -> bool:
+            return "acme: slowed" in (await installation.run("status")).output
+
+        await eventually(is_slowed, expected=True)
+        for command in ("status", "lists", "syncs"):
+            assert "slowed by Cordial" in (await installation.run(command)).output, command
+
+
 async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, cordial):
     async with installation.serving():
         paused = await installation.run("pause", "acme")
