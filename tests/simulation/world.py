@@ -590,7 +590,6 @@ class World:
             answer = await post_page(self._session, f"{SERVICE_URL}/webhooks/heap/{account}", HEAP_SECRET, body)
             self.calls.forget_told(account, None if is_drain else users)
             if answer.status == 200:
-                self.calls.named(account, users)
                 self.store.acknowledged.add((account, hashlib.sha256(body).digest()))
                 return
             # A clock that was set between the signing and the look at it makes a page too old, or too new.
@@ -777,6 +776,9 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
         receipt = await real_accept(self, delivery)
         if receipt.status is ReceiptStatus.ACCEPTED:
             world.store.deliveries[(*page, delivery.received_at_ms)] = delivery
+        if receipt.status is not ReceiptStatus.DUPLICATE:
+            # Long before its sender hears of it, where the answer is slow.
+            world.calls.named(delivery.account, [*delivery.add, *delivery.remove])
         return receipt
 
     SqliteStore.accept = accept  # type: ignore[method-assign]
