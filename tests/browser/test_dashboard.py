@@ -599,6 +599,7 @@ async def test_it_says_when_the_service_is_gone_and_comes_back(live: Watched, wo
     await expect(page.locator("#headline")).to_have_text(re.compile(r"\? At .*: All lists are exact"))
     await expect(page.locator("#headline")).to_have_attribute("data-tone", "busy")
     await expect(page).to_have_title("(?) heap-cordial")
+    await expect(page.locator("main")).not_to_contain_text("after the start")
     assert await faults_of_access(page) == []
     await world.start()
     await expect(page.locator(_LIVE)).to_be_visible()

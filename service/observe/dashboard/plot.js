@@ -85,7 +85,7 @@ export function Plot() {
   const [name, setName] = useState("hour");
   const [hover, setHover] = useState(null);
   const span = SPANS[name];
-  const { data: history } = useResource(`history?span=${name}`);
+  const { data: history, error } = useResource(`history?span=${name}`);
   const parents = [useRef(null), useRef(null)];
   const plots = useRef([]);
   const samples = history?.samples ?? [];
@@ -131,6 +131,6 @@ export function Plot() {
             <strong>${data[index + 1][shown] === null ? "not known" : each.text(data[index + 1][shown])}</strong></li>`,
         )}<li class="hint">at ${clock(data[0][shown] * 1000)}</li></ul>
         <div class="plot" role="img" aria-label=${summary(samples)}><div ref=${parents[0]}></div><div ref=${parents[1]}></div></div>`
-      : html`<div class="plot"><p class="hint">The picture of ${span.text} begins ${span.begins} after the start.</p></div>`}
+      : html`<div class="plot"><p class="hint">${error ? "Not known now: this could not be read." : `The picture of ${span.text} begins ${span.begins} after the start.`}</p></div>`}
   <//>`;
 }

@@ -42,7 +42,7 @@ function Form({ account, hasResults }) {
   };
   return html`<form class="lookup" onSubmit=${begin}>
     <label class="field"><span>Test contacts: one to five addresses in mailboxes of yours, which Heap does not send</span>
-      <input id="trial-contacts" required autocomplete="off" spellcheck=${false} placeholder="you+a@example.com, you+b@example.com"
+      <input id="trial-contacts" required autocomplete="off" spellcheck=${false} placeholder="you+a@example.com"
         value=${text} onInput=${(event) => setText(event.target.value)} /></label>
     <label class="field"><span>One that is subscribed in Cordial (if you have one)</span>
       <input id="trial-subscribed" type="email" autocomplete="off" spellcheck=${false} placeholder="you@example.com"
