@@ -17,7 +17,7 @@ from service.commands.arguments import add_command, add_json_option
 from service.commands.terminal import FAILED, answered_yes, complain, fail
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ErrorCode, in_words
 from service.observe.api.authentication import Role
 from service.web.tls import TlsFiles, fingerprint
 
@@ -119,8 +119,10 @@ class ApiClient:
     async def _lists_of_id(self, list_id: str) -> list[dict[str, Any]]:
         try:
             return [await self.get(f"lists/{list_id}")]
-        except ClientError:
-            return []  # there is none
+        except ClientError as error:
+            if error.code != ErrorCode.NOT_FOUND.value:
+                raise
+            return []
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
@@ -152,8 +154,7 @@ def _refused(status: int, body: Any) -> ClientError:
 def _unanswered(url: str, error: Exception) -> ClientError:
     if isinstance(error, TimeoutError):
         return ClientError(f"the service at {url} has not answered in time; look at its log", code=_NO_SERVICE)
-    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-    reason = os.strerror(number) if number else error
+    reason = in_words(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)
     return ClientError(f"no service answers at {url}: {reason}; is it running?", is_elsewhere=True, code=_NO_SERVICE)
 
 

@@ -17,7 +17,7 @@ from service.model.accounts import Sending
 from service.model.conditions import Condition, Severity, grouped
 from service.model.imports import ImportState
 from service.model.lists import ListState
-from service.model.views import SyncState
+from service.model.views import ListStanding, SyncState
 
 _ROWS = 50
 _CALLS = 20
@@ -32,6 +32,7 @@ KEPT_BACK = {
     Sending.NOT_CONFIGURED: "not configured",
     Sending.SLOWED: "slowed by Cordial",
 }
+_MOVING = {ListStanding.SENDING, ListStanding.TRIED_AGAIN_LATER, ListStanding.NOT_CREATED}
 _FATES = {
     "use": "exists and is ours",
     "create": "would be created",
@@ -233,7 +234,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
             row["id"],
             row["list_name"] or f"({row['segment_name']})",
             row["account"],
-            _list_words(row, kept_back),
+            list_words(row["standing"], kept_back.get(row["account"], "")),
             row["wanted"],
             row["on_list"],
             row["pending"] + row["waiting"],
@@ -287,9 +288,9 @@ async def _kept_back(client: ApiClient) -> dict[str, str]:
     return {each["name"]: KEPT_BACK[each["state"]] for each in accounts if each["state"] in KEPT_BACK}
 
 
-def _list_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
-    word = kept_back.get(row["account"]) if row["standing"] in {"sending", "tried_again_later", "not_created"} else None
-    return word or str(row["standing"].replace("_", " "))
+def list_words(standing: str, kept_back: str) -> str:
+    """Return how a list stands; where its changes are on their way, what keeps them back, if anything does."""
+    return (standing in _MOVING and kept_back) or standing.replace("_", " ")
 
 
 def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:

@@ -23,7 +23,7 @@ from service.commands.client import (
     session_for,
     which_configuration,
 )
-from service.commands.looking import KEPT_BACK
+from service.commands.looking import KEPT_BACK, list_words
 from service.commands.same_store import doubt_about_store
 from service.commands.terminal import (
     FAILED,
@@ -63,7 +63,6 @@ _NOT_SENT = {
     SyncState.QUEUED: ", queued behind a held sync",
     SyncState.DISCARDED: ", discarded",
 }
-_MOVING = {ListStanding.SENDING, ListStanding.TRIED_AGAIN_LATER, ListStanding.NOT_CREATED}
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -266,7 +265,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             each.on_list,
             each.pending + each.waiting,
             each.failed,
-            (each.standing in _MOVING and kept_back.get(each.account)) or each.standing.replace("_", " "),
+            list_words(each.standing, kept_back.get(each.account, "")),
         )
         for each in shown
     ]

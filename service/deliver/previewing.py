@@ -61,7 +61,7 @@ class Previewer:
 
     async def of_delivery(self, delivery: Delivery, max_calls: int) -> Preview:
         """Return what would be done for a page that is kept nowhere; a drain is shown without its calls."""
-        segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
+        segments = await self._segments()
         known = [each for each in segments.values() if each.heap_id == delivery.segment_id]
         segment = known[0] if known else _unseen_segment(delivery)
         # Wanted as long as any of its user ids is added (R4).
@@ -74,8 +74,11 @@ class Previewer:
         ]
         return await self._preview(segment, segments, works, max_calls)
 
+    async def _segments(self) -> dict[int, Segment]:
+        return {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
+
     async def _find(self, segment_id: int) -> tuple[Segment, dict[int, Segment]]:
-        segments = {each.id: each for each in await self._store.segments() if each.account == self._settings.name}
+        segments = await self._segments()
         segment = segments.get(segment_id)
         if segment is None:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")

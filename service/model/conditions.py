@@ -353,6 +353,9 @@ CATALOGUE: dict[str, Kind] = {
 }
 
 
+# The kind, the account, and the list's id, or else the subject.
+ConditionKey = tuple[str, str, str | int]
+
 # So many conditions of one kind in one account people read one by one, and so many subjects are named of more.
 _MAX_ALIKE = 3
 
@@ -372,7 +375,7 @@ class Fact(msgspec.Struct, frozen=True):
     list_id: int | None = None
 
     @property
-    def key(self) -> tuple[str, str, str | int]:
+    def key(self) -> ConditionKey:
         """What makes it the same condition, whatever its detail."""
         return condition_key(self.id, self.account, self.subject, self.list_id)
 
@@ -416,7 +419,7 @@ class RecordedCondition(msgspec.Struct, frozen=True):
     ended_at_ms: int | None
 
     @property
-    def key(self) -> tuple[str, str, str | int]:
+    def key(self) -> ConditionKey:
         """What makes it the same condition, whatever its detail."""
         return condition_key(self.id, self.account, self.subject, self.list_id)
 
@@ -426,7 +429,7 @@ class RecordedCondition(msgspec.Struct, frozen=True):
         return to_condition(fact, self.began_at_ms, self.ended_at_ms)
 
 
-def condition_key(kind: str, account: str, subject: str, list_id: int | None) -> tuple[str, str, str | int]:
+def condition_key(kind: str, account: str, subject: str, list_id: int | None) -> ConditionKey:
     """Return what makes it the same condition: a list is the same whatever its segment is called, and several have one name."""
     return kind, account, subject if list_id is None else list_id
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.model.conditions import CATALOGUE, Condition, Fact, condition_key, to_condition
+from service.model.conditions import CATALOGUE, Condition, ConditionKey, Fact, condition_key, to_condition
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -15,7 +15,7 @@ class Told(msgspec.Struct, frozen=True):
     began_at_ms: int
 
     @property
-    def key(self) -> tuple[str, str, str | int]:
+    def key(self) -> ConditionKey:
         """What makes it the same condition."""
         return condition_key(self.kind, self.account, self.subject, self.list_id)
 

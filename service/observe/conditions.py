@@ -10,7 +10,16 @@ import structlog
 from service.clock import wall_ms
 from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
-from service.model.conditions import CATALOGUE, Condition, Fact, RecordedCondition, Severity, to_condition, worst_first
+from service.model.conditions import (
+    CATALOGUE,
+    Condition,
+    ConditionKey,
+    Fact,
+    RecordedCondition,
+    Severity,
+    to_condition,
+    worst_first,
+)
 from service.supervision import Supervisor
 
 log = structlog.get_logger()
@@ -21,9 +30,6 @@ _ASK_SECONDS = 5.0
 _MAX_HISTORY = 200
 # How many last at most; more of them say nothing new.
 _MAX_FACTS = 1_000
-
-
-_Key = tuple[str, str, str | int]
 
 
 class ConditionLog(Protocol):
@@ -77,10 +83,10 @@ class Conditions:
         self._is_starting = is_starting
         self._asked: list[Fact] = []
         # By key: the fact as it is now, and since when (Unix ms), whether its patience is over or not.
-        self._facts: dict[_Key, tuple[Fact, int]] = {}
+        self._facts: dict[ConditionKey, tuple[Fact, int]] = {}
         # What is so but was left out, because too much is so.
-        self._left_out: set[_Key] = set()
-        self._recorded: dict[_Key, RecordedCondition] = {}
+        self._left_out: set[ConditionKey] = set()
+        self._recorded: dict[ConditionKey, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
 
@@ -162,7 +168,7 @@ class Conditions:
         severity = CATALOGUE[fact.id].severity
         return severity is not Severity.CRITICAL, fact.key not in self._recorded, severity.rank
 
-    def _since(self, key: _Key, now_ms: int) -> int:
+    def _since(self, key: ConditionKey, now_ms: int) -> int:
         if key in self._recorded:
             return self._recorded[key].began_at_ms
         return self._facts[key][1] if key in self._facts else now_ms

@@ -14,7 +14,7 @@ from service import supervision
 from service.backoff import backoff_seconds
 from service.config.settings import NoticeSettings
 from service.errors import StoreFaultError, StoreUnavailableError
-from service.model.conditions import Condition, Fact, Severity
+from service.model.conditions import Condition, ConditionKey, Fact, Severity
 from service.model.notices import Told, WaitingNotice
 from service.observe.notices.message import Message
 from service.observe.notices.targets import NoticeError, Target, make_target
@@ -140,7 +140,7 @@ class _Courier:
         self._told_severities = [each for each in Severity if each.rank <= Severity(settings.severity).rank]
         self._patience_ms = settings.patience_minutes * 60_000
         # Since when (Unix ms) what was told is over.
-        self._over_since: dict[tuple[str, str, str | int], int] = {}
+        self._over_since: dict[ConditionKey, int] = {}
 
     async def run(self) -> None:
         """Look and send until cancelled."""
@@ -176,7 +176,7 @@ class _Courier:
         if self.settings.summary_at:
             await self._plan_summary(lasting, told, now_ms)
 
-    def _is_over(self, key: tuple[str, str, str | int], lasts: bool, now_ms: int) -> bool:
+    def _is_over(self, key: ConditionKey, lasts: bool, now_ms: int) -> bool:
         """Tell whether what was told has been over for as long as one must last to be told: flapping is not told."""
         if lasts:
             self._over_since.pop(key, None)
@@ -184,9 +184,7 @@ class _Courier:
         over_since_ms = self._over_since.setdefault(key, now_ms)
         return now_ms - over_since_ms >= self._patience_ms
 
-    async def _plan_summary(
-        self, lasting: Sequence[Condition], told: Mapping[tuple[str, str, str | int], Told], now_ms: int
-    ) -> None:
+    async def _plan_summary(self, lasting: Sequence[Condition], told: Mapping[ConditionKey, Told], now_ms: int) -> None:
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         hour, minute = map(int, self.settings.summary_at.split(":"))
         due = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
