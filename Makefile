@@ -61,7 +61,7 @@ container-system: ## the same for the tests of the image, of the set-ups and of 
 container-proof: install-dev container-system ## as root: build the image's steps in a clean root, run the service there
 	HOST_TOOLS=required $(BIN)/python -m pytest --numprocesses 0 tests/container $(PYTEST_ARGS)
 
-# Eight workers, on two cores too: the suite waits more than it computes. A file's tests stay together, since some share a browser or
+# Eight workers, on two cores too: the suite waits much. A file's tests stay together, since some share a browser or
 # ports. Whatever the environment says, bytecode is kept: else each of some hundred processes would compile the program anew.
 # Files begin in the order of tests/conftest.py, the longest first, and not in that of how many tests they have.
 test: install-dev test-system ## the whole test suite

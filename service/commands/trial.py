@@ -18,7 +18,10 @@ _PLAN = (
     "It subscribes nobody: it checks whether Cordial does. At the end it removes the contacts from the lists. It deletes",
     "nothing: delete the lists and contacts that it created in Cordial. It prints their names.",
 )
-_NO_FILES = "Files are still not used: no trial has shown that they subscribe nobody. Until then, single calls send large changes, which is slower."
+_NO_FILES = (
+    "Files are still not used: no trial has shown that they subscribe nobody. Until then, single calls send large changes, "
+    "which is slower."
+)
 _OUTCOMES = {"as_documented": "as documented", "otherwise": "otherwise", "not_tried": "not tried"}
 
 

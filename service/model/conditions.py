@@ -164,8 +164,10 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "list_strangers": Kind(
         _WARNING,
-        "Cordial counts more contacts on the list than it has confirmed. Others added people, or Cordial did not do a removal it reported as done.",
-        'See who they are. For people who have left, rebuild the list with the removed. To remove others, set strangers = "remove".',
+        "Cordial counts more contacts on the list than it has confirmed. Others added people, or Cordial lost a removal that it "
+        "reported as done.",
+        "See who they are. To remove those who have left the segment, rebuild the list with --include-removed. To remove "
+        'others, set strangers = "remove".',
         "A list differs",
         command="heap-cordial verify {list} --members",
         patience_seconds=120.0,

@@ -33,9 +33,10 @@ class SyncView(msgspec.Struct, frozen=True):
     """One sync of a segment.
 
     `receiving`: pages are still to come; `pages_overdue`: for an hour none has come, so that they are missing. `held`: it
-    would remove `removals` of the list's `removals_of` members, and a person has to approve or discard it (`hold_removals`); nothing of it is sent. `queued`: it waits to be looked at, behind one that
-    is held. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `waiting`: of these,
-    only such are left whose calls failed; the first of the list is tried again at `next_attempt_at`. `done`: all are.
+    would remove `removals` of the list's `removals_of` members, and a person has to approve or discard it (`hold_removals`);
+    nothing of it is sent. `queued`: it waits to be looked at, behind one that is held. `discarded`: a person discarded it;
+    `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `waiting`: of
+    these, only such are left whose calls failed; the first of the list is tried again at `next_attempt_at`. `done`: all are.
     `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
     `set_aside`: so many users of its pages are held or queued, or wait for the other pages to be judged with them.
@@ -97,10 +98,11 @@ class ListStanding(StrEnum):
     """The state of a list in one word, the worst first.
 
     `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
-    removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members than were confirmed. `to_approve`: a new segment waits for a person.
-    `not_created`: it has changes and no list in Cordial yet. `sending`: changes are on their way. `tried_again_later`: what it has left
-    failed, and waits for its next attempt. `receiving`: pages of a sync have not arrived. `not_counted`: all is
-    confirmed, and not yet compared with Cordial's count. `exact`: all is confirmed, and Cordial counts the same.
+    removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members
+    than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no list in Cordial
+    yet. `sending`: changes are on their way. `tried_again_later`: what it has left failed, and waits for its next attempt.
+    `receiving`: pages of a sync have not arrived. `not_counted`: all is confirmed, and not yet compared with Cordial's count.
+    `exact`: all is confirmed, and Cordial counts the same.
     """
 
     HELD = "held"

@@ -37,8 +37,10 @@ class WebhookAnswer(msgspec.Struct, frozen=True):
 class Answered(msgspec.Struct, frozen=True):
     """One request to the webhook and how it ended.
 
-    `outcome` is `accepted`, `duplicate`, `superseded`, `dry_run`, an error code, or `client_gone` with status 499; `account` is
-    the one that the address names, or the only one, if it exists, and otherwise known once the page's `id_token` was read; `delivery` once the page was understood; `is_authentic` once the signature held, so that only Heap can have sent it. `reason` explains a refusal beyond its code.
+    `outcome` is `accepted`, `duplicate`, `superseded`, `dry_run`, an error code, or `client_gone` with status 499. `account` is
+    that of the address, or the only one there is; where neither tells, it is known once the page's `id_token` was read.
+    `delivery` is known once the page was understood. `is_authentic`: the signature held, so only Heap can have sent it.
+    `reason` explains a refusal beyond its code.
     """
 
     status: int

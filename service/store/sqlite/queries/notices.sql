@@ -7,7 +7,7 @@ VALUES (:target, :kind, :account, :subject, :list_id, :began_at_ms)
 ON CONFLICT DO UPDATE SET began_at_ms = excluded.began_at_ms;
 
 -- name: forget_told
-DELETE FROM notice_told 
+DELETE FROM notice_told
 WHERE target = :target AND kind = :kind AND account = :account AND subject = :subject AND list_id = :list_id;
 
 -- name: put

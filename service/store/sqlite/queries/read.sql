@@ -370,7 +370,8 @@ WITH chosen AS (
     ORDER BY changes DESC, segment_id, reason, dead
     LIMIT :limit
 )
-SELECT account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name, grouped.reason, grouped.dead, grouped.changes,
+SELECT account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name,
+    grouped.reason, grouped.dead, grouped.changes,
     newest.message, oldest.first_failed_at_ms AS first_failed_at, newest.last_failed_at_ms AS last_failed_at
 FROM grouped
 JOIN failure AS oldest ON oldest.id = grouped.oldest_id

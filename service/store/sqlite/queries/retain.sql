@@ -3,13 +3,14 @@ SELECT lived_ms, at_ms FROM lived ORDER BY lived_ms DESC LIMIT 1;
 
 -- name: note_lived
 INSERT INTO lived (lived_ms, at_ms, boot_id, boot_ago_ms, delivery_id, sync_id, import_id, audit_id, condition_id)
-SELECT :lived_ms, :now_ms, :boot_id, :boot_ago_ms, (SELECT coalesce(max(id), 0) FROM delivery), (SELECT coalesce(max(id), 0) FROM sync),
+SELECT :lived_ms, :now_ms, :boot_id, :boot_ago_ms,
+    (SELECT coalesce(max(id), 0) FROM delivery), (SELECT coalesce(max(id), 0) FROM sync),
     (SELECT coalesce(max(id), 0) FROM bulk_import), (SELECT coalesce(max(id), 0) FROM audit),
     (SELECT coalesce(max(id), 0) FROM condition)
 ON CONFLICT DO UPDATE SET
-    at_ms = excluded.at_ms, boot_id = excluded.boot_id, boot_ago_ms = excluded.boot_ago_ms, delivery_id = excluded.delivery_id, sync_id = excluded.sync_id,
-    import_id = excluded.import_id, audit_id = excluded.audit_id,
-    condition_id = excluded.condition_id;
+    at_ms = excluded.at_ms, boot_id = excluded.boot_id, boot_ago_ms = excluded.boot_ago_ms,
+    delivery_id = excluded.delivery_id, sync_id = excluded.sync_id, import_id = excluded.import_id,
+    audit_id = excluded.audit_id, condition_id = excluded.condition_id;
 
 -- name: thin_lived
 -- One row an hour is enough, and none is needed before the last one that is old.
