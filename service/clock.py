@@ -1,6 +1,7 @@
 """Time as the service uses it: the wall clock to speak with people and Heap, a steady one to wait by."""
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,11 @@ _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 def wall_ms() -> int:
     """Return Unix time in milliseconds, as the machine's clock has it now, steps and all."""
     return time.time_ns() // 1_000_000
+
+
+def moment_in_words(moment: datetime) -> str:
+    """Return a moment of UTC as every text of the service has it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Boot(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from service.clock import moment_in_words
 from service.commands.arguments import add_command, add_json_option
 from service.commands.client import add_config_option, fail_by_configuration
 from service.commands.same_store import doubt_about_store
@@ -97,7 +98,7 @@ def _restore(database: Path, arguments: argparse.Namespace) -> None:
 
 
 def _described(contents: Contents) -> str:
-    last = "never" if contents.last_page_at is None else f"{contents.last_page_at:%Y-%m-%d %H:%M:%S} UTC"
+    last = "never" if contents.last_page_at is None else moment_in_words(contents.last_page_at)
     return (
         f"{contents.size_bytes:,} bytes, {counted(contents.members, 'member', 'members')}, {contents.unsettled:,} unsettled, "
         f"last page {last}; its content was checked."

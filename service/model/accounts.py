@@ -1,9 +1,12 @@
 """What an account's sending is doing. Pure, no I/O."""
 
 import math
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+
+from service.clock import moment_in_words
 
 # The reason of a pause that a person wants.
 PAUSED_BY_OPERATOR = "paused by an operator"
@@ -59,6 +62,11 @@ class CallsBefore(msgspec.Struct, frozen=True):
     waits: dict[str, float] = {}
     since_seconds: float = math.inf
     stopped: str = ""
+
+
+def limit_in_words(reason: str, until: datetime) -> str:
+    """Return what a slowed account waits for, and until when Cordial keeps it from some of its calls."""
+    return f"{reason}: some calls wait until {moment_in_words(until)}"
 
 
 class AccountStatus(msgspec.Struct, frozen=True):

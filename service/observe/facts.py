@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from service.clock import moment_in_words
 from service.config.settings import Settings
 from service.errors import ErrorCode
-from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus
+from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus, limit_in_words
 from service.model.conditions import Fact
 from service.model.imports import ImportsStatus
 from service.observe.metrics.files import store_files
@@ -229,8 +230,7 @@ class Facts:
                 yield Fact("account_stopped", account, detail=status.reason, people=people)
             elif status.state is AccountState.SLOWED:
                 until = datetime.now(UTC) + timedelta(seconds=status.seconds)
-                detail = f"{status.reason}: some calls wait until {until:%Y-%m-%d %H:%M}Z"
-                yield Fact("account_slowed", account, detail=detail, people=people)
+                yield Fact("account_slowed", account, detail=limit_in_words(status.reason, until), people=people)
             elif status.state is AccountState.DRY_RUN:
                 yield Fact("account_dry_run", account, people=people)
             elif still[account] > self._max_still_seconds(account):
@@ -266,7 +266,7 @@ class Facts:
             yield Fact("certificate_refused", detail=self._certificate.fault)
         ends_at = self._certificate.expires_at
         if ends_at - datetime.now(UTC) < _CERTIFICATE_NEARS_END:
-            yield Fact("certificate_ends", detail=f"at {ends_at:%Y-%m-%d %H:%M}Z")
+            yield Fact("certificate_ends", detail=f"at {moment_in_words(ends_at)}")
 
     def _of_host(self) -> Iterator[Fact]:
         lag = self._loop_lag.mean_seconds

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from service.clock import moment_in_words
 from service.config.settings import AccountSettings
 from service.errors import ErrorCode, ServiceError
-from service.model.accounts import AccountState, AccountStatus
+from service.model.accounts import AccountState, AccountStatus, limit_in_words
 from service.model.changes import MemberState
 from service.model.contacts import EMAIL, contact_of
 from service.model.imports import Journey, ListTravel
@@ -130,7 +131,7 @@ def _calls(number: int) -> str:
 
 def _next_step_in(journey: Journey) -> NextStep:
     job = f"Cordial's job {journey.job_id}" if journey.job_id else "which has no job in Cordial yet"
-    since = f"{journey.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    since = moment_in_words(journey.started_at)
     if journey.carries_change:
         return NextStep(f"It is part of import {journey.import_id}, {job}, since {since}.")
     return NextStep(
@@ -174,5 +175,5 @@ def _in_its_turn(segment: SegmentView, status: AccountStatus, travel: ListTravel
     words = f"It is sent in its turn: {segment.pending} changes of this list are to be sent."
     if status.state is AccountState.SLOWED:
         until = datetime.now(UTC) + timedelta(seconds=status.seconds)
-        words += f" {status.reason}: some calls wait until {until:%Y-%m-%d %H:%M:%S} UTC."
+        words += f" {limit_in_words(status.reason, until)}."
     return NextStep(words)

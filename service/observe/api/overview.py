@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.model.accounts import Sending
+from service.model.accounts import Sending, limit_in_words
 from service.model.conditions import CATALOGUE, Condition, Severity
 from service.model.imports import ImportsStatus, ImportState, ImportView
 from service.model.views import Count, ListStanding
@@ -199,7 +199,7 @@ def _how_it_is_sent(accounts: list[AccountDocument], imports: Sequence[ImportVie
     if sendable:
         slowed = [account for account in sendable if account.state is Sending.SLOWED]
         if is_still and len(slowed) == len(sendable):
-            return f"Waiting for Cordial's rate limit{_until(slowed)}"
+            return _long_wait(slowed) or "Waiting for Cordial's rate limit"
         return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
     if any(account.waiting for account in may_send):
         return "Some changes are tried again later"
@@ -208,10 +208,11 @@ def _how_it_is_sent(accounts: list[AccountDocument], imports: Sequence[ImportVie
     return "Getting ready to send"
 
 
-def _until(accounts: Sequence[AccountDocument]) -> str:
-    """Return when all of these may be called again, where that is not soon."""
-    at = max((account.next_call_at for account in accounts if account.next_call_at is not None), default=None)
-    return f", until {at:%H:%M} UTC" if at is not None and at - datetime.now(UTC) > _LONG_WAIT else ""
+def _long_wait(accounts: Sequence[AccountDocument]) -> str:
+    """Return what is said of the one that may be called again last, where that is not soon."""
+    waits = [(account.next_call_at, account.reason) for account in accounts if account.next_call_at is not None]
+    at, reason = max(waits, default=(None, ""))
+    return limit_in_words(reason, at) if at is not None and at - datetime.now(UTC) > _LONG_WAIT else ""
 
 
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from service.clock import moment_in_words
 from service.model.conditions import Condition, grouped, in_two
 
 # More than that nobody reads; the dashboard has all.
@@ -61,7 +62,7 @@ def _lasting(condition: Condition, dashboard: str) -> str:
     if condition.detail:
         lines.append(f"Detail: {condition.detail[:_MAX_DETAIL]}")
     people = f", people concerned: {condition.people:,}" if condition.people else ""
-    lines.append(f"Since {_time(condition.since)}{people}.")
+    lines.append(f"Since {moment_in_words(condition.since)}{people}.")
     lines.append(f"What to do: {condition.what_to_do}{f' {condition.command}' if condition.command else ''}")
     # The dashboard shows the part of the runbook too.
     lines.append(f"More about it: {f'{dashboard}{condition.place}' if dashboard else condition.runbook}")
@@ -69,13 +70,9 @@ def _lasting(condition: Condition, dashboard: str) -> str:
 
 
 def _over(condition: Condition) -> str:
-    until = f" to {_time(condition.ended_at)}" if condition.ended_at else ""
-    return f"OVER: {condition.title}\nIt lasted from {_time(condition.since)}{until}."
+    until = f" to {moment_in_words(condition.ended_at)}" if condition.ended_at else ""
+    return f"OVER: {condition.title}\nIt lasted from {moment_in_words(condition.since)}{until}."
 
 
 def _things(number: int) -> str:
     return "nothing" if not number else "1 thing" if number == 1 else f"{number:,} things"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
