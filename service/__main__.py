@@ -63,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     if given[:1] == ["serve"]:
         SIGNALS.listen()
-    else:
-        # As other programs do where the reader of a pipe has gone. The service itself must outlive readers.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     codecs.register_error(_ESCAPED, _escape)
     for stream in (sys.stdout, sys.stderr):
         # Names hold any character, and terminals do not.
@@ -74,14 +71,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Loading what one command needs takes half a second, which a restart after a crash need not spend on the others.
     asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
     parser = make_parser([asked] if asked else _MODULE_OF.values())
+    # Loaded by now.
+    from service.commands.terminal import ReaderGoneError, print_commands_with  # noqa: PLC0415
+
     parser.given = given
     if empty := _empty_argument(given):
         parser.error(f"{empty} is empty: give it a value, or leave it out")
-    namespace = parser.parse_args(given)
     try:
-        status: int = namespace.run(namespace)
-    except KeyboardInterrupt:
-        status = _INTERRUPTED
+        try:
+            namespace = parser.parse_args(given)
+            print_commands_with(getattr(namespace, "config", None))
+            status: int = namespace.run(namespace)
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
+        finally:
+            # Not once the interpreter ends, where nobody catches what that raises.
+            sys.stdout.flush()
+    except (ReaderGoneError, BrokenPipeError):
+        # As other programs end where the reader of a pipe has gone, but only after the command has tidied up.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+        raise
     return status
 
 

@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 from service.commands.terminal import USAGE, error_document, say_json
 
+# How every command that takes a list finds it.
+LIST_HELP = "by its name, its segment's name or its id, as 7 or id:7"
 _EXAMPLES = "examples:\n"
 
 

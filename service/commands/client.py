@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import base64
 import os
-import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -26,6 +25,8 @@ _SHORT_TIMEOUT_SECONDS = 5.0
 _MAX_ROWS = 200
 # What the API takes as a part of a name.
 _MAX_SEARCH = 200
+# Before a list's id, which may be another list's name.
+_BY_ID = "id:"
 _OK = 200
 _UNAUTHORIZED = 401
 # Codes of errors that are not the API's, beside FAILED.
@@ -103,18 +104,21 @@ class ApiClient:
             raise ClientError(f"there is no account {name}; there are {', '.join(known) or 'none'}", is_elsewhere=True)
 
     async def find_list(self, wanted: str) -> dict[str, Any]:
-        """Return the list that is called `wanted`, by its name, its segment's name or its id."""
-        rows = await self.items("lists", _MAX_ROWS, search=wanted[:_MAX_SEARCH])
-        exact = [row for row in rows if wanted in {row["list_name"], row["segment_name"]}]
-        if wanted.isascii() and wanted.isdigit():
+        """Return the list that is called `wanted`, by its name, its segment's name or its id; `id:7` is an id and no name."""
+        number = wanted.removeprefix(_BY_ID)
+        exact = await self._lists_of_id(number) if number.isascii() and number.isdigit() else []
+        if not (exact and wanted.startswith(_BY_ID)):
             # A segment may be called 2024.
-            exact += [row for row in await self._lists_of_id(wanted) if row["id"] not in {each["id"] for each in exact}]
+            rows = await self.items("lists", _MAX_ROWS, search=wanted[:_MAX_SEARCH])
+            named = [row for row in rows if wanted in {row["list_name"], row["segment_name"]}]
+            exact += [row for row in named if row["id"] not in {each["id"] for each in exact}]
         if len(exact) == 1:
             return exact[0]
         if not exact:
-            raise ClientError(f"there is no list or segment named {wanted}; `lists` shows all", is_elsewhere=True)
-        ids = ", ".join(f"{row['id']} ({row['account']})" for row in exact)
-        raise ClientError(f"several lists are named {wanted}; name one by id: {ids}")
+            words = f"there is no list or segment named {wanted}; `heap-cordial lists` shows all"
+            raise ClientError(words, is_elsewhere=True)
+        ids = ", ".join(f"{_BY_ID}{row['id']} ({row['account']} {row['segment_name']})" for row in exact)
+        raise ClientError(f"several lists are called {wanted}; name one by its id: {ids}")
 
     async def _lists_of_id(self, list_id: str) -> list[dict[str, Any]]:
         try:
@@ -197,11 +201,6 @@ def add_config_option(parser: argparse.ArgumentParser, *, is_action: bool = Fals
     default = argparse.SUPPRESS if is_action else None
     text = "the TOML file; without it, only environment variables are used"
     parser.add_argument("--config", type=Path, default=default, metavar="FILE", help=text)
-
-
-def as_printed(command: str, config: Path | None) -> str:
-    """Return a command for whoever copies it: it has the configuration that the one printing it was given."""
-    return f"{command} --config {shlex.quote(str(config))}" if command and config is not None else command
 
 
 def which_configuration(config: Path | None) -> str:

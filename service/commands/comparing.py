@@ -3,12 +3,14 @@
 import argparse
 import csv
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from service.commands.arguments import LIST_HELP
 from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
@@ -29,8 +31,8 @@ _EXACT = "exact"
 # Why a list is not what the segment is, although Cordial counts what it confirmed.
 _STILL_MISSING = {
     "tried_again_later": "some changes are tried again later",
-    "sync_held": "a sync is held; `syncs --state held` shows it",
-    "receiving": "pages of a sync have not arrived; `syncs --state receiving` shows it",
+    "sync_held": "a sync is held; `heap-cordial syncs --state held` shows it",
+    "receiving": "pages of a sync have not arrived; `heap-cordial syncs --state receiving` shows it",
 }
 _MEANING = {
     "missing": "not on the list, although Cordial confirmed it",
@@ -51,7 +53,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
             "verify ActiveUsers --members --csv differences.csv --config config.toml",
         ),
     )
-    verify.add_argument("list", help="the list, by name or id")
+    verify.add_argument("list", help=f"the list, {LIST_HELP}")
     verify.add_argument("--members", action="store_true", help="name who is missing and who is a stranger")
     verify.add_argument("--yes", action="store_true", help="with --members: do not ask, even if it takes long")
     compare = add_api_command(
@@ -61,7 +63,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _compare,
         examples=("compare ActiveUsers export.csv --config config.toml",),
     )
-    compare.add_argument("list", help="the list, by name or id")
+    compare.add_argument("list", help=f"the list, {LIST_HELP}")
     compare.add_argument("file", type=Path, help="a CSV file with a header: a column of addresses, and one of the list")
     compare.add_argument("--column", help="the header of the column that identifies people, if it is not found")
     for parser in (verify, compare):
@@ -76,7 +78,7 @@ async def _verify(client: ApiClient, arguments: argparse.Namespace) -> int:
     result = await client.post(f"lists/{found['id']}/verify")
     # As it is after the count: what the page says of it must be the same.
     found = await client.get(f"lists/{found['id']}")
-    status, words = _count_words(found, result)
+    status, words = _count_words(found, result, shlex.quote(arguments.list))
     if not arguments.members:
         tell(arguments, result, words)
         return status
@@ -121,8 +123,11 @@ async def _compare(client: ApiClient, arguments: argparse.Namespace) -> int:
         return await _report(client, arguments, found, comparison.totals(), _differing(comparison))
 
 
-def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit status of a count, and what it says; `found` is the list after it. Only `exact` is exact."""
+def _count_words(found: dict[str, Any], result: dict[str, Any], wanted: str) -> tuple[int, str]:
+    """Return the exit status of a count, and what it says; `found` is the list after it, `wanted` what a command calls it.
+
+    Only `exact` is exact.
+    """
     name, in_cordial, expected = found["list_name"], f"Cordial counts {result['counted']:,}", result["expected"]
     if result["owed"]:
         return 1, (
@@ -131,13 +136,13 @@ def _count_words(found: dict[str, Any], result: dict[str, Any]) -> tuple[int, st
         )
     if result["differs"]:
         return 1, (
-            f"{name} differs: {in_cordial}, {expected:,} should be there. `verify {name} --members` says who; "
-            "`rebuild` sends its members again."
+            f"{name} differs: {in_cordial}, {expected:,} should be there. `heap-cordial verify {wanted} --members` says who; "
+            f"`heap-cordial rebuild {wanted}` sends its members again."
         )
     if found["failed"]:
         return 1, (
             f"{name} is incomplete: {in_cordial}, as it should, but {counted(found['failed'], 'change', 'changes')} failed; "
-            f"`failures --list {name} --each` names them."
+            f"`heap-cordial failures --list {wanted} --each` names them."
         )
     if found["unnamed"]:
         people = counted(found["unnamed"], "person", "people")
@@ -286,7 +291,7 @@ def _say_summary(
         )
     if queued:
         say(
-            f"{counted(queued, 'is', 'are')} read back one by one, and the service corrects those that really differ. `lists` shows the progress."
+            f"{counted(queued, 'is', 'are')} read back one by one, and the service corrects those that really differ. `heap-cordial lists` shows the progress."
         )
 
 

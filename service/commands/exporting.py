@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from service.commands.arguments import LIST_HELP
 from service.commands.client import ApiClient, ClientError, add_api_command
 
 _TABLES = ("failures", "members", "unusable", "syncs", "audit")
@@ -33,7 +34,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("table", choices=_TABLES, metavar="TABLE", help=", ".join(_TABLES))
     parser.add_argument("--account", help="only of this account")
-    parser.add_argument("--list", help="only of this list, by name or id; members need it")
+    parser.add_argument("--list", help=f"only of this list, {LIST_HELP}; members need it")
     parser.add_argument("--reason", help="failures: only with this reason")
     parser.add_argument("--state", help="members and syncs: only in this state")
     parser.add_argument("--format", choices=("csv", "ndjson"), default="csv", help="the form of the rows (default csv)")

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from service.commands.arguments import at_least_one
-from service.commands.client import ApiClient, ClientError, add_api_command, agree, as_printed
+from service.commands.arguments import LIST_HELP, at_least_one
+from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.errors import in_words
@@ -60,7 +60,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _syncs,
         "syncs --list ActiveUsers --state held --config config.toml",
     )
-    syncs.add_argument("--list", help="only of this list, by name or id")
+    syncs.add_argument("--list", help=f"only of this list, {LIST_HELP}")
     _add_states(syncs, SyncState)
     imports = _add(
         subparsers,
@@ -69,7 +69,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _imports,
         "imports --state sending --config config.toml",
     )
-    imports.add_argument("--list", help="only of this list, by name or id")
+    imports.add_argument("--list", help=f"only of this list, {LIST_HELP}")
     _add_states(imports, ImportState)
     _add_import_actions(imports)
     failures = _add(
@@ -79,7 +79,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _failures,
         "failures --list ActiveUsers --each --config config.toml",
     )
-    failures.add_argument("--list", help="only of this list, by name or id")
+    failures.add_argument("--list", help=f"only of this list, {LIST_HELP}")
     failures.add_argument("--reason", help="only with this reason")
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
     deliveries = _add(
@@ -89,7 +89,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _deliveries,
         "deliveries --limit 10 --config config.toml",
     )
-    deliveries.add_argument("--list", help="only of this list, by name or id")
+    deliveries.add_argument("--list", help=f"only of this list, {LIST_HELP}")
     conditions = add_api_command(
         subparsers,
         "conditions",
@@ -115,7 +115,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _why,
         examples=("why ActiveUsers jane@example.com --config config.toml",),
     )
-    why.add_argument("list", help="the list, by name or id, or its segment's name")
+    why.add_argument("list", help=f"the list, {LIST_HELP}")
     why.add_argument("user", help="the user's id as Heap sends it")
     preview = add_api_command(
         subparsers,
@@ -124,7 +124,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _preview,
         examples=('preview "Active Users" --config config.toml',),
     )
-    preview.add_argument("list", help="the list, by name or id, or its segment's name")
+    preview.add_argument("list", help=f"the list, {LIST_HELP}")
     preview.add_argument(
         "--calls", type=at_least_one, default=_CALLS, help=f"the most calls to show (default {_CALLS})"
     )
@@ -210,8 +210,7 @@ async def _rejected(client: ApiClient, arguments: argparse.Namespace) -> int:
         for start in range(0, len(addresses), _ADDRESSES_AT_ONCE):
             some = addresses[start : start + _ADDRESSES_AT_ONCE]
             named += (await client.post(f"imports/{import_id}/rejected", {"addresses": some}))["named"]
-    failures = as_printed("heap-cordial failures", arguments.config)
-    words = f"{named:,} of {counted(len(addresses), 'address', 'addresses')} named; `{failures}` has them. No call was made."
+    words = f"{named:,} of {counted(len(addresses), 'address', 'addresses')} named; `heap-cordial failures` has them. No call was made."
     tell(arguments, {"addresses": len(addresses), "named": named}, words)
     return 0
 
@@ -296,11 +295,14 @@ def list_words(standing: str, kept_back: str) -> str:
 def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
     if row["state"] == "held":
         return f"held: removes {row['removals']:,} of {row['removals_of']:,}"
-    if row["state"] == "waiting" and row["next_attempt_at"]:
-        return f"waiting: tried again at {short_time(row['next_attempt_at'])}"
     if row["state"] not in {"sending", "waiting"}:
         return str(row["state"])
-    return "list held" if row["list_held"] else kept_back.get(row["account"], str(row["state"]))
+    if row["list_held"]:
+        return "list held"
+    by_account = kept_back.get(row["account"], "")
+    if row["next_attempt_at"] and by_account in {"", KEPT_BACK[Sending.SLOWED]}:
+        return f"tried again at {short_time(row['next_attempt_at'])}"
+    return by_account or str(row["state"])
 
 
 async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -336,13 +338,13 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
             if part["doubt"]:
                 say(f"import {row['id']}: they wait for the end of Cordial's job: {part['doubt']}")
                 say(
-                    f"import {row['id']}: when you know what happened to it: heap-cordial imports end-doubt {row['id']} --help"
+                    f"import {row['id']}: when you know what happened to it: `heap-cordial imports end-doubt {row['id']} --help`"
                 )
         if row["reason"]:
             say(f"import {row['id']}: {row['reason']}")
         if row["unnamed"]:
             say(
-                f"import {row['id']}: {counted(row['unnamed'], 'row has', 'rows have')} no name yet; heap-cordial imports rejected --help"
+                f"import {row['id']}: {counted(row['unnamed'], 'row has', 'rows have')} no name yet; `heap-cordial imports rejected --help`"
             )
     return 0
 
@@ -413,7 +415,7 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
                             f"{each.title}.",
                             sentence(each.detail),
                             each.what_to_do,
-                            as_printed(each.command, arguments.config),
+                            each.command and f"`{each.command}`",
                         ),
                     )
                 ),
@@ -422,7 +424,7 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
         ]
         _show(("SEVERITY", "CONDITION", "ABOUT", "SINCE", "WHAT TO DO"), cells, "Nothing needs a person.")
         if len(shown) < len(conditions):
-            say("", "`conditions --all` shows each of them.")
+            say("", "`heap-cordial conditions --all` shows each of them.")
     return 1 if any(row["severity"] == Severity.CRITICAL for row in rows) else 0
 
 
@@ -492,7 +494,9 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
         say("           more pages have arrived and are being processed")
     if preview["set_aside"]:
         where = (
-            "syncs that are held: syncs --state held" if preview["is_held"] else "a sync that waits for its other pages"
+            "syncs that are held: `heap-cordial syncs --state held`"
+            if preview["is_held"]
+            else "a sync that waits for its other pages"
         )
         say(f"           not counted: {counted(preview['set_aside'], 'user', 'users')} in {where}")
     say(f"dry run    {_will_be_sent(found, preview)}")

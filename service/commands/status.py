@@ -16,7 +16,6 @@ from service.commands.client import (
     ApiClient,
     ClientError,
     add_config_option,
-    as_printed,
     fail_by_configuration,
     local_connector,
     local_url,
@@ -116,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
         readiness, overview = asyncio.run(_look(settings))
         if arguments.watch:
             with contextlib.suppress(KeyboardInterrupt):
-                asyncio.run(_watch(settings, arguments.config))
+                asyncio.run(_watch(settings))
     except (StoreOpenError, ServiceError) as error:
         hint = [] if database.exists() else ["The service creates the store when it first runs."]
         fail(arguments, FAILED, str(error), *hint, which_configuration(arguments.config))
@@ -124,7 +123,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_document(_document(readiness, overview, settings.accounts))
     elif not arguments.watch:
-        say(*_lines(readiness, overview, settings.accounts, arguments.config))
+        say(*_lines(readiness, overview, settings.accounts))
         if not readiness.is_reached:
             say("", which_configuration(arguments.config))
     return 0 if readiness.is_ready and not _is_critical(readiness, overview) else 1
@@ -168,9 +167,9 @@ async def _read(database: Path) -> Overview:
         await reader.close()
 
 
-async def _watch(settings: Settings, config: Path | None) -> None:
+async def _watch(settings: Settings) -> None:
     while True:
-        redraw_screen(*_lines(*await _look(settings), settings.accounts, config))
+        redraw_screen(*_lines(*await _look(settings), settings.accounts))
         await asyncio.sleep(_WATCH_SECONDS)
 
 
@@ -238,8 +237,8 @@ def _is_critical(readiness: Readiness, overview: Overview) -> bool:
     return Severity.CRITICAL in {*named, *(condition.severity for condition in overview.conditions)}
 
 
-def _lines(readiness: Readiness, overview: Overview, configured: Collection[str], config: Path | None) -> list[str]:
-    lines = [f"service    {readiness.words}", *_condition_lines(overview.conditions, config)]
+def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]) -> list[str]:
+    lines = [f"service    {readiness.words}", *_condition_lines(overview.conditions)]
     before = "" if readiness.is_reached else "not known now; last time: "
     if overview.unfolded_users:
         lines.append(f"inbox      {counted(overview.unfolded_users, 'user', 'users')} not processed yet")
@@ -271,7 +270,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
     ]
     lines += ["", *table(("LIST", "ACCOUNT", "WANTED", "ON LIST", "TO SEND", "FAILED", "STATE"), rows)]
     if len(overview.lists) > len(shown):
-        lines.append(f"and {len(overview.lists) - len(shown):,} more: {as_printed('heap-cordial lists', config)}")
+        lines.append(f"and {len(overview.lists) - len(shown):,} more: `heap-cordial lists`")
     reasons = [each for each in shown if each.reason]
     lines += [f"{each.list_name or each.segment_name}: {each.reason}" for each in reasons]
     lines += ["", "RECENT SYNCS", *(_sync_line(sync) for sync in overview.syncs)]
@@ -285,7 +284,7 @@ def _kept_back(account: RecordedAccount, readiness: Readiness, configured: Colle
     return KEPT_BACK.get(_sending(account, configured), "") if readiness.is_reached else "not sent now"
 
 
-def _condition_lines(conditions: list[Condition], config: Path | None) -> list[str]:
+def _condition_lines(conditions: list[Condition]) -> list[str]:
     lines = []
     conditions = grouped([each for each in conditions if each.severity is not Severity.INFO])
     for each in conditions[:_MAX_CONDITIONS]:
@@ -296,12 +295,10 @@ def _condition_lines(conditions: list[Condition], config: Path | None) -> list[s
         lines.append(f"{each.severity.value:<10} {each.id} {about}{people}, since {short_time(each.since)}")
         lines.append(f"           {each.title}. {sentence(each.detail)}".rstrip())
         _, more = in_two(each.meaning)
-        help_words = " ".join(filter(None, (more, each.what_to_do, as_printed(each.command, config))))
+        help_words = " ".join(filter(None, (more, each.what_to_do, each.command and f"`{each.command}`")))
         lines.append(f"           {help_words}")
     if len(conditions) > _MAX_CONDITIONS:
-        lines.append(
-            f"           and {len(conditions) - _MAX_CONDITIONS:,} more: {as_printed('heap-cordial conditions', config)}"
-        )
+        lines.append(f"           and {len(conditions) - _MAX_CONDITIONS:,} more: `heap-cordial conditions`")
     return lines
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 import asyncio
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from service.commands.client import ApiClient, ClientError, add_api_command, as_printed
+from service.commands.arguments import LIST_HELP
+from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.terminal import bar, counted, redraw, tell
 
 _LOOK_SECONDS = 0.5
@@ -38,7 +38,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     retry.add_argument("--id", type=int, action="append", help="one failure, as `failures --each` has it; repeatable")
     retry.add_argument("--account", help="all of this account")
-    retry.add_argument("--list", help="all of this list, by name or id")
+    retry.add_argument("--list", help=f"all of this list, {LIST_HELP}")
     retry.add_argument("--reason", help="all with this reason")
     approve = add_api_command(
         subparsers,
@@ -48,7 +48,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         examples=('approve "Active Users" --config config.toml', "approve --sync 12 --config config.toml"),
     )
     approved = approve.add_mutually_exclusive_group(required=True)
-    approved.add_argument("list", nargs="?", help="the list, by name or id, or its segment's name")
+    approved.add_argument("list", nargs="?", help=f"the list, {LIST_HELP}")
     approved.add_argument("--sync", type=int, help="a sync that is held for its removals, by id as `syncs` shows it")
     discard = add_api_command(
         subparsers,
@@ -72,7 +72,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _rebuild,
         examples=("rebuild ActiveUsers --wait --config config.toml",),
     )
-    rebuild.add_argument("list", help="the list, by name or id")
+    rebuild.add_argument("list", help=f"the list, {LIST_HELP}")
     rebuild.add_argument(
         "--include-removed", action="store_true", help="also send the removals of people who have left"
     )
@@ -119,7 +119,7 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     is_held_for_more = not done["approved"] and found["state"] == "held"
     words = f"{name} did not wait for approval."
     if done["approved"]:
-        words = f"{name} is approved{await _what_follows(client, found['account'], arguments.config)}."
+        words = f"{name} is approved{await _what_follows(client, found['account'])}."
     elif is_held_for_more:
         words = f"{name} does not wait for approval, but is held: {found['reason']}"
     tell(arguments, done, words)
@@ -139,14 +139,14 @@ async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str)
         words = f"Sync {arguments.sync} is discarded. It would have removed {what}."
         if action == "approve":
             account = (await client.get(f"syncs/{arguments.sync}"))["account"]
-            words = f"Sync {arguments.sync}, which removes {what}, is approved{await _what_follows(client, account, arguments.config)}."
+            words = f"Sync {arguments.sync}, which removes {what}, is approved{await _what_follows(client, account)}."
     tell(arguments, done, words)
     return 0
 
 
-async def _what_follows(client: ApiClient, name: str, config: Path | None) -> str:
+async def _what_follows(client: ApiClient, name: str) -> str:
     [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == name]
-    command = as_printed(_WHAT_HELPS.get(account["state"], "").format(account=name), config)
+    command = _WHAT_HELPS.get(account["state"], "").format(account=name)
     return _WHAT_FOLLOWS.get(account["state"], " and will be sent").format(account=name, command=command)
 
 

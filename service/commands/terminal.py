@@ -3,11 +3,13 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -21,6 +23,9 @@ _MIN_LAST_COLUMN = 20
 # What more lines of a text begin below: its own indentation, a number such as `  5. `, a dash, or a label such as `account    `.
 _LABEL = re.compile(r"\s*(?:\d+\. |- |\S+(?: \S+){0,2} {2,})?")
 
+# A command in a text, for whoever copies it.
+_COMMAND = re.compile(r"`(heap-cordial [^`]+)`")
+
 # What terminals obey instead of showing it, or show at another place, and what cannot be written at all. Names and
 # messages come from Heap and Cordial, and JSON is free to hold all of these.
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
@@ -30,21 +35,48 @@ _HALVES_OF_PAIRS = range(0xD800, 0xE000)
 _ESCAPES = {code: f"\\u{code:04x}" for code in (*_CONTROLS, *_DIRECTIONS, *_HALVES_OF_PAIRS)}
 
 
+# What the commands in texts need to reach the same service as the one that prints them.
+_options_of_commands = ""
+
+
+def print_commands_with(config: Path | None) -> None:
+    """Add the configuration that this command was given to every command that it prints between backquotes."""
+    global _options_of_commands  # noqa: PLW0603  a process runs one command
+    _options_of_commands = "" if config is None else f" --config {shlex.quote(str(config))}"
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads any more what the command writes."""
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
+
+
 def one_line(text: str) -> str:
     """Return the text as one line that can be shown: whatever would steer the terminal is written out."""
     return text.translate(_ESCAPES)
 
 
+def _to_people(text: str) -> str:
+    """Return a text as one line that can be shown, with whole commands; a cell of a table passes here twice."""
+    options = _options_of_commands
+    return one_line(_COMMAND.sub(lambda found: f"`{found[1].removesuffix(options)}{options}`", text))
+
+
 def say(*lines: str) -> None:
     """Write lines of prose, each wrapped between words where the terminal is narrower."""
     width = _terminal_width(sys.stdout)
-    say_whole(*(part for line in lines for part in _wrapped(one_line(line), width)))
+    say_whole(*(part for line in lines for part in _wrapped(_to_people(line), width)))
 
 
 def say_whole(*lines: str) -> None:
     """Write lines, each of which stays one whatever it holds: commands and calls that people copy, and JSON."""
-    sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
-    sys.stdout.flush()
+    _write(sys.stdout, "".join(f"{one_line(line)}\n" for line in lines))
 
 
 def say_json(*documents: object) -> None:
@@ -60,8 +92,7 @@ def say_document(document: object) -> None:
 def complain(*lines: str) -> None:
     """Write lines to standard error, wrapped as `say` does."""
     width = _terminal_width(sys.stderr)
-    sys.stderr.write("".join(f"{part}\n" for line in lines for part in _wrapped(one_line(line), width)))
-    sys.stderr.flush()
+    _write(sys.stderr, "".join(f"{part}\n" for line in lines for part in _wrapped(_to_people(line), width)))
 
 
 def fail(arguments: argparse.Namespace, code: str, *lines: str) -> None:
@@ -118,7 +149,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], width: int 
     becomes a block of lines with one heading each.
     """
     width = _terminal_width(sys.stdout) if width is None else width
-    cells = [[f"{cell:,}" if isinstance(cell, int) else one_line(str(cell)) for cell in row] for row in rows]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else _to_people(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
     left = width - before_last
@@ -164,8 +195,7 @@ def _terminal_width(stream: TextIO) -> int:
 
 def answered_yes(question: str) -> bool:
     """Ask a question that is answered with yes or no, on standard error, which is not read by programs."""
-    sys.stderr.write(f"{one_line(question)} [y/N] ")
-    sys.stderr.flush()
+    _write(sys.stderr, f"{one_line(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
@@ -182,18 +212,13 @@ def redraw_screen(*lines: str) -> None:
         _terminal_width(sys.stdout),
         shutil.get_terminal_size().lines if sys.stdout.isatty() else sys.maxsize,
     )
-    fitting = [part for line in lines for part in _wrapped(one_line(line), width)]
+    fitting = [part for line in lines for part in _wrapped(_to_people(line), width)]
     if len(fitting) >= height:
         fitting = [*fitting[: height - 2], "…"]
     # One write, the cursor home first and the rest of the screen cleared after: no flicker.
-    sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J")
-    sys.stdout.flush()
+    _write(sys.stdout, "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J")
 
 
 def redraw(text: str) -> None:
     """Write over the current line of a terminal; elsewhere write a line."""
-    if sys.stdout.isatty():
-        sys.stdout.write(f"\r\x1b[K{text}")
-    else:
-        sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, f"\r\x1b[K{text}" if sys.stdout.isatty() else f"{text}\n")

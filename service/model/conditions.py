@@ -491,7 +491,7 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
         ended_at=None if ended_at_ms is None else _moment(ended_at_ms),
         meaning=kind.meaning,
         what_to_do=kind.what_to_do,
-        command=kind.command.format(account=fact.account, list="" if fact.list_id is None else fact.list_id),
+        command=kind.command.format(account=fact.account, list="" if fact.list_id is None else f"id:{fact.list_id}"),
         runbook=runbook(fact.id),
         place=_place(fact),
     )

@@ -136,7 +136,7 @@ async def test_segments_of_one_name_have_a_condition_each_and_a_command_that_fin
             await asyncio.sleep(0.1)
         items = [each for each in (await world.get("conditions"))["items"] if each["id"] == "list_awaits_approval"]
         assert {(each["list_id"], each["people"]) for each in items} == {(1, 3), (2, 4)}
-        assert {each["command"] for each in items} == {"heap-cordial approve 1", "heap-cordial approve 2"}
+        assert {each["command"] for each in items} == {"heap-cordial approve id:1", "heap-cordial approve id:2"}
         assert "2 segments to approve" in (await world.get("overview"))["headline"]
         [one] = (await world.get("conditions?list=2"))["items"]
         assert one["list_id"] == 2

@@ -43,7 +43,8 @@ def _check_own(segment: Segment, known: CordialNames) -> Findings:
     where = f"accounts.{segment.account}"
     if segment.list_id not in known.lists:
         fault = (
-            f"{where}: the list {segment.list_name} of segment “{segment.name}” is no longer in Cordial; `rebuild` it"
+            f"{where}: the list {segment.list_name} of segment “{segment.name}” is no longer in Cordial; "
+            f"`heap-cordial rebuild id:{segment.id}` creates it again"
         )
         return Findings(faults=[fault])
     held = f", held: {segment.list_reason}" if segment.list_state is ListState.HELD else ""

@@ -46,7 +46,7 @@ async def check_service(settings: Settings, url: str) -> Findings:
                 findings.add(await _check_sample(local, url, account))
         else:
             findings.notes.append(
-                f"service: not running at {url}; start it with `heap-cordial serve`, then `check` tries a signed page "
+                f"service: not running at {url}; start it with `heap-cordial serve`, then `heap-cordial check` tries a signed page "
                 "through it"
             )
             # Its proxy has nothing to forward to.

@@ -1,10 +1,12 @@
 import asyncio
+import os
 import signal
 import sys
 
 import pytest
 
 from tests.command_fixtures import PATIENCE_SECONDS, ROOT, clean_environment, run_command
+from tests.forking import ForkedProcess, read_to_end
 
 
 async def test_the_demo_ends_by_itself_when_the_counts_are_exact():
@@ -35,3 +37,15 @@ async def test_the_demo_stays_up_for_the_browser_until_told_to_stop(number):
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_the_demo_leaves_no_folder_when_its_reader_has_gone(tmp_path):
+    """As with `heap-cordial demo | head -1`."""
+    (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
+    os.close(output)
+    process = ForkedProcess(["demo"], clean_environment() | {"TMPDIR": str(tmp_path)}, output_end, errors_end)
+    os.close(output_end)
+    os.close(errors_end)
+    complaints = await read_to_end(errors)
+    assert (await process.wait(), complaints) == (-signal.SIGPIPE, b"")
+    assert list(tmp_path.iterdir()) == []

@@ -186,11 +186,29 @@ async def test_many_of_a_kind_are_one_line_for_people_and_all_for_programs(busy)
     assert len(grouped) == 1
     assert "acme Taken 0, Taken 1, Taken 2 and 2 more" in grouped[0]
     assert "5 in all; the largest concerns 3 people." in grouped[0]
-    assert shown.output.endswith("`conditions --all` shows each of them.\n")
+    assert shown.output.endswith("`heap-cordial conditions --all` shows each of them.\n")
     assert len([line for line in each.output.splitlines() if " list_held " in line]) == 5
     assert "--all" not in each.output
     assert programs.output.count('"id":"list_held"') == 5
     assert (await busy.run("status")).output.count(" list_held ") == 1
+
+
+async def test_every_command_that_is_printed_reaches_the_same_service(busy, tmp_path):
+    """Whoever copies it need not add the configuration, nor the program's name."""
+    file = tmp_path / "a file.toml"
+    file.write_text("")
+    commands = {name.split()[0] for name in PARSERS}
+    printed = set()
+    for name in [each for each in TRIED if each not in STEERING | {"export"}]:
+        ended = await busy.run(*command(name), "--config", str(file))
+        for text in re.findall(r"`([^`]+)`", ended.output + ended.errors):
+            assert text.split()[0] not in commands, (name, text)
+            if text.startswith("heap-cordial "):
+                printed.add(name)
+                assert text.endswith(f" --config '{file}'"), (name, text)
+        unquoted = re.sub(r"`[^`]+`", "", ended.output + ended.errors)
+        assert not re.search(r"heap-cordial [a-z]", unquoted), (name, unquoted)
+    assert {"conditions", "status", "verify"} <= printed
 
 
 async def test_what_is_cut_short_and_what_is_held_for_another_reason_is_said(busy):

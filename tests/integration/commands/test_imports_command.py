@@ -74,7 +74,7 @@ async def test_a_person_says_what_became_of_a_job_in_doubt(by_file, cordial):
         told = await by_file.run("imports", "end-doubt", "1", "--job", "never-started", "--yes")
         await eventually(lambda: by_file.figures("settled"), [20])
         again = await by_file.run("imports", "end-doubt", "1", "--job", "over", "--yes")
-    assert "when you know what happened to it: heap-cordial imports end-doubt 1 --help" in shown.output
+    assert "when you know what happened to it: `heap-cordial imports end-doubt 1 --help`" in shown.output
     assert unasked.status == 1
     assert unasked.errors.endswith(
         "Are you sure? Nothing was done, because nobody can answer here. To go ahead, add --yes.\n"

@@ -188,6 +188,19 @@ async def test_a_list_is_found_by_any_name_and_by_its_id(installation):
     assert (unknown.status, unknown.errors.partition(";")[0]) == (1, "there is no list or segment named 3")
 
 
+async def test_a_number_that_is_one_lists_id_and_anothers_name_is_asked_about(installation):
+    """Nothing is done to the wrong one of them, and each can be named."""
+    async with installation.serving():
+        await installation.deliver("Readers", USERS, task="task-1", segment_id=7)
+        await installation.deliver("1", USERS[:2], task="task-2", segment_id=8)
+        await eventually(lambda: installation.figures("settled"), [3, 2])
+        asked = [await installation.run(*each) for each in (("verify", "1"), ("syncs", "--list", "1"))]
+        named = [(await installation.run("why", name, USERS[0])).output.splitlines()[1] for name in ("id:1", "id:2")]
+    words = "several lists are called 1; name one by its id: id:1 (acme Readers), id:2 (acme 1)\n"
+    assert [(each.status, each.output, each.errors) for each in asked] == [(1, "", words)] * 2
+    assert [each.split()[-1] for each in named] == ["Readers", "1"]
+
+
 async def _conditions_with(installation: Installation, name: str) -> Ended:
     while name not in (shown := await installation.run("conditions")).output:
         pass
