@@ -136,7 +136,7 @@ class Service:
             is_starting=lambda: self.is_starting,
         )
         self.notices = Notices(
-            store.notices, self.conditions.known, self._dashboard_address, now_ms=clock.now_ms, supervisor=supervisor
+            store.notices, self.conditions.kept, self._dashboard_address, now_ms=clock.now_ms, supervisor=supervisor
         )
         self.api = Api(
             self.accounts,

@@ -74,13 +74,14 @@ class Installation:
         return await run_command(*arguments, environment=self.environment)
 
     @contextlib.asynccontextmanager
-    async def serving(self, *options: str, killed: bool = False) -> AsyncIterator[Process]:
+    async def serving(self, *options: str, killed: bool = False, first: str = "") -> AsyncIterator[Process]:
         """Run `serve` until the block ends, which begins when the start is over; its log goes to `log`.
 
-        Afterwards it must have ended with status 0. `killed`: it is ended by SIGKILL.
+        Afterwards it must have ended with status 0. `killed`: it is ended by SIGKILL. `first`: Python that it runs before.
         """
         with self.log.open("wb") as log:
-            process = ForkedProcess(["serve", *options], self.environment, output=log.fileno(), errors=log.fileno())
+            arguments = ["serve", *options]
+            process = ForkedProcess(arguments, self.environment, log.fileno(), log.fileno(), first=first)
         self.process = process
         try:
             await wait_until_started(process, self.log)

@@ -94,9 +94,14 @@ class Conditions:
         """Return what lasts at this moment, the worst first."""
         return worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._lasting()])
 
-    def known(self) -> list[Condition] | None:
-        """Return what lasts at this moment, None as long as the service starts or the store has not been asked."""
-        return self.current() if self._is_read and not self._is_starting() else None
+    def kept(self) -> list[Condition] | None:
+        """Return what is kept as lasting, None as long as the service starts or the store has not been asked.
+
+        Whoever is told of it and of its end is told by this: what is not kept would be over after a crash, and begin again.
+        """
+        if not self._is_read or self._is_starting():
+            return None
+        return worst_first([each.as_condition() for each in self._recorded.values() if each.id in CATALOGUE])
 
     async def history(
         self,

@@ -190,6 +190,24 @@ async def test_a_stop_while_the_receiver_answers_tells_nothing_twice(world, rece
     await told_nothing_more(receiver)
 
 
+@pytest.mark.parametrize(("refused", "status"), [("DELETE", 200), ("UPDATE", 503)])
+async def test_what_the_store_cannot_note_is_not_sent_again_and_again(world, receiver, refused, status):
+    receiver.status = status
+    world.timings = msgspec.structs.replace(QUICK, first_wait=600, longest_wait=600)
+    await world.start(world.webhook(receiver.url))
+    with world.maker.connection() as other:
+        other.execute(f"CREATE TRIGGER full BEFORE {refused} ON notice BEGIN SELECT raise(ABORT, 'no room'); END")
+        world.lasting = [condition()]
+        await until(lambda: receiver.tried)
+        await told_nothing_more(receiver)
+        other.execute("DROP TRIGGER full")
+    assert receiver.tried == 1
+    if status == 200:
+        world.lasting = []
+        await until(lambda: latest(receiver, "ended"))
+        assert receiver.tried == 2
+
+
 async def test_the_signature_is_that_of_standard_webhooks(world, receiver):
     await world.start(world.webhook(receiver.url))
     world.lasting = [condition()]
@@ -421,6 +439,16 @@ async def test_e_mail_travels_encrypted_and_only_to_a_server_whose_certificate_i
     finally:
         controller.stop()
     assert [recipients for recipients, _ in box.mails] == [["ops@example.com", "night@example.com"]]
+
+
+async def test_a_mail_that_is_sent_again_is_known_by_its_message_id(world, mailbox):
+    box, port = mailbox
+    target = make_target(msgspec.structs.replace(mail_settings(world, port), sender="Heap <heap@example.com>"))
+    message = Message("test", condition().since, [], [])
+    for key in ("one", "one", "other"):
+        assert not await try_to_send(target, key, message)
+    ids = [message_from_bytes(content)["Message-ID"] for _, content in box.mails]
+    assert ids == ["<one@example.com>", "<one@example.com>", "<other@example.com>"]
 
 
 async def test_a_mail_server_without_starttls_gets_no_password(world, mailbox):

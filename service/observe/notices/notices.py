@@ -141,6 +141,10 @@ class _Courier:
         self._patience_ms = settings.patience_minutes * 60_000
         # Since when (Unix ms) what was told is over.
         self._over_since: dict[ConditionKey, int] = {}
+        # Known here too, for the store may be unable to keep it: a message that is not to be sent again, and when (Unix ms)
+        # the next one may be.
+        self._done_id = 0
+        self._next_try_at_ms = 0
 
     async def run(self) -> None:
         """Look and send until cancelled."""
@@ -206,7 +210,7 @@ class _Courier:
 
     async def _send_due(self) -> None:
         while (waiting := await self._outbox.first(self._name)) is not None:
-            if waiting.next_try_at_ms > self._now_ms():
+            if max(waiting.next_try_at_ms, self._next_try_at_ms) > self._now_ms():
                 return
             sending = asyncio.ensure_future(self._send(waiting))
             try:
@@ -221,29 +225,35 @@ class _Courier:
 
     async def _send(self, waiting: WaitingNotice) -> bool:
         """Send one message and note what came of it; return whether it got through."""
-        message = msgspec.json.decode(waiting.message, type=Message)
-        # The same key each time: the receiver can tell a message that was sent again.
-        fault = await try_to_send(self._target, f"heap-cordial-{waiting.created_at_ms}-{waiting.id}", message)
-        if fault:
-            await self._failed(waiting, fault)
-            return False
-        await self._outbox.remove(waiting.id)
-        self.fault = ""
-        log.info("notice.sent", target=self._name, type=message.type, conditions=len(message.begun))
+        if waiting.id != self._done_id:
+            message = msgspec.json.decode(waiting.message, type=Message)
+            # The same key each time: the receiver can tell a message that was sent again.
+            fault = await try_to_send(self._target, f"heap-cordial-{waiting.created_at_ms}-{waiting.id}", message)
+            if fault:
+                await self._failed(waiting, fault)
+                return False
+            self.fault = ""
+            log.info("notice.sent", target=self._name, type=message.type, conditions=len(message.begun))
+        await self._remove(waiting)
         return True
+
+    async def _remove(self, waiting: WaitingNotice) -> None:
+        self._done_id = waiting.id
+        await self._outbox.remove(waiting.id)
 
     async def _failed(self, waiting: WaitingNotice, fault: str) -> None:
         self.fault = fault
         now_ms = self._now_ms()
         if now_ms - waiting.created_at_ms > self._timings.max_age * 1000:
             log.error("notice.dropped", target=self._name, reason=fault)
-            await self._outbox.remove(waiting.id)
+            await self._remove(waiting)
             return
         log.warning("notice.not_sent", target=self._name, reason=fault, tries=waiting.tries + 1)
         wait = backoff_seconds(waiting.tries, self._timings.first_wait, self._timings.longest_wait)
         # Between half and all of it, so that targets that failed together are not tried together.
         wait_ms = wait * 1000 * random.uniform(0.5, 1.0)  # noqa: S311  no secret depends on it
-        await self._outbox.put_off(waiting.id, now_ms + round(wait_ms))
+        self._next_try_at_ms = now_ms + round(wait_ms)
+        await self._outbox.put_off(waiting.id, self._next_try_at_ms)
 
 
 async def try_to_send(target: Target, key: str, message: Message) -> str:

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from email.message import EmailMessage
-from email.utils import format_datetime, make_msgid
+from email.utils import format_datetime, parseaddr
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -92,7 +92,8 @@ class _Email:
         mail["To"] = settings.recipients
         mail["Subject"] = message.subject
         mail["Date"] = format_datetime(message.at)
-        mail["Message-ID"] = make_msgid(idstring=key, domain=settings.sender.rpartition("@")[2] or "heap-cordial")
+        # So that a mail program shows a mail that was sent again only once.
+        mail["Message-ID"] = f"<{key}@{parseaddr(settings.sender)[1].rpartition('@')[2] or 'heap-cordial'}>"
         # So that no holiday answer comes back.
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text)
