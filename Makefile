@@ -53,7 +53,7 @@ if [ -n "$$missing" ]; then \
 endef
 
 test-system: ## install the system packages the tests need, or name them
-	$(call install_programs,chromium openssl curl strace)
+	$(call install_programs,chromium-headless-shell openssl curl strace)
 
 container-system: ## the same for the tests of the image, of the set-ups and of completion, which are skipped without
 	$(call install_programs,mmdebstrap caddy zsh fish)
