@@ -24,7 +24,7 @@ _PLACES = (
 # What can be tapped and is smaller than a finger. A link within a sentence may be as high as its line, and a whole field
 # that is a link is as large as the field.
 _TOO_SMALL = """() => [...document.querySelectorAll("a[href], button, input, select, summary")]
-  .filter((each) => each.checkVisibility() && !each.matches(".skip-link, .cover, p a, .plot *"))
+  .filter((each) => each.checkVisibility() && !each.matches(".skip-link, .cover, p:not(.buttons) a, .plot *"))
   .map((each) => [each, (each.closest("label.tick") ?? each).getBoundingClientRect()])
   .filter(([, box]) => Math.round(box.height) < 44)
   .map(([each, box]) => `${each.outerHTML.slice(0, 120)}: ${Math.round(box.width)} x ${Math.round(box.height)}`)"""

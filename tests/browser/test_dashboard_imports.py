@@ -71,7 +71,10 @@ async def test_an_account_that_fell_back_to_calls_says_why(live: Watched, world:
     await expect(page.locator("#import-rows tr")).to_contain_text("Left to single calls")
     await expect(page.locator("#import-rows tr")).to_contain_text("Cordial says the job failed.")
     await page.goto(f"{world.service.url}/#/accounts/acme")
-    await expect(page.locator(".terms")).to_contain_text("Cordial says the job failed")
+    await expect(page.locator(".terms")).to_contain_text("not used now: Cordial says the job failed")
+    await page.get_by_role("button", name="Use files again acme").click()
+    await expect(page.locator("#toast")).to_have_text("acme uses files again.")
+    await expect(page.locator(".terms")).not_to_contain_text("not used now")
     await page.goto(f"{world.service.url}/#/lists")
     await expect(page.locator("tbody tr")).to_contain_text("Exact")
 
@@ -85,6 +88,7 @@ async def test_who_saw_what_became_of_a_job_says_it(live: Watched, world: World)
     await world.until(lambda: world.rows("SELECT 1 FROM import_part WHERE state = 'in_doubt'"))
     await page.goto(f"{world.service.url}/#/imports/1")
     await expect(page.locator("#import-rows tr")).to_contain_text("In doubt")
+    await expect(page.locator("#import-rows").get_by_role("link")).to_have_attribute("href", "#/lists/1")
     await expect(page.locator("#import-rows tr")).to_contain_text(
         "Cordial did not say that it accepted the import: the connection was reset"
     )

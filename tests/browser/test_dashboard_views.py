@@ -182,6 +182,11 @@ async def test_the_runbook_leads_from_part_to_part(live: Watched) -> None:
     await go(page, "runbook")
     await page.get_by_role("link", name="Nothing moves").first.click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nothing moves")
+    for part in ("an-import-did-not-finish", "the-store-cannot-write"):
+        await go(page, f"runbook/{part}")
+        await expect(page.locator("main table")).to_be_visible()
+        # What is written for other readers of the file is not shown as it is written.
+        assert not set("*`") & set(await page.locator("main").inner_text())
     await page.get_by_role("link", name="The whole runbook").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Operations: what you see, what to do")
     await expect(page.get_by_role("link", name="The whole runbook")).to_have_count(0)
@@ -240,7 +245,7 @@ async def test_nobody_sees_anything_without_the_key(watched: Watched, world: Wor
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     assert "Alpha" not in await page.content()
     await sign_in(page, "a wrong key")
-    await expect(page.get_by_role("alert")).to_have_text("this API key is not valid")
+    await expect(page.get_by_role("alert")).to_have_text("This API key is not valid.")
     await sign_in(page)
     await expect(page.get_by_role("link", name="Alpha")).to_be_visible()
 
@@ -252,11 +257,18 @@ async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched) -> None:
     await expect(page.locator("tbody tr")).to_contain_text("Pages missing")
     await go(page, "lists/3")
     await expect(page.locator("#sum")).to_contain_text("in pages that have not arrived (2 of 3 pages are here)")
+    # No trouble as long as it is not overdue.
+    await expect(page.locator("#sum tr[data-tone=warn]")).to_have_count(0)
+    await page.fill("#member-user", users(9)[8])
+    await page.get_by_role("button", name="Look up").click()
+    await expect(page.locator("#member-answer .badge")).to_contain_text("Not known yet")
+    await expect(page.locator("#member-answer")).to_contain_text("this user may be in one of them")
     await expect(page.locator("#sync-rows")).to_contain_text("Receiving (2 of 3 pages)")
     # The bar is what was sent, not what has arrived.
     await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "6 of 6 done")
     await page.locator("#sync-rows a").click()
     await expect(page.get_by_text("Page 3 has not arrived yet.")).to_be_visible()
+    await expect(page.locator(".terms")).to_contain_text("Sent, as far as it came")
 
 
 async def test_who_may_only_read_is_told_what_the_others_need(live: Watched) -> None:
@@ -466,6 +478,14 @@ async def test_it_is_small(live: Watched) -> None:
     await page.locator("#headline").wait_for()
     total = sum([len(await answer.body()) for answer in answers if "events" not in answer.url])
     assert total <= 300_000
+
+
+async def test_reasons_and_actions_are_told_in_words(live: Watched) -> None:
+    assert await live.page.evaluate(
+        """import("./page/words.js").then(({ actionName, reasonName }) => [
+            reasonName("http_404"), reasonName("no_such_contact"), actionName("account.pause"), actionName("store.pages_missing"),
+            actionName("import.end_doubt.over")])"""
+    ) == ["HTTP 404", "No such contact", "Pause account", "Found that pages are missing", "Said that the job is over"]
 
 
 async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:

@@ -45,7 +45,8 @@ async def find_member(
     known = await reader.list_sum(segment.id)
     reservation = "" if known is None else _reservation(known)
     if not members:
-        return _never_named(segment, user, reservation)
+        missing = _MISSING if known is not None and known.missing_pages else ""
+        return _never_named(segment, user, reservation or missing)
     member = max(members, key=lambda each: each.sync_id)
     status = sending.statuses().get(segment.account)
     journey = None
@@ -70,6 +71,7 @@ async def find_member(
 
 _NOT_READ_YET = "Pages of this list have just been accepted and are not processed yet; ask again."
 _HELD = "A sync of this list is held: the users in it and in later syncs count once a person has decided."
+_MISSING = "Pages of a sync have not arrived: this user may be in one of them."
 _RECEIVING = "Pages of a sync have not arrived: the users in the other pages may count only when they have."
 _DISCARDED = "A person discarded a sync of this list: the users in it do not count."
 
@@ -99,8 +101,8 @@ def _never_named(segment: SegmentView, user: str, reservation: str) -> MemberDoc
         journey=None,
         next=next_step,
         explanation=(
-            "No page of this segment that counts and that the service still knows has this user, or the id in it cannot be used: "
-            f"those are among the unusable ids. {next_step.what}"
+            "No page of this segment names this user, as far as pages count and are still kept. An id that cannot be used is listed "
+            f"under the unusable ids. {next_step.what}"
         ),
     )
 
@@ -129,8 +131,12 @@ def _calls(number: int) -> str:
     return "call" if number == 1 else "calls"
 
 
+def _changes(number: int) -> str:
+    return f"{number:,} {'change' if number == 1 else 'changes'}"
+
+
 def _next_step_in(journey: Journey) -> NextStep:
-    job = f"Cordial's job {journey.job_id}" if journey.job_id else "which has no job in Cordial yet"
+    job = f"Cordial's job {journey.job_id}" if journey.job_id else "for which Cordial has named no job"
     since = moment_in_words(journey.started_at)
     if journey.carries_change:
         return NextStep(f"It is part of import {journey.import_id}, {job}, since {since}.")
@@ -169,10 +175,11 @@ def _next_call(
 
 def _in_its_turn(segment: SegmentView, status: AccountStatus, travel: ListTravel | None) -> NextStep:
     if travel is ListTravel.WAITING:
-        return NextStep(f"It waits to be sent as a file with the list's {segment.pending} changes.")
+        return NextStep(f"It waits to be sent as a file with the list's {_changes(segment.pending)}.")
     if travel is ListTravel.SENDING:
         return NextStep("It is sent after the current import of this list, of which it is not a part.")
-    words = f"It is sent in its turn: {segment.pending} changes of this list are to be sent."
+    be = "is" if segment.pending == 1 else "are"
+    words = f"It is sent in its turn: {_changes(segment.pending)} of this list {be} to be sent."
     if status.state is AccountState.SLOWED:
         until = datetime.now(UTC) + timedelta(seconds=status.seconds)
         words += f" {limit_in_words(status.reason, until)}."

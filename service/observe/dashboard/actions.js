@@ -3,7 +3,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
 import { act, Button, confirm } from "./ui.js";
-import { count, people, person, plural } from "./words.js";
+import { accountState, count, isKeptBack, people, person, plural } from "./words.js";
 
 const name = (list) => list.list_name || list.segment_name;
 
@@ -13,6 +13,15 @@ const FirstCalls = ({ preview, of = "" }) =>
     <ul class="calls">${preview.calls.map(
       (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${JSON.stringify(call.body)}` : ""}</code></li>`,
     )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`;
+
+// The accounts of these that send nothing now.
+async function keptBack(things) {
+  const { items } = await get("accounts");
+  return items.filter((account) => isKeptBack(account) && things.some((each) => each.account === account.name));
+}
+
+const Still = ({ accounts }) =>
+  accounts.map((each) => html`<p key=${each.name}>${each.name} sends nothing now (${accountState(each)[0].toLowerCase()}): its changes wait until that is over.</p>`);
 
 const Calls = ({ preview }) => html`
   <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
@@ -88,10 +97,10 @@ export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verif
   act(
     () => post(`lists/${list.id}/verify`),
     (found) => {
-      if (found.owed) return `${name(list)}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`;
-      if (found.differs) return `${name(list)} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there.`;
+      if (found.owed) return [`${name(list)}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`, "warn"];
       const missing = whatIsMissing(list);
-      if (missing) return `${name(list)}: Cordial counts ${count(found.counted)}, as many as it confirmed, but ${missing}.`;
+      if (found.differs) return [`${name(list)} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there${missing && `, and ${missing}`}.`, "bad"];
+      if (missing) return [`${name(list)}: Cordial counts ${count(found.counted)}, as many as it confirmed, but ${missing}.`, "warn"];
       return `${name(list)} is exact: Cordial counts ${count(found.counted)}.`;
     },
   )} />`;
@@ -101,9 +110,9 @@ export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" 
     confirm({
       title: `Rebuild ${name(list)}?`,
       button: `Send ${plural(list.wanted, "membership")} again`,
-      read: () => get(`lists/${list.id}/preview?calls=3&rebuild=true`),
-      body: (preview) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
-        them already, and adds who is missing.</p><${FirstCalls} preview=${preview} />`,
+      read: async () => ({ preview: await get(`lists/${list.id}/preview?calls=3&rebuild=true`), still: await keptBack([list]) }),
+      body: ({ preview, still }) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
+        them already, and adds who is missing.</p><${Still} accounts=${still} /><${FirstCalls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/rebuild`),
       words: (done) => `${plural(done.sent_again, "membership")} of ${name(list)} will be sent again.`,
     })} />`;
@@ -143,7 +152,7 @@ const Resume = ({ account, primary, small }) => html`<${Button} text="Resume…"
 const TryNow = ({ account, primary, small }) => html`<${Button} text="Try now" primary=${primary} small=${small} label=${`Try now ${account.name}`}
   onClick=${() => act(() => post(`accounts/${encodeURIComponent(account.name)}/resume`), `${account.name} is tried once more.`)} />`;
 
-const FirstPeople = ({ failures }) => html`<p class="hint">The first of them:</p>
+const FirstPeople = ({ failures, number }) => html`${number > failures.length && html`<p class="hint">The first of them:</p>`}
   <ul class="calls">${failures.map(
     (each) => html`<li key=${each.id}>${person(each.contact)}, to be ${each.wanted ? "added to" : "removed from"} ${each.list_name || `list ${each.list_id}`}</li>`,
   )}</ul>`;
@@ -155,9 +164,13 @@ export const retry = ({ selection, number, on = "", known, after = () => undefin
   confirm({
     title: `Retry ${plural(number, "change")}${on && ` on ${on}`}?`,
     button: `Retry ${count(number)}`,
-    read: async () => (known ? known.slice(0, SHOWN_PEOPLE) : (await post("failures/find", { ...selection, limit: SHOWN_PEOPLE })).items),
-    body: (failures) => html`<p>${number === 1 ? "It is" : `All ${count(number)} are`} sent to Cordial again, with as many attempts as a new change.</p>
-      ${failures.length > 0 && html`<${FirstPeople} failures=${failures} />`}`,
+    read: async () => {
+      const failures = known ? known.slice(0, SHOWN_PEOPLE) : (await post("failures/find", { ...selection, limit: SHOWN_PEOPLE })).items;
+      return { failures, still: await keptBack(failures) };
+    },
+    body: ({ failures, still }) => html`<p>${number === 1 ? "It is" : `All ${count(number)} are`} sent to Cordial again, with as many attempts as a new change.</p>
+      <${Still} accounts=${still} />
+      ${failures.length > 0 && html`<${FirstPeople} failures=${failures} number=${number} />`}`,
     work: async () => {
       const done = await post("failures/retry", selection);
       after();
@@ -183,6 +196,10 @@ export const EndDoubt = ({ each, job }) => html`<${Button} text=${SEEN[job][0]} 
     work: () => post(`imports/${each.id}/end-doubt`, { job }),
     words: (done) => `${people(done.contacts)} will be sent by single calls.`,
   })} />`;
+
+// Files rest after an import that failed.
+export const UseFiles = ({ account, primary }) => html`<${Button} text="Use files again" primary=${primary} label=${`Use files again ${account.name}`}
+  onClick=${() => act(() => post(`accounts/${encodeURIComponent(account.name)}/resume`), `${account.name} uses files again.`)} />`;
 
 // The one thing to press where an account does not send as it should.
 export function AccountAction({ account, primary, small }) {

@@ -4,7 +4,7 @@ import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.j
 import { get, post, signIn, withQuery } from "./api.js";
 import { connection, onChange, start, useResource } from "./live.js";
 import { Dialog, Link, setRole, Title, Toast } from "./ui.js";
-import { ago, clockOfDay, keyName, timeZone } from "./words.js";
+import { ago, clockOfDay, keyName, sentence, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
 import { Activity } from "./view_activity.js";
@@ -190,7 +190,7 @@ function SignIn({ onSignedIn, message }) {
       await signIn(new FormData(event.target).get("key"));
       onSignedIn();
     } catch (failed) {
-      setError(failed.message);
+      setError(sentence(failed.message));
     }
   };
   return html`<main class="sign-in"><form class="card" onSubmit=${submit}>

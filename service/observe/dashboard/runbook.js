@@ -2,6 +2,7 @@
 
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { Link, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { sentence } from "./words.js";
 
 const anchorOf = (heading) => heading.toLowerCase().replaceAll(/[^a-z0-9 _-]/g, "").replaceAll(" ", "-");
 
@@ -19,18 +20,25 @@ function partsOf(text) {
   return parts;
 }
 
-const INLINE = /\*\*(.+?)\*\*|`(.+?)`|\[(.+?)\]\((.+?)\)/gs;
+const INLINE = /\*\*(.+?)\*\*|\*(.+?)\*|`(.+?)`|\[(.+?)\]\((.+?)\)/gs;
+
+// Other documents are not here: where they are is said.
+const otherDocument = (label, to) => {
+  const place = `docs/${to.split("#")[0]}`;
+  return `docs/${label}` === place ? place : html`${inline(label)} (${place})`;
+};
+
 
 function inline(text) {
   const nodes = [];
   let end = 0;
   for (const found of text.matchAll(INLINE)) {
-    const [whole, strong, code, label, to] = found;
+    const [whole, strong, emphasis, code, label, to] = found;
     nodes.push(text.slice(end, found.index));
     if (strong) nodes.push(html`<strong>${inline(strong)}</strong>`);
+    else if (emphasis) nodes.push(html`<em>${inline(emphasis)}</em>`);
     else if (code) nodes.push(html`<code class="code">${code}</code>`);
-    // Other documents are not here.
-    else nodes.push(to.startsWith("#") ? html`<${Link} to=${`runbook/${to.slice(1)}`}>${inline(label)}<//>` : label);
+    else nodes.push(to.startsWith("#") ? html`<${Link} to=${`runbook/${to.slice(1)}`}>${inline(label)}<//>` : otherDocument(label, to));
     end = found.index + whole.length;
   }
   nodes.push(text.slice(end));
@@ -40,9 +48,10 @@ function inline(text) {
 const cells = (line) => line.replaceAll(/^\||\|$/g, "").split(/(?<!\\)\|/).map((each) => each.trim());
 
 function Rows({ lines }) {
-  const [headings, , ...rows] = lines.map(cells);
+  const [first, , ...rows] = lines.map(cells);
+  const headings = first.map((each) => sentence(each.replaceAll("`", "")).slice(0, -1));
   return html`<${Table} caption=${headings.join(", ")} rows=${rows} keyOf=${(row) => row[0]}
-    columns=${headings.map((heading, index) => [heading, (row) => html`<span class="wrap">${inline(row[index])}</span>`, { wide: true }])} />`;
+    columns=${headings.map((heading, index) => [heading, (row) => html`<span class="wrap">${inline(row[index])}</span>`, { wide: index === 0 }])} />`;
 }
 
 function Items({ lines, ordered }) {

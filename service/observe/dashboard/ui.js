@@ -39,13 +39,13 @@ export function Toast() {
   </div>`;
 }
 
-// Does something and says what came of it; `words` is a sentence or makes one of the answer.
+// Does something and says what came of it; `words` is a sentence, or makes one of the answer, and a tone where it is not good.
 export async function act(work, words) {
   try {
     const done = await work();
-    say(typeof words === "function" ? words(done) : words);
+    say(...[typeof words === "function" ? words(done) : words].flat());
   } catch (error) {
-    say(error.message, "bad");
+    say(sentence(error.message), "bad");
   }
   await refresh();
 }
@@ -84,6 +84,11 @@ export const Badge = ({ of: [text, tone] }) =>
 
 export const Time = ({ at, empty = "–" }) =>
   at ? html`<time datetime=${at} title=${momentText(at)}>${ago(at)}</time>` : html`<span>${empty}</span>`;
+
+// When it was to the second, where what happened is looked up later.
+export const Moment = ({ at }) => html`<time datetime=${at} title=${ago(at)}>${momentText(at)}</time>`;
+
+export const Since = ({ at }) => html`${momentText(at)} (<${Time} at=${at} />)`;
 
 // With a place to go to, the whole field is the link.
 export const Figure = ({ name, value, hint, tone, to }) => html`<div class="figure" data-link=${to === undefined ? undefined : "true"}>
@@ -203,7 +208,7 @@ export function Dialog() {
     if (!element.current.open) element.current.showModal();
     Promise.resolve(question.read?.())
       .then((found) => setShown(question.body?.(found) ?? ""))
-      .catch((error) => setShown(html`<p class="trouble">${error.message}</p>`));
+      .catch((error) => setShown(html`<p class="trouble">${sentence(error.message)}</p>`));
   }, [question]);
   const close = () => element.current.close();
   return html`<dialog ref=${element} aria-labelledby="dialog-title" onClose=${() => setQuestion(null)}>

@@ -1,7 +1,7 @@
 // One account: what its sending is doing, why, and what to press.
 
 import { html } from "./vendor/preact-htm.js";
-import { AccountAction, Pause } from "./actions.js";
+import { AccountAction, Pause, UseFiles } from "./actions.js";
 import { useResource } from "./live.js";
 import { Trial } from "./view_trial.js";
 import { Figure, Figures, Link, Prose, Rates, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
@@ -53,10 +53,10 @@ export function Account({ name, service }) {
         ["In syncs that are not complete", account.set_aside > account.held ? plural(account.set_aside - account.held, "user") : null],
         ["Contacts in doubt", account.in_doubt || null],
         ["Read back", account.read_back > 0 ? account.proof : null],
-        ["Files", account.waits_for_trial ? "set up, and not used before a trial" : account.imports_rest && sentence(account.imports_rest.reason)],
+        ["Files", account.waits_for_trial ? "set up, and not used before a trial" : account.imports_rest && `not used now: ${account.imports_rest.reason}`],
         ["Files again", account.imports_rest?.until && momentText(account.imports_rest.until)],
       ]} />
-      <p class="buttons"><${Link} to=${`syncs?account=${encoded}`}>Its syncs<//><${Link} to=${`imports?account=${encoded}`}>Its imports<//></p>
+      <p class="buttons"><${Link} to=${`syncs?account=${encoded}`}>Its syncs<//><${Link} to=${`imports?account=${encoded}`}>Its imports<//>${account.imports_rest?.until && ["sending", "slowed"].includes(account.state) && html`<${UseFiles} account=${account} />`}</p>
     <//>
     ${account.state !== "not_configured" && html`<${Trial} account=${account} />`}`;
 }

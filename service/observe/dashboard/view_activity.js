@@ -4,24 +4,25 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { isReading, useResource } from "./live.js";
 import { named } from "./view_syncs.js";
-import { Badge, Choice, Link, Name, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
-import { actionName, count, keyName, momentText, reasonName, SEVERITY, syncState } from "./words.js";
+import { Badge, Choice, Link, Moment, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { actionName, count, keyName, reasonName, SEVERITY, syncState } from "./words.js";
 
 const SHOWN = 100;
 
 const PLACES = { list: "lists", sync: "syncs", account: "accounts", import: "imports" };
 
-const Place = ({ kind, id }) => html`<${Link} to=${`${PLACES[kind]}/${encodeURIComponent(id)}`}>${kind === "account" ? id : `${kind} ${id}`}<//>`;
-
-// An id says nothing to people: what the list's segment is called stands beside it, where there is one still.
-const about = (name) => name && html` (<${Name} text=${name} />)`;
+// An id says nothing to people: what the list's segment is called stands before it, where there is one still.
+function Place({ kind, id, name }) {
+  const number = kind === "account" ? id : `${kind} ${id}`;
+  return html`<${Link} to=${`${PLACES[kind]}/${encodeURIComponent(id)}`}>${name ? `${name} (${number})` : number}<//>`;
+}
 
 // What failures were retried: chosen ones, or all that meet the conditions.
 function retried(text, name) {
   const asked = JSON.parse(text);
   const parts = [
     asked.ids && `${count(asked.ids.length)} chosen`,
-    asked.segment_id && html`<${Place} kind="list" id=${asked.segment_id} />${about(name)}`,
+    asked.segment_id && html`<${Place} kind="list" id=${asked.segment_id} name=${name} />`,
     asked.account && html`<${Place} kind="account" id=${asked.account} />`,
     asked.reason && reasonName(asked.reason).toLowerCase(),
   ].filter(Boolean);
@@ -31,8 +32,8 @@ function retried(text, name) {
 function target({ action, target: on, segment_name: name }) {
   const [kind] = action.split(".");
   if (action === "failures.retry" && on.startsWith("{")) return retried(on, name);
-  if (PLACES[kind] && (kind === "account" || /^\d+$/.test(on))) return html`<${Place} kind=${kind} id=${on} />${about(name)}`;
-  return html`<${Name} text=${on} />`;
+  if (PLACES[kind] && (kind === "account" || /^\d+$/.test(on))) return html`<${Place} kind=${kind} id=${on} name=${name} />`;
+  return on;
 }
 
 // Everything that is known of a list, the latest first: what Heap posted, what people did, what was worth knowing.
@@ -74,7 +75,7 @@ function OfList({ id }) {
     <p><${Link} to=${`lists/${id}`}>The list<//></p>
     <section class="card"><${Table} caption="History" id="history-rows" rows=${entries.slice(0, SHOWN)} keyOf=${(each) => each.key} empty="Nothing is kept of it any more."
       columns=${[
-        ["When", (each) => html`<time datetime=${each.at}>${momentText(each.at)}</time>`],
+        ["When", (each) => html`<${Moment} at=${each.at} />`],
         ["Kind", (each) => html`<${Badge} of=${each.badge} />`, { badge: true, unseen: true }],
         ["What", (each) => html`<span class="wrap">${each.what}</span>`, { wide: true }],
       ]} /></section>`;
@@ -92,9 +93,9 @@ function OfAll({ query, go }) {
       ${audit.data
         ? html`<${Table} caption="What people did" id="audit-rows" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
             columns=${[
-              ["When", (each) => html`<${Time} at=${each.at} />`],
+              ["When", (each) => html`<${Moment} at=${each.at} />`],
               ["What", (each) => actionName(each.action)],
-              ["On what", (each) => target(each)],
+              ["On what", (each) => html`<span class="wrap">${target(each)}</span>`, { wide: true }],
               ["By", (each) => html`<${Name} text=${keyName(each.actor)} title=${each.actor} />`],
               ["Changes", (each) => count(each.changes), { number: true }],
             ]} />`
@@ -104,7 +105,7 @@ function OfAll({ query, go }) {
       ${deliveries.data
         ? html`<${Table} caption="Pages from Heap" rows=${deliveries.data.items} keyOf=${(each) => each.id} empty="None has come yet."
             columns=${[
-              ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
+              ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
               ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}><${Name} text=${each.segment_name} /><//><div class="hint"><${Name} text=${each.account} /></div>`, { wide: true }],
               ["Page", (each) => count(each.page_number), { number: true }],
               ["To add", (each) => count(each.added), { number: true }],

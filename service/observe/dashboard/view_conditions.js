@@ -3,9 +3,9 @@
 import { html, useState } from "./vendor/preact-htm.js";
 import { isReading, useResource } from "./live.js";
 import { withQuery } from "./api.js";
-import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry } from "./actions.js";
+import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry, UseFiles } from "./actions.js";
 import { PartOfCondition, useRunbook } from "./runbook.js";
-import { Badge, Link, Name, Needs, Prose, Section, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Link, Name, Needs, Prose, Section, Since, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, duration, momentText, people, plural, sentence, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
@@ -25,7 +25,7 @@ const viewOf = (each) => each.place.replace("#/", "");
 const subjectOf = (each) => [each.account, each.subject].filter(Boolean).join(" · ") || "The service";
 
 // A segment that waits for approval waits for one reason, which the heading says; how many people it has is news.
-const detailOf = (each) => (each.id === "list_awaits_approval" ? people(each.people) : each.detail);
+const detailOf = (each) => (each.id === "list_awaits_approval" ? people(each.people) : each.detail && html`<${Prose} text=${each.detail} />`);
 
 // What is about one thing: that thing, and what to press.
 function Subject({ each, accounts, primary, withCommand, name = subjectOf(each) }) {
@@ -35,7 +35,7 @@ function Subject({ each, accounts, primary, withCommand, name = subjectOf(each) 
   return html`<li class="subject">
     <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${each.id === "account_stopped" ? each.title : name} /></strong>` : "Details"}<//>
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
-    ${detailOf(each) && html`<span class="wrap"><${Prose} text=${detailOf(each)} /></span>`}
+    ${detailOf(each) && html`<span class="wrap">${detailOf(each)}</span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
     ${withCommand && each.command && html`<span class="hint">In a terminal: <code class="code">${each.command}</code></span>`}
     <span class="buttons">
@@ -129,6 +129,7 @@ function Press({ each, account }) {
   const list = useResource(needsList ? `lists/${each.list_id}` : null).data;
   const held = useResource(each.id === "removals_held" ? `syncs?list=${each.list_id}&state=held&sort=trouble` : null).data?.items ?? [];
   if (account && each.id.startsWith("account_")) return html`<${AccountAction} account=${account} primary=${true} />`;
+  if (account && each.id === "imports_rest") return html`<${UseFiles} account=${account} primary=${true} />`;
   if (list?.awaits_approval) return html`<${Approve} list=${list} primary=${true} /><${Preview} list=${list} />`;
   if (list && each.id === "list_differs") return html`<${Rebuild} list=${list} primary=${true} />`;
   if (each.id === "people_failed") return html`<${Retry} selection=${{ list: each.list_id }} listName=${each.subject} number=${each.people} primary=${true} />`;
@@ -172,8 +173,8 @@ export function Condition({ id, query }) {
       <${Terms} items=${[
         ["About", each.list_id === null ? subjectOf(each) : html`<${Link} to=${`lists/${each.list_id}`}>${subjectOf(each)}<//>`],
         ["Detail", each.detail && each.detail !== people(each.people) && html`<${Prose} text=${sentence(each.detail)} />`],
-        ["People concerned", each.people || null],
-        [now ? "Since" : "Lasted", now ? html`${momentText(each.since)} (<${Time} at=${each.since} />)` : `${momentText(each.since)} to ${momentText(each.ended_at)}`],
+        [each.id.startsWith("account_") ? "Changes that wait" : "People concerned", each.people ? count(each.people) : null],
+        [now ? "Since" : "Lasted", now ? html`<${Since} at=${each.since} />` : `${momentText(each.since)} to ${momentText(each.ended_at)}`],
       ]} />
     </section>
     ${now && html`<${Lasting} each=${now} account=${accounts.find((found) => found.name === now.account)} />`}

@@ -37,10 +37,15 @@ const SHOWN_PARTS = 5;
 // Rows of which nobody knows yet what came of them.
 const left = (each) => (each.state === "ended" ? 0 : Math.max(0, each.contacts - each.settled - each.released));
 
-const columns = [
+const ofAll = (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.segment_name).join(", ") || `Import ${each.id}`} /></strong><//>`;
+
+// What is looked at leads on to its lists.
+const ofOne = (each) => each.lists.map((list) => html`<${Link} to=${`lists/${list.id}`} key=${list.id}><strong><${Name} text=${list.segment_name} /></strong><//>`);
+
+const columnsFor = (name) => [
   [
     "Import",
-    (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.segment_name).join(", ") || `Import ${each.id}`} /></strong><//>
+    (each) => html`${name(each)}
       <div class="hint">${each.account}</div>
       ${each.parts.slice(0, SHOWN_PARTS).map((part) => html`<${Part} key=${part.id} part=${part} isOnly=${each.parts.length === 1} />`)}
       ${each.parts.length > SHOWN_PARTS && html`<p class="hint">and ${plural(each.parts.length - SHOWN_PARTS, "more file")}</p>`}
@@ -65,8 +70,10 @@ const columns = [
   ["Jobs", (each) => count(each.jobs), { number: true }],
 ];
 
-export const ImportTable = ({ imports, order, empty }) => html`<${Table} caption="Imports" id="import-rows" rows=${imports}
-  keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${empty} />`;
+const columns = columnsFor(ofAll);
+
+export const ImportTable = ({ imports, order, empty, isOne = false }) => html`<${Table} caption="Imports" id="import-rows" rows=${imports}
+  keyOf=${(each) => each.id} columns=${isOne ? columnsFor(ofOne) : columns} order=${order} empty=${empty} />`;
 
 export function Import({ id }) {
   // The page that begins with it.
@@ -78,7 +85,7 @@ export function Import({ id }) {
       : found
         ? html`${inDoubt(found) > 0 && html`<section class="card notice"><p>Cordial has the file, but nobody knows whether it runs it. Look for the job in Cordial's list of jobs, then say what you saw.</p>
             <p class="buttons"><${EndDoubt} each=${found} job="over" /><${EndDoubt} each=${found} job="never_started" /></p><${Needs} what="To say it here" /></section>`}
-          <section class="card"><${ImportTable} imports=${[found]} /><p class="buttons"><${Link} to="imports">All imports<//></p></section>`
+          <section class="card"><${ImportTable} imports=${[found]} isOne=${true} /><p class="buttons"><${Link} to="imports">All imports<//></p></section>`
         : html`<p>There is no such import, or it is forgotten by now. <${Link} to="imports">All imports<//></p>`
   }`;
 }

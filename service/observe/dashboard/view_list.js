@@ -11,7 +11,7 @@ import { accountState, count, isKeptBack, listState, MEMBER_STATE, momentText, p
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
-function Sum({ list, sum, account }) {
+function Sum({ list, sum, account, syncs }) {
   const named = sum.wanted + sum.same_person + sum.unusable;
   const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
   // How, or why not yet.
@@ -31,6 +31,8 @@ function Sum({ list, sum, account }) {
     [sum.to_remove, `${people(sum.to_remove)} left the segment and ${sum.to_remove === 1 ? "is" : "are"} still to be taken off the list`, file("wanted=false&state=pending")],
     [sum.remove_failed, `${people(sum.remove_failed)} could not be removed`, `#/people?list=${list.id}&dead=true&wanted=false`],
   ];
+  // That pages still come is no trouble; that they are overdue is.
+  const stillCome = new Set(syncs.filter((each) => !each.pages_overdue).map((each) => each.id));
   const aside = [sum.additions_set_aside && `${count(sum.additions_set_aside)} to add`, sum.removals_set_aside && `${count(sum.removals_set_aside)} to remove`].filter(Boolean).join(", ");
   return html`<${Section} title="Where is everybody?" id="sum-heading">
     <table class="sum" id="sum"><caption class="unseen">Where the users are that Heap named</caption><tbody>
@@ -42,7 +44,7 @@ function Sum({ list, sum, account }) {
           <th scope="row">${number && to ? html`<a href=${to}>${text}</a>` : text}</th><td class="number">${count(number)}</td></tr>`,
         )}
       ${sum.missing_pages.map(
-        (each) => html`<tr key=${each.sync_id} data-tone="warn"><th scope="row"><${Link} to=${`syncs/${each.sync_id}`}>in pages that have not arrived<//>
+        (each) => html`<tr key=${each.sync_id} data-tone=${stillCome.has(each.sync_id) ? undefined : "warn"}><th scope="row"><${Link} to=${`syncs/${each.sync_id}`}>in pages that have not arrived<//>
           <span class="hint"> (${each.pages_received} of ${each.total_pages} pages are here)</span></th><td class="number">?</td></tr>`,
       )}
     </tbody></table>
@@ -62,7 +64,10 @@ const KeptBack = ({ account, primary }) => html`<section class="card notice">
   ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}
   <p class="buttons"><${AccountAction} account=${account} primary=${primary} /></p></section>`;
 
-function Person({ list }) {
+// Who is not known may still be in what does not count yet.
+const mayBeNamed = (sum) => sum.missing_pages.length > 0 || sum.unread_pages || sum.additions_set_aside + sum.removals_set_aside + sum.discarded > 0;
+
+function Person({ list, sum }) {
   const [answer, setAnswer] = useState(null);
   const ask = async (event) => {
     event.preventDefault();
@@ -74,16 +79,20 @@ function Person({ list }) {
     }
   };
   const member = answer?.member;
-  const settled = member?.state === "settled" ? [member.on_list ? "On the list" : "Not on the list", "good"] : null;
+  const state = () => {
+    if (member.state === "settled") return [member.on_list ? "On the list" : "Not on the list", "good"];
+    return member.state === "never_named" && sum && mayBeNamed(sum) ? ["Not known yet", "warn"] : MEMBER_STATE[member.state];
+  };
   return html`<${Section} title="Why is this person not on the list?" id="member-heading">
     <form class="lookup" onSubmit=${ask}>
       <label class="field"><span>User, as Heap names it</span>
         <input name="user" id="member-user" required autocomplete="off" spellcheck=${false} placeholder="jane@example.com" /></label>
       <button type="submit">Look up</button>
     </form>
-    <div class="answer" id="member-answer" role="status">${answer?.error && html`<p class="trouble">${answer.error.message}</p>`}
+    <div class="answer" id="member-answer" role="status">${answer?.error && html`<p class="trouble">${sentence(answer.error.message)}</p>`}
       ${member &&
-      html`<${Badge} of=${settled ?? MEMBER_STATE[member.state]} /><p>${member.explanation}</p>
+      html`<${Badge} of=${state()} /><p>${member.explanation}</p>
+        ${member.state === "never_named" && sum?.unusable > 0 && html`<p><${Link} to=${`unusable?list=${list.id}`}>See the unusable ids<//></p>`}
         <${Terms} items=${[
           ["Named in", member.heap && html`<${Link} to=${`syncs/${member.heap.sync_id}`}>${member.heap.page_number ? `page ${count(member.heap.page_number)} of a sync` : "a sync"}<//>`],
           ["Heap last said", member.heap && `${member.heap.wanted ? "in the segment" : "not in the segment"}${member.heap.said_at ? `, ${momentText(member.heap.said_at)}` : ""}`],
@@ -105,26 +114,29 @@ export function List({ id }) {
   const keptBackBy = list.pending + list.waiting > 0 && account && isKeptBack(account) ? account : null;
   // What keeps the account from being sent keeps its lists from being made as well.
   const needsReason = list.reason && saysWhy(list) && !(keptBackBy && list.standing === "not_created");
+  // What to do about failures is said where they are.
+  const isAboutFailures = list.standing === "incomplete" && groups.length > 0;
+  const advice = isAboutFailures ? "" : list.what_to_do;
   return html`
     <${Title} text=${html`<${Name} text=${list.segment_name} />`} badge=${listState(list, account)}>
         ${list.awaits_approval
-          ? html`<${Approve} list=${list} primary=${true} />`
+          ? html`<${Approve} list=${list} primary=${true} /><${Preview} list=${list} />`
           : account?.state === "dry_run" && html`<${Preview} list=${list} primary=${true} />`}
         ${list.cordial_list_id && html`<${Verify} list=${list} /><${Rebuild} list=${list} primary=${list.standing === "differs" && list.count_differs_by < 0} />`}
     <//>
     <${Trouble} error=${error ?? parts.find((each) => each.error)?.error} />
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
-    ${(needsReason || list.what_to_do) &&
-    html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${list.what_to_do && html`<p><${Prose} text=${list.what_to_do} /></p>`}</section>`}
+    ${(needsReason || advice) &&
+    html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${advice && html`<p><${Prose} text=${advice} /></p>`}</section>`}
     ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval} />`}
     ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
       ${held && html`<p class="buttons"><${ApproveSync} sync=${held} primary=${true} /><${DiscardSync} sync=${held} /></p>`}</section>`}
     <div class="columns">
-      ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} />` : html`<${Waiting} />`}
+      ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} syncs=${syncs} />` : html`<${Waiting} />`}
       <${Section} title="The list in Cordial" id="facts-heading">
         <${Terms} items=${[
           ["Name", listName(list)],
-          ["Why this name", needsReason ? null : sentence(list.reason)],
+          ["Why this name", saysWhy(list) ? null : sentence(list.reason)],
           ["Cordial's id", list.cordial_list_id],
           ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(list.account)}`}>${list.account}<//>`],
           ["Heap's segment", list.segment_id],
@@ -140,15 +152,15 @@ export function List({ id }) {
       <//>
     </div>
     ${groups.length > 0 &&
-    html`<${Section} title="Could not be added or removed" id="groups-heading" actions=${html`<${Link} to=${`people?list=${list.id}`}>By name<//>`}>
+    html`<${Section} title="Could not be added or removed" id="groups-heading" hint=${isAboutFailures && list.what_to_do} actions=${html`<${Link} to=${`people?list=${list.id}`}>By name<//>`}>
       <ul class="plain" id="failure-rows">${groups.map(
         (group) => html`<li class="row" key=${`${group.reason} ${group.dead}`}>
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
           <p class="wrap">${group.message}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
-          <${Retry} selection=${{ list: group.list_id, reason: group.reason }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete"} /></li>`,
+          <${Retry} selection=${{ list: group.list_id, reason: group.reason }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && isAboutFailures && !keptBackBy && !list.awaits_approval} /></li>`,
       )}</ul><//>`}
-    <${Person} list=${list} />
+    <${Person} list=${list} sum=${sum} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<span class="buttons"><${Link} to=${`activity?list=${list.id}`}>History of the list<//><${Link} to=${`syncs?list=${list.id}`}>All<//></span>`}>
       <${SyncTable} syncs=${syncs} accounts=${accounts} ofOneList=${true} empty="None is kept any more." /><//>`;
 }

@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { isReading, useResource } from "./live.js";
-import { Badge, Bar, Chips, Choice, Link, may, More, Name, Needs, Order, orderOf, Section, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
 import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
 // What is special about a sync.
@@ -138,9 +138,9 @@ export function Sync({ id }) {
         ["List", html`<${Link} to=${`lists/${data.list_id}`}>${data.list_name || data.segment_name}<//>`],
         ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(data.account)}`}>${data.account}<//>`],
         ["Heap's sync task", html`<code class="code">${data.task_id}</code>`],
-        ["First page", html`<${Time} at=${data.first_received_at} />`],
-        ["Last page", html`<${Time} at=${data.last_received_at} />`],
-        ["All sent", data.drained_at && html`<${Time} at=${data.drained_at} />`],
+        ["First page", data.total_pages > 1 && html`<${Since} at=${data.first_received_at} />`],
+        [data.total_pages > 1 ? "Last page" : "Arrived", html`<${Since} at=${data.last_received_at} />`],
+        [data.pages_received < data.total_pages ? "Sent, as far as it came" : "All sent", data.drained_at && html`<${Since} at=${data.drained_at} />`],
         ["Unusable ids", data.rejected > 0 ? html`<${Link} to=${`unusable?sync=${data.id}`}>${count(data.rejected)}<//>` : null],
       ]} />
     </section>
@@ -150,7 +150,7 @@ export function Sync({ id }) {
       <${Table} caption="Pages of this sync" rows=${deliveries} keyOf=${(each) => each.id} empty="The pages are forgotten by now."
         columns=${[
           ["Page", (each) => `${each.page_number} of ${data.total_pages}`],
-          ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
+          ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
           ["To add", (each) => count(each.added), { number: true }],
           ["To remove", (each) => count(each.removed), { number: true }],
           ["Unusable", (each) => count(each.rejected), { number: true }],

@@ -58,14 +58,28 @@ export const timeZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 // A key without a name of its own is named by the place of its file, which is no business of who looks over a shoulder.
 export const keyName = (name) => name.replace(/^API key of .*/s, "API key");
 
+// What `account.pause` and the like do not say by themselves.
+const ACTIONS = {
+  "account.trial": "Make a trial",
+  "import.end_doubt.never_started": "Said that the job never started",
+  "import.end_doubt.over": "Said that the job is over",
+  "import.rejected": "Named rejected rows",
+  "list.read": "Compare list",
+  "list.read_back": "Read members back",
+  "list.take_back": "Take changes of another list back",
+  "store.pages_missing": "Found that pages are missing",
+  "user.erased": "Erased a user",
+};
+
 // `account.pause` as people say it.
 export function actionName(action) {
+  if (ACTIONS[action]) return ACTIONS[action];
   const [on, what] = action.replaceAll("_", " ").split(".");
   return sentence(what ? `${what} ${on}` : on).slice(0, -1);
 }
 
 // `no_such_contact` as people say it.
-export const reasonName = (reason) => sentence(reason.replaceAll("_", " ")).slice(0, -1);
+export const reasonName = (reason) => sentence(reason.replaceAll("_", " ").replace(/^http\b/, "HTTP")).slice(0, -1);
 
 // The person, without the name of Cordial's key where that is the usual one.
 export const person = (contact) => contact.replace(/^email:/, "");

@@ -177,6 +177,24 @@ class TestMember:
         found = await self.ask(world, "nobody/../?@example.com")
         assert (found["state"], found["heap"], found["contact"]) == ("never_named", None, None)
 
+    async def test_one_who_may_be_in_a_page_that_has_not_arrived(self, world):
+        await world.deliver("Heap Test", users(4), page_size=2, first_pages=1)
+        await world.settled()
+        assert "Pages of a sync have not arrived" in (await self.ask(world, "user3@example.com"))["next"]["what"]
+
+    async def test_one_behind_many(self, world):
+        limit = Fault(
+            FaultKind.ANSWER, status=429, headers={"Retry-After": "3600"}, endpoint="/v2/contacts", times=None
+        )
+        world.cordial.faults.add(limit)
+        for number, words in (
+            (1, "1 change of this list is to be sent."),
+            (1_000, "1,000 changes of this list are to be sent."),
+        ):
+            await world.deliver("Heap Test", users(number))
+            await world.until(lambda number=number: world.service.store.backlog.pending_total == number)
+            assert words in (await self.ask(world, "user0@example.com"))["next"]["what"]
+
     async def test_one_whose_account_is_paused(self, world):
         await world.post("accounts/acme/pause")
         await world.deliver("Heap Test", users(2))
