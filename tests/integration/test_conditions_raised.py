@@ -52,6 +52,28 @@ async def test_a_backlog_near_its_limit(tmp_path):
         assert "backlog_high" not in facts(world)
 
 
+async def test_who_could_not_be_removed_is_no_stranger(tmp_path):
+    async with asking(tmp_path, max_attempts=1) as world:
+
+        async def told() -> dict[str, int]:
+            found = await world.service.store.conditions.facts({ACCOUNT: world.account})
+            return {fact.id: fact.people for fact in found if fact.list_id == 1}
+
+        await world.deliver("Readers", users(10))
+        await world.settled()
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:user1@example.com", status=422, times=None))
+        await world.deliver("Readers", (), ["user1@example.com"])
+        await world.until(lambda: world.rows("SELECT count(*) FROM failure WHERE dead = 1") == [(1,)])
+        await world.post("lists/1/verify")
+        assert world.rows("SELECT list_count, settled FROM segment") == [(10, 9)]
+        assert await told() == {"people_failed": 1}
+        for name in ("anna@example.com", "bert@example.com"):
+            stranger = world.cordial.state.create_contact(f"email:{name}", name)
+            world.cordial.state.lists_by_name["Readers"].members[stranger.cid] = 0
+        await world.post("lists/1/verify")
+        assert await told() == {"people_failed": 1, "list_strangers": 2}
+
+
 async def test_an_account_that_cordial_slows(tmp_path):
     async with asking(tmp_path) as world:
         headers = {"Retry-After": "2"}

@@ -208,6 +208,12 @@ def _lateness(
     return f"nothing for {_hours(silent_ms)}, expected every {_hours(expected)}"
 
 
+def _unexplained(row: dict[str, Any]) -> int:
+    """Return by how many Cordial's count differs, without those of whom it is known that they could not be removed."""
+    difference = row["count_differs_by"] or 0
+    return max(0, difference - row["remove_failed"]) if difference > 0 else difference
+
+
 def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     def fact(kind: str, detail: str, people: int = 0) -> Fact:
         return Fact(kind, row["account"], row["subject"], detail, people, row["id"])
@@ -219,8 +225,10 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     elif row["list_state"] != "ready":
         if row["owed"] and is_kept_back(row["list_reason"]):
             facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
-    elif difference := row["count_differs_by"]:
+    elif difference := _unexplained(row):
         detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
+        if row["remove_failed"]:
+            detail += f", {row['remove_failed']:,} could not be removed"
         facts.append(fact(of_difference(difference), detail, abs(difference)))
     if row["unnamed"]:
         settled = row["settled"] + row["unnamed"]

@@ -31,7 +31,14 @@ ORDER BY condition.id DESC LIMIT :limit;
 SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,
     segment.list_reason, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
     segment.pending + segment.waiting AS owed, segment.dead, segment.settled - segment.unnamed AS settled,
-    segment.unnamed, segment.list_count, segment.count_differs_by
+    segment.unnamed, segment.list_count, segment.count_differs_by,
+    -- Who could not be removed is counted by Cordial as well, and is no stranger.
+    CASE WHEN segment.count_differs_by > 0 AND segment.dead > 0 THEN (
+        SELECT count(*) FROM failure
+        JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
+            AND member.segment_id = failure.segment_id AND member.wanted = 0
+        WHERE failure.segment_id = segment.id AND failure.dead = 1
+    ) ELSE 0 END AS remove_failed
 FROM segment JOIN account ON account.id = segment.account_id
 WHERE (
         segment.list_state <> 'ready' OR segment.dead > 0 OR segment.unnamed > 0
