@@ -55,7 +55,7 @@ async def test_a_planted_fault_is_found(fault, rule, first):
 
 
 async def test_whichever_call_fails_the_service_becomes_exact_by_itself():
-    status, said = await simulate("--inject", "--every", "20")
+    status, said = await simulate("--inject", "--every", "40")
     assert status == 0, said
     [number] = re.findall(r"(\d+) failing calls", said)
     assert int(number) > 60

@@ -1,6 +1,7 @@
 """Which module may import which: the architecture, held."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -30,7 +31,12 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in sorted((ROOT / "service").rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    # Read when first asked for: every worker collects this file, one runs it.
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
 def part_of(module: str) -> str:
@@ -54,8 +60,10 @@ def imports_of(module: str) -> set[str]:
     """The modules of the service that a module imports; texts that name a module count, as they may be imported."""
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    texts = {node.value for node in ast.walk(TREES[module]) if isinstance(node, ast.Constant) and node.value in MODULES}
-    return ({*imported_names(TREES[module], package)} & MODULES.keys() | texts) - {module}
+    texts = {
+        node.value for node in ast.walk(tree_of(module)) if isinstance(node, ast.Constant) and node.value in MODULES
+    }
+    return ({*imported_names(tree_of(module), package)} & MODULES.keys() | texts) - {module}
 
 
 def parts_imported_by(module: str) -> set[str]:
@@ -105,7 +113,7 @@ def test_the_port_of_the_store_speaks_only_of_the_model():
 @pytest.mark.parametrize("module", modules_of({"store"}))
 def test_the_store_has_no_other_protocols(module):
     bases = [
-        ast.unparse(base) for node in ast.walk(TREES[module]) if isinstance(node, ast.ClassDef) for base in node.bases
+        ast.unparse(base) for node in ast.walk(tree_of(module)) if isinstance(node, ast.ClassDef) for base in node.bases
     ]
     assert module == "service.store.port" or "Protocol" not in bases
 
@@ -133,8 +141,8 @@ def sql_in(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != "store"])
 def test_sql_lives_only_under_store(module):
-    assert sql_in(TREES[module]) == []
-    assert not {"sqlite3", "aiosqlite"} & set(imported_names(TREES[module], ""))
+    assert sql_in(tree_of(module)) == []
+    assert not {"sqlite3", "aiosqlite"} & set(imported_names(tree_of(module), ""))
 
 
 def test_queries_lie_only_under_store():
