@@ -39,7 +39,7 @@ from service.commands.terminal import (
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
-from service.model.accounts import DRY_RUN_REASON, AccountState, Sending, sending_of
+from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState, Sending, sending_of
 from service.model.conditions import CATALOGUE, Condition, Severity, grouped, in_two, worst_first
 from service.model.imports import ImportView
 from service.model.proof import differ_at_most, proof_in_words
@@ -303,9 +303,10 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
 
 
 def _account_words(account: RecordedAccount) -> str:
-    # The store keeps a dry run as a pause with its reason.
-    is_dry_run = account.state_reason == DRY_RUN_REASON
-    words = ", ".join(filter(None, (None if is_dry_run else account.state, account.state_reason)))
+    # The store keeps a dry run, and an account that Cordial does not serve, as a pause with its reason.
+    says_all = account.state_reason in {DRY_RUN_REASON, PAUSED_BY_OPERATOR}
+    state = "stopped" if account.state == AccountState.PAUSED else account.state
+    words = account.state_reason if says_all else ", ".join(filter(None, (state, account.state_reason)))
     return (
         f"{words}; {counted(account.in_doubt, 'contact', 'contacts')} in doubt, to be read back"
         if account.in_doubt

@@ -16,7 +16,7 @@ _WHAT_FOLLOWS = {
         "; nothing is sent until the dry run of {account} ends: set dry_run = false for it in the configuration, then "
         "`{command}`"
     ),
-    "paused": "; it is sent when the pause of {account} ends",
+    "paused": "; it is sent when Cordial serves {account} again",
     "paused_by_operator": "; nothing is sent until `{command}`",
     "not_configured": "; nothing is sent, because the configuration has no account {account}",
 }

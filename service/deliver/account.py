@@ -185,7 +185,7 @@ class SendingAccount:
         Raises `ServiceError`: NOT_FOUND without such a list, CONFLICT while it cannot be counted.
         """
         if self.line.status().state is AccountState.PAUSED:
-            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {self.line.status().reason}")
+            raise ServiceError(ErrorCode.CONFLICT, self.line.status().why_paused)
         try:
             async with asyncio.timeout(self._answer_seconds):
                 return await self.verifier.verify(segment_id)

@@ -461,7 +461,7 @@ class AccountLine:
         )
         if began:
             log.error(
-                "account.paused",
+                "account.stopped",
                 account=self.name,
                 reason=answer.reason,
                 status=answer.status,

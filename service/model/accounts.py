@@ -64,6 +64,28 @@ class CallsBefore(msgspec.Struct, frozen=True):
     stopped: str = ""
 
 
+class AccountStanding(StrEnum):
+    """How an account stands, in one word.
+
+    `stopped`: Cordial does not serve it, or cannot be reached; this ends by itself. `paused`: a person paused it. `dry_run`:
+    nothing is written to Cordial. `not_configured`: the configuration does not have it. `slowed`: Cordial asks to wait.
+    `sending`: it has changes that may be sent now. `in_a_file`: a file with them is on its way, and Cordial has it or is
+    to get it. `waits_for_a_file`: they are to travel in a file that is not made yet. `waiting`: all its changes are tried again
+    later, or are for lists that are not ready. `ready`: it has nothing to send.
+    """
+
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    DRY_RUN = "dry_run"
+    NOT_CONFIGURED = "not_configured"
+    SLOWED = "slowed"
+    SENDING = "sending"
+    IN_A_FILE = "in_a_file"
+    WAITS_FOR_A_FILE = "waits_for_a_file"
+    WAITING = "waiting"
+    READY = "ready"
+
+
 def limit_in_words(reason: str, until: datetime) -> str:
     """Return what a slowed account waits for, and until when Cordial keeps it from some of its calls."""
     return f"{reason}: some calls wait until {moment_in_words(until)}"
@@ -81,3 +103,13 @@ class AccountStatus(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     hint: str = ""
     found_rates: dict[str, float] = {}
+
+    @property
+    def is_paused_by_person(self) -> bool:
+        """Whether a person paused it; else a `paused` one was stopped, because Cordial does not serve it."""
+        return self.state is AccountState.PAUSED and self.reason == PAUSED_BY_OPERATOR
+
+    @property
+    def why_paused(self) -> str:
+        """Why nothing is sent for a `paused` one, in the words for which of both it is."""
+        return "a person paused the account" if self.is_paused_by_person else f"the account is stopped: {self.reason}"

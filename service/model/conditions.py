@@ -79,9 +79,10 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "account_stopped": Kind(
         _CRITICAL,
-        "Cordial does not serve the account. Its changes wait. Nothing is lost, and the service tries again by itself.",
+        "Cordial does not serve the account: the service has stopped sending for it. Its changes wait. Nothing is lost, and the "
+        "service tries again by itself.",
         "See what Cordial answers, and correct the key or the address.",
-        "An account is paused",
+        "An account is stopped",
         command="heap-cordial check",
     ),
     "account_stuck": Kind(
@@ -234,7 +235,8 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "imports_rest": Kind(
         _WARNING,
-        "An import failed. Single calls do the work for an hour, which is slower.",
+        "No new file is sent for up to an hour: the last import failed, or nobody knows how it ended. Single calls send what is not "
+        "in a file, which is slower.",
         "See the reason. To use files again at once, resume the account.",
         "An import did not finish",
         command="heap-cordial imports",

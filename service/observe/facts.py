@@ -9,7 +9,7 @@ from typing import Protocol
 from service.clock import moment_in_words
 from service.config.settings import Settings
 from service.errors import ErrorCode
-from service.model.accounts import PAUSED_BY_OPERATOR, AccountState, AccountStatus, limit_in_words
+from service.model.accounts import AccountState, AccountStatus, limit_in_words
 from service.model.conditions import Fact
 from service.model.imports import ImportsStatus
 from service.observe.metrics.files import store_files
@@ -224,7 +224,7 @@ class Facts:
         still = self._sending.still_seconds()
         for account, status in self._sending.statuses().items():
             people = self._backlog.total_of(account)
-            if status.state is AccountState.PAUSED and status.reason == PAUSED_BY_OPERATOR:
+            if status.is_paused_by_person:
                 yield Fact("account_paused", account, people=people)
             elif status.state is AccountState.PAUSED:
                 yield Fact("account_stopped", account, detail=status.reason, people=people)

@@ -22,6 +22,7 @@ from service.sandbox.options import SandboxOptions
 from service.store.sqlite.guarding import Guard
 from service.store.sqlite.reading import Reader
 from tests.api_fixtures import API_KEY, ApiWorld, asking, authorization
+from tests.hostile_fixtures import log_lines
 from tests.import_fixtures import add_contacts, set_timings
 from tests.ports import free_port
 from tests.service_fixtures import ACCOUNT, HEAP_SECRET, drain, users
@@ -296,10 +297,16 @@ async def test_an_import_whose_end_nobody_knows_until_a_person_tells_it(tmp_path
         add_contacts(world, users(100))
         world.cordial.imports.faults.add(ImportFault(held_seconds=600))
         world.cordial.faults.add(Fault(FaultKind.APPLY_THEN_RESET, endpoint="/v2/contactimports", seconds=0.5))
-        await world.deliver("Active Users", users(100))
-        await until_told(world, "import_in_doubt", [""])
+        with log_lines() as lines:
+            await world.deliver("Active Users", users(100))
+            await until_told(world, "import_in_doubt", [""])
         [condition] = (await world.get("conditions?id=import_in_doubt"))["items"]
         assert (condition["account"], condition["people"]) == (ACCOUNT, 100)
+        # Nobody knows whether the import failed, and nothing is sent for its people.
+        [rest] = (await world.get("conditions?id=imports_rest"))["items"]
+        assert rest["title"] == f"No new file is sent for up to an hour ({ACCOUNT})"
+        assert (len(lines("import.in_doubt")), lines("import.fell_back")) == (1, [])
+        assert "An import failed" not in (await world.get("overview"))["headline"]
         await world.post("imports/1/end-doubt", {"job": "over"})
         await until_told(world, "import_in_doubt", [])
         await world.settled()

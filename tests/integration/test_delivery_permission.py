@@ -44,7 +44,7 @@ async def test_after_a_refusal_the_key_is_used_by_probes_alone(tmp_path, monkeyp
         await world.until(lambda: len(world.calls(POST_CONTACT)) >= 2)
         with capture_logs() as lines:
             world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, times=None))
-            await world.until(lambda: any(line["event"] == "account.paused" for line in lines))
+            await world.until(lambda: any(line["event"] == "account.stopped" for line in lines))
             paused_at = time.monotonic()
             await asyncio.sleep(2.0)
         assert calls_after(world, paused_at) == []

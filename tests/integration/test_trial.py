@@ -216,7 +216,7 @@ async def test_a_trial_is_refused_where_it_could_do_harm(tmp_path):
             )
             assert (await refusal("No Address"))[0] == 422
             world.service.deliverer.account(ACCOUNT).pause()
-            assert await refusal(CONTACTS[0]) == (409, "the account is paused: paused by an operator")
+            assert await refusal(CONTACTS[0]) == (409, "a person paused the account")
         assert world.cordial.state.lists_by_name.keys() == {"ActiveUsers"}
 
 

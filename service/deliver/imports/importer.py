@@ -555,13 +555,13 @@ class Importer:
         """Leave a part, and for a time all else, to single calls."""
         await self._store.note_reason(part, reason)
         self._rest_from_imports(reason)
+        self._observer.fell_back()
+        log.error("import.fell_back", account=self._name, reason=reason, hint="single calls do the work")
         await self._release_some(part)
 
     def _rest_from_imports(self, reason: str) -> None:
         self._resting_until = time.monotonic() + self._timings.rest
         self._rest = Rest(datetime.now(UTC) + timedelta(seconds=self._timings.rest), reason)
-        self._observer.fell_back()
-        log.error("import.fell_back", account=self._name, reason=reason, hint="single calls do the work")
 
     async def _release_removals(self, part: ImportPart, reason: str) -> None:
         """Have calls take contacts off lists that two jobs did not take off: unless others put them there, they can."""

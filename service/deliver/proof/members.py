@@ -80,7 +80,7 @@ class MemberReader:
     async def _named(self, segment_id: int) -> tuple[Segment, str]:
         """Return a segment and the name that its list has in Cordial now."""
         if self._line.status().state is AccountState.PAUSED:
-            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {self._line.status().reason}")
+            raise ServiceError(ErrorCode.CONFLICT, self._line.status().why_paused)
         found = [segment for segment in await self._store.segments() if segment.id == segment_id]
         if not found or found[0].account != self._settings.name:
             raise ServiceError(ErrorCode.NOT_FOUND, f"there is no list {segment_id}")

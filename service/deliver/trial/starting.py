@@ -62,7 +62,7 @@ class Trials:
             raise ServiceError(ErrorCode.CONFLICT, "the account is in a dry run, but a trial writes")
         status = self._line.status()
         if status.state is AccountState.PAUSED:
-            raise ServiceError(ErrorCode.CONFLICT, f"the account is paused: {status.reason}")
+            raise ServiceError(ErrorCode.CONFLICT, status.why_paused)
         if self._trial is not None and self._trial.progress.state is TrialState.RUNNING:
             raise ServiceError(ErrorCode.CONFLICT, "a trial of this account is running")
 

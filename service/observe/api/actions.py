@@ -266,7 +266,7 @@ class Actions:
         **described.operation(
             "accounts",
             "Resume an account's sending",
-            "Ends a `pause`. An account that is paused because of Cordial resumes by itself.",
+            "Ends a `pause`. An account that is stopped because Cordial does not serve it goes on by itself.",
             answer=Paused,
             example={"account": "acme", "paused": False, "changed": True},
             body=NoOptions,

@@ -165,7 +165,7 @@ def _next_call(
         return NextStep("Nothing happens until the configuration has the account again.")
     if status.state is AccountState.PAUSED:
         at = datetime.now(UTC) + timedelta(seconds=status.seconds) if status.seconds else None
-        return NextStep(f"It is sent when the account continues; it is paused: {status.reason}.", at)
+        return NextStep(f"It is sent when the account continues; {status.why_paused}.", at)
     if status.state is AccountState.DRY_RUN:
         return NextStep(f"Nothing is sent now; {status.reason}.")
     if member.failure is not None and member.failure.next_attempt_at is not None:

@@ -105,7 +105,7 @@ class TrialActions:
                 }
             },
             path=[described.ACCOUNT_NAME],
-            conflict="The account is paused or in a dry run, a trial is running, or a contact is in a segment.",
+            conflict="The account is stopped, paused or in a dry run, a trial is running, or a contact is in a segment.",
         )
     )
     async def begin(self, request: web.Request) -> web.Response:

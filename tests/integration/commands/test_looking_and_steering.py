@@ -73,7 +73,7 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
     assert nobodys.status == 1
     assert nobodys.errors.startswith("there is no account nobodys; there are acme\n")
     assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
-    assert "account    acme: paused, paused by an operator" in status
+    assert "account    acme: paused by an operator" in status
     # Nowhere is it said to be sending.
     assert re.search(r"(?m)^\S.* acme .* 0 +3 +0  paused$", status), status
     assert re.search(r" acme +paused +3 ", waiting[0]), waiting[0]

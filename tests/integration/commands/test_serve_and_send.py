@@ -60,7 +60,7 @@ async def test_the_log_is_json_and_holds_neither_secrets_nor_users(tmp_path, cor
         await eventually(lambda: installation.figures("settled", "waiting", "pending", "dead"), [1, 0, 0, 1])
     text = installation.log.read_text(encoding="utf-8")
     lines = [msgspec.json.decode(line) for line in text.splitlines()]
-    assert {"service.started", "delivery.answered", "account.paused", "account.resumed"} <= {
+    assert {"service.started", "delivery.answered", "account.stopped", "account.resumed"} <= {
         line["event"] for line in lines
     }
     hidden = [*USERS[:3], API_KEY, WEBHOOK_SECRET, "nguessable", DEFAULT_API_KEY, ID_TOKEN]

@@ -112,6 +112,6 @@ async def test_status_says_why_an_account_is_paused(installation):
     assert (status, readiness) == (200, '{"status":"ready","degraded":["account_stopped"]}')
     assert shown.status == 1
     assert "Cordial rejects the API key for acme. Unauthorized: Access Denied" in shown.output
-    assert "account    acme: paused, unauthorized: Access Denied: Authentication Failure" in shown.output
+    assert "account    acme: stopped, unauthorized: Access Denied: Authentication Failure" in shown.output
     [told] = [each for each in document["conditions"] if each["id"] == "account_stopped"]
     assert (told["severity"], told["account"]) == ("critical", "acme")

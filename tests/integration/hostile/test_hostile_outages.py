@@ -127,7 +127,7 @@ async def test_an_outage_ends_without_a_dead_letter(tmp_path, way):
             await suffer(world, lambda: len(world.cordial.journal.calls) + len(world.cordial.journal._in_flight))
             world.cordial.faults.clear()
             await recover(world)
-    assert len(lines("account.paused")) == len(lines("account.resumed")) == 1
+    assert len(lines("account.stopped")) == len(lines("account.resumed")) == 1
 
 
 async def test_refused_connections_end_without_a_dead_letter(tmp_path):
@@ -168,14 +168,14 @@ async def test_a_wrong_key_is_told_everywhere_and_a_right_one_needs_no_restart(t
             await world.until(lambda: world.rows("SELECT 1 FROM account WHERE state = 'paused'"))
             status = await run_command("status", "--config", str(configuration), environment=clean_environment())
             assert (
-                f"account    {ACCOUNT}: not known now; last time: paused, unauthorized: Access Denied" in status.output
+                f"account    {ACCOUNT}: not known now; last time: stopped, unauthorized: Access Denied" in status.output
             )
             world.key_file.write_text(DEFAULT_API_KEY)
             await world.settled()
             assert world.members("Readers") == users(3)
             await world.readiness(None)
             assert world.dead_letters() == []
-    [paused] = lines("account.paused")
+    [paused] = lines("account.stopped")
     assert (paused["account"], paused["reason"], paused["status"]) == (ACCOUNT, "unauthorized", 401)
     assert "API key" in paused["hint"]
     assert "a wrong key" not in str(paused)
