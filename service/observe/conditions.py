@@ -1,8 +1,9 @@
 """Conditions while the service runs: facts become conditions in this one place, and are over when they are no more (R16)."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -28,8 +29,22 @@ _LOOK_SECONDS = 1.0
 # Facts that the store has to be asked for.
 _ASK_SECONDS = 5.0
 _MAX_HISTORY = 200
-# How many last at most; more of them say nothing new.
-_MAX_FACTS = 1_000
+# So many are told one by one, and kept; more of them say nothing new.
+_MAX_TOLD = 1_000
+
+
+class Lasting(NamedTuple):
+    """What lasts, by one look: at most 1,000 conditions, the worst first, and how many last of each kind and account."""
+
+    conditions: list[Condition]
+    numbers: Mapping[tuple[str, str], int]
+
+    def by_kind(self) -> dict[str, int]:
+        """Return how many last of each kind, the worst that is told first."""
+        found = dict.fromkeys((each.id for each in self.conditions), 0)
+        for (kind, _), number in self.numbers.items():
+            found[kind] = found.get(kind, 0) + number
+        return found
 
 
 class ConditionLog(Protocol):
@@ -84,15 +99,19 @@ class Conditions:
         self._asked: list[Fact] = []
         # By key: the fact as it is now, and since when (Unix ms), whether its patience is over or not.
         self._facts: dict[ConditionKey, tuple[Fact, int]] = {}
-        # What is so but was left out, because too much is so.
-        self._left_out: set[ConditionKey] = set()
         self._recorded: dict[ConditionKey, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
 
+    def lasting(self) -> Lasting:
+        """Return what lasts at this moment."""
+        found = self._lasting()
+        told = worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._told(found)])
+        return Lasting(told, Counter((fact.id, fact.account) for fact, _ in found))
+
     def current(self) -> list[Condition]:
-        """Return what lasts at this moment, the worst first."""
-        return worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._lasting()])
+        """Return what lasts at this moment and is told one by one, the worst first."""
+        return self.lasting().conditions
 
     def kept(self) -> list[Condition] | None:
         """Return what is kept as lasting, None as long as the service starts or the store has not been asked.
@@ -126,6 +145,11 @@ class Conditions:
                 await self._record(with_changes=is_time_to_ask)
             looks += 1
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def ask(self) -> None:
+        """Ask the store anew, for somebody who is shown its figures too: both must say the same."""
+        if self._is_read:
+            await self._ask()
 
     async def look(self) -> None:
         """Look at once: somebody has just done something about one, and must not be told of it any more."""
@@ -161,15 +185,17 @@ class Conditions:
 
     def _take(self, now: Iterable[Fact]) -> None:
         found = {fact.key: fact for fact in (*now, *self._asked)}
-        keys = list(found)
-        if len(found) > _MAX_FACTS:
-            keys.sort(key=lambda key: self._urgency(found[key]))
         now_ms = self._now_ms()
-        self._facts = {key: (found[key], self._since(key, now_ms)) for key in keys[:_MAX_FACTS]}
-        self._left_out = set(keys[_MAX_FACTS:])
+        self._facts = {key: (fact, self._since(key, now_ms)) for key, fact in found.items()}
+
+    def _told(self, lasting: list[tuple[Fact, int]]) -> list[tuple[Fact, int]]:
+        """Return those for which there is room."""
+        if len(lasting) <= _MAX_TOLD:
+            return lasting
+        return sorted(lasting, key=lambda each: self._urgency(each[0]))[:_MAX_TOLD]
 
     def _urgency(self, fact: Fact) -> tuple[bool, bool, int]:
-        """Return the order in which facts are taken: what is told already stays, but for what is critical."""
+        """Return the order in which facts are told: what is told already stays, but for what is critical."""
         severity = CATALOGUE[fact.id].severity
         return severity is not Severity.CRITICAL, fact.key not in self._recorded, severity.rank
 
@@ -179,17 +205,17 @@ class Conditions:
         return self._facts[key][1] if key in self._facts else now_ms
 
     async def _record(self, *, with_changes: bool) -> None:
-        lasting = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._lasting()}
+        lasting = self._lasting()
+        keys = {fact.key for fact, _ in lasting}
+        told = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._told(lasting)}
         if not self._is_read or self._is_starting():
             return
-        begun = [each for key, each in lasting.items() if key not in self._recorded]
+        begun = [each for key, each in told.items() if key not in self._recorded]
         now_ms = self._now_ms()
         ended = [
-            msgspec.structs.replace(each, ended_at_ms=now_ms)
-            for key, each in self._recorded.items()
-            if key not in lasting and key not in self._left_out
+            msgspec.structs.replace(each, ended_at_ms=now_ms) for key, each in self._recorded.items() if key not in keys
         ]
-        changed = [each for key, each in lasting.items() if with_changes and each != self._recorded.get(key, each)]
+        changed = [each for key, each in told.items() if with_changes and each != self._recorded.get(key, each)]
         if not begun and not ended and not changed:
             return
         try:

@@ -45,12 +45,15 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     await expect(row).to_contain_text("With Cordial")
     await expect(page.locator("#headline")).to_contain_text("Waiting for Cordial to carry out a file")
     await expect(page.locator(".figures")).to_contain_text("time left not known")
+    await expect(page.locator("#account-rows .badge")).to_contain_text("In a file")
     await expect(row).to_contain_text("file fetched)")
     [job_id] = world.cordial.imports.jobs
     await expect(row).to_contain_text(f"The file is being carried out by Cordial (Cordial's job {job_id}")
     await row.get_by_role("link").click()
     await expect(page).to_have_url(re.compile(r"#/imports/1$"))
-    # One word for one thing: the list, its sync and the sum.
+    # One word for one thing: the account, the list, its sync and the sum.
+    await page.goto(f"{world.service.url}/#/accounts/acme")
+    await expect(page.locator(".title .badge")).to_contain_text("In a file")
     await page.goto(f"{world.service.url}/#/syncs")
     await expect(page.locator("#sync-rows tr")).to_contain_text("In a file")
     await page.goto(f"{world.service.url}/#/lists/1")

@@ -494,8 +494,8 @@ async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
             const sync = { state: "sending", pages_received: 3, total_pages: 3, unfolded_pieces: 0, settled: 2, failed: 0, pending: 1 };
             const waiting = { ...sync, state: "waiting", next_attempt_at: "2100-03-01T13:05:09" };
             const parted = { ...sync, state: "receiving", pages_received: 2 };
-            const paused = { state: "paused_by_operator" };
-            const sending = { state: "sending" };
+            const paused = { standing: "paused" };
+            const sending = { standing: "sending" };
             return [
                 syncState(sync, sending), syncState(waiting, sending), syncState(waiting, paused),
                 syncState({ ...waiting, next_attempt_at: "2000-01-01T00:00:00" }, sending),

@@ -167,6 +167,8 @@ async def test_what_there_is_no_room_for_is_not_told_as_over():
     await conditions._record(with_changes=True)
     assert log.over == []
     assert conditions.current()[0].id == "store_trouble"
+    lasting = conditions.lasting()
+    assert (len(lasting.conditions), lasting.by_kind()["list_held"]) == (1_000, 1_500)
     del facts[100:]
     await conditions._record(with_changes=True)
     assert len(conditions.current()) == 100

@@ -50,7 +50,7 @@ class Api:
         erasures: Erasures,
         reload: Callable[[str], Awaitable[Reloaded]],
         backlog: Callable[[], int],
-        guarded: Callable[[], int],
+        to_send: Callable[[str], int],
         results: Callable[[], Mapping[str, Mapping[OutcomeKind, int]]],
         history: History,
         check_runs: Callable[[], None],
@@ -65,14 +65,13 @@ class Api:
         self._conditions = conditions
         self._reloading = Reloading(reload, check_runs)
         self._meter = Meter(sending.calls, results, backlog)
-        self._questions = Questions(accounts, keys, reader, sending, meter=self._meter)
+        self._questions = Questions(accounts, keys, reader, sending, meter=self._meter, to_send=to_send)
         self._imports = ImportQuestions(reader)
         self._overview = OverviewQuestion(
             reader,
             self._meter,
-            conditions=conditions.current,
+            conditions=conditions,
             account_documents=self._questions.account_documents,
-            guarded=guarded,
             imports=sending.imports_statuses,
         )
         self._previews = Previews(reader, sending, check_runs)

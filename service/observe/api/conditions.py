@@ -8,6 +8,7 @@ from aiohttp_apispec import docs
 from msgspec import UNSET, Meta, UnsetType
 
 from service.model.conditions import Condition
+from service.model.views import Count
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.requests import AccountFilter, Filter, ListFilter, given_filters, read_query
@@ -24,9 +25,13 @@ class ConditionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ConditionPage(msgspec.Struct, frozen=True):
-    """The conditions that last, the worst first, and the last 200 that are over."""
+    """At most 1,000 conditions that last, the worst first, and the last 200 that are over.
+
+    `numbers`: how many of each kind last in all accounts, those that are not listed too.
+    """
 
     items: list[Condition]
+    numbers: dict[str, Count]
     history: list[Condition]
 
 
@@ -47,18 +52,19 @@ class ConditionQuestions:
             "What a person should know: each condition with its severity, subject, beginning, meaning and what "
             "to do. `history` has those that have ended.",
             answer=ConditionPage,
-            example={"items": [examples.CONDITION], "history": []},
+            example={"items": [examples.CONDITION], "numbers": {"account_paused": 1}, "history": []},
             query=ConditionQuery,
         )
     )
     async def conditions(self, request: web.Request) -> web.Response:
         """Answer `GET /conditions`."""
         filters = given_filters(read_query(request, ConditionQuery))
+        await self._conditions.ask()
+        lasting = self._conditions.lasting()
         current = [
-            each
-            for each in self._conditions.current()
-            if all(getattr(each, name) == value for name, value in filters.items())
+            each for each in lasting.conditions if all(getattr(each, name) == value for name, value in filters.items())
         ]
         if "id" in filters:
             filters["kind"] = filters.pop("id")
-        return described.json_response(ConditionPage(current, await self._conditions.history(**filters)))
+        history = await self._conditions.history(**filters)
+        return described.json_response(ConditionPage(current, lasting.by_kind(), history))

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from service.model.accounts import AccountStatus, Sending, sending_of
+from service.model.accounts import AccountStanding, AccountStatus, Sending, sending_of
 from service.model.changes import MemberState
 from service.model.conditions import CATALOGUE, of_difference
 from service.model.imports import ImportsStatus, Journey, ListTravel, Rest
@@ -54,9 +54,11 @@ class SyncDocument(SyncView, frozen=True):
 class AccountDocument(msgspec.Struct, frozen=True):
     """An account and what its sending is doing.
 
-    `slowed` and `paused` end by themselves, with a call at `next_call_at`; `paused_by_operator` ends when an operator
+    `slowed` and `paused` end by themselves, with a call at `next_call_at`; in the latter the account is stopped, because Cordial
+    does not serve it. `paused_by_operator` ends when an operator
     resumes it; `dry_run` when the configuration ends it. `not_configured`: the store knows it, the configuration does not.
-    `sendable` of the `pending` changes are on lists that are ready; the others wait for theirs. `set_aside` users are in syncs
+    `standing` says in one word whether it may send, and how what it has to send travels. `to_send`: all that was accepted and is
+    not settled, pages that are not read yet too, but for `set_aside`. `sendable` of the `pending` changes are on lists that are ready; the others wait for theirs. `set_aside` users are in syncs
     that are held or queued, `held` of them, or not complete yet, and are not among `pending`. `failed` changes are those of `failed_people`: who
     failed on two lists is one person. `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`: until
     all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent, no pace shows, or a file is on its way.
@@ -71,6 +73,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
 
     name: str
     state: Sending
+    standing: AccountStanding
     reason: str
     hint: str
     since: datetime | None
@@ -83,6 +86,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     imports_rest: Rest | None
     waits_for_trial: bool
     lists: Count
+    to_send: Count
     pending: Count
     sendable: Count
     waiting: Count
@@ -242,6 +246,7 @@ def account_document(
     imports: ImportsStatus | None,
     *,
     meter: Meter,
+    to_send: int,
     now: datetime,
 ) -> AccountDocument:
     """Join an account of the store with what its sending is doing now; `status` and `imports` are None if it is not configured."""
@@ -253,6 +258,7 @@ def account_document(
     return AccountDocument(
         name=account.name,
         state=state,
+        standing=_standing(account, state, imports, is_settling=meter.settled_per_second(account.name) > 0),
         reason=status.reason if status is not None else "the configuration has no such account",
         hint=status.hint if status is not None else "",
         since=account.state_since if same_state else None,
@@ -267,6 +273,7 @@ def account_document(
         imports_rest=imports.rest if imports is not None else None,
         waits_for_trial=imports is not None and imports.waits_for_trial,
         lists=account.lists,
+        to_send=to_send,
         pending=account.pending,
         sendable=account.sendable,
         waiting=account.waiting,
@@ -281,6 +288,28 @@ def account_document(
         differ_at_most=differ_at_most(account.read_back, account.read_back_differ, account.wanted),
         proof=proof_in_words(account.read_back, account.read_back_differ, account.wanted),
     )
+
+
+_BY_STATE = {
+    Sending.PAUSED: AccountStanding.STOPPED,
+    Sending.PAUSED_BY_OPERATOR: AccountStanding.PAUSED,
+    Sending.DRY_RUN: AccountStanding.DRY_RUN,
+    Sending.NOT_CONFIGURED: AccountStanding.NOT_CONFIGURED,
+    Sending.SLOWED: AccountStanding.SLOWED,
+}
+
+
+def _standing(
+    account: RecordedAccount, state: Sending, imports: ImportsStatus | None, *, is_settling: bool
+) -> AccountStanding:
+    if state in _BY_STATE:
+        return _BY_STATE[state]
+    if account.sendable:
+        travels = set() if imports is None or is_settling else set(imports.lists.values())
+        if ListTravel.SENDING in travels:
+            return AccountStanding.IN_A_FILE
+        return AccountStanding.WAITS_FOR_A_FILE if travels else AccountStanding.SENDING
+    return AccountStanding.WAITING if account.pending + account.waiting else AccountStanding.READY
 
 
 def _is_file_on_its_way(imports: ImportsStatus | None) -> bool:

@@ -1,6 +1,5 @@
 """`GET /overview`: what one look should tell, in one answer."""
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -8,15 +7,16 @@ import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.model.accounts import Sending, limit_in_words
+from service.model.accounts import AccountStanding, Sending, limit_in_words
 from service.model.conditions import CATALOGUE, Condition, Severity
-from service.model.imports import ImportsStatus, ImportState, ImportView
+from service.model.imports import ImportsStatus, ImportView
 from service.model.views import Count, ListStanding
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.documents import AccountDocument, SyncDocument, sync_document
 from service.observe.api.meter import Meter
 from service.observe.api.requests import NoQuery, read_query
+from service.observe.conditions import Conditions
 from service.store.port import Reading
 
 _SYNCS = 8
@@ -44,14 +44,17 @@ _COUNTED = {
 class Overview(msgspec.Struct, frozen=True):
     """How everything is.
 
-    `headline` says it in one line, by the conditions that last; `is_well` is false where a person should do something. `to_send`: all that was accepted
-    and is not settled; `guarded` users of it are in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
+    `headline` says it in one line, by the `conditions` that last; `is_well` is false where a person should do something. Of the
+    conditions the worst 1,000 are here; `numbers`: how many of each kind last. `to_send`: all that was accepted and is not settled, of
+    accounts that are configured, but for `guarded` users in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
     `failed` changes are those of `failed_people`: who failed on two lists is one person. `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
     """
 
     at: datetime
     headline: str
     is_well: bool
+    conditions: list[Condition]
+    numbers: dict[str, Count]
     to_send: Count
     guarded: Count
     calls_per_second: float
@@ -74,14 +77,12 @@ class OverviewQuestion:
         reader: Reading,
         meter: Meter,
         *,
-        conditions: Callable[[], Sequence[Condition]],
+        conditions: Conditions,
         account_documents: Callable[[], Awaitable[list[AccountDocument]]],
-        guarded: Callable[[], int],
         imports: Callable[[], Mapping[str, ImportsStatus]],
     ) -> None:
         self._reader = reader
         self._imports = imports
-        self._guarded = guarded
         self._meter = meter
         self._conditions = conditions
         self._account_documents = account_documents
@@ -106,14 +107,23 @@ class OverviewQuestion:
         accounts = await self._account_documents()
         standings = await self._reader.standings()
         running = [each for each in await self._reader.imports(limit=_IMPORTS) if each.ended_at is None]
-        to_send, guarded = self._meter.backlog, self._guarded()
+        served = [account for account in accounts if account.state is not Sending.NOT_CONFIGURED]
+        to_send, guarded = (
+            sum(account.to_send for account in served),
+            sum(account.set_aside for account in served),
+        )
         failed_people = sum(account.failed_people for account in accounts)
-        trouble = _trouble(self._conditions(), failed_people) or _soon_trouble(standings, failed_people)
+        await self._conditions.ask()
+        lasting = self._conditions.lasting()
+        numbers = lasting.by_kind()
+        trouble = _trouble(numbers, failed_people)
         return described.json_response(
             Overview(
                 at=datetime.now(UTC),
-                headline=_headline(trouble, accounts, standings, running, to_send=to_send - guarded, guarded=guarded),
+                headline=_headline(trouble, served, standings, to_send=to_send, guarded=guarded),
                 is_well=not trouble,
+                conditions=lasting.conditions,
+                numbers=numbers,
                 to_send=to_send,
                 guarded=guarded,
                 calls_per_second=round(sum(account.calls_per_second for account in accounts), 1),
@@ -130,24 +140,13 @@ class OverviewQuestion:
         )
 
 
-def _trouble(conditions: Sequence[Condition], failed_people: int) -> list[str]:
-    """Return what a person should do something about, in a few words each, the worst first."""
-    numbers = Counter(each.id for each in conditions if each.severity is not Severity.INFO)
-    if "people_failed" in numbers:
+def _trouble(numbers: Mapping[str, int], failed_people: int) -> list[str]:
+    """Return what a person should do something about, in a few words each, in the order of `numbers`: by kind of condition."""
+    needed = {kind: number for kind, number in numbers.items() if CATALOGUE[kind].severity is not Severity.INFO}
+    if "people_failed" in needed:
         # Of people, and not of lists, each has failed.
-        numbers["people_failed"] = max(1, failed_people)
-    return [_in_words(condition_id, number) for condition_id, number in numbers.items()]
-
-
-def _soon_trouble(standings: Mapping[ListStanding, int], failed_people: int) -> list[str]:
-    """Return what is a condition at the next look, for the figures show it already."""
-    numbers = {
-        "list_held": standings.get(ListStanding.HELD, 0),
-        "people_failed": failed_people,
-        "removals_held": standings.get(ListStanding.SYNC_HELD, 0),
-        "list_awaits_approval": standings.get(ListStanding.TO_APPROVE, 0),
-    }
-    return [_in_words(condition_id, number) for condition_id, number in numbers.items() if number]
+        needed["people_failed"] = max(1, failed_people)
+    return [_in_words(kind, number) for kind, number in needed.items()]
 
 
 def _in_words(condition_id: str, number: int) -> str:
@@ -159,9 +158,8 @@ def _in_words(condition_id: str, number: int) -> str:
 
 def _headline(
     trouble: list[str],
-    accounts: list[AccountDocument],
+    accounts: Sequence[AccountDocument],
     standings: Mapping[ListStanding, int],
-    imports: Sequence[ImportView],
     *,
     to_send: int,
     guarded: int,
@@ -169,41 +167,41 @@ def _headline(
     if trouble:
         more = f" · and {len(trouble) - _SHOWN} more" if len(trouble) > _SHOWN else ""
         return " · ".join(trouble[:_SHOWN]) + more
-    dry_runs = [account.name for account in accounts if account.state is Sending.DRY_RUN]
-    if dry_runs and len(dry_runs) == len([each for each in accounts if each.state is not Sending.NOT_CONFIGURED]):
+    if accounts and all(account.standing is AccountStanding.DRY_RUN for account in accounts):
         return "Dry run: nothing is written to Cordial"
     if not standings:
         return "Waiting for the first page from Heap"
     if to_send:
-        return _how_it_is_sent(accounts, imports)
+        return _how_it_is_sent(accounts)
     if guarded:
         return "Waiting for the other pages of a sync"
     return _how_exact(standings)
 
 
 def _how_exact(standings: Mapping[ListStanding, int]) -> str:
-    if differing := standings.get(ListStanding.DIFFERS, 0):
-        # A condition only once it has lasted: Cordial may count late.
-        return f"All is sent · {_in_words('list_differs', differing)}"
     is_exact = standings.get(ListStanding.EXACT, 0) == sum(standings.values())
     return "All lists are exact" if is_exact else "All that has arrived is sent"
 
 
-def _how_it_is_sent(accounts: list[AccountDocument], imports: Sequence[ImportView]) -> str:
+def _how_it_is_sent(accounts: Sequence[AccountDocument]) -> str:
     """Say what happens to changes that wait, while nothing needs a person."""
-    may_send = [account for account in accounts if account.state in {Sending.SENDING, Sending.SLOWED}]
-    is_still = not any(account.settled_per_second for account in accounts)
-    if is_still and any(each.state is ImportState.SENDING for each in imports):
-        return "Waiting for Cordial to carry out a file"
-    sendable = [account for account in may_send if account.sendable]
-    if sendable:
-        slowed = [account for account in sendable if account.state is Sending.SLOWED]
-        if is_still and len(slowed) == len(sendable):
-            return _long_wait(slowed) or "Waiting for Cordial's rate limit"
+    slowed = [each for each in accounts if each.standing is AccountStanding.SLOWED and each.sendable]
+    standings = {account.standing for account in accounts}
+    if AccountStanding.SENDING in standings or any(account.settled_per_second for account in accounts):
         return "Sending, slowed by Cordial's rate limit" if slowed else "Sending normally"
-    if any(account.waiting for account in may_send):
+    if AccountStanding.IN_A_FILE in standings:
+        return "Waiting for Cordial to carry out a file"
+    if slowed:
+        return _long_wait(slowed) or "Waiting for Cordial's rate limit"
+    if AccountStanding.WAITS_FOR_A_FILE in standings:
+        return "Changes wait to be sent in a file"
+    return _why_nothing_moves(accounts)
+
+
+def _why_nothing_moves(accounts: Sequence[AccountDocument]) -> str:
+    if any(account.waiting for account in accounts if account.state in {Sending.SENDING, Sending.SLOWED}):
         return "Some changes are tried again later"
-    if any(account.state is Sending.DRY_RUN and account.pending for account in accounts):
+    if any(account.pending for account in accounts if account.standing is AccountStanding.DRY_RUN):
         return "All is sent, but for the accounts in a dry run"
     return "Getting ready to send"
 

@@ -1,6 +1,6 @@
 """The questions under `/api/v1`: each a page of what is kept, or one thing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -63,12 +63,20 @@ class Questions:
     """Answers what is happening; changes nothing."""
 
     def __init__(
-        self, accounts: Mapping[str, AccountSettings], keys: ApiKeys, reader: Reading, sending: Sending, *, meter: Meter
+        self,
+        accounts: Mapping[str, AccountSettings],
+        keys: ApiKeys,
+        reader: Reading,
+        sending: Sending,
+        *,
+        meter: Meter,
+        to_send: Callable[[str], int],
     ) -> None:
         self._accounts = accounts
         self._reader = reader
         self._sending = sending
         self._meter = meter
+        self._to_send = to_send
         self._exports = Exports(keys.is_still_valid)
 
     def add_routes(self, app: web.Application) -> None:
@@ -98,6 +106,7 @@ class Questions:
                 statuses.get(account.name),
                 imports.get(account.name),
                 meter=self._meter,
+                to_send=self._to_send(account.name),
                 now=now,
             )
             for account in await self._reader.accounts()

@@ -108,8 +108,13 @@ function Connection() {
 
 // The title and the icon tell how it is while another tab is open.
 function useTitle(place, isLost) {
-  const conditions = useResource("conditions").data?.items ?? [];
-  const number = conditions.filter((each) => each.severity !== "info").length;
+  // The overview has them too, beside what it says of them.
+  const { data: read } = useResource(place.view === "" ? "overview" : "conditions");
+  const last = useRef(null);
+  const data = (last.current = read ?? last.current);
+  const conditions = data?.conditions ?? data?.items ?? [];
+  const kinds = new Set(conditions.filter((each) => each.severity !== "info").map((each) => each.id));
+  const number = [...kinds].reduce((sum, kind) => sum + data.numbers[kind], 0);
   const critical = conditions.some((each) => each.severity === "critical");
   useEffect(() => {
     const heading = document.querySelector("main h1")?.textContent;

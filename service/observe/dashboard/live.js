@@ -15,6 +15,8 @@ const watchers = new Set();
 let events = null;
 let timer = 0;
 let queue = [];
+// Whether changes are told: without that, what was just read may be news no more.
+let isOpen = false;
 // `updatedAt`: when something was last read.
 export const connection = { state: "waiting", updatedAt: 0 };
 
@@ -41,7 +43,7 @@ async function load(path) {
     resource.data = await get(path);
     resource.error = null;
     resource.readAt = connection.updatedAt = Date.now();
-    setConnection("live");
+    setConnection(isOpen ? "live" : "waiting");
   } catch (error) {
     resource.error = error instanceof ApiError ? error : new ApiError(0, String(error));
     resource.error.readAt = resource.readAt;
@@ -85,6 +87,7 @@ function watch() {
   events = new EventSource(`${ROOT}/events`);
   for (const kind of ["progress", "delivery"]) events.addEventListener(kind, refreshAll);
   events.addEventListener("error", () => {
+    noNews();
     // Whether the service is gone, or a proxy has cut a long stream, shows when it is read.
     refreshAll();
     // Browsers try again by themselves, but not after an answer that is no stream: a proxy's 502.
@@ -93,13 +96,22 @@ function watch() {
       setTimeout(watch, 3000);
     }
   });
-  // What changed while nobody watched.
-  events.addEventListener("open", refreshAll);
+  events.addEventListener("open", () => {
+    isOpen = true;
+    // What changed while nobody watched.
+    refreshAll();
+  });
+}
+
+function noNews() {
+  isOpen = false;
+  if (connection.state === "live") setConnection("waiting");
 }
 
 function stop() {
   events?.close();
   events = null;
+  noNews();
 }
 
 // Ends once changes are told, or cannot be: what is read from then on is not read again before it changes.

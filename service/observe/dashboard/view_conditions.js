@@ -74,7 +74,7 @@ function rowsOf(group, isFlat) {
 }
 
 // One kind of condition with all that it is about: what it means and what to do is said once.
-function Group({ group, accounts, most, primary, withCommand, isFlat }) {
+function Group({ group, number = group.length, accounts, most, primary, withCommand, isFlat }) {
   const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
   const rows = rowsOf(group, isFlat);
   const more = rows.slice(most).reduce((sum, each) => sum + (each.items?.length ?? 1), 0);
@@ -88,15 +88,16 @@ function Group({ group, accounts, most, primary, withCommand, isFlat }) {
         : html`<${Subject} key=${each.place} each=${each} accounts=${accounts} primary=${primary} withCommand=${withCommand} />`,
     )}</ul>
     ${more > 0 && html`<p><${Link} to=${withQuery("conditions", { id })}>${`${count(more)} more`}<//></p>`}
+    ${number > group.length && html`<p class="hint">${`${count(number)} in all; ${count(group.length)} of them are listed.`}</p>`}
   </li>`;
 }
 
 // The worst kinds first, as the service sorts them. Where the only trouble is an account that stands still, its button is the one to press.
-export function ConditionGroups({ conditions, accounts, most = SHOWN, id = "attention-rows", withCommand = false, isFlat = false }) {
+export function ConditionGroups({ conditions, numbers, accounts, most = SHOWN, id = "attention-rows", withCommand = false, isFlat = false }) {
   const groups = new Map();
   for (const each of conditions) groups.set(each.id, [...(groups.get(each.id) ?? []), each]);
   return html`<ul class="plain" id=${id}>${[...groups.values()].map(
-    (group, index) => html`<${Group} key=${group[0].id} group=${group} accounts=${accounts} most=${most}
+    (group, index) => html`<${Group} key=${group[0].id} group=${group} number=${numbers[group[0].id]} accounts=${accounts} most=${most}
       primary=${index === 0 && group.length === 1} withCommand=${withCommand} isFlat=${isFlat} />`,
   )}</ul>`;
 }
@@ -109,7 +110,7 @@ export function Conditions({ query }) {
   return html`<${Title} text="What you should know" /><${Trouble} error=${error} />
     ${(query.id || query.account) && html`<p><${Link} to="conditions">All that you should know<//></p>`}${
     data && !isReading(known)
-      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} accounts=${accounts} most=${data.items.length} withCommand=${true} isFlat=${Boolean(query.id)} />
+      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} numbers=${query.account ? {} : data.numbers} accounts=${accounts} most=${data.items.length} withCommand=${true} isFlat=${Boolean(query.id)} />
             ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
             keyOf=${(each) => `${each.place} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."

@@ -1,14 +1,14 @@
 // One look: a line that says how everything is, what a person should know, then figures, accounts and what is under way.
 
 import { html } from "./vendor/preact-htm.js";
-import { isReading, useResource } from "./live.js";
+import { useResource } from "./live.js";
 import { AccountAction } from "./actions.js";
 import { ConditionGroups } from "./view_conditions.js";
 import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
 import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, clockOfDay, count, inChanges, rate, timeLeft } from "./words.js";
+import { accountState, clockOfDay, count, inChanges, rate, setAside, troubleFirst, whenSent } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
@@ -16,7 +16,7 @@ const accountColumns = [
   ["Account", (each) => html`<${Link} to=${`accounts/${encodeURIComponent(each.name)}`}><strong><${Name} text=${each.name} /></strong><//>`, { wide: true }],
   ["State", (each) => html`<${Badge} of=${accountState(each)} /> <${AccountAction} account=${each} small=${true} />`, { badge: true }],
   ["Lists", (each) => count(each.lists), { number: true }],
-  ["To send", (each) => html`${count(each.pending + each.waiting)}${each.held > 0 && html`<div class="hint">and ${count(each.held)} held</div>`}`, { number: true }],
+  ["To send", (each) => html`${count(each.to_send)}${each.set_aside > 0 && html`<div class="hint">${setAside(each.set_aside)}</div>`}`, { number: true }],
   ["Confirmed a second", (each) => rate(each.settled_per_second), { number: true }],
   ["Failed people", (each) => count(each.failed_people), { number: true }],
 ];
@@ -24,16 +24,12 @@ const accountColumns = [
 const AccountTable = ({ accounts }) => html`<${Table} caption="Accounts" id="account-rows" rows=${accounts} keyOf=${(each) => each.name}
   columns=${accountColumns} empty="The configuration has no account." />`;
 
-const TROUBLE = ["paused", "paused_by_operator", "slowed", "dry_run", "sending", "not_configured"];
-
-const troubleFirst = (accounts) => [...accounts].sort((one, other) => TROUBLE.indexOf(one.state) - TROUBLE.indexOf(other.state));
-
 // How serious it is: something is critical, something needs a person, nothing happens, all is well.
-function toneOf(data, conditions) {
-  if (conditions.some((each) => each.severity === "critical")) return "bad";
-  if (!data.is_well || data.lists.differs) return "warn";
+function toneOf(data) {
+  if (data.conditions.some((each) => each.severity === "critical")) return "bad";
+  if (!data.is_well) return "warn";
   const isStill = data.to_send > 0 && !data.settled_per_second;
-  const isWaiting = isStill || !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.state));
+  const isWaiting = isStill || data.lists.differs > 0 || !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.standing));
   return isWaiting ? "busy" : "good";
 }
 
@@ -53,45 +49,33 @@ function Empty({ service }) {
   </section>`;
 }
 
-// A time is told only while something is sent.
-function whenSent(data) {
-  const sendable = data.accounts.reduce((sum, each) => sum + (each.state === "sending" ? each.sendable : 0), 0);
-  if (data.seconds_left !== null) return timeLeft(data.seconds_left, sendable, data.to_send);
-  const moves = data.accounts.some((each) => ["sending", "slowed"].includes(each.state) && each.sendable > 0);
-  return moves ? "time left not known" : "nothing of it is sent now";
-}
-
 export function Overview({ service, isLost }) {
   const { data, error } = useResource("overview");
-  const conditions = useResource("conditions");
-  if (!data || isReading(conditions)) return html`<${Title} text="Overview" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data) return html`<${Title} text="Overview" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const lists = Object.values(data.lists).reduce((sum, number) => sum + number, 0);
   const accounts = troubleFirst(data.accounts).slice(0, MANY_ACCOUNTS);
-  const items = conditions.data?.items ?? [];
-  const needed = items.filter((each) => each.severity !== "info");
-  const other = items.filter((each) => each.severity === "info");
+  const needed = data.conditions.filter((each) => each.severity !== "info");
+  const other = data.conditions.filter((each) => each.severity === "info");
   const all = html`<${Link} to="conditions">All, and what is over<//>`;
   // What was so says nothing of now.
   const isOld = isLost || error;
-  const tone = isOld ? "busy" : toneOf(data, items);
+  const tone = isOld ? "busy" : toneOf(data);
   const isEmpty = !data.syncs.length;
   return html`
     <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
       <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ${data.headline}` : data.headline}
     </p>
-    <${Trouble} error=${error ?? conditions.error} />
+    <${Trouble} error=${error} />
     ${isEmpty && html`<${Empty} service=${service} />`}
     ${needed.length > 0 &&
     html`<${Section} title="What you should know" id="attention" actions=${all}>
-      <${ConditionGroups} conditions=${needed} accounts=${data.accounts} />
+      <${ConditionGroups} conditions=${needed} numbers=${data.numbers} accounts=${data.accounts} />
     <//>`}
     ${!isEmpty &&
     html`<${Figures} label="Now">
       <${Figure} name="Changes to send" value=${count(data.to_send)} hint=${
-        data.guarded
-          ? `${count(data.guarded)} of them held, or waiting for pages`
-          : data.to_send ? whenSent(data) : "nothing waits"
+        [data.to_send && whenSent(data.accounts, data.seconds_left, data.to_send), data.guarded && setAside(data.guarded)].filter(Boolean).join(", ") || "nothing waits"
       } />
       <${Figure} name="Confirmed a second" value=${rate(data.settled_per_second)} hint=${`${rate(data.calls_per_second)} calls a second`} />
       <${Figure} name="Refused or failed a second" value=${rate(data.failed_per_second)} tone=${data.failed_per_second > 0 ? "bad" : undefined} hint="in the last seconds" />
@@ -112,7 +96,7 @@ export function Overview({ service, isLost }) {
     <//>`}
     ${other.length > 0 &&
     html`<${Section} title="For information" id="information" actions=${all}>
-      <${ConditionGroups} conditions=${other} accounts=${data.accounts} id="information-rows" />
+      <${ConditionGroups} conditions=${other} numbers=${data.numbers} accounts=${data.accounts} id="information-rows" />
     <//>`}`;
 }
 

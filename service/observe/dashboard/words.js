@@ -23,9 +23,16 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
-// When so much of all that waits is sent; what cannot be sent now is not promised.
-export const timeLeft = (seconds, sendable, total) =>
-  sendable < total ? `${count(sendable)} of them in about ${duration(seconds)}` : `about ${duration(seconds)} left`;
+// Users of whom nothing is sent yet, beside what is to be sent.
+export const setAside = (users) => `and ${count(users)} held, or waiting for pages`;
+
+// When what these accounts have to send is sent; what cannot be sent now is not promised.
+export function whenSent(accounts, seconds, total) {
+  const sendable = accounts.reduce((sum, each) => sum + (each.state === "sending" ? each.sendable : 0), 0);
+  if (seconds !== null) return sendable < total ? `${count(sendable)} of them in about ${duration(seconds)}` : `about ${duration(seconds)} left`;
+  const moves = accounts.some((each) => ["sending", "slowed"].includes(each.state) && each.sendable > 0);
+  return moves ? "time left not known" : "nothing of it is sent now";
+}
 
 export const ago = (moment, now = Date.now()) => {
   const seconds = (now - new Date(moment)) / 1000;
@@ -98,34 +105,38 @@ export const LIST_STANDING = {
   exact: ["Exact", "good"],
 };
 
-// A list's changes travel as a file, or will.
-const LIST_TRAVEL = { sending: ["In a file", "busy"], waiting: ["Waits for a file", "busy"] };
-
-const ACCOUNT_STATE = {
-  sending: ["Sending", "good"],
+const ACCOUNT_STANDING = {
+  stopped: ["Stopped", "bad"],
+  paused: ["Paused", "warn"],
   slowed: ["Slowed by Cordial", "warn"],
-  paused: ["Stopped", "bad"],
-  paused_by_operator: ["Paused", "warn"],
   dry_run: ["Dry run", "warn"],
+  sending: ["Sending", "good"],
+  in_a_file: ["In a file", "busy"],
+  waits_for_a_file: ["Waits for a file", "busy"],
+  waiting: ["Waiting", "busy"],
+  ready: ["Ready", "good"],
   not_configured: ["Not configured", "warn"],
 };
+
+// The worst first.
+const standings = Object.keys(ACCOUNT_STANDING);
+
+export const troubleFirst = (accounts) => [...accounts].sort((one, other) => standings.indexOf(one.standing) - standings.indexOf(other.standing));
+
+// A list's changes travel as a file, or will.
+const LIST_TRAVEL = { sending: ACCOUNT_STANDING.in_a_file, waiting: ACCOUNT_STANDING.waits_for_a_file };
 
 // What is said of a list: its standing, unless its account keeps it from being sent, or from being sent soon.
 export function listState(list, account) {
   const moves = ["sending", "tried_again_later", "not_created"].includes(list.standing);
-  if (moves && account && isKeptBack(account)) return ACCOUNT_STATE[account.state];
+  if (moves && account && isKeptBack(account)) return accountState(account);
   if (list.standing === "sending" && list.import_state) return LIST_TRAVEL[list.import_state];
-  return moves && account?.state === "slowed" ? ACCOUNT_STATE.slowed : LIST_STANDING[list.standing];
+  return moves && account?.standing === "slowed" ? ACCOUNT_STANDING.slowed : LIST_STANDING[list.standing];
 }
 
-export const isKeptBack = ({ state }) => ["paused", "paused_by_operator", "dry_run", "not_configured"].includes(state);
+export const isKeptBack = ({ standing }) => ["stopped", "paused", "dry_run", "not_configured"].includes(standing);
 
-// What is said of an account: whether it may send, and whether there is something to send.
-export function accountState(account) {
-  if (account.state !== "sending") return ACCOUNT_STATE[account.state];
-  if (account.sendable) return ["Sending", "good"];
-  return account.pending + account.waiting ? ["Waiting", "busy"] : ["Ready", "good"];
-}
+export const accountState = ({ standing }) => ACCOUNT_STANDING[standing];
 
 // A text from the service as a sentence.
 export const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
@@ -180,9 +191,9 @@ export function syncState(sync, account) {
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];
   if (sync.list_held) return ["List held", "warn"];
-  if (account && isKeptBack(account)) return ACCOUNT_STATE[account.state];
+  if (account && isKeptBack(account)) return accountState(account);
   if (sync.next_attempt_at) return [new Date(sync.next_attempt_at) > new Date() ? `Tried again at ${clock(new Date(sync.next_attempt_at))}` : "Tried again soon", "warn"];
   if (sync.import_state) return LIST_TRAVEL[sync.import_state];
-  if (account?.state === "slowed") return ACCOUNT_STATE.slowed;
+  if (account?.standing === "slowed") return ACCOUNT_STANDING.slowed;
   return sync.settled + sync.failed > 0 ? ["Sending", "busy"] : ["Waiting", "busy"];
 }

@@ -1,13 +1,12 @@
 """What is so at the moment somebody asks, as metrics. Pure: everything is given."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.model.accounts import AccountState, AccountStatus
-from service.model.conditions import CATALOGUE, Condition
+from service.model.conditions import CATALOGUE
 from service.model.views import AccountFigures
 
 
@@ -23,7 +22,7 @@ class Moment(msgspec.Struct, frozen=True):
     """Everything that is read at once.
 
     `backlog`: inbox, pending, waiting. `account_backlogs`: how much each account has of it, and may have. `pauses`: how often
-    each account had to be paused since the start. `figures` and `files` are None while they cannot be read.
+    each account had to be stopped since the start. `conditions`: how many last of each kind and account. `figures` and `files` are None while they cannot be read.
     """
 
     version: str
@@ -32,7 +31,7 @@ class Moment(msgspec.Struct, frozen=True):
     account_backlogs: Mapping[str, tuple[int, int]]
     statuses: Mapping[str, AccountStatus]
     pauses: Mapping[str, int]
-    conditions: Sequence[Condition]
+    conditions: Mapping[tuple[str, str], int]
     has_write_fault: bool
     figures: Sequence[AccountFigures] | None
     files: StoreFiles | None
@@ -61,11 +60,10 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
         "How many conditions of each kind and account last; 0 without an account if none of a kind does.",
         labels=["id", "account", "severity"],
     )
-    numbers = Counter((each.id, each.account, each.severity.value) for each in moment.conditions)
-    lasting_ids = {each.id for each in moment.conditions}
-    none = {(name, "", kind.severity.value): 0 for name, kind in CATALOGUE.items() if name not in lasting_ids}
-    for labels, number in {**numbers, **none}.items():
-        lasting.add_metric(list(labels), number)
+    lasting_kinds = {kind for kind, _ in moment.conditions}
+    none = {(kind, ""): 0 for kind in CATALOGUE if kind not in lasting_kinds}
+    for (kind, account), number in {**moment.conditions, **none}.items():
+        lasting.add_metric([kind, account, CATALOGUE[kind].severity.value], number)
     yield lasting
     yield _gauge("store_write_fault", "Whether the last write failed.", "", {"": moment.has_write_fault})
     if moment.files is not None:
@@ -80,7 +78,7 @@ def families(moment: Moment, now_ms: int) -> Iterator[Metric]:
 def _accounts(moment: Moment) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "heap_cordial_account_state",
-        "1 for the current state of the account's sending.",
+        "1 for the current state of the account's sending; paused: by a person, or stopped because Cordial does not serve it.",
         labels=["account", "state"],
     )
     for account, status in moment.statuses.items():
@@ -89,7 +87,7 @@ def _accounts(moment: Moment) -> Iterator[Metric]:
     yield states
     pauses = CounterMetricFamily(
         "heap_cordial_pauses",
-        "How often the account was paused because Cordial did not serve it.",
+        "How often the service stopped sending for the account because Cordial did not serve it.",
         labels=["account"],
     )
     for account, number in moment.pauses.items():

@@ -69,11 +69,12 @@ class Backlog:
 
     def total_of(self, account: str) -> int:
         """Everything of the account that was accepted and is not settled."""
+        return self.to_send_of(account) + self._guarded_of_account[account]
+
+    def to_send_of(self, account: str) -> int:
+        """Everything of the account that is still to be sent, but for what is set aside."""
         return (
-            self._unfolded_of_account[account]
-            + self._guarded_of_account[account]
-            + self._pending_of_account[account]
-            + self._waiting_of_account[account]
+            self._unfolded_of_account[account] + self._pending_of_account[account] + self._waiting_of_account[account]
         )
 
     @property

@@ -299,10 +299,6 @@ async def test_lists_come_worst_first_and_by_what_they_stand_for(world):
     assert (await world.get("lists?standing=exact&search=bad"))["standings"] == {"incomplete": 1}
     overview = await world.get("overview")
     assert (overview["lists"]["exact"], overview["lists"]["incomplete"]) == (2, 1)
-    # Said by the conditions, which are asked for every few seconds.
-    while overview["is_well"]:
-        await asyncio.sleep(0.1)
-        overview = await world.get("overview")
     assert overview["headline"] == "1 person could not be added or removed"
 
 
@@ -471,7 +467,8 @@ async def test_a_question_that_takes_too_long_is_given_up_and_the_next_is_answer
     assert time.monotonic() - started < 60
 
 
-async def test_the_headline_says_what_the_figures_show_before_it_is_a_condition(tmp_path, monkeypatch):
+async def test_headline_conditions_and_figures_are_one_evaluation(tmp_path, monkeypatch):
+    """Whoever is shown one of them is shown the others, and not seconds later."""
     monkeypatch.setattr("service.observe.conditions._ASK_SECONDS", 3_600.0)
     async with asking(tmp_path, hold_new_segments=True, max_attempts=1) as world:
         refuse(world, "bad@example.com")
@@ -481,7 +478,22 @@ async def test_the_headline_says_what_the_figures_show_before_it_is_a_condition(
         while overview["lists"]["to_approve"] < 2:
             overview = await world.get("overview")
         assert (overview["headline"], overview["is_well"]) == ("2 segments to approve", False)
-        assert "list_awaits_approval" not in [each["id"] for each in (await world.get("conditions"))["items"]]
+        told = [(each["id"], each["subject"]) for each in overview["conditions"] if each["severity"] != "info"]
+        assert told == [("list_awaits_approval", "One"), ("list_awaits_approval", "Two")]
+        assert (await world.get("conditions"))["items"] == overview["conditions"]
+
+
+async def test_the_headline_counts_what_there_is_no_room_to_list(tmp_path, monkeypatch):
+    monkeypatch.setattr("service.observe.conditions._MAX_TOLD", 3)
+    async with asking(tmp_path, hold_new_segments=True) as world:
+        for number in range(1, 6):
+            await world.deliver(f"Segment {number}", users(2), segment_id=number)
+        overview = await world.get("overview")
+        while overview["lists"]["to_approve"] < 5:
+            overview = await world.get("overview")
+        assert (overview["headline"], len(overview["conditions"])) == ("5 segments to approve", 3)
+        page = await world.get("conditions")
+        assert (len(page["items"]), page["numbers"]["list_awaits_approval"]) == (3, 5)
 
 
 async def test_states_and_reasons_are_counted_over_all(world):
