@@ -448,6 +448,7 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await dialog.get_by_role("button", name="Remove 8 people" if decision == "Approve" else "Discard the sync").click()
     await expect(page.locator("#toast")).to_contain_text("d." if decision == "Approve" else "is discarded.")
     await expect(page.locator(".title .badge")).to_contain_text("Done" if decision == "Approve" else "Discarded")
+    await expect(page.locator(".terms")).to_contain_text("All sent" if decision == "Approve" else "Discarded")
     wanted = sorted([*users(10)[8:], "new@example.com"] if decision == "Approve" else users(10))
     await world.until(lambda: world.members("ActiveUsers") == wanted)
     assert live.errors == []

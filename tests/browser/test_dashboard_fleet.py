@@ -105,6 +105,16 @@ async def test_a_large_service_is_read_in_few_bytes(browser: Browser, fleet: Fle
     await page.context.close()
 
 
+async def test_what_is_older_is_read_on_demand(browser: Browser, fleet: Fleet) -> None:
+    watched = await open_at(browser, fleet, "activity", 1280, "light")
+    page = watched.page
+    rows = page.get_by_role("table", name="Pages from Heap").locator("tbody tr")
+    await expect(rows).to_have_count(50)
+    await page.get_by_role("button", name="Show more").click()
+    await expect(rows).to_have_count(100)
+    await page.context.close()
+
+
 async def test_the_worst_of_a_thousand_lists_come_first_and_each_is_found(browser: Browser, fleet: Fleet) -> None:
     watched = await open_at(browser, fleet, "", 1280, "light")
     page = watched.page

@@ -1,8 +1,8 @@
 // The parts that every view is made of.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { withQuery } from "./api.js";
-import { refresh } from "./live.js";
+import { get, withQuery } from "./api.js";
+import { refresh, useResource } from "./live.js";
 import { ago, clockOfDay, count, momentText, rate, sentence } from "./words.js";
 
 const ROLES = ["read", "operate", "admin"];
@@ -227,24 +227,23 @@ export function Dialog() {
 }
 
 // Between two pages of a sorted list a row may change its place.
-export const withoutRepeats = (rows) => [...new Map(rows.map((each) => [each.id, each])).values()];
+const withoutRepeats = (rows) => [...new Map(rows.map((each) => [each.id, each])).values()];
 
-// Rows that come a page at a time. `read` takes `after` and returns {items, next}.
-export function usePages(path, watch) {
-  const [pages, setPages] = useState([]);
-  const [next, setNext] = useState(null);
-  useEffect(() => {
-    setPages([]);
-    setNext(null);
-  }, [watch]);
-  const more = async (after) => {
-    const separator = path.includes("?") ? "&" : "?";
-    const { get } = await import("./api.js");
-    const page = await get(`${path}${separator}after=${after}`);
-    setPages((known) => [...known, ...page.items]);
-    setNext(page.next ?? "");
+// What is at an address of the API that answers a page at a time, with as many of them as were asked for.
+export function usePaged(path) {
+  const { data, error } = useResource(path);
+  const [further, setFurther] = useState({ items: [], next: undefined });
+  useEffect(() => setFurther({ items: [], next: undefined }), [path]);
+  const next = further.next === undefined ? data?.next : further.next;
+  const more = async () => {
+    try {
+      const page = await get(`${path}${path.includes("?") ? "&" : "?"}after=${next}`);
+      setFurther((before) => ({ items: [...before.items, ...page.items], next: page.next }));
+    } catch (failed) {
+      say(sentence(failed.message), "bad");
+    }
   };
-  return { pages, next, more };
+  return { data, error, items: data && withoutRepeats([...data.items, ...further.items]), next, more };
 }
 
 export const More = ({ next, onClick }) =>

@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { isReading, useResource } from "./live.js";
 import { named } from "./view_syncs.js";
-import { Badge, Choice, Link, Moment, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Choice, Link, Moment, More, Name, Section, Table, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { actionName, count, keyName, reasonName, SEVERITY, syncState } from "./words.js";
 
 const SHOWN = 100;
@@ -78,32 +78,32 @@ function OfList({ id }) {
         ["When", (each) => html`<${Moment} at=${each.at} />`],
         ["Kind", (each) => html`<${Badge} of=${each.badge} />`, { badge: true, unseen: true }],
         ["What", (each) => html`<span class="wrap">${each.what}</span>`, { wide: true }],
-      ]} /></section>`;
+      ]} />${(entries.length > SHOWN || audit.data?.next || syncs.data?.next) && html`<p class="hint">Only the latest are here.</p>`}</section>`;
 }
 
 function OfAll({ query, go }) {
-  const audit = useResource(withQuery("audit", { limit: SHOWN, actor: query.actor }));
-  const deliveries = useResource("deliveries?limit=50");
-  const actors = [...new Set([...(query.actor ? [query.actor] : []), ...(audit.data?.items ?? []).map((each) => each.actor)])];
+  const audit = usePaged(withQuery("audit", { limit: 50, actor: query.actor }));
+  const deliveries = usePaged("deliveries?limit=50");
+  const actors = [...new Set([...(query.actor ? [query.actor] : []), ...(audit.items ?? []).map((each) => each.actor)])];
   return html`<${Title} text="Activity" /><${Trouble} error=${audit.error ?? deliveries.error} />
     <${Section} title="What people did" id="audit-heading" actions=${html`<a href=${`api/v1/${withQuery("audit", { format: "csv", actor: query.actor })}`} download>Download as CSV</a>`}>
       ${(actors.length > 1 || query.actor) &&
       html`<div class="filters"><${Choice} label="By" value=${query.actor ?? ""} options=${[["", "Everybody"], ...actors.map((each) => [each, keyName(each)])]}
         onChange=${(actor) => go("activity", { actor })} /></div>`}
-      ${audit.data
-        ? html`<${Table} caption="What people did" id="audit-rows" rows=${audit.data.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
+      ${audit.items
+        ? html`<${Table} caption="What people did" id="audit-rows" rows=${audit.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
             columns=${[
               ["When", (each) => html`<${Moment} at=${each.at} />`],
               ["What", (each) => actionName(each.action)],
               ["On what", (each) => html`<span class="wrap">${target(each)}</span>`, { wide: true }],
               ["By", (each) => html`<${Name} text=${keyName(each.actor)} title=${each.actor} />`],
               ["Changes", (each) => count(each.changes), { number: true }],
-            ]} />`
+            ]} /><${More} next=${audit.next} onClick=${audit.more} />`
         : html`<${Waiting} />`}
     <//>
     <${Section} title="Pages from Heap" id="deliveries-heading">
-      ${deliveries.data
-        ? html`<${Table} caption="Pages from Heap" rows=${deliveries.data.items} keyOf=${(each) => each.id} empty="None has come yet."
+      ${deliveries.items
+        ? html`<${Table} caption="Pages from Heap" rows=${deliveries.items} keyOf=${(each) => each.id} empty="None has come yet."
             columns=${[
               ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
               ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}><${Name} text=${each.segment_name} /><//><div class="hint"><${Name} text=${each.account} /></div>`, { wide: true }],
@@ -111,7 +111,7 @@ function OfAll({ query, go }) {
               ["To add", (each) => count(each.added), { number: true }],
               ["To remove", (each) => count(each.removed), { number: true }],
               ["Unusable", (each) => count(each.rejected), { number: true }],
-            ]} />`
+            ]} /><${More} next=${deliveries.next} onClick=${deliveries.more} />`
         : html`<${Waiting} />`}
     <//>`;
 }

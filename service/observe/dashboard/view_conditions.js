@@ -5,7 +5,7 @@ import { isReading, useResource } from "./live.js";
 import { withQuery } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry, UseFiles } from "./actions.js";
 import { PartOfCondition, useRunbook } from "./runbook.js";
-import { Badge, Link, Name, Needs, Prose, Section, Since, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Link, Moment, Name, Needs, Prose, Section, Since, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, duration, momentText, people, plural, sentence, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
@@ -117,8 +117,8 @@ export function Conditions({ query }) {
             columns=${[
               ["What", (each) => html`<${Link} to=${viewOf(each)}>${each.meaning}<//>`, { wide: true }],
               ["On what", (each) => html`<${Name} text=${subjectOf(each)} />`],
-              ["Began", (each) => html`<${Time} at=${each.since} />`],
-              ["Ended", (each) => html`<${Time} at=${each.ended_at} />`],
+              ["Began", (each) => html`<${Moment} at=${each.since} />`],
+              ["Ended", (each) => html`<${Moment} at=${each.ended_at} />`],
             ]} /><//>`
       : html`<${Waiting} />`
   }`;
@@ -181,8 +181,8 @@ export function Condition({ id, query }) {
     ${now && html`<${Lasting} each=${now} account=${accounts.find((found) => found.name === now.account)} />`}
     <${Section} title="Before" id="past-heading"><${Table} caption="When it was so before" rows=${past} keyOf=${(row) => row.since} empty="It was never so before, as far as the service remembers."
       columns=${[
-        ["Began", (row) => momentText(row.since)],
-        ["Ended", (row) => momentText(row.ended_at)],
+        ["Began", (row) => html`<${Moment} at=${row.since} />`],
+        ["Ended", (row) => html`<${Moment} at=${row.ended_at} />`],
         ["Lasted", (row) => duration(seconds(row))],
         ["Detail", (row) => html`<span class="wrap">${row.detail || "–"}</span>`, { wide: true }],
       ]} /><//>

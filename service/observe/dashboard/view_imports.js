@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { EndDoubt, inDoubt } from "./actions.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Link, More, Name, Needs, Order, orderOf, Table, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { Badge, Bar, Link, More, Name, Needs, Order, orderOf, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { count, momentText, plural, sentence } from "./words.js";
 
 const PARTS = {
@@ -93,16 +93,14 @@ export function Import({ id }) {
 export function Imports({ query, go }) {
   const order = orderOf("imports", query);
   const path = withQuery("imports", { limit: 25, account: query.account, list: query.list, sort: order.sort, reverse: query.reverse });
-  const { data, error } = useResource(path);
-  const { pages, next, more } = usePages(path, path);
-  const following = next ?? data?.next;
+  const { data, error, items, next, more } = usePaged(path);
   return html`<${Title} text="Imports" /><${Trouble} error=${error} />
     <p class="hint">Large backlogs travel to Cordial as files.${query.account ? ` Only those of ${query.account} are here. ` : " "}${
       query.list && html`Only those of <${Link} to=${`lists/${query.list}`}>one list<//> are here. `
     }${(query.account || query.list) && html`<${Link} to="imports">All imports<//>`}</p>
     <div class="filters"><${Order} columns=${columns} order=${order} go=${go} /></div>
     ${data
-      ? html`<section class="card"><${ImportTable} imports=${withoutRepeats([...data.items, ...pages])} order=${order}
-          empty=${query.account || query.list ? "No import fits." : "None yet: single calls do all the work."} /><${More} next=${following} onClick=${() => more(following)} /></section>`
+      ? html`<section class="card"><${ImportTable} imports=${items} order=${order}
+          empty=${query.account || query.list ? "No import fits." : "None yet: single calls do all the work."} /><${More} next=${next} onClick=${more} /></section>`
       : html`<${Waiting} />`}`;
 }

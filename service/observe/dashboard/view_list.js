@@ -52,7 +52,7 @@ function Sum({ list, sum, account, syncs }) {
     ${list.import_state && html`<p class="hint">What is to be sent travels in <${Link} to=${`imports?list=${list.id}`}>${list.import_state === "sending" ? "a file" : "a file that is not made yet"}<//>.</p>`}
     ${leaves.filter(([number]) => number > 0).map(([, text, to]) => html`<p key=${to}><a href=${to}>${text}</a>.</p>`)}
     ${aside &&
-    html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages"}<//>.</p>`}
+    html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages"}<//>${syncs.some((each) => each.state === "queued") && ", and in later ones"}.</p>`}
     ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} ${sum.discarded === 1 ? "was" : "were"} named in <${Link} to=${`syncs?list=${list.id}&state=discarded`}>syncs that a person discarded<//>.</p>`}
     ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of <${Link} to=${`syncs?list=${list.id}`}>older syncs<//> ${sum.overtaken === 1 ? "was" : "were"} overtaken by newer ones.</p>`}
   <//>`;

@@ -1,10 +1,10 @@
 // People by name: who could not be added or removed, and which ids cannot be used.
 
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
-import { get, post, withQuery } from "./api.js";
+import { post, withQuery } from "./api.js";
 import { retry } from "./actions.js";
 import { isReading, onChange, useResource } from "./live.js";
-import { act, Badge, Button, Chips, Link, may, Name, Needs, Order, orderOf, say, Search, Section, Table, Time, Title, Trouble, Waiting } from "./ui.js";
+import { act, Badge, Button, Chips, Link, may, More, Name, Needs, Order, orderOf, Search, Section, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { count, person, plural, reasonName, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
@@ -121,25 +121,14 @@ export function People({ query, go }) {
     <${Trouble} error=${error} />
     ${items
       ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />
-          ${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
+          <${More} next=${next} onClick=${more} /></section>`
       : null}`;
 }
 
 export function Unusable({ query }) {
   const filters = { account: query.account, list: query.list, sync: query.sync, wanted: query.wanted };
   const path = withQuery("unusable", { ...filters, limit: ROWS });
-  const { data, error } = useResource(path);
-  const [pages, setPages] = useState({ items: [], next: undefined });
-  useEffect(() => setPages({ items: [], next: undefined }), [path]);
-  const next = pages.next === undefined ? data?.next : pages.next;
-  const more = async () => {
-    try {
-      const page = await get(`${path}&after=${next}`);
-      setPages((before) => ({ items: [...before.items, ...page.items], next: page.next }));
-    } catch (failed) {
-      say(failed.message, "bad");
-    }
-  };
+  const { data, error, items, next, more } = usePaged(path);
   return html`<${Title} text="Ids that cannot be used" />
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
     <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap. Of each page from Heap, the first 1,000 are kept.</p>
@@ -148,13 +137,13 @@ export function Unusable({ query }) {
       ${data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a>`}</div>
     <${Trouble} error=${error} />
     ${data
-      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${[...data.items, ...pages.items]} keyOf=${(each) => each.id} empty=${Object.values(filters).some(Boolean) ? "None fits." : "None: every id that Heap sent can be used."}
+      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${items} keyOf=${(each) => each.id} empty=${Object.values(filters).some(Boolean) ? "None fits." : "None: every id that Heap sent can be used."}
           columns=${[
             ["Id", (each) => html`<code class="code wrap">${each.value || "(empty)"}</code>`, { wide: true }],
             ["Why", (each) => UNUSABLE[each.reason] ?? each.reason],
             ["Segment", (each) => html`<${Link} to=${`lists/${each.list_id}`}>${each.segment_name}<//>`],
             ["Where", (each) => html`<code class="code">${each.path}</code> of page ${each.page_number}`],
             ["Arrived", (each) => html`<${Time} at=${each.received_at} />`],
-          ]} />${next && html`<p><${Button} text="Show more" needs="read" onClick=${more} /></p>`}</section>`
+          ]} /><${More} next=${next} onClick=${more} /></section>`
       : !error && html`<${Waiting} />`}`;
 }

@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { isReading, useResource } from "./live.js";
-import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePages, Waiting, withoutRepeats } from "./ui.js";
+import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
 // What is special about a sync.
@@ -79,10 +79,8 @@ const statesOf = (found, chosen) => [
 export function Syncs({ query, go, service }) {
   const order = orderOf("syncs", query);
   const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account, sort: order.sort });
-  const { data, error } = useResource(path);
+  const { data, error, items, next, more } = usePaged(path);
   const accounts = useResource("accounts").data?.items ?? service.accounts;
-  const { pages, next, more } = usePages(path, path);
-  const following = next ?? data?.next;
   return html`<${Title} text="Syncs" /><${Trouble} error=${error} />
     <div class="filters">
       ${(accounts.length > 1 || query.account) &&
@@ -94,8 +92,8 @@ export function Syncs({ query, go, service }) {
     </div>
     ${data
       ? html`<${Chips} label="State" items=${statesOf(data.states, query.state)} chosen=${query.state ?? ""} to=${(state) => withQuery("syncs", { ...query, state })} />
-        <section class="card"><${SyncTable} syncs=${withoutRepeats([...data.items, ...pages])} accounts=${accounts} order=${order}
-          empty=${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`} /><${More} next=${following} onClick=${() => more(following)} /></section>`
+        <section class="card"><${SyncTable} syncs=${items} accounts=${accounts} order=${order}
+          empty=${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`} /><${More} next=${next} onClick=${more} /></section>`
       : html`<${Waiting} />`}`;
 }
 
@@ -120,8 +118,8 @@ function missingPages(sync, deliveries) {
 
 export function Sync({ id }) {
   const { data, error } = useResource(`syncs/${id}`);
-  const pages = useResource(`deliveries?sync=${id}&limit=50`);
-  const deliveries = pages.data?.items ?? [];
+  const pages = usePaged(`deliveries?sync=${id}&limit=50`);
+  const deliveries = pages.items ?? [];
   const known = useResource("accounts");
   const accounts = known.data?.items ?? [];
   if (!data || isReading(pages, known)) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
@@ -140,7 +138,7 @@ export function Sync({ id }) {
         ["Heap's sync task", html`<code class="code">${data.task_id}</code>`],
         ["First page", data.total_pages > 1 && html`<${Since} at=${data.first_received_at} />`],
         [data.total_pages > 1 ? "Last page" : "Arrived", html`<${Since} at=${data.last_received_at} />`],
-        [data.pages_received < data.total_pages ? "Sent, as far as it came" : "All sent", data.drained_at && html`<${Since} at=${data.drained_at} />`],
+        [data.state === "discarded" ? "Discarded" : data.pages_received < data.total_pages ? "Sent, as far as it came" : "All sent", data.drained_at && html`<${Since} at=${data.drained_at} />`],
         ["Unusable ids", data.rejected > 0 ? html`<${Link} to=${`unusable?sync=${data.id}`}>${count(data.rejected)}<//>` : null],
       ]} />
     </section>
@@ -155,6 +153,6 @@ export function Sync({ id }) {
           ["To remove", (each) => count(each.removed), { number: true }],
           ["Unusable", (each) => count(each.rejected), { number: true }],
           ...(deliveries.some((each) => each.superseded_at) ? [["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : "no")]] : []),
-        ]} />
+        ]} /><${More} next=${pages.next} onClick=${pages.more} />
     </section>`;
 }
