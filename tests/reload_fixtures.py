@@ -61,10 +61,10 @@ class Reloadable(Installation):
         draft.replace(self.config)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Run `serve` with the file as it stands then; it must end with status 0."""
+    async def running(self, *, first: str = "") -> AsyncIterator[None]:
+        """Run `serve` with the file as it stands then; it must end with status 0. `first`: see `serving`."""
         self.write()
-        async with self.serving("--config", str(self.config)):
+        async with self.serving("--config", str(self.config), first=first):
             yield
 
     def send_signal(self, number: signal.Signals = signal.SIGHUP) -> None:

@@ -101,7 +101,7 @@ class ListStanding(StrEnum):
     removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members
     than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no list in Cordial
     yet. `sending`: changes are on their way. `tried_again_later`: what it has left failed, and waits for its next attempt.
-    `receiving`: pages of a sync have not arrived. `not_counted`: all is confirmed, and not yet compared with Cordial's count.
+    `receiving`: pages of a sync have not arrived. `not_counted`: all is confirmed, and Cordial has not counted the list since.
     `exact`: all is confirmed, and Cordial counts the same.
     """
 
@@ -207,9 +207,9 @@ class SegmentView(msgspec.Struct, frozen=True):
     `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing` says it
     in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial, but for `unnamed` of
     them: their rows in a file were refused, and which ones these are is being found out. `counted` is Cordial's own count,
-    `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it was not asked, or changes are owed.
-    `read_back`: the members wanted on the list that were read back from Cordial in the last day; `read_back_differ`: those
-    of them that Cordial did not have there.
+    `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it has not counted since the
+    last change, or changes are owed. `read_back`: the members wanted on the list that were read back from Cordial in the
+    last day; `read_back_differ`: those of them that Cordial did not have there.
     """
 
     id: int

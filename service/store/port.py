@@ -134,8 +134,8 @@ class Lists(Protocol):
     async def take_back(self, segment_id: int, other_id: int, within_seconds: float) -> int:
         """Undo what calls for a segment may have done to another one's list in that time; return how many memberships."""
 
-    async def set_list_count(self, segment_id: int, count: int) -> None:
-        """Record how many contacts Cordial counts on the segment's list."""
+    async def set_list_count(self, segment_id: int, count: int, confirmed: int) -> None:
+        """Record how many contacts Cordial counts on the segment's list, and how many were confirmed before it was asked."""
 
 
 class Imports(Protocol):

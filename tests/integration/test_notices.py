@@ -489,6 +489,14 @@ async def test_a_fault_of_the_settings_is_told_without_the_secret(world, url, se
     assert "/secret" not in told
 
 
+def test_the_document_says_the_defaults():
+    text, default = Path("docs/notices.md").read_text(), NoticeSettings("ops", "slack")
+    assert f"`patience_minutes` ({default.patience_minutes})" in text
+    assert f'`severity = "{default.severity}"` (the default)' in text
+    assert "also sends a daily summary" in text
+    assert default.summary_at == ""
+
+
 async def test_the_command_tries_each_target_and_says_what_came_of_it(tmp_path, receiver):
     (tmp_path / "url").write_text(receiver.url)
     (tmp_path / "nowhere").write_text("http://127.0.0.1:1/")

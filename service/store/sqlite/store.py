@@ -402,9 +402,9 @@ class SqliteStore:
 
         return await self._writer.run(take)
 
-    async def set_list_count(self, segment_id: int, count: int) -> None:
-        """Record how many contacts Cordial counts on the segment's list."""
-        values = {"segment_id": segment_id, "count": count, "now_ms": self._clock.now_ms()}
+    async def set_list_count(self, segment_id: int, count: int, confirmed: int) -> None:
+        """Record how many contacts Cordial counts on the segment's list, and how many were confirmed before it was asked."""
+        values = {"segment_id": segment_id, "count": count, "confirmed": confirmed, "now_ms": self._clock.now_ms()}
         await self._execute(_LISTS["set_list_count"], values)
 
     async def repeat_members(self, segment_id: int) -> int:

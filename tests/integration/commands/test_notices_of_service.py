@@ -15,16 +15,32 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from service.sandbox.faults import Fault, FaultKind
 from tests.command_fixtures import PATIENCE_SECONDS, Installation, eventually
+from tests.reload_fixtures import Reloadable
 
 REJECTS_KEY = "heap-cordial: Cordial rejects the API key for acme"
-REJECTED_KEY = "heap-cordial: over: Cordial does not serve the account (acme)"
+IS_OVER = "heap-cordial: over: Cordial does not serve the account (acme)"
 
 # Otherwise each test waits for seconds again and again.
-LOOKS_OFTEN = """
+QUICK = """
+from service import app
+from service.deliver import retry
 from service.observe.notices import notices
-timings = notices.Timings(look=0.05, first_wait=0.05)
-notices.Timings = lambda: timings
+looks_often = notices.Timings(look=0.05, first_wait=0.05)
+notices.Timings = lambda: looks_often
+soon = retry.Timings(probe_base=0.05, probe_cap=0.2, retry_base=0.05, retry_cap=0.2)
+tries_soon = app.Timings(deliver=app.delivering.Timings(retry=soon))
+app.Timings = lambda: tries_soon
+"""
+# The service's clock goes ahead of the machine's by as much as the test says.
+GOES_AHEAD = """
+from pathlib import Path
+from service import app
+class AheadClock(app.SteadyClock):
+    def now_ms(self):
+        return super().now_ms() + int(Path({place!r}).read_text() or 0)
+app.SteadyClock = AheadClock
 """
 
 
@@ -93,7 +109,7 @@ async def test_a_wrong_key_is_told_and_its_end_too(installation, receiver):
     right = installation.key_file.read_text()
     installation.key_file.write_text("another-key")
     tell(installation, receiver, "slack", PATIENCE_MINUTES="0", SEVERITY="critical")
-    async with installation.serving(first=LOOKS_OFTEN) as process:
+    async with installation.serving(first=QUICK) as process:
         await installation.deliver("Active Users", ["jane@example.com"], task="task-1")
         await eventually(receiver.first_lines, [REJECTS_KEY])
         [(_, document)] = receiver.taken
@@ -101,7 +117,7 @@ async def test_a_wrong_key_is_told_and_its_end_too(installation, receiver):
         assert "people concerned: 1" in document["text"]
         process.send_signal(signal.SIGHUP)
         installation.key_file.write_text(right)
-        await eventually(receiver.first_lines, [REJECTS_KEY, REJECTED_KEY])
+        await eventually(receiver.first_lines, [REJECTS_KEY, IS_OVER])
 
 
 @pytest.mark.parametrize("killed", ["before the answer", "before the answer is written down"])
@@ -113,7 +129,7 @@ async def test_a_notice_that_kill_9_cuts_comes_again_and_can_be_told_by_its_id(i
         receiver.answers = False
     else:
         receiver.locks = installation.database
-    async with installation.serving(killed=True, first=LOOKS_OFTEN):
+    async with installation.serving(killed=True, first=QUICK):
         await installation.deliver("Active Users", ["jane@example.com"], task="task-1")
         await eventually(receiver.first_lines, [REJECTS_KEY])
         if receiver.locks is not None:
@@ -121,14 +137,75 @@ async def test_a_notice_that_kill_9_cuts_comes_again_and_can_be_told_by_its_id(i
                 await receiver.was_read.wait()
     receiver.answers = True
     receiver.unlock()
-    async with installation.serving(first=LOOKS_OFTEN):
+    async with installation.serving(first=QUICK):
         await eventually(receiver.first_lines, [REJECTS_KEY] * 2)
         # Until Cordial has answered again, nobody knows that it lasts, nor that it is over.
         await eventually(lambda: conditions(installation), {"account_stopped"})
         assert await receiver.first_lines() == [REJECTS_KEY] * 2
         installation.key_file.write_text(right)
-        await eventually(receiver.first_lines, [REJECTS_KEY, REJECTS_KEY, REJECTED_KEY])
+        await eventually(receiver.first_lines, [REJECTS_KEY, REJECTS_KEY, IS_OVER])
     (first, document), (again, repeated), (last, _) = receiver.taken
     assert first
     assert (again, repeated) == (first, document)
     assert last != first
+
+
+async def test_by_default_a_healthy_day_tells_nothing_and_an_outage_of_some_minutes_does(tmp_path, cordial, receiver):
+    service = Reloadable(tmp_path, cordial.url, "acme")
+    service.accounts["acme"]["dry_run"] = True
+    (tmp_path / "url").write_text(receiver.url)
+    service.sections["notices.ops"] = {"kind": "webhook", "url_file": str(tmp_path / "url")}
+    ahead = tmp_path / "ahead"
+    ahead.write_text("0")
+    first = QUICK + GOES_AHEAD.format(place=str(ahead))
+    day = [f"user{number}@example.com" for number in range(5)]
+
+    def minutes_pass(minutes: int) -> None:
+        draft = tmp_path / "draft"
+        draft.write_text(str(int(ahead.read_text()) + minutes * 60_000))
+        draft.replace(ahead)
+
+    async def is_logged(event: str, condition: str) -> bool:
+        return f'"{event}","condition":"{condition}"' in service.log.read_text()
+
+    async def members() -> list[str]:
+        found: list[str] = []
+        if "ActiveUsers" in cordial.state.lists_by_name:
+            found = cordial.state.members("ActiveUsers")
+        return found
+
+    async def told_a_minute_later() -> list[str]:
+        minutes_pass(1)
+        lines: list[str] = await receiver.first_lines()
+        return lines
+
+    async def outage(minutes: int, status: int) -> None:
+        """Cordial answers so for so long, and goes on."""
+        cordial.faults.add(Fault(FaultKind.ANSWER, status=status, times=None))
+        await service.deliver("Active Users", (f"late{minutes}@example.com",), task=f"late-{minutes}")
+        await eventually(lambda: is_logged("condition.began", "account_stopped"), True)
+        minutes_pass(minutes)
+
+    async with service.running(first=first):
+        await service.deliver("Active Users", tuple(day), task="first")
+        await eventually(lambda: is_logged("condition.began", "account_dry_run"), True)
+        minutes_pass(10)
+        service.accounts["acme"]["dry_run"] = False
+        await service.reload()
+        await eventually(members, day)
+        await service.deliver("Active Users", (), tuple(day[:1]), task="second")
+        await eventually(members, day[1:])
+        minutes_pass(10)
+    # A restart is nothing to tell of either.
+    async with service.running(first=first):
+        await outage(minutes=4, status=503)
+        cordial.faults.clear()
+        await eventually(lambda: is_logged("condition.ended", "account_stopped"), True)
+        minutes_pass(10)
+    async with service.running(first=first):
+        assert receiver.taken == []
+        await outage(minutes=6, status=401)
+        await eventually(receiver.first_lines, [REJECTS_KEY])
+        cordial.faults.clear()
+        await eventually(lambda: is_logged("condition.ended", "account_stopped"), True)
+        await eventually(told_a_minute_later, [REJECTS_KEY, IS_OVER])

@@ -331,10 +331,14 @@ CREATE TABLE guarded_piece (
 CREATE INDEX guarded_piece_of_segment ON guarded_piece (segment_id, id);
 CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, id, wanted, users);
 
+-- How many members were confirmed when Cordial counted the list.
+ALTER TABLE segment ADD COLUMN list_count_of INTEGER;
+UPDATE segment SET list_count_of = settled - unnamed WHERE list_count IS NOT NULL;
 -- By how many contacts Cordial's count of a list differs from what it confirmed; null where nobody can tell, because the list
--- was never counted or changes are owed.
-ALTER TABLE segment ADD COLUMN count_differs_by INTEGER
-    GENERATED ALWAYS AS (CASE WHEN pending + waiting = 0 THEN list_count - (settled - unnamed) END) VIRTUAL;
+-- was not counted since the last change, or changes are owed.
+ALTER TABLE segment ADD COLUMN count_differs_by INTEGER GENERATED ALWAYS AS (
+    CASE WHEN pending + waiting = 0 AND list_count_of = settled - unnamed THEN list_count - list_count_of END
+) VIRTUAL;
 
 -- Orders in which people look: syncs of which changes failed, and failures that wait for a person before those tried again.
 CREATE INDEX sync_failed ON sync (id) WHERE dead > 0;

@@ -58,7 +58,7 @@ WHERE segment.id <> :segment_id AND segment.list_id = :list_id AND lower(segment
 LIMIT 1;
 
 -- name: set_list_count
-UPDATE segment SET list_count = :count, list_counted_at_ms = :now_ms WHERE id = :segment_id;
+UPDATE segment SET list_count = :count, list_count_of = :confirmed, list_counted_at_ms = :now_ms WHERE id = :segment_id;
 
 -- name: owed_by_segment
 SELECT segment.id, account.name, segment.pending, segment.waiting, coalesce(unfolded.users, 0),

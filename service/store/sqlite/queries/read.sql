@@ -164,7 +164,7 @@ WITH shown AS (
                     AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
                     AND sync.guard IS NOT 'discarded'
             ) THEN 'receiving'
-            WHEN segment.list_count IS NULL THEN 'not_counted'
+            WHEN segment.count_differs_by IS NULL THEN 'not_counted'
             WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
         END AS standing,
