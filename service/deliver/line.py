@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import structlog
 
 from service.deliver.blame import Blame, Kind
 from service.deliver.circuit import Circuit
-from service.deliver.cordial.answers import MAX_WAIT_SECONDS, NO_LIMITS, WITHHELD, Answer, AnswerKind, no_answer
+from service.deliver.cordial.answers import MAX_WAIT_SECONDS, NO_LIMITS, WITHHELD, Answer, AnswerKind, Limits, no_answer
 from service.deliver.cordial.client import CordialClient, NotPermittedError
 from service.deliver.cordial.requests import Request, find_lists
 from service.deliver.observing import NOT_OBSERVED, CallObserver
@@ -40,6 +41,7 @@ SLOWED_BY_LIMIT = "Cordial's rate limit is reached"
 LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and the service waits six"
 # A shorter wait costs others less than telling whose it is.
 _OWN_LIMIT_FROM_SECONDS = 2.0
+_MAX_OWN_ANSWERS = 10_000
 
 
 class Permit:
@@ -122,6 +124,8 @@ class AccountLine:
         self.blame = Blame(self.circuit)
         self._proof: Proof | None = None
         self._own_limits = OwnLimits()
+        # What was said of an operation for one contact alone, and until when that is to be kept to.
+        self._own_answers: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
         self._has_told_cut = False
         self._limiter = limiter
         self._on_resume = on_resume
@@ -246,6 +250,7 @@ class AccountLine:
         self._is_paused = False
         self._has_told_cut = False
         self._limiter.forget_waits()
+        self._own_answers.clear()
         if not self._is_closed:
             self._allowed.set()
         self._probe_asked.set()
@@ -355,7 +360,12 @@ class AccountLine:
         forgive_forbidden: bool = False,
         is_proof: bool = False,
     ) -> Answer | None:
-        """Make a call and learn from its answer about the account; None if it was not permitted any more."""
+        """Make a call and learn from its answer about the account; None if it was not permitted any more.
+
+        Where Cordial has asked to wait with this contact alone, that answer is returned again, with the time that is left.
+        """
+        if (told := self._told_of_contact(request)) is not None:
+            return told
         answer = await self._make(request, permit, is_probe=is_probe)
         if answer is None or answer.kind is AnswerKind.THROTTLED:
             return answer
@@ -406,15 +416,21 @@ class AccountLine:
             self._calling.discard(task)
             self._called_at = time.monotonic()
             if answer is None:
-                self._own_limits.ended(request.operation, number, passed=False, throttled=False)
+                self._own_limits.ended(request.operation, number, passed=False)
                 self._limiter.returned(call.ticket)
             else:
                 answer = self._ended(request, number, call.ticket, answer)
                 self._observer.called(request.operation, answer.kind, answer.status, time.perf_counter() - allowed_at)
                 if call.has_begun and request.writes and request.contact and answer.may_still_act:
                     self._on_lost_answer(request.contact)
-        if answer is not None and _may_be_own(request, answer) and not answer.is_own:
-            return await self._told_apart(request, number, answer)
+        if answer is not None and answer.kind is AnswerKind.THROTTLED:
+            until = time.monotonic() + answer.limits.wait_seconds
+            if not answer.is_own:
+                answer = await self._told_apart(request, number, answer)
+            if answer.is_own:
+                self._own_answers[request.operation, request.contact] = until, answer
+                if len(self._own_answers) > _MAX_OWN_ANSWERS:
+                    self._own_answers.popitem(last=False)
         return answer
 
     def _ended(self, request: Request, number: int, ticket: Ticket, answer: Answer) -> Answer:
@@ -422,8 +438,9 @@ class AccountLine:
         if _may_be_own(request, answer) and self._own_limits.is_known(request.operation, request.contact):
             answer = msgspec.structs.replace(answer, is_own=True)
         throttled = answer.kind is AnswerKind.THROTTLED and not answer.is_own
-        passed = answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND, AnswerKind.REFUSED}
-        self._own_limits.ended(request.operation, number, passed=passed, throttled=throttled)
+        if not throttled:
+            passed = answer.kind in {AnswerKind.DONE, AnswerKind.NOT_FOUND, AnswerKind.REFUSED}
+            self._own_limits.ended(request.operation, number, passed=passed)
         self._limiter.answered(ticket, NO_LIMITS if answer.is_own else answer.limits, throttled=throttled)
         if throttled:
             self._on_throttled()
@@ -434,15 +451,25 @@ class AccountLine:
             )
         return answer
 
+    def _told_of_contact(self, request: Request) -> Answer | None:
+        until, answer = self._own_answers.get((request.operation, request.contact), (0.0, None))
+        left = until - time.monotonic()
+        if answer is None or left <= 0:
+            return None
+        return msgspec.structs.replace(answer, limits=Limits(retry_after_seconds=left))
+
     async def _told_apart(self, request: Request, number: int, answer: Answer) -> Answer:
         """Wait for the calls on their way; if they pass, the limit is the contact's own and slows nobody else (R8)."""
+        if not _may_be_own(request, answer):
+            self._own_limits.refused(request.operation, number, None)
+            return answer
         decided: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def decide(is_own: bool) -> None:
             if not decided.done():
                 decided.set_result(is_own)
 
-        self._own_limits.ask(request.operation, number, decide)
+        self._own_limits.refused(request.operation, number, decide)
         if not await decided:
             return answer
         self._limiter.forget_wait(request.operation)

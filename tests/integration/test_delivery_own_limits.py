@@ -4,6 +4,7 @@ import pytest
 
 from service.deliver.line import LIMIT_CUT
 from service.model.accounts import AccountState
+from service.model.changes import FailureSelection
 from service.sandbox.faults import Fault, FaultKind
 from tests.hostile_fixtures import calls_before_retry_after, hostile_world, log_lines, page
 from tests.service_fixtures import ACCOUNT, World, delivering, users
@@ -41,6 +42,38 @@ async def test_one_contacts_limit_slows_nobody_else(tmp_path):
         assert len([call for call in world.calls() if call.contact == SLOW]) == 1
         [waiting] = world.rows("SELECT contact, dead, attempts, reason FROM failure")
         assert waiting == (SLOW, 0, 0, "throttled")
+        # Another list waits with this contact too, and with nobody else.
+        await world.deliver("Buyers", ["slow@example.com", "buyer@example.com"], segment_id=2)
+        await world.until(lambda: len(world.rows("SELECT 1 FROM failure WHERE reason = 'throttled'")) == 2)
+        await world.until(lambda: world.members("Buyers") == ["buyer@example.com"])
+        assert len([call for call in world.calls() if call.contact == SLOW]) == 1
+        # Unless somebody resumes the account.
+        world.cordial.faults.clear()
+        world.service.deliverer.account(ACCOUNT).resume()
+        assert await world.service.store.steering.retry_failures(FailureSelection(), "test") == 2
+        await world.settled()
+        assert len(world.members("Readers")) == 62
+        assert world.members("Buyers") == ["buyer@example.com", "slow@example.com"]
+
+
+async def test_of_two_refused_contacts_each_waits_as_long_as_it_was_told(tmp_path):
+    async with delivering(tmp_path, max_concurrency=16, requests_per_second=200) as world:
+        await world.deliver("Readers", users(1, "first"))
+        await world.settled()
+        for name in ("slow", "slower"):
+            contact, headers = f"email:{name}@example.com", {"Retry-After": "3"}
+            world.cordial.faults.add(Fault(FaultKind.ANSWER, contact=contact, status=429, headers=headers, times=1))
+        # Others take longer and pass, which tells of the second that was refused that it met a limit of its own.
+        world.cordial.faults.add(Fault(FaultKind.HANG, method="POST", times=None, seconds=0.3))
+        world.cordial.journal.reset()
+        await world.deliver("Readers", ["slow@example.com", "slower@example.com", *users(60)])
+        await world.settled()
+        assert len(world.members("Readers")) == 63
+        calls = world.contact_calls()
+        for name in ("slow", "slower"):
+            refused, *later = [call for call in calls if call.contact == f"email:{name}@example.com"]
+            assert refused.status == 429
+            assert min(call.arrived_at_seconds for call in later) >= refused.finished_at_seconds + 3
 
 
 async def test_the_accounts_limit_stops_everybody(tmp_path):
