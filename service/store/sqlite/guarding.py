@@ -48,7 +48,7 @@ class _Head(NamedTuple):
     is_drain: int
     guard: str | None
     judged_to: int
-    guard_removals: int
+    guard_passed: int
     guard_members: int | None
     members: int
     is_incomplete: int
@@ -63,11 +63,6 @@ class _Head(NamedTuple):
     def is_late(self) -> bool:
         """Whether earlier pages of the sync were passed, and these came afterwards."""
         return self.guard == "passed"
-
-    @property
-    def counted_before(self) -> int:
-        """How many removals of earlier pages were passed."""
-        return self.guard_removals if self.is_late else 0
 
     @property
     def base(self) -> int:
@@ -179,13 +174,13 @@ class Guard:
         is_whole = not head.is_incomplete or self._has_waited(head)
         if guard is None or not head.base:
             # A first sync can only remove whom it has added itself.
-            return not is_held and await self._record(head, "passed", head.guard_removals)
-        removals = head.counted_before + (head.base if head.is_drain else head.users_to_remove)
+            return not is_held and await self._record(head, "passed", head.guard_passed)
+        removals = head.guard_passed + (head.base if head.is_drain else head.users_to_remove)
         if not guard.is_passed(removals, head.base) or is_held:
             if not head.is_drain:
                 if not self._has_grown(head, is_whole=is_whole):
                     return False
-                removals = head.counted_before + await self._count(head)
+                removals = head.guard_passed + await self._count(head)
                 self._counted[head.sync_id] = head.users_to_remove
             if is_held or not guard.is_passed(removals, head.base):
                 return await self._record(head, "held", removals)
@@ -249,6 +244,8 @@ class Guard:
             "guard": guard,
             "before": head.guard,
             "removals": removals,
+            # What comes later is counted with it.
+            "passed": removals if guard == "passed" else head.guard_passed,
             "members": head.base,
             "last": head.last_id,
             "now_ms": self._clock.now_ms(),

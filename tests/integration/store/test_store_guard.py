@@ -135,11 +135,24 @@ async def test_an_incomplete_sync_waits_an_hour_and_its_late_pages_are_counted_t
     assert maker.facts().wanted() == set(USERS[10:])
     await guarded.accept(page("t1", remove=USERS[10:12], number=2, of=2))
     await judge_all(guarded)
-    assert guard_of(maker, "t1") == "held"
+    sync = maker.facts().sync("t1")
+    assert (sync.guard, sync.guard_removals, sync.guard_members) == ("held", 12, 20)
     assert maker.facts().wanted() == set(USERS[10:])
     assert await guarded.guard.approve(await sync_id(maker, "t1"), "ann")
     await judge_all(guarded)
     assert maker.facts().wanted() == set(USERS[12:])
+
+
+async def test_what_was_passed_still_counts_when_a_sync_that_is_held_late_grows(guarded, maker):
+    await guarded.accept(page("t1", remove=USERS[:10], number=1, of=3))
+    maker.clock.ms = START_MS + HOUR_MS
+    await judge_all(guarded)
+    assert guard_of(maker, "t1") == "passed"
+    for number, removed in ((2, USERS[10:12]), (3, USERS[12:14])):
+        await guarded.accept(page("t1", remove=removed, number=number, of=3))
+        await judge_all(guarded)
+    sync = maker.facts().sync("t1")
+    assert (sync.guard, sync.guard_removals, sync.guard_members) == ("held", 14, 20)
 
 
 async def test_an_incomplete_sync_waits_no_longer_because_the_clock_was_ahead(guarded, maker):

@@ -12,7 +12,7 @@ DELETE FROM piece WHERE id = :id;
 -- is judged before all that was judged earlier is in the ledger.
 SELECT head.id AS piece_id, head.segment_id, head.sync_id, account.id AS account_id, account.name AS account,
     sync.action = 'segment.users.drain' AS is_drain,
-    sync.guard, sync.judged_to, sync.guard_removals, sync.guard_members, segment.members,
+    sync.guard, sync.judged_to, sync.guard_passed, sync.guard_members, segment.members,
     sync.pages_received < sync.total_pages AS is_incomplete, sync.last_received_at_ms, sync.unfolded,
     count(*) AS pieces, max(own.id) AS last_id,
     coalesce(sum(own.users) FILTER (WHERE own.wanted = 0 AND own.id > iif(sync.guard = 'passed', sync.judged_to, 0)), 0)
@@ -83,7 +83,7 @@ SELECT count(*) FROM (
 -- name: judge
 UPDATE sync SET
     guard_at_ms = CASE WHEN guard IS :guard THEN guard_at_ms ELSE :now_ms END,
-    guard = :guard, guard_removals = :removals, guard_members = :members, judged_to = :last
+    guard = :guard, guard_removals = :removals, guard_passed = :passed, guard_members = :members, judged_to = :last
 WHERE id = :sync_id AND guard IS :before;
 
 -- name: next_guarded
