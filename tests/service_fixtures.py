@@ -108,6 +108,8 @@ class World:
         self.port = 0
         # How the configuration is read again; None for a service that does not run from one.
         self.reload: ReloadFor | None = None
+        # Accounts beside the one that is steered from here.
+        self.more_accounts: dict[str, AccountSettings] = {}
         # Events of the log that may speak of an exception; any other that does fails the test.
         self.expected_exceptions: set[str] = set()
 
@@ -148,7 +150,7 @@ class World:
             ),
             store=StoreSettings(path=str(self._store_file), settle_interval_seconds=self.settle_interval_seconds),
             log=LogSettings(),
-            accounts={ACCOUNT: self.account},
+            accounts={ACCOUNT: self.account, **self.more_accounts},
         )
         supervisor = Supervisor(max_silence_seconds=self.max_silence_seconds)
         running = running_service(settings, supervisor, self.timings(), reload=self.reload)

@@ -192,13 +192,14 @@ class ListSum(msgspec.Struct, frozen=True):
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """What happened in a minute, and how much was owed at its end."""
+    """What happened in a minute, and how much was owed at its end; or in so many `minutes`, and how much was owed at most."""
 
     at: datetime
     backlog: Count
     calls: Count
     settled: Count
     failed: Count
+    minutes: int = 1
 
 
 class SegmentView(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,6 +14,7 @@ from playwright.async_api import Page, Route, expect
 
 from service.model.conditions import CATALOGUE
 from service.model.guard import RemovalGuard
+from service.model.views import Minute
 from service.sandbox.faults import Fault, FaultKind
 from tests.browser.conftest import Watched, confirm, faults_of_access, go, sign_in
 from tests.service_fixtures import World, delivering, users
@@ -57,10 +60,77 @@ async def test_it_says_what_to_do_before_the_first_page(live: Watched, world: Wo
 
 
 async def test_before_the_first_page_it_names_the_address_that_heap_reaches(watched: Watched, world: World) -> None:
+    world.more_accounts["shop"] = msgspec.structs.replace(world.account, name="shop")
+    world.more_accounts["globex"] = msgspec.structs.replace(
+        world.account, name="globex", public_url="https://in.globex.com/x"
+    )
     await world.restart(public_url="https://sync.example.com")
     await watched.page.goto(world.service.url)
     await sign_in(watched.page)
-    await expect(watched.page.locator(".webhook-address")).to_have_text("https://sync.example.com/webhooks/heap/acme")
+    empty = watched.page.locator("#empty")
+    seen = f"{world.service.url}/webhooks/heap/shop"
+    addresses = ["https://sync.example.com/webhooks/heap/acme", seen, "https://in.globex.com/x/webhooks/heap/globex"]
+    await expect(empty.locator(".webhook-address")).to_have_text(addresses)
+    # Each under the name of its account, and of the one that Heap cannot reach it is said.
+    words = (await empty.inner_text()).split()
+    places = [words.index(each) for each in ("acme", addresses[0], "shop", seen, "globex", addresses[2])]
+    assert places == sorted(places)
+    hint = empty.get_by_text("as your browser sees the service")
+    await expect(hint).to_have_count(1)
+    assert places[3] < words.index("browser") < places[4]
+
+
+async def test_the_pictures_of_a_day_and_a_week_outlive_a_restart_and_show_when_it_did_not_run(
+    watched: Watched, world: World
+) -> None:
+    # When it ran, in minutes before now: twice it was away for long, once for an hour, once for ten minutes.
+    now = int(time.time()) // 1800 * 1800
+    for began, ended, backlog in ((2400, 2160, 900), (2100, 1680, 900), (120, 60, 100), (50, 0, 100)):
+        for at in range(now - began * 60, now - ended * 60, 60):
+            minute = Minute(datetime.fromtimestamp(at, UTC), backlog, calls=180, settled=120, failed=60)
+            await world.service.store.history.add(minute)
+    # The picture is there once something has come.
+    await world.deliver("Active Users", users(1))
+    await world.settled()
+    await world.restart()
+    page = watched.page
+    await page.goto(world.service.url)
+    await sign_in(page)
+    await page.locator("#legend").wait_for()
+    await page.evaluate(
+        """() => {
+            const Real = window.uPlot;
+            window.plots = [];
+            window.uPlot = function (...given) { const made = new Real(...given); window.plots.push(made); return made; };
+        }"""
+    )
+    for span, hours, stretches in (
+        ("24 h", 1.5, [(12, 100), (10, 100)]),
+        ("7 d", 30, [(8, 900), (14, 900), (4, 100)]),
+    ):
+        await page.get_by_role("button", name=span).click()
+        async with asyncio.timeout(20):
+            while not await page.evaluate(f"plots.length > 0 && plots.at(-1).data[0][0] < {now - hours * 3600}"):  # noqa: ASYNC110  the page loads
+                await asyncio.sleep(0.05)
+        people, rates = await page.evaluate(
+            "plots.slice(-2).map(plot => ({ data: plot.data, axes: plot.axes.map(axis => axis._values) }))"
+        )
+        runs: list[list[int]] = [[]]
+        for each in people["data"][1]:
+            if each is None:
+                runs.append([])
+            else:
+                runs[-1].append(each)
+        assert [(len(run), run[0]) for run in runs] == stretches, span
+        assert {(confirmed, failed) for _, confirmed, failed in zip(*rates["data"], strict=True)} - {(None, None)} == {
+            (2, 1)
+        }
+        # Both axes have their labels: times below, people and changes a second at the side.
+        for plot in (people, rates):
+            assert all(re.search(r"\d", str(label)) for axis in plot["axes"] for label in axis if label)
+            assert all(len([label for label in axis if label]) > 1 for axis in plot["axes"]), plot["axes"]
+    assert "at most" in str(await page.locator(".plot").get_attribute("aria-label"))
+    await expect(page.locator("#legend")).to_contain_text("Confirmed a second: 2")
 
 
 async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world: World) -> None:

@@ -152,20 +152,7 @@ class Meter:
         kept = await read(since, step)
         begin = finer[0].at if finer else None
         minutes = [minute for minute in kept if begin is None or minute.at < begin]
-        seconds = step * _MINUTE_SECONDS
-        return History(
-            [
-                Sample(
-                    minute.at,
-                    minute.backlog,
-                    round(minute.calls / seconds, 2),
-                    round(minute.settled / seconds, 2),
-                    round(minute.failed / seconds, 2),
-                )
-                for minute in minutes
-            ]
-            + finer
-        )
+        return History([_as_sample(minute) for minute in minutes] + finer)
 
     def _since(self, seconds: float) -> _Totals:
         """Return the latest totals that are at least so old, or the oldest there are."""
@@ -180,6 +167,13 @@ class Meter:
         settled = {name: kinds.get(OutcomeKind.SETTLED, 0) for name, kinds in results.items()}
         failed = {name: sum(kinds.values()) - settled[name] for name, kinds in results.items()}
         return _Totals(self._clock(), dict(self._calls()), settled, failed)
+
+
+def _as_sample(minute: Minute) -> Sample:
+    # Of the minutes that are known: the last step is not over, and in others the service did not run all the while.
+    seconds = minute.minutes * _MINUTE_SECONDS
+    calls, settled, failed = (round(each / seconds, 2) for each in (minute.calls, minute.settled, minute.failed))
+    return Sample(minute.at, minute.backlog, calls, settled, failed)
 
 
 def _rate(before: Mapping[str, int], now: Mapping[str, int], account: str, seconds: float) -> float:

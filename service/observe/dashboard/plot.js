@@ -8,8 +8,8 @@ import { clock, clockOnAxis, count, rate } from "./words.js";
 
 const SPANS = {
   hour: { text: "1 h", seconds: 3600, gap: 150, begins: "a few seconds" },
-  day: { text: "24 h", seconds: 86_400, gap: 900, begins: "ten minutes" },
-  week: { text: "7 d", seconds: 604_800, gap: 5400, begins: "an hour" },
+  day: { text: "24 h", seconds: 86_400, gap: 450, begins: "ten minutes" },
+  week: { text: "7 d", seconds: 604_800, gap: 2700, begins: "an hour" },
 };
 const LEAST_SECONDS = 60;
 const SERIES = [

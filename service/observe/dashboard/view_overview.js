@@ -41,11 +41,11 @@ function Empty({ service }) {
     <h2 id="empty-heading">No page has come from Heap yet</h2>
     <p>In Heap, open Integrations, Developer hub. Set this address as the webhook URL, switch a segment on, and press “Sync now”.</p>
     ${service.webhooks.map(
-      ({ account, url }) => html`<p class="hint">${account}</p><pre><code class="webhook-address">${url}</code></pre>`,
+      ({ account, url, is_known: isKnown }) => html`<p class="hint">${account}</p><pre><code class="webhook-address">${url}</code></pre>
+        ${!isKnown && html`<p class="hint">This address is as your browser sees the service. Heap needs one that it can reach over HTTPS.</p>`}`,
     )}
     <p>To try without Heap, send a segment from a terminal:</p>
     <pre><code id="send-command">${`heap-cordial send --url ${service.webhooks[0]?.url ?? "ADDRESS"} --secret-file SECRET --segment "Active Users" --add jane@example.com`}</code></pre>
-    ${!service.webhooks.every((each) => each.is_known) && html`<p class="hint">These addresses are as your browser sees the service. Heap needs one that it can reach over HTTPS.</p>`}
   </section>`;
 }
 

@@ -284,7 +284,8 @@ WHERE segment_id = :list_id AND pages_received < total_pages AND guard IS NOT 'd
 ORDER BY id DESC LIMIT 20;
 
 -- name: minutes
-SELECT max(at_ms) AS at, max(backlog) AS backlog, sum(calls) AS calls, sum(settled) AS settled, sum(failed) AS failed
+SELECT max(at_ms) AS at, max(backlog) AS backlog, sum(calls) AS calls, sum(settled) AS settled, sum(failed) AS failed,
+    count(*) AS minutes
 FROM minute
 WHERE at_ms >= :since_ms
 GROUP BY at_ms / :step_ms
