@@ -69,9 +69,9 @@ class AccountStanding(StrEnum):
 
     `stopped`: Cordial does not serve it, or cannot be reached; this ends by itself. `paused`: a person paused it. `dry_run`:
     nothing is written to Cordial. `not_configured`: the configuration does not have it. `slowed`: Cordial asks to wait.
-    `sending`: it has changes that may be sent now. `in_a_file`: a file with them is on its way, and Cordial has it or is
-    to get it. `waits_for_a_file`: they are to travel in a file that is not made yet. `waiting`: all its changes are tried again
-    later, or are for lists that are not ready. `ready`: it has nothing to send.
+    `sending`: it has changes that may be sent now, or has just sent some. `in_a_file`: a file with them is on its way, and
+    Cordial has it or is to get it. `waits_for_a_file`: they are to travel in a file that is not made yet. `waiting`: all its
+    changes are tried again later, or are for lists that are not ready. `ready`: it has nothing to send.
     """
 
     STOPPED = "stopped"

@@ -309,7 +309,10 @@ def _standing(
         if ListTravel.SENDING in travels:
             return AccountStanding.IN_A_FILE
         return AccountStanding.WAITS_FOR_A_FILE if travels else AccountStanding.SENDING
-    return AccountStanding.WAITING if account.pending + account.waiting else AccountStanding.READY
+    if not account.pending + account.waiting:
+        return AccountStanding.READY
+    # Between two lists that it makes there may be nothing to send for a moment.
+    return AccountStanding.SENDING if is_settling else AccountStanding.WAITING
 
 
 def _is_file_on_its_way(imports: ImportsStatus | None) -> bool:

@@ -14,7 +14,7 @@ function Waits({ account }) {
     held && `${plural(held, "change")} ${held === 1 ? "is" : "are"} for lists that are not ready`,
     account.waiting && `${plural(account.waiting, "change")} ${account.waiting === 1 ? "is" : "are"} tried again later`,
   ].filter(Boolean);
-  if (account.state !== "sending" || account.sendable || !parts.length) return null;
+  if (account.standing !== "waiting" || !parts.length) return null;
   return html`<section class="card notice"><p>${sentence(`nothing can be sent now: ${parts.join(", and ")}`)}</p>
     <p><${Link} to=${`lists?account=${encodeURIComponent(account.name)}`}>See the lists, trouble first<//></p></section>`;
 }

@@ -30,7 +30,7 @@ export const setAside = (users) => `and ${count(users)} held, or waiting for pag
 export function whenSent(accounts, seconds, total) {
   const sendable = accounts.reduce((sum, each) => sum + (each.state === "sending" ? each.sendable : 0), 0);
   if (seconds !== null) return sendable < total ? `${count(sendable)} of them in about ${duration(seconds)}` : `about ${duration(seconds)} left`;
-  const moves = accounts.some((each) => ["sending", "slowed"].includes(each.state) && each.sendable > 0);
+  const moves = accounts.some((each) => ["sending", "slowed"].includes(each.state) && (each.sendable > 0 || each.settled_per_second > 0));
   return moves ? "time left not known" : "nothing of it is sent now";
 }
 

@@ -138,6 +138,19 @@ async def test_an_account_tells_why_it_is_paused_and_what_to_do(world):
     assert account["next_call_at"] is not None
 
 
+async def test_an_account_is_not_waiting_while_it_makes_its_lists_one_by_one(tmp_path):
+    async with asking(tmp_path, requests_per_second=8) as world:
+        for number in range(12):
+            await world.deliver(f"Segment {number}", users(1), segment_id=number)
+        seen = set()
+        while world.service.store.backlog.total:
+            [account] = (await world.get("accounts"))["items"]
+            if account["settled_per_second"]:
+                seen.add(account["standing"])
+        assert seen <= {"sending", "ready"}
+        assert "sending" in seen
+
+
 class TestMember:
     async def ask(self, world: ApiWorld, user: str, list_id: int = 1) -> Any:
         return (await world.post(f"lists/{list_id}/members/find", {"user": user})).document
