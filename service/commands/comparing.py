@@ -134,15 +134,17 @@ def _count_words(found: dict[str, Any], result: dict[str, Any], wanted: str) -> 
             f"{name} is not done yet: {counted(result['owed'], 'change is', 'changes are')} still to be sent; {in_cordial}, "
             f"{counted(expected, 'member is', 'members are')} confirmed."
         )
+    if found["failed"]:
+        # Who could not be removed is counted too: what differs is told after what is known to have failed, as on the page.
+        so = f"{counted(expected, 'is', 'are')} confirmed, and" if result["differs"] else "as it should, but"
+        return 1, (
+            f"{name} is incomplete: {in_cordial}, {so} {counted(found['failed'], 'change', 'changes')} failed; "
+            f"`heap-cordial failures --list {wanted} --each` names them."
+        )
     if result["differs"]:
         return 1, (
             f"{name} differs: {in_cordial}, {expected:,} should be there. `heap-cordial verify {wanted} --members` says who; "
             f"`heap-cordial rebuild {wanted}` sends its members again."
-        )
-    if found["failed"]:
-        return 1, (
-            f"{name} is incomplete: {in_cordial}, as it should, but {counted(found['failed'], 'change', 'changes')} failed; "
-            f"`heap-cordial failures --list {wanted} --each` names them."
         )
     if found["unnamed"]:
         people = counted(found["unnamed"], "person", "people")

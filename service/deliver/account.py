@@ -185,7 +185,8 @@ class SendingAccount:
         Raises `ServiceError`: NOT_FOUND without such a list, CONFLICT while it cannot be counted.
         """
         if self.line.status().state is AccountState.PAUSED:
-            raise ServiceError(ErrorCode.CONFLICT, self.line.status().why_paused)
+            why = self.line.status().why_paused
+            raise ServiceError(ErrorCode.CONFLICT, f"the list cannot be counted now: {why}")
         try:
             async with asyncio.timeout(self._answer_seconds):
                 return await self.verifier.verify(segment_id)

@@ -3,15 +3,13 @@
 import csv
 import json
 
-import aiohttp
 import pytest
 
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
 from service.sandbox.faults import Fault, FaultKind
-from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.state import SandboxState
-from tests.command_fixtures import WEBHOOK_SECRET, eventually
+from tests.command_fixtures import eventually
 
 MISSING, LEFT, STRANGER = "missing@example.com", "left@example.com", "stranger@example.com"
 USERS = tuple(f"user{number}@example.com" for number in range(12))
@@ -204,42 +202,3 @@ async def test_an_audience_whose_pages_never_end_is_refused(by_audience, cordial
         ended = await by_audience.run("verify", "ActiveUsers", "--members", "--report-only")
     assert (ended.status, "repeats the same people" in ended.errors) == (1, True), ended
     assert len(cordial.faults.script) >= len(order) - 8
-
-
-async def test_verify_says_exact_only_where_the_page_does(installation, cordial):
-    """Whatever keeps a list from being what the segment is: changes to send, failures, pages that have not arrived."""
-
-    async def standing() -> str:
-        [row] = [json.loads(line) for line in (await installation.run("lists", "--json")).output.splitlines()]
-        return str(row["standing"])
-
-    installation.environment[f"{ACCOUNT}MAX_ATTEMPTS"] = "1"
-    async with installation.serving():
-        await installation.deliver("Active Users", USERS, task="task-1")
-        await eventually(lambda: installation.figures("settled", "pending"), [12, 0])
-        exact = await installation.run("verify", "ActiveUsers")
-        assert (exact.status, await standing()) == (0, "exact"), exact
-
-        first, _ = build_pages(
-            15225086, "Active Users", ("one@example.com", "two@example.com"), (), task_id="t", page_size=1
-        )
-        async with aiohttp.ClientSession() as session:
-            assert (await post_page(session, installation.webhook, WEBHOOK_SECRET, first)).status == 200
-        await eventually(lambda: installation.figures("settled", "pending"), [13, 0])
-        incomplete = await installation.run("verify", "ActiveUsers")
-        assert (incomplete.status, await standing()) == (1, "receiving"), incomplete
-        assert "pages of a sync have not arrived" in incomplete.output
-
-        cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:bad@example.com", times=None, status=422))
-        await installation.deliver("Active Users", ("bad@example.com",), task="task-3")
-        await eventually(lambda: installation.figures("dead"), [1])
-        failed = await installation.run("verify", "ActiveUsers")
-        assert (failed.status, await standing()) == (1, "incomplete"), failed
-        assert "1 change failed" in failed.output
-
-        cordial.faults.add(Fault(FaultKind.HANG, contact="email:later@example.com", times=None, seconds=600))
-        await installation.deliver("Active Users", ("later@example.com",), task="task-4")
-        await eventually(lambda: installation.figures("pending"), [1])
-        owed = await installation.run("verify", "ActiveUsers")
-        assert (owed.status, "1 change is still to be sent" in owed.output) == (1, True), owed
-        cordial.faults.clear()

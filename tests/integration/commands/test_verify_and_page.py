@@ -1,0 +1,136 @@
+"""`verify` and the page of a list say the same, whatever keeps a list from being what its segment is. One service for all."""
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages, post_page
+from service.sandbox.server import RunningSandbox, running_sandbox
+from tests.command_fixtures import WEBHOOK_SECRET, eventually
+from tests.reload_fixtures import Reloadable
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PEOPLE = [f"user{number}@example.com" for number in range(6)]
+
+
+class World(NamedTuple):
+    service: Reloadable
+    cordial: RunningSandbox
+
+    async def ask(self, path: str) -> Any:
+        status, document = await self.service.ask(path)
+        assert status == 200, document
+        return document
+
+    async def lists(self) -> dict[str, Any]:
+        return {each["segment_name"]: each for each in (await self.ask("lists?limit=100"))["items"]}
+
+    async def comes_to(self, segment: str, standing: str) -> None:
+        async def now() -> str:
+            found = (await self.lists()).get(segment)
+            return str(found and found["standing"])
+
+        await eventually(now, standing)
+
+    def fault(self, kind: FaultKind, **where: Any) -> None:
+        self.cordial.faults.add(Fault(kind, times=None, **where))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory) -> AsyncIterator[World]:
+    async with running_sandbox() as cordial:
+        service = Reloadable(tmp_path_factory.mktemp("states"), cordial.url, "acme", "paused", "approving")
+        service.account_defaults |= {"max_attempts": 1}
+        service.accounts["acme"] |= {"hold_removals.share": 0.5, "hold_removals.least": 2}
+        service.accounts["approving"]["hold_new_segments"] = True
+        service.write()
+        async with service.serving("--config", str(service.config), killed=True):
+            found = World(service, cordial)
+            await make_all(found)
+            yield found
+
+
+async def make_all(world: World) -> None:
+    service, state = world.service, world.cordial.state
+    first = dict.fromkeys(
+        ("Exact", "Failed", "Leaving", "Unusable", "Sending", "Held", "Arriving", "Fewer", "More", "Uncounted"), "acme"
+    ) | dict.fromkeys(("Still", "Stopped"), "paused")
+    for segment, account in first.items():
+        await service.post(account, PEOPLE, task=f"{segment} 1", segment=segment)
+    for segment in first:
+        await world.comes_to(segment, "exact")
+    for segment, refused, add, remove in (
+        ("Failed", "bad@example.com", ["bad@example.com"], []),
+        ("Leaving", PEOPLE[0], [], [PEOPLE[0]]),
+    ):
+        world.fault(FaultKind.ANSWER, contact=f"email:{refused}", status=422)
+        await service.post("acme", add, remove, task=f"{segment} 2", segment=segment)
+        await world.comes_to(segment, "incomplete")
+        world.cordial.faults.clear()
+    await service.post("acme", ["undefined"], task="Unusable 2", segment="Unusable")
+    page, _ = build_pages(
+        sum(b"Arriving"), "Arriving", ("one@example.com", "two@example.com"), (), task_id="Arriving 2", page_size=1
+    )
+    async with aiohttp.ClientSession() as session:
+        assert (await post_page(session, f"{service.url}/webhooks/heap/acme", WEBHOOK_SECRET, page)).status == 200
+    await world.comes_to("Arriving", "receiving")
+    await service.post("acme", [], PEOPLE[1:], task="Held 2", segment="Held")
+    await world.comes_to("Held", "sync_held")
+    fewer = state.lists_by_name["Fewer"].members
+    fewer.pop(next(iter(fewer)))
+    state.lists_by_name["More"].members[state.create_contact("email:more@example.com", "more@example.com").cid] = 1
+    await service.post("approving", PEOPLE, task="New 1", segment="New")
+    await world.comes_to("New", "to_approve")
+    assert (await service.run("pause", "paused", "--config", str(service.config))).status == 0
+    await service.post("paused", ["late@example.com"], task="Stopped 2", segment="Stopped")
+    await world.comes_to("Stopped", "sending")
+    world.fault(FaultKind.HANG, contact="email:slow@example.com", seconds=600)
+    await service.post("acme", ["slow@example.com"], task="Sending 2", segment="Sending")
+    await world.comes_to("Sending", "sending")
+
+
+@pytest.mark.parametrize(
+    ("segment", "standing", "words"),
+    [
+        ("Exact", "exact", "Exact is exact: Cordial counts 6"),
+        ("Failed", "incomplete", "1 change failed"),
+        ("Leaving", "incomplete", "Cordial counts 6, 5 are confirmed, and 1 change failed"),
+        ("Unusable", "exact", "Unusable is exact: Cordial counts 6"),
+        ("Sending", "sending", "1 change is still to be sent"),
+        ("Held", "sync_held", "a sync is held"),
+        ("Arriving", "receiving", "pages of a sync have not arrived"),
+        ("Fewer", "differs", "Cordial counts 5, 6 should be there"),
+        ("More", "differs", "Cordial counts 7, 6 should be there"),
+        ("New", "to_approve", "the list cannot be counted now"),
+        ("Still", "exact", "the list cannot be counted now: a person paused the account"),
+        ("Stopped", "sending", "the list cannot be counted now: a person paused the account"),
+        ("Uncounted", "not_counted", "Cordial gave no count of the list"),
+    ],
+)
+async def test_verify_and_the_page_agree(world, segment, standing, words):
+    if segment == "Uncounted":
+        world.fault(FaultKind.ANSWER, endpoint="/v2/accountlists/{id}/count", status=503)
+        await world.service.post("acme", ["new@example.com"], task="Uncounted 2", segment=segment)
+        await world.comes_to(segment, "not_counted")
+    told = await world.service.run("verify", segment, "--config", str(world.service.config))
+    found = (await world.lists())[segment]
+    sum_of = await world.ask(f"lists/{found['id']}/sum")
+    assert (found["standing"], words in told.output + told.errors) == (standing, True), (found, told)
+    # While a person has paused the account, nobody knows anew.
+    assert told.status == (0 if "is exact" in words else 1)
+    # The sum that the page shows leaves room for nothing but what is said.
+    assert sum_of["wanted"] == sum_of["on_list"] + sum_of["unnamed"] + sum_of["to_add"] + sum_of["failed"]
+    is_all_there = sum_of["on_list"] == sum_of["wanted"] and not sum_of["to_remove"] + sum_of["remove_failed"]
+    says_nothing_of_the_sum = {"exact", "sync_held", "receiving", "differs", "not_counted"}
+    assert is_all_there == (standing in says_nothing_of_the_sum)
+    assert sum_of["is_held"] == (standing == "sync_held")
+    assert bool(sum_of["missing_pages"]) == (standing == "receiving")
+    assert sum_of["unusable"] == (segment == "Unusable")
+    assert found["differs"] == (
+        None if standing in {"sending", "to_approve", "not_counted"} else found["counted"] != found["on_list"]
+    )
