@@ -148,7 +148,7 @@ class Service:
             sending=deliverer,
             erasures=store.erasures,
             reload=self._take_up,
-            backlog=lambda: store.backlog.total,
+            backlog=lambda: store.backlog.to_send_total,
             to_send=store.backlog.to_send_of,
             results=lambda: metrics.counting.results,
             history=store.history,

@@ -15,7 +15,7 @@ from service.commands.terminal import counted, say, say_json, say_whole, sentenc
 from service.errors import in_words
 from service.model.accounts import Sending
 from service.model.conditions import Condition, Severity, grouped
-from service.model.imports import ImportState
+from service.model.imports import ImportState, ListTravel
 from service.model.lists import ListState
 from service.model.views import ListStanding, SyncState
 
@@ -32,6 +32,8 @@ KEPT_BACK = {
     Sending.NOT_CONFIGURED: "not configured",
     Sending.SLOWED: "slowed by Cordial",
 }
+# How a list's changes travel, if not by single calls.
+_TRAVEL = {ListTravel.SENDING: "in a file", ListTravel.WAITING: "waits for a file"}
 _MOVING = {ListStanding.SENDING, ListStanding.TRIED_AGAIN_LATER, ListStanding.NOT_CREATED}
 _FATES = {
     "use": "exists and is ours",
@@ -233,7 +235,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
             row["id"],
             row["list_name"] or f"({row['segment_name']})",
             row["account"],
-            list_words(row["standing"], kept_back.get(row["account"], "")),
+            list_words(row["standing"], kept_back.get(row["account"], ""), row["import_state"]),
             row["wanted"],
             row["on_list"],
             row["pending"] + row["waiting"],
@@ -287,9 +289,16 @@ async def _kept_back(client: ApiClient) -> dict[str, str]:
     return {each["name"]: KEPT_BACK[each["state"]] for each in accounts if each["state"] in KEPT_BACK}
 
 
-def list_words(standing: str, kept_back: str) -> str:
-    """Return how a list stands; where its changes are on their way, what keeps them back, if anything does."""
+def list_words(standing: str, kept_back: str, import_state: str | None = None) -> str:
+    """Return how a list stands; where its changes are on their way, what keeps them back or how they travel, if it is known."""
+    if standing == ListStanding.SENDING and import_state is not None and not _is_stopped(kept_back):
+        return _TRAVEL[ListTravel(import_state)]
     return (standing in _MOVING and kept_back) or standing.replace("_", " ")
+
+
+def _is_stopped(kept_back: str) -> bool:
+    """Tell whether what keeps an account back lets nothing of it be sent."""
+    return kept_back not in {"", KEPT_BACK[Sending.SLOWED]}
 
 
 def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
@@ -300,8 +309,11 @@ def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
     if row["list_held"]:
         return "list held"
     by_account = kept_back.get(row["account"], "")
-    if row["next_attempt_at"] and by_account in {"", KEPT_BACK[Sending.SLOWED]}:
-        return f"tried again at {short_time(row['next_attempt_at'])}"
+    if not _is_stopped(by_account):
+        if row["next_attempt_at"]:
+            return f"tried again at {short_time(row['next_attempt_at'])}"
+        if row["import_state"] is not None:
+            return _TRAVEL[ListTravel(row["import_state"])]
     return by_account or str(row["state"])
 
 
@@ -398,7 +410,8 @@ async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
-    rows = (await client.get("conditions"))["items"]
+    page = await client.get("conditions")
+    rows = page["items"]
     if not _show_json(rows, arguments):
         conditions = msgspec.convert(rows, list[Condition])
         shown = conditions if arguments.all else grouped(conditions)
@@ -425,6 +438,8 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
         _show(("SEVERITY", "CONDITION", "ABOUT", "SINCE", "WHAT TO DO"), cells, "Nothing needs a person.")
         if len(shown) < len(conditions):
             say("", "`heap-cordial conditions --all` shows each of them.")
+        if (number := sum(page["numbers"].values())) > len(conditions):
+            say("", f"{number:,} last in all; the worst {len(conditions):,} of them are here.")
     return 1 if any(row["severity"] == Severity.CRITICAL for row in rows) else 0
 
 

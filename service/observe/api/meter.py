@@ -38,7 +38,7 @@ _STEP_MINUTES = {Span.HOUR: 1, Span.DAY: 5, Span.WEEK: 30}
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One moment: all that is accepted and not settled, and what happened a second just before, over all accounts.
+    """One moment: all that is to be sent, as the overview's `to_send`, and what happened a second just before, over all accounts.
 
     `failed_per_second`: results that are no success, which is what Cordial refused or could not be asked.
     """
@@ -85,7 +85,7 @@ class Meter:
 
     @property
     def backlog(self) -> int:
-        """Everything accepted and not settled."""
+        """All that is to be sent."""
         return self._backlog()
 
     def tick(self) -> Minute | None:

@@ -78,6 +78,11 @@ class Backlog:
         )
 
     @property
+    def to_send_total(self) -> int:
+        """The same of all accounts being served."""
+        return sum(map(self.to_send_of, self._max_of_account))
+
+    @property
     def unfolded_users(self) -> int:
         """Users not folded yet, whosever they are."""
         return self._unfolded_of_account.total()

@@ -41,6 +41,8 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         assert (account["pending"], account["set_aside"], account["held"]) == (0, 10, 10)
         overview = await world.get("overview")
         assert (overview["to_send"], overview["guarded"], account["to_send"]) == (0, 10, 0)
+        # The plot, of which samples are seconds apart, has the same number.
+        assert world.service.api._meter.backlog == 0
         assert [row["id"] for row in (await world.get("syncs?state=held"))["items"]] == [2]
         found = await world.get("syncs/2/removals")
         assert sorted(found.pop("first")) == sorted(f"email:{user}" for user in users(8))
