@@ -2,7 +2,7 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
-import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry, Verify } from "./actions.js";
+import { AccountAction, Approve, ApproveSync, DiscardSync, inDoubt, Preview, Rebuild, Retry, Verify } from "./actions.js";
 import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, saysWhy } from "./view_lists.js";
@@ -11,7 +11,7 @@ import { accountState, count, isKeptBack, listState, MEMBER_STATE, momentText, p
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
-function Sum({ list, sum, account, syncs }) {
+function Sum({ list, sum, account, syncs, doubtful }) {
   const named = sum.wanted + sum.same_person + sum.unusable;
   const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
   // How, or why not yet.
@@ -49,7 +49,9 @@ function Sum({ list, sum, account, syncs }) {
       )}
     </tbody></table>
     ${sum.unread_pages && html`<p class="hint">More pages have come that are not counted yet.</p>`}
-    ${list.import_state && html`<p class="hint">What is to be sent travels in <${Link} to=${`imports?list=${list.id}`}>${list.import_state === "sending" ? "a file" : "a file that is not made yet"}<//>.</p>`}
+    ${list.import_state && html`<p class="hint">What is to be sent travels in <${Link} to=${`imports?list=${list.id}`}>${list.import_state === "sending" ? "a file" : "a file that is not made yet"}<//>.${
+      doubtful && html` Nobody knows whether Cordial runs it: <${Link} to=${`imports/${doubtful.id}`}>look for its job, then say what you saw<//>.`
+    }</p>`}
     ${leaves.filter(([number]) => number > 0).map(([, text, to]) => html`<p key=${to}><a href=${to}>${text}</a>.</p>`)}
     ${aside &&
     html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages"}<//>${syncs.some((each) => each.state === "queued") && ", and in later ones"}.</p>`}
@@ -108,6 +110,8 @@ export function List({ id }) {
   const [sum, { items: groups } = { items: [] }, { items: syncs } = { items: [] }, { items: accounts } = { items: [] }] = parts.map(
     (each) => each.data ?? undefined,
   );
+  const imports = useResource(list?.import_state === "sending" ? `imports?list=${id}&limit=5&sort=trouble` : null).data?.items ?? [];
+  const doubtful = imports.find((each) => inDoubt(each) > 0);
   if (!list || isReading(...parts)) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
   const account = accounts.find((each) => each.name === list.account);
   const held = syncs.find((each) => each.state === "held");
@@ -132,7 +136,7 @@ export function List({ id }) {
     ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
       ${held && html`<p class="buttons"><${ApproveSync} sync=${held} primary=${true} /><${DiscardSync} sync=${held} /></p>`}</section>`}
     <div class="columns">
-      ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} syncs=${syncs} />` : html`<${Waiting} />`}
+      ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} syncs=${syncs} doubtful=${doubtful} />` : html`<${Waiting} />`}
       <${Section} title="The list in Cordial" id="facts-heading">
         <${Terms} items=${[
           ["Name", listName(list)],
