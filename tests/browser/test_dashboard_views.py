@@ -317,7 +317,7 @@ async def test_long_names_are_cut_and_push_nothing_aside(live: Watched) -> None:
 async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None:
     page = live.page
     legend = page.locator("#legend")
-    await expect(legend).to_contain_text(re.compile(r"Changes not sent yet: \d+.*Confirmed a second: "))
+    await expect(legend).to_contain_text(re.compile(r"Changes to send: \d+.*Confirmed a second: "))
     await expect(page.locator(".plot canvas")).to_have_count(2)
     # What is under the pointer is told in figures.
     overlay = page.locator(".plot .u-over").first

@@ -1,4 +1,4 @@
-// How it went: changes not sent yet, and results a second, over an hour, a day or a week. Two pictures over one time, for people
+// How it went: changes to send, and results a second, over an hour, a day or a week. Two pictures over one time, for people
 // and people a second have no common axis.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
@@ -13,8 +13,7 @@ const SPANS = {
 };
 const LEAST_SECONDS = 60;
 const SERIES = [
-  // With those that are held, which other figures tell apart.
-  { name: "Changes not sent yet", key: "backlog", text: count, line: "--warn", fill: "--warn-soft", picture: 0 },
+  { name: "Changes to send", key: "backlog", text: count, line: "--warn", fill: "--warn-soft", picture: 0 },
   { name: "Confirmed a second", key: "settled_per_second", text: rate, line: "--accent", picture: 1 },
   { name: "Refused or failed a second", key: "failed_per_second", text: rate, line: "--bad", dash: [4, 4], picture: 1 },
 ];
@@ -79,7 +78,7 @@ function summary(samples) {
   if (!samples.length) return "Nothing is recorded yet.";
   const last = samples[samples.length - 1];
   const most = Math.max(...samples.map((sample) => sample.backlog));
-  return `Changes not sent yet: ${count(last.backlog)} now, ${count(most)} at most. Confirmed a second: ${rate(last.settled_per_second)} now.`;
+  return `Changes to send: ${count(last.backlog)} now, ${count(most)} at most. Confirmed a second: ${rate(last.settled_per_second)} now.`;
 }
 
 export function Plot() {
