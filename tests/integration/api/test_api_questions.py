@@ -2,6 +2,7 @@ import asyncio
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -524,3 +525,38 @@ async def test_states_and_reasons_are_counted_over_all(world):
     assert (await world.get("failures/groups?list=2"))["reasons"] == {}
     [failure] = (await world.get("failures"))["items"]
     assert failure["segment_name"] == "Heap Test"
+
+
+async def test_a_time_is_told_only_for_what_is_sent_and_refusals_are_no_progress(tmp_path, monkeypatch, quick_retries):  # noqa: ARG001
+    monkeypatch.setattr("service.observe.api.meter._MIN_PACE_SECONDS", 0.5)
+
+    async def until(condition: Callable[[Any], bool]) -> Any:
+        async with asyncio.timeout(30):
+            while not condition(found := await world.get("overview")):  # noqa: ASYNC110  looked at from outside
+                await asyncio.sleep(0.05)
+        return found
+
+    async with asking(tmp_path, requests_per_second=20, max_attempts=1) as world:
+        await world.deliver("One", users(600))
+        found = await until(lambda found: found["seconds_left"] is not None and found["settled_per_second"] > 0)
+        # At twenty a second at most: no promise that cannot be kept.
+        assert found["seconds_left"] > found["to_send"] / 25
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=401, times=None))
+        found = await until(lambda found: found["accounts"][0]["state"] == "paused")
+        assert (found["seconds_left"], found["to_send"] > 0) == (None, True)
+        world.cordial.faults.clear()
+        await until(lambda found: found["seconds_left"] is not None)
+        await world.post("accounts/acme/pause")
+        assert (await world.get("overview"))["seconds_left"] is None
+        await world.post("accounts/acme/resume")
+        await world.restart(requests_per_second=5_000, hold_new_segments=True)
+        await world.settled()
+        # Some of many are refused: that is told apart from what is confirmed.
+        for number in range(20):
+            refuse(world, f"bad{number}@example.com")
+        await world.deliver("One", users(20, "bad"))
+        await until(lambda found: found["failed_per_second"] > 0)
+        await world.settled()
+        await world.deliver("Two", users(50), segment_id=2)
+        found = await until(lambda found: found["to_send"] == 50)
+        assert (found["seconds_left"], found["accounts"][0]["sendable"]) == (None, 0)
