@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from service.config import loading
 from service.model.guard import RemovalGuard
 from service.sandbox.options import DEFAULT_API_KEY
 from tests.command_fixtures import ROOT, Ended, clean_environment, eventually, run_command
+from tests.document_fixtures import README, blocks, section
 from tests.ports import free_port
 from tests.tls_fixtures import make_pair
 
@@ -219,6 +221,12 @@ async def test_a_certificate_makes_it_listen_for_everybody(tmp_path):
     assert (server.host, server.tls_certificate_file, server.tls_key_file) == ("0.0.0.0", files[1], files[3])  # noqa: S104  what is to be expected
 
 
+def words_of(commands: str) -> list[list[str]]:
+    """Return the words of each command, wherever the program is."""
+    joined = re.sub(r"\S*/bin/heap-cordial", "heap-cordial", commands.replace("\\\n", ""))
+    return [shlex.split(line) for line in joined.splitlines() if line]
+
+
 async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_path, cordial):
     """Each is typed as it was printed, in another folder than the files'; only the ports are the test's."""
     folder = tmp_path / "new place"
@@ -233,6 +241,11 @@ async def test_the_printed_commands_lead_from_the_dry_run_to_the_live_list(tmp_p
     check, serve, lists, preview, end_dry_run, trial, approve, verify = [
         line.replace("SEGMENT", "Active Users") for line in commands
     ]
+    # Those of the README, after `make install` and `init`, are the same.
+    shown = words_of("".join(blocks(section(README, "Set it up"), "sh")[2:]))
+    shown = [[word.replace("/srv/heap-cordial", str(folder)) for word in command] for command in shown]
+    typed_one_by_one = "\n".join(commands).replace("SEGMENT", "Active Users").replace(" && ", "\n")
+    assert shown == words_of(typed_one_by_one)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
