@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -118,7 +118,7 @@ class Conditions:
 
         Whoever is told of it and of its end is told by this: what is not kept would be over after a crash, and begin again.
         """
-        if not self._is_read or self._is_starting():
+        if not self._is_known:
             return None
         return worst_first([each.as_condition() for each in self._recorded.values() if each.id in CATALOGUE])
 
@@ -131,8 +131,19 @@ class Conditions:
         list_id: int | None = None,
     ) -> list[Condition]:
         """Return what is over, the latest first, only what is about these; raises `StoreUnavailableError`."""
+        asked = {"id": kind, "account": account, "subject": subject, "list_id": list_id}
+        filters = {name: value for name, value in asked.items() if value is not None}
+        # Who asks after the end of one and before it is written down must not be told that there was none.
+        ended = self._ended({fact.key for fact, _ in self._lasting()}) if self._is_known else []
         found = await self._store.history(_MAX_HISTORY, kind=kind, account=account, subject=subject, list_id=list_id)
-        return [each.as_condition() for each in found if each.id in CATALOGUE]
+        kept = {(each.key, each.began_at_ms) for each in found}
+        fresh = [
+            each
+            for each in ended
+            if (each.key, each.began_at_ms) not in kept
+            and all(getattr(each, name) == value for name, value in filters.items())
+        ]
+        return [each.as_condition() for each in (*fresh, *found)[:_MAX_HISTORY] if each.id in CATALOGUE]
 
     async def run(self, supervisor: Supervisor) -> None:
         """Look once a second, and keep what begins and what ends, and now and then what has changed."""
@@ -166,6 +177,20 @@ class Conditions:
             self._is_read = True
         except StoreUnavailableError as error:
             log.warning("conditions.unreadable", reason=error.message)
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the store was asked, and the start is over: before, what does not last may not be known yet."""
+        return self._is_read and not self._is_starting()
+
+    def _ended(self, lasting: Collection[ConditionKey]) -> list[RecordedCondition]:
+        """Return what is kept as lasting and does not last any more."""
+        now_ms = self._now_ms()
+        return [
+            msgspec.structs.replace(each, ended_at_ms=now_ms)
+            for key, each in self._recorded.items()
+            if key not in lasting
+        ]
 
     def _lasting(self) -> list[tuple[Fact, int]]:
         """Return what has lasted for as long as its kind needs, and since when, and is no mere consequence."""
@@ -208,13 +233,10 @@ class Conditions:
         lasting = self._lasting()
         keys = {fact.key for fact, _ in lasting}
         told = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._told(lasting)}
-        if not self._is_read or self._is_starting():
+        if not self._is_known:
             return
         begun = [each for key, each in told.items() if key not in self._recorded]
-        now_ms = self._now_ms()
-        ended = [
-            msgspec.structs.replace(each, ended_at_ms=now_ms) for key, each in self._recorded.items() if key not in keys
-        ]
+        ended = self._ended(keys)
         changed = [each for key, each in told.items() if with_changes and each != self._recorded.get(key, each)]
         if not begun and not ended and not changed:
             return

@@ -121,6 +121,11 @@ async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
         assert (condition.id, condition.since.timestamp()) == ("account_paused", 1_000)
         now[0] += 60_000
     facts.clear()
+    # It is over from now on, also for who asks before that is written down.
+    assert conditions.current() == []
+    [over] = await conditions.history(kind="account_paused")
+    assert over.ended_at is not None
+    assert await conditions.history(kind="disk_low") == []
     await conditions._record(with_changes=True)
     assert (conditions.current(), log.open) == ([], [])
     [over] = await conditions.history()
