@@ -132,9 +132,10 @@ async def test_segments_of_one_name_have_a_condition_each_and_a_command_that_fin
     async with asking(tmp_path, hold_new_segments=True) as world:
         await world.deliver("Same", users(3), segment_id=1)
         await world.deliver("Same", users(4), segment_id=2)
-        while len((await world.get("conditions"))["items"]) < 2:  # noqa: ASYNC110  the service is asked from outside
+        items: list[dict[str, object]] = []
+        while len(items) < 2:
             await asyncio.sleep(0.1)
-        items = [each for each in (await world.get("conditions"))["items"] if each["id"] == "list_awaits_approval"]
+            items = [each for each in (await world.get("conditions"))["items"] if each["id"] == "list_awaits_approval"]
         assert {(each["list_id"], each["people"]) for each in items} == {(1, 3), (2, 4)}
         assert {each["command"] for each in items} == {"heap-cordial approve id:1", "heap-cordial approve id:2"}
         assert "2 segments to approve" in (await world.get("overview"))["headline"]

@@ -259,5 +259,9 @@ async def test_who_is_erased_before_the_file_is_asked_for_is_in_no_file(tmp_path
         await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
         assert world.members("ActiveUsers") == sorted(users(1000)[1:])
         assert world.cordial.state.find("email", users(1)[0]) is None
-        # All the others went by file: calls take one person off, and look at another for that.
-        assert len(world.contact_calls()) < 10
+        # The others went by file, but those whose call began before the next file did. Calls take one person off, too, and
+        # look at another for that.
+        called = {call.contact for call in world.contact_calls()} - {f"email:{users(1)[0]}"}
+        by_file = sum(settled for _, _, settled, _, _ in imports_of(world))
+        assert by_file >= 999 - len(called)
+        assert by_file > 0

@@ -49,4 +49,4 @@ async def test_a_list_that_nobody_knows_is_told(installation):
     async with installation.serving():
         ended = await installation.run("preview", "Nobody's")
     assert ended.status == 1
-    assert ended.errors.startswith("there is no list or segment named Nobody's; `lists` shows all\n")
+    assert ended.errors.startswith("there is no list or segment named Nobody's; `heap-cordial lists` shows all\n")
