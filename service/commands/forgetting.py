@@ -5,6 +5,7 @@ import asyncio
 from typing import Any
 
 from service.commands.client import ApiClient, add_api_command
+from service.commands.looking import accounts_kept_back, is_stopped
 from service.commands.terminal import counted, say, tell
 
 _LOOK_SECONDS = 0.5
@@ -33,19 +34,35 @@ async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
     if not arguments.json:
         say(
             *(
-                f"{account}: {counted(number, 'membership is', 'memberships are')} erased."
+                f"{account}: {counted(number, 'membership is', 'memberships are')} being erased."
                 for account, number in done["memberships"].items()
             )
         )
         if done["kept_on_lists"]:
             say(f"The lists in Cordial keep the user: {', '.join(done['kept_on_lists'])}.")
     ours = set(done["erasures"])
-    while arguments.wait and ours & {item["id"] for item in (await client.get("erasures"))["items"]}:  # noqa: ASYNC110  the service tells by being asked
+    told: set[str] = set()
+    while left := [item for item in (await client.get("erasures"))["items"] if item["id"] in ours]:
+        waiting = await _waiting(client, {item["account"] for item in left if item["left"]})
+        if not arguments.json:
+            say(*(line for line in waiting if line not in told))
+        told.update(waiting)
+        if not arguments.wait:
+            break
         await asyncio.sleep(_LOOK_SECONDS)
     tell(
         arguments,
         done,
-        "Erased here." if arguments.wait else "In progress. With --wait, the command waits for the end.",
+        "In progress. With --wait, the command waits for the end." if left else "Erased here.",
         "Backups, replicas and copies beside the store still contain the user. Delete them when you no longer need them.",
     )
     return 0
+
+
+async def _waiting(client: ApiClient, accounts: set[str]) -> list[str]:
+    """Say which of these accounts send nothing now, so that nobody is taken off their lists."""
+    stopped = {name: words for name, words in (await accounts_kept_back(client)).items() if is_stopped(words)}
+    return [
+        f"{name}: {stopped[name]}. The removals wait until the account sends."
+        for name in sorted(accounts & stopped.keys())
+    ]

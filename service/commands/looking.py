@@ -229,7 +229,7 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     )
     if _show_json(rows, arguments):
         return 0
-    kept_back = await _kept_back(client)
+    kept_back = await accounts_kept_back(client)
     cells = [
         (
             row["id"],
@@ -262,7 +262,7 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
     rows = await client.items("syncs", arguments.limit, account=arguments.account, list=list_id, state=arguments.state)
     if _show_json(rows, arguments):
         return 0
-    kept_back = await _kept_back(client)
+    kept_back = await accounts_kept_back(client)
     cells = [
         (
             row["id"],
@@ -283,7 +283,7 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _kept_back(client: ApiClient) -> dict[str, str]:
+async def accounts_kept_back(client: ApiClient) -> dict[str, str]:
     """Return what keeps which accounts from sending."""
     accounts = (await client.get("accounts"))["items"]
     return {each["name"]: KEPT_BACK[each["state"]] for each in accounts if each["state"] in KEPT_BACK}
@@ -291,12 +291,12 @@ async def _kept_back(client: ApiClient) -> dict[str, str]:
 
 def list_words(standing: str, kept_back: str, import_state: str | None = None) -> str:
     """Return how a list stands; where its changes are on their way, what keeps them back or how they travel, if it is known."""
-    if standing == ListStanding.SENDING and import_state is not None and not _is_stopped(kept_back):
+    if standing == ListStanding.SENDING and import_state is not None and not is_stopped(kept_back):
         return _TRAVEL[ListTravel(import_state)]
     return (standing in _MOVING and kept_back) or standing.replace("_", " ")
 
 
-def _is_stopped(kept_back: str) -> bool:
+def is_stopped(kept_back: str) -> bool:
     """Tell whether what keeps an account back lets nothing of it be sent."""
     return kept_back not in {"", KEPT_BACK[Sending.SLOWED]}
 
@@ -309,7 +309,7 @@ def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
     if row["list_held"]:
         return "list held"
     by_account = kept_back.get(row["account"], "")
-    if not _is_stopped(by_account):
+    if not is_stopped(by_account):
         if row["next_attempt_at"]:
             return f"tried again at {short_time(row['next_attempt_at'])}"
         if row["import_state"] is not None:
@@ -511,7 +511,7 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
         where = (
             "syncs that are held: `heap-cordial syncs --state held`"
             if preview["is_held"]
-            else "a sync that waits for its other pages"
+            else "a sync that waits for its other pages or is being read"
         )
         say(f"           not counted: {counted(preview['set_aside'], 'user', 'users')} in {where}")
     say(f"dry run    {_will_be_sent(found, preview)}")

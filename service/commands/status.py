@@ -59,7 +59,7 @@ _MAX_IMPORTS = 20
 # Of the states of syncs, those of which nothing is sent.
 _NOT_SENT = {
     SyncState.HELD: ", held",
-    SyncState.QUEUED: ", queued behind a held sync",
+    SyncState.QUEUED: ", waits for an earlier sync of the segment",
     SyncState.DISCARDED: ", discarded",
 }
 
@@ -292,7 +292,8 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
         people = counted(each.people, "person", "people")
         # Some titles begin with them.
         people = f", {people}" if each.people and people not in each.title else ""
-        lines.append(f"{each.severity.value:<10} {each.id} {about}{people}, since {short_time(each.since)}")
+        named = " ".join(filter(None, (each.id, about)))
+        lines.append(f"{each.severity.value:<10} {named}{people}, since {short_time(each.since)}")
         lines.append(f"           {each.title}. {sentence(each.detail)}".rstrip())
         _, more = in_two(each.meaning)
         help_words = " ".join(filter(None, (more, each.what_to_do, each.command and f"`{each.command}`")))

@@ -34,12 +34,12 @@ class SyncView(msgspec.Struct, frozen=True):
 
     `receiving`: pages are still to come; `pages_overdue`: for an hour none has come, so that they are missing. `held`: it
     would remove `removals` of the list's `removals_of` members, and a person has to approve or discard it (`hold_removals`);
-    nothing of it is sent. `queued`: it waits to be looked at, behind one that is held. `discarded`: a person discarded it;
+    nothing of it is sent. `queued`: it waits for an earlier sync of the segment, which is held or not complete. `discarded`: a person discarded it;
     `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `waiting`: of
     these, only such are left whose calls failed; the first of the list is tried again at `next_attempt_at`. `done`: all are.
     `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
-    `set_aside`: so many users of its pages are held or queued, or wait for the other pages to be judged with them.
+    `set_aside`: so many users of its pages are held or queued, or wait to be judged, if need be with the other pages.
     `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken. `list_held`: the list is held,
     so nothing of any of its syncs is sent.
     """

@@ -80,10 +80,12 @@ def _reservation(known: ListSum) -> str:
     """Return what Heap may have sent of anybody that does not count, or not yet."""
     if known.is_held:
         aside = _HELD
-    elif known.additions_set_aside + known.removals_set_aside:
+    elif known.additions_set_aside + known.removals_set_aside and known.missing_pages:
         aside = _RECEIVING
     else:
-        aside = _NOT_READ_YET if known.unread_pages else ""
+        # What is set aside though all its pages are here is about to be judged.
+        is_unread = known.unread_pages or known.additions_set_aside + known.removals_set_aside
+        aside = _NOT_READ_YET if is_unread else ""
     return " ".join(filter(None, (aside, _DISCARDED if known.discarded else "")))
 
 

@@ -27,7 +27,7 @@ const Calls = ({ preview }) => html`
   <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
     preview.unread_pages ? " More pages have come that are not counted yet." : ""
   }${
-    preview.set_aside ? ` Not counted: ${people(preview.set_aside)} in ${preview.is_held ? "syncs that are held" : "a sync that waits for its other pages"}.` : ""
+    preview.set_aside ? ` Not counted: ${people(preview.set_aside)} in ${preview.is_held ? "syncs that are held" : "a sync that waits for its other pages or is being read"}.` : ""
   }${preview.dry_run ? " The account is in a dry run: nothing is written until that ends." : ""}</p>
   <${FirstCalls} preview=${preview} />
 `;

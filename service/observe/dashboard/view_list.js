@@ -54,7 +54,7 @@ function Sum({ list, sum, account, syncs, doubtful }) {
     }</p>`}
     ${leaves.filter(([number]) => number > 0).map(([, text, to]) => html`<p key=${to}><a href=${to}>${text}</a>.</p>`)}
     ${aside &&
-    html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages"}<//>${syncs.some((each) => each.state === "queued") && ", and in later ones"}.</p>`}
+    html`<p data-tone="warn">Not counted: ${aside}, in <${Link} to=${`syncs?list=${list.id}${sum.is_held ? "&state=held" : ""}`}>${sum.is_held ? "a sync that is held" : "a sync that waits for its other pages or is being read"}<//>${syncs.some((each) => each.state === "queued") && ", and in later ones"}.</p>`}
     ${sum.discarded > 0 && html`<p class="hint">${people(sum.discarded)} ${sum.discarded === 1 ? "was" : "were"} named in <${Link} to=${`syncs?list=${list.id}&state=discarded`}>syncs that a person discarded<//>.</p>`}
     ${sum.overtaken > 0 && html`<p class="hint">${plural(sum.overtaken, "change")} of <${Link} to=${`syncs?list=${list.id}`}>older syncs<//> ${sum.overtaken === 1 ? "was" : "were"} overtaken by newer ones.</p>`}
   <//>`;

@@ -39,7 +39,7 @@ function Progress({ sync }) {
 }
 
 // Why nothing of some users of a sync is sent yet.
-const SET_ASIDE = { held: "held", queued: "queued" };
+const SET_ASIDE = { held: "held", queued: "queued", receiving: "waiting for pages" };
 
 // Whom the sync names: +14 to add, −3 to remove.
 export const named = ({ added, removed }) => [added && `+${count(added)}`, removed && `−${count(removed)}`].filter(Boolean).join(" ") || "nobody";
@@ -60,7 +60,7 @@ const columnsFor = (accounts, ofOneList) => [
   ["Named", (sync) => named(sync), { number: true }],
   ["Done", (sync) => html`${count(done(sync))}<${Progress} sync=${sync} />`, { number: true }],
   ["Failed", (sync) => count(sync.failed), { number: true, sort: "failed" }],
-  ["To send", (sync) => html`${count(sync.pending)}${sync.set_aside > 0 && html`<div class="hint">and ${count(sync.set_aside)} ${SET_ASIDE[sync.state] ?? "waiting for pages"}</div>`}`, { number: true, sort: "to_send" }],
+  ["To send", (sync) => html`${count(sync.pending)}${sync.set_aside > 0 && html`<div class="hint">and ${count(sync.set_aside)} ${SET_ASIDE[sync.state] ?? "being read"}</div>`}`, { number: true, sort: "to_send" }],
 ];
 
 export const SyncTable = ({ syncs, accounts, ofOneList = false, empty, order }) => html`<${Table} caption="Syncs" id="sync-rows"

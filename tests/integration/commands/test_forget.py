@@ -15,8 +15,8 @@ async def test_a_user_is_off_the_list_and_out_of_the_files(installation, cordial
         await eventually(lambda: in_files(installation, JANE), list[str]())
         assert await in_files(installation, JOHN) != []
     assert (done.status, again.status) == (0, 0)
-    assert done.output.startswith("acme: 1 membership is erased.\nErased here.\n")
-    assert again.output.startswith("acme: 0 memberships are erased.\nErased here.\n")
+    assert done.output.startswith("acme: 1 membership is being erased.\nErased here.\n")
+    assert again.output.startswith("acme: 0 memberships are being erased.\nErased here.\n")
     assert JANE.lower() not in installation.log.read_text().lower()
     assert "user.erased" in installation.log.read_text()
 
@@ -32,14 +32,25 @@ async def test_a_user_can_be_forgotten_here_alone(installation, cordial):
     assert cordial.state.members("ActiveUsers") == sorted([JANE.lower(), JOHN])
 
 
-async def test_without_the_wait_it_says_that_it_is_under_way(installation):
+async def test_a_removal_that_waits_for_its_account_says_so(installation, cordial):
     async with installation.serving():
-        await installation.run("pause", "acme")
         await installation.deliver("Active Users", (JANE,), task="task-1")
+        await eventually(lambda: installation.figures("settled"), [1])
+        await installation.run("pause", "acme")
         done = await installation.run("forget", JANE)
         unknown = await installation.run("forget", JANE, "--account", "nobody")
-    assert "--wait" in done.output
+        nobody = await installation.run("forget", JOHN)
+        await installation.run("resume", "acme")
+        again = await installation.run("forget", JANE, "--wait")
+    assert done.output.startswith(
+        "acme: 1 membership is being erased.\n"
+        "acme: paused. The removals wait until the account sends.\n"
+        "In progress. With --wait, the command waits for the end.\n"
+    )
     assert (unknown.status, unknown.errors) == (1, "there is no account of this name\n")
+    assert "paused" not in nobody.output
+    assert "\nErased here.\n" in again.output
+    assert cordial.state.members("ActiveUsers") == []
 
 
 async def in_files(installation, user: str) -> list[str]:

@@ -150,7 +150,7 @@ async def test_a_sync_held_for_its_removals_waits_over_a_kill_for_a_decision(ins
         await installation.deliver("Active Users", ("new@example.com",), task="task-3")
         await eventually(held, 1)
         preview, shown = await installation.run("preview", "ActiveUsers"), await installation.run("status")
-        assert ": 1 of 1 pages, +1 -0, queued behind a held sync\n" in shown.output
+        assert ": 1 of 1 pages, +1 -0, waits for an earlier sync of the segment\n" in shown.output
         assert ": 1 of 1 pages, +0 -2, held\n" in shown.output
         assert "not counted: 3 users in syncs that are held" in preview.output
         assert "being processed" not in preview.output

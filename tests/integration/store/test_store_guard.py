@@ -13,6 +13,7 @@ from service.model.changes import MemberState
 from service.model.deliveries import Delivery, ReceiptStatus
 from service.model.guard import RemovalGuard
 from service.store.sqlite import opening
+from service.store.sqlite.reading import Reader
 from service.store.sqlite.retention import Retention
 from tests.command_fixtures import eventually
 from tests.store_harness import (
@@ -114,6 +115,22 @@ async def test_pages_wait_for_each_other_and_are_held_as_soon_as_they_exceed_the
     sync = maker.facts().sync("t1")
     assert (sync.guard, sync.guard_removals) == ("held", 14)
     assert maker.facts().wanted() == set(USERS)
+
+
+async def test_a_sync_is_queued_only_behind_another_of_its_segment(guarded, maker):
+    """A full disk can keep the first from being judged: then nothing is before it, and nothing is held."""
+    await guarded.accept(page("t1", add=["new"]))
+    await guarded.accept(page("t2", add=["later"]))
+    await fold_all(guarded)
+    reader = await Reader.open(maker.database)
+    try:
+        shown = [await reader.sync(await sync_id(maker, task)) for task in ("t1", "t2")]
+        assert [sync.state for sync in shown if sync] == ["sending", "queued"]
+        await judge_all(guarded)
+        shown = [await reader.sync(await sync_id(maker, task)) for task in ("t1", "t2")]
+        assert [sync.state for sync in shown if sync] == ["sending", "sending"]
+    finally:
+        await reader.close()
 
 
 async def test_a_whole_sync_within_the_bounds_is_folded_at_once(guarded, maker):

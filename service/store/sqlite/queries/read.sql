@@ -10,7 +10,10 @@ WITH shown AS (
             WHEN sync.guard = 'held' THEN 'held'
             WHEN sync.guard = 'discarded' AND sync.pending = 0 THEN 'discarded'
             WHEN sync.pages_received < sync.total_pages THEN 'receiving'
-            WHEN sync.unfolded > 0 AND EXISTS (SELECT 1 FROM guarded_piece WHERE sync_id = sync.id) THEN 'queued'
+            -- What is first of its segment waits for no other sync, but is judged next (`heads`).
+            WHEN sync.unfolded > 0 AND EXISTS (SELECT 1 FROM guarded_piece WHERE sync_id = sync.id) AND sync.id <> (
+                SELECT sync_id FROM guarded_piece WHERE segment_id = sync.segment_id ORDER BY id LIMIT 1
+            ) THEN 'queued'
             WHEN sync.unfolded = 0 AND sync.pending > 0 AND segment.pending = 0 THEN 'waiting'
             WHEN sync.unfolded + sync.pending > 0 THEN 'sending'
             WHEN sync.dead > 0 THEN 'failed'
