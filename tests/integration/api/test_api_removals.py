@@ -120,6 +120,26 @@ async def test_a_sync_in_several_pages_is_held_though_each_page_alone_would_pass
         assert world.members("Readers") == sorted(users(10))
 
 
+async def test_a_list_is_not_exact_while_a_sync_waits_behind_one_that_is_not_complete(tmp_path):
+    async with asking(tmp_path, hold_removals=GUARD) as world:
+        await world.deliver("Readers", users(10))
+        await world.settled()
+        assert (await world.post("lists/1/verify")).document["counted"] == 10
+        assert (await world.get("lists/1"))["standing"] == "exact"
+        await world.deliver("Readers", users(4, "new"), task="task", page_size=2, first_pages=1)
+        await world.deliver("Readers", ["later@example.com"])
+        await world.until(lambda: world.service.store.backlog.guarded_total == 3)
+        assert [(each["id"], each["state"]) for each in (await world.get("syncs?list=1"))["items"]] == [
+            (3, "queued"),
+            (2, "receiving"),
+            (1, "done"),
+        ]
+        assert (await world.get("lists/1"))["standing"] == "receiving"
+        assert (await world.get("lists?standing=exact"))["items"] == []
+        await world.deliver("Readers", users(4, "new"), task="task", page_size=2)
+        await world.until(lambda: len(world.members("Readers")) == 15)
+
+
 async def test_the_setting_is_taken_up_while_it_runs(tmp_path):
     async with asking(tmp_path) as world:
         await world.deliver("Readers", users(10))

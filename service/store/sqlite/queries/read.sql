@@ -167,6 +167,8 @@ WITH shown AS (
                     AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
                     AND sync.guard IS NOT 'discarded'
             ) THEN 'receiving'
+            -- What is set aside until an earlier sync is complete was accepted, and is not on the list.
+            WHEN EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.segment_id = segment.id) THEN 'receiving'
             WHEN segment.count_differs_by IS NULL THEN 'not_counted'
             WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
