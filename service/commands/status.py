@@ -39,7 +39,14 @@ from service.commands.terminal import (
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ServiceError
-from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState, Sending, sending_of
+from service.model.accounts import (
+    DRY_RUN_REASON,
+    PAUSED_BY_OPERATOR,
+    AccountStanding,
+    AccountState,
+    Sending,
+    sending_of,
+)
 from service.model.conditions import CATALOGUE, Condition, Severity, grouped, in_two, worst_first
 from service.model.imports import ImportView
 from service.model.proof import differ_at_most, proof_in_words
@@ -72,8 +79,16 @@ class Readiness(msgspec.Struct, frozen=True):
     is_ready: bool = False
 
 
+class ToldAccount(msgspec.Struct, frozen=True):
+    """How an account stands, as the service says it."""
+
+    name: str
+    standing: AccountStanding
+    reason: str
+
+
 class Overview(msgspec.Struct, frozen=True):
-    """Everything the status shows, as the store has it."""
+    """Everything the status shows, as the store has it; `told`: what the service says of its accounts, empty without answer."""
 
     accounts: list[RecordedAccount]
     lists: list[SegmentView]
@@ -82,6 +97,7 @@ class Overview(msgspec.Struct, frozen=True):
     imports: list[ImportView]
     unfolded_users: int
     conditions: list[Condition]
+    told: dict[str, ToldAccount] = {}
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -133,20 +149,24 @@ async def _look(settings: Settings) -> tuple[Readiness, Overview]:
     """Read the store and ask the service; raises `StoreOpenError`, and `ServiceError` when reading takes too long."""
     overview = await _read(Path(settings.store.path))
     readiness = await _ask_readiness(settings.server)
-    told = await _conditions_of_service(settings) if readiness.is_reached else None
-    return readiness, overview if told is None else msgspec.structs.replace(overview, conditions=told)
+    return readiness, await _with_service(overview, settings) if readiness.is_reached else overview
 
 
-async def _conditions_of_service(settings: Settings) -> list[Condition] | None:
-    """Return the conditions as the service knows them, which a store that it cannot write does not have; None without answer."""
+async def _with_service(overview: Overview, settings: Settings) -> Overview:
+    """Add what only the service knows: conditions that it cannot write, and how changes travel; without answer, add nothing."""
     if not (settings.server.api_keys or settings.api_keys):
-        return None
+        return overview
     try:
         async with session_for(settings) as session:
-            answer = await ApiClient(session, settings).get("conditions")
-        return msgspec.convert(answer["items"], list[Condition])
+            client = ApiClient(session, settings)
+            conditions, accounts = await client.get("conditions"), await client.get("accounts")
+        return msgspec.structs.replace(
+            overview,
+            conditions=msgspec.convert(conditions["items"], list[Condition]),
+            told={each.name: each for each in msgspec.convert(accounts["items"], list[ToldAccount])},
+        )
     except (ClientError, ConfigurationError, LookupError, msgspec.ValidationError):
-        return None
+        return overview
 
 
 async def _read(database: Path) -> Overview:
@@ -244,7 +264,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
         lines.append(f"inbox      {counted(overview.unfolded_users, 'user', 'users')} not processed yet")
     lines += [
         f"account    {account.name}: "
-        f"{before + _account_words(account) if account.name in configured else 'not in the configuration'}"
+        f"{before + _account_words(account, overview.told.get(account.name)) if account.name in configured else 'not in the configuration'}"
         for account in overview.accounts
     ]
     lines += [f"import     {_import_words(each)}" for each in overview.imports]
@@ -303,11 +323,18 @@ def _condition_lines(conditions: list[Condition]) -> list[str]:
     return lines
 
 
-def _account_words(account: RecordedAccount) -> str:
-    # The store keeps a dry run, and an account that Cordial does not serve, as a pause with its reason.
-    says_all = account.state_reason in {DRY_RUN_REASON, PAUSED_BY_OPERATOR}
-    state = "stopped" if account.state == AccountState.PAUSED else account.state
-    words = account.state_reason if says_all else ", ".join(filter(None, (state, account.state_reason)))
+# The store keeps a dry run, and an account that Cordial does not serve, as a pause with its reason. Whether one that may send
+# does, only the service knows.
+_OF_RECORD = {AccountState.PAUSED: "stopped", AccountState.SENDING: "able to send"}
+
+
+def _account_words(account: RecordedAccount, told: ToldAccount | None) -> str:
+    if told is None:
+        state, reason = _OF_RECORD.get(AccountState(account.state), account.state), account.state_reason
+    else:
+        state, reason = told.standing.replace("_", " "), told.reason
+    says_all = reason in {DRY_RUN_REASON, PAUSED_BY_OPERATOR}
+    words = reason if says_all else ", ".join(filter(None, (state, reason)))
     return (
         f"{words}; {counted(account.in_doubt, 'contact', 'contacts')} in doubt, to be read back"
         if account.in_doubt

@@ -41,6 +41,7 @@ async def test_a_running_import_is_shown_by_imports_and_status(by_file, cordial)
         tables = [(await by_file.run(name)).output for name in ("lists", "syncs")]
     # As the dashboard says it.
     assert ["in a file" in each for each in tables] == [True, True]
+    assert "account    acme: in a file" in status.output.splitlines()
     [job_id] = cordial.imports.jobs
     row, part = shown.output.splitlines()[1:]
     assert row.split()[3:] == ["acme", "ActiveUsers", "sending", "20", "0", "0", "1"]

@@ -42,7 +42,7 @@ async def test_the_screen_that_is_watched_fits_the_terminal_until_ctrl_c(install
         await installation.deliver(LONG_NAME, USERS, task="task-1")
         await eventually(lambda: installation.figures("settled"), [2])
         with on_terminal(installation, "status", "--watch", rows=12, columns=60) as terminal:
-            assert terminal.shows("account    acme: sending")
+            assert terminal.shows("account    acme: ready")
             # Drawn again, so that one is whole.
             assert terminal.until(lambda: terminal.raw.count("\x1b[J") > 1)
             screen = terminal.raw.split("\x1b[H")[1].partition("\x1b[J")[0]

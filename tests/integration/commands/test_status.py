@@ -24,12 +24,14 @@ async def test_status_shows_a_sync_with_and_without_the_service(installation):
         lines = (await installation.run("status")).output.splitlines()
         assert lines[0].split() == ["service", "ready"]
         assert re.match(r"ActiveUsers  acme +3 +3 +0 +0  (exact|not counted)$", lines[4])
+        # In the word of the page: all is sent.
+        assert "account    acme: ready" in lines
         [sync] = [line for line in lines if "1 of 1 pages" in line]
         assert sync.endswith("100%  ActiveUsers: 1 of 1 pages, +3 -0, 1 unusable")
     stopped = await installation.run("status")
     lines = stopped.output.splitlines()
     assert lines[0] == f"service    not reachable at port {installation.port}"
-    assert "account    acme: not known now; last time: sending" in lines
+    assert "account    acme: not known now; last time: able to send" in lines
     assert any(line.startswith("ActiveUsers  acme ") for line in lines)
     assert "--config" in lines[-1]
     # A script must see that nothing is sent.
