@@ -307,7 +307,7 @@ def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
     if row["state"] not in {"sending", "waiting"}:
         return str(row["state"])
     if row["list_held"]:
-        return "list held"
+        return "to approve" if row["awaits_approval"] else "list held"
     by_account = kept_back.get(row["account"], "")
     if not is_stopped(by_account):
         if row["next_attempt_at"]:

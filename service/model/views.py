@@ -41,7 +41,7 @@ class SyncView(msgspec.Struct, frozen=True):
     decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
     `set_aside`: so many users of its pages are held or queued, or wait to be judged, if need be with the other pages.
     `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken. `list_held`: the list is held,
-    so nothing of any of its syncs is sent.
+    so nothing of any of its syncs is sent; `awaits_approval`: only because the segment is new.
     """
 
     id: int
@@ -50,6 +50,7 @@ class SyncView(msgspec.Struct, frozen=True):
     segment_name: str
     list_name: str
     list_held: bool
+    awaits_approval: bool
     task_id: str
     action: str
     state: SyncState

@@ -499,7 +499,8 @@ async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
             return [
                 syncState(sync, sending), syncState(waiting, sending), syncState(waiting, paused),
                 syncState({ ...waiting, next_attempt_at: "2000-01-01T00:00:00" }, sending),
-                syncState({ ...waiting, list_held: true }, sending), syncState(parted, sending),
+                syncState({ ...waiting, list_held: true }, sending), syncState({ ...waiting, list_held: true, awaits_approval: true }, sending),
+                syncState(parted, sending),
                 sendingState(parted, sending), sendingState({ ...parted, next_attempt_at: "2100-03-01T13:05:09" }, sending),
                 sendingState({ ...parted, pending: 0 }, sending), syncState({ ...sync, settled: 0 }, sending),
                 syncState({ ...parted, pages_overdue: true }, sending), arrivalState({ ...parted, pages_overdue: true }),
@@ -508,7 +509,7 @@ async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
             ].map(([text]) => text);
         })"""
     ) == [
-        "Sending", "Tried again at 1 Mar, 13:05:09", "Paused", "Tried again soon", "List held", "Receiving (2 of 3 pages)",
+        "Sending", "Tried again at 1 Mar, 13:05:09", "Paused", "Tried again soon", "List held", "To approve", "Receiving (2 of 3 pages)",
         "Sending", "Tried again at 1 Mar, 13:05:09", "Waiting for pages", "Waiting",
         "1 of 3 pages missing", "1 of 3 pages missing", "Done", "Sending",
     ]  # fmt: skip

@@ -149,6 +149,7 @@ SYNC: dict[str, Any] = {
     "segment_name": "Heap Test Segment",
     "list_name": "HeapTestSegment",
     "list_held": False,
+    "awaits_approval": False,
     "task_id": "ce011f7a-0000-4000-8000-000000000000",
     "action": "segment.users.sync",
     "state": "failed",

@@ -44,7 +44,7 @@ export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" 
   label=${`Approve… ${list.segment_name}`} onClick=${() =>
     confirm({
       title: `Approve ${list.segment_name}?`,
-      button: `Approve ${people(list.wanted)}`,
+      button: `Approve ${people(list.pending + list.waiting)}`,
       read: () => get(`lists/${list.id}/preview?calls=3`),
       body: (preview) => html`<${Calls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/approve`),

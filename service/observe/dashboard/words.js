@@ -190,7 +190,7 @@ export function syncState(sync, account) {
   if (sync.state === "receiving") return arrivalState(sync);
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];
-  if (sync.list_held) return ["List held", "warn"];
+  if (sync.list_held) return sync.awaits_approval ? LIST_STANDING.to_approve : ["List held", "warn"];
   if (account && isKeptBack(account)) return accountState(account);
   if (sync.next_attempt_at) return [new Date(sync.next_attempt_at) > new Date() ? `Tried again at ${clock(new Date(sync.next_attempt_at))}` : "Tried again soon", "warn"];
   if (sync.import_state) return LIST_TRAVEL[sync.import_state];

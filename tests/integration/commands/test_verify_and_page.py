@@ -134,3 +134,9 @@ async def test_verify_and_the_page_agree(world, segment, standing, words):
     assert found["differs"] == (
         None if standing in {"sending", "to_approve", "not_counted"} else found["counted"] != found["on_list"]
     )
+
+
+async def test_a_sync_of_a_segment_to_approve_is_told_in_the_word_of_its_list(world):
+    for command in ("lists", "syncs"):
+        told = await world.service.run(command, "--account", "approving", "--config", str(world.service.config))
+        assert "to approve" in told.output, command

@@ -5,7 +5,8 @@
 -- A sync with its state, for the statements that begin with it.
 WITH shown AS (
     SELECT sync.id, account.name AS account, segment.id AS list_id, segment.name AS segment_name, segment.list_name,
-        segment.list_state = 'held' AS list_held, sync.task_id, sync.action,
+        segment.list_state = 'held' AS list_held, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
+        sync.task_id, sync.action,
         CASE
             WHEN sync.guard = 'held' THEN 'held'
             WHEN sync.guard = 'discarded' AND sync.pending = 0 THEN 'discarded'
