@@ -46,6 +46,13 @@ class Lasting(NamedTuple):
             found[kind] = found.get(kind, 0) + number
         return found
 
+    def by_account(self) -> dict[str, dict[str, int]]:
+        """Return how many last of each kind, by account."""
+        found: dict[str, dict[str, int]] = {}
+        for (kind, account), number in self.numbers.items():
+            found.setdefault(kind, {})[account] = number
+        return found
+
 
 class ConditionLog(Protocol):
     """What is needed of the store."""

@@ -478,6 +478,23 @@ async def test_an_account_whose_lists_all_wait_is_not_said_to_send(live: Watched
     await expect(page.get_by_role("button", name="Preview… Active Users")).to_be_visible()
 
 
+async def test_the_row_of_an_account_counts_what_there_is_no_room_to_list(
+    live: Watched, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.observe.conditions._MAX_TOLD", 5)
+    page = live.page
+    await page.goto("about:blank")
+    await world.restart(hold_new_segments=True)
+    for number in range(1, 7):
+        await world.deliver(f"Segment {number}", users(2), segment_id=number)
+    await page.goto(world.service.url)
+    row = page.locator("#attention-rows summary")
+    for place in ("", "conditions", "conditions?account=acme"):
+        await go(page, place)
+        await expect(row).to_contain_text("6 lists")
+        await expect(row).not_to_contain_text("people")
+
+
 @pytest.mark.parametrize("decision", ["Approve", "Discard"])
 async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched, world: World, decision: str) -> None:
     page = live.page

@@ -27,11 +27,13 @@ class ConditionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ConditionPage(msgspec.Struct, frozen=True):
     """At most 1,000 conditions that last, the worst first, and the last 200 that are over.
 
-    `numbers`: how many of each kind last in all accounts, those that are not listed too.
+    `numbers`: how many of each kind last in all accounts, those that are not listed too; `numbers_by_account`: in each, "" for
+    what is about no account.
     """
 
     items: list[Condition]
     numbers: dict[str, Count]
+    numbers_by_account: dict[str, dict[str, Count]]
     history: list[Condition]
 
 
@@ -52,7 +54,12 @@ class ConditionQuestions:
             "What a person should know: each condition with its severity, subject, beginning, meaning and what "
             "to do. `history` has those that have ended.",
             answer=ConditionPage,
-            example={"items": [examples.CONDITION], "numbers": {"account_paused": 1}, "history": []},
+            example={
+                "items": [examples.CONDITION],
+                "numbers": {"account_paused": 1},
+                "numbers_by_account": {"account_paused": {"acme": 1}},
+                "history": [],
+            },
             query=ConditionQuery,
         )
     )
@@ -67,4 +74,4 @@ class ConditionQuestions:
         if "id" in filters:
             filters["kind"] = filters.pop("id")
         history = await self._conditions.history(**filters)
-        return described.json_response(ConditionPage(current, lasting.by_kind(), history))
+        return described.json_response(ConditionPage(current, lasting.by_kind(), lasting.by_account(), history))

@@ -346,6 +346,7 @@ OVERVIEW: dict[str, Any] = {
     "is_well": False,
     "conditions": [CONDITION],
     "numbers": {"account_paused": 1},
+    "numbers_by_account": {"account_paused": {"acme": 1}},
     "to_send": 12,
     "guarded": 0,
     "calls_per_second": 24.7,

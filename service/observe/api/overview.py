@@ -45,7 +45,7 @@ class Overview(msgspec.Struct, frozen=True):
     """How everything is.
 
     `headline` says it in one line, by the `conditions` that last; `is_well` is false where a person should do something. Of the
-    conditions the worst 1,000 are here; `numbers`: how many of each kind last. `to_send`: all that was accepted and is not settled, of
+    conditions the worst 1,000 are here; `numbers`: how many of each kind last, `numbers_by_account`: in each account. `to_send`: all that was accepted and is not settled, of
     accounts that are configured, but for `guarded` users in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
     `failed` changes are those of `failed_people`: who failed on two lists is one person. `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
     """
@@ -55,6 +55,7 @@ class Overview(msgspec.Struct, frozen=True):
     is_well: bool
     conditions: list[Condition]
     numbers: dict[str, Count]
+    numbers_by_account: dict[str, dict[str, Count]]
     to_send: Count
     guarded: Count
     calls_per_second: float
@@ -124,6 +125,7 @@ class OverviewQuestion:
                 is_well=not trouble,
                 conditions=lasting.conditions,
                 numbers=numbers,
+                numbers_by_account=lasting.by_account(),
                 to_send=to_send,
                 guarded=guarded,
                 calls_per_second=round(sum(account.calls_per_second for account in accounts), 1),

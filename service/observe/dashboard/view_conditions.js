@@ -52,14 +52,15 @@ const SHOWN = 3;
 const SHOWN_OPEN = 20;
 
 // Many of one kind and one account: a row with their number, which opens.
-function Many({ account, items, accounts, withCommand }) {
+function Many({ account, items, number, accounts, withCommand }) {
   const [isOpen, setOpen] = useState(false);
-  const concerned = items.reduce((sum, each) => sum + each.people, 0);
+  // Of those that are not listed, only their number is known.
+  const concerned = number > items.length ? 0 : items.reduce((sum, each) => sum + each.people, 0);
   const first = items.map((each) => each.since).sort()[0];
   const more = items.length - SHOWN_OPEN;
   return html`<li><details onToggle=${(event) => setOpen(event.target.open)}>
     <summary class="subject"><strong><${Name} text=${account || "The service"} /></strong>
-      <span>${items[0].list_id === null ? count(items.length) : plural(items.length, "list")}</span>${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
+      <span>${items[0].list_id === null ? count(number) : plural(number, "list")}</span>${concerned > 0 && html`<span>${people(concerned)}</span>`}<span class="hint">the first began <${Time} at=${first} /></span></summary>
     ${isOpen && html`<ul class="subjects">${items.slice(0, SHOWN_OPEN).map(
       (each) => html`<${Subject} key=${each.place} each=${each} name=${each.subject} accounts=${accounts} withCommand=${withCommand} />`,
     )}${more > 0 && html`<li><${Link} to=${withQuery("conditions", { id: items[0].id, account })}>${`${count(more)} more`}<//></li>`}</ul>`}
@@ -67,16 +68,17 @@ function Many({ account, items, accounts, withCommand }) {
 }
 
 // What one kind is about, as rows: what is of one account is one row where it is much.
-function rowsOf(group, isFlat) {
+function rowsOf(group, numbers, isFlat) {
   const ofAccount = new Map();
   for (const each of group) ofAccount.set(each.account, [...(ofAccount.get(each.account) ?? []), each]);
-  return [...ofAccount.entries()].flatMap(([account, items]) => (isFlat || items.length <= SHOWN ? items : [{ account, items }]));
+  return [...ofAccount.entries()].flatMap(([account, items]) => (isFlat || items.length <= SHOWN ? items : [{ account, items, number: numbers[account] ?? items.length }]));
 }
 
 // One kind of condition with all that it is about: what it means and what to do is said once.
-function Group({ group, number = group.length, accounts, most, primary, withCommand, isFlat }) {
+function Group({ group, numbers, accounts, most, primary, withCommand, isFlat }) {
   const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
-  const rows = rowsOf(group, isFlat);
+  const rows = rowsOf(group, numbers, isFlat);
+  const number = Object.values(numbers).reduce((sum, each) => sum + each, 0);
   const more = rows.slice(most).reduce((sum, each) => sum + (each.items?.length ?? 1), 0);
   const [first, rest] = inTwo(meaning);
   return html`<li class="condition" data-severity=${severity}>
@@ -97,10 +99,14 @@ export function ConditionGroups({ conditions, numbers, accounts, most = SHOWN, i
   const groups = new Map();
   for (const each of conditions) groups.set(each.id, [...(groups.get(each.id) ?? []), each]);
   return html`<ul class="plain" id=${id}>${[...groups.values()].map(
-    (group, index) => html`<${Group} key=${group[0].id} group=${group} number=${numbers[group[0].id]} accounts=${accounts} most=${most}
+    (group, index) => html`<${Group} key=${group[0].id} group=${group} numbers=${numbers[group[0].id]} accounts=${accounts} most=${most}
       primary=${index === 0 && group.length === 1} withCommand=${withCommand} isFlat=${isFlat} />`,
   )}</ul>`;
 }
+
+// Of one account, where only that is shown.
+const numbersOf = (numbers, account) =>
+  account ? Object.fromEntries(Object.entries(numbers).map(([kind, found]) => [kind, { [account]: found[account] ?? 0 }])) : numbers;
 
 export function Conditions({ query }) {
   const { data, error } = useResource("conditions");
@@ -110,7 +116,7 @@ export function Conditions({ query }) {
   return html`<${Title} text="What you should know" /><${Trouble} error=${error} />
     ${(query.id || query.account) && html`<p><${Link} to="conditions">All that you should know<//></p>`}${
     data && !isReading(known)
-      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} numbers=${query.account ? {} : data.numbers} accounts=${accounts} most=${data.items.length} withCommand=${true} isFlat=${Boolean(query.id)} />
+      ? html`<${Section} title="Now" id="now-heading"><${ConditionGroups} conditions=${data.items.filter(wanted)} numbers=${numbersOf(data.numbers_by_account, query.account)} accounts=${accounts} most=${data.items.length} withCommand=${true} isFlat=${Boolean(query.id)} />
             ${!data.items.some(wanted) && html`<p>Nothing needs a person now.</p>`}<//>
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
             keyOf=${(each) => `${each.place} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."

@@ -70,7 +70,7 @@ export function Overview({ service, isLost }) {
     ${isEmpty && html`<${Empty} service=${service} />`}
     ${needed.length > 0 &&
     html`<${Section} title="What you should know" id="attention" actions=${all}>
-      <${ConditionGroups} conditions=${needed} numbers=${data.numbers} accounts=${data.accounts} />
+      <${ConditionGroups} conditions=${needed} numbers=${data.numbers_by_account} accounts=${data.accounts} />
     <//>`}
     ${!isEmpty &&
     html`<${Figures} label="Now">
@@ -96,7 +96,7 @@ export function Overview({ service, isLost }) {
     <//>`}
     ${other.length > 0 &&
     html`<${Section} title="For information" id="information" actions=${all}>
-      <${ConditionGroups} conditions=${other} numbers=${data.numbers} accounts=${data.accounts} id="information-rows" />
+      <${ConditionGroups} conditions=${other} numbers=${data.numbers_by_account} accounts=${data.accounts} id="information-rows" />
     <//>`}`;
 }
 

@@ -509,6 +509,8 @@ async def test_the_headline_counts_what_there_is_no_room_to_list(tmp_path, monke
         assert (overview["headline"], len(overview["conditions"])) == ("5 segments to approve", 3)
         page = await world.get("conditions")
         assert (len(page["items"]), page["numbers"]["list_awaits_approval"]) == (3, 5)
+        assert page["numbers_by_account"] == overview["numbers_by_account"]
+        assert page["numbers_by_account"]["list_awaits_approval"] == {"acme": 5}
 
 
 async def test_states_and_reasons_are_counted_over_all(world):
