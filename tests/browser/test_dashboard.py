@@ -506,12 +506,13 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await world.deliver("Active Users", ["new@example.com"], users(8))
     await expect(page.locator("#headline")).to_contain_text("1 sync held")
     await expect(page.locator("#attention-rows")).to_contain_text("Sync 2 would remove 8 of 10 people")
-    # The same number on the overview, in its table and on the account's page.
+    # The same number on the overview, in its table and on the account's page, and there once.
     figure = page.locator(".figures > *", has_text="Changes to send")
     await expect(figure).to_have_text(re.compile(r"Changes to send\s*0\s*and 9 held, or waiting for pages"))
     await expect(page.locator("#account-rows")).to_contain_text(re.compile(r"0\s*and 9 held, or waiting for pages"))
     await go(page, "accounts/acme")
-    await expect(figure).to_have_text(re.compile(r"Changes to send\s*0\s*and 9 held, or waiting for pages"))
+    await expect(page.locator(".figures > *", has_text="Held")).to_have_text(re.compile(r"Held\s*9"))
+    await expect(figure).to_have_text(re.compile(r"Changes to send\s*0\s*$"))
     await go(page, "")
     await expect(page.locator("#sync-rows")).to_contain_text("Would remove 8 people of 10")
     await page.get_by_role("link", name="See the sync").click()
@@ -709,6 +710,12 @@ async def test_it_says_when_the_service_is_gone_and_comes_back(live: Watched, wo
     await expect(page).to_have_title("(?) heap-cordial")
     await expect(page.locator("main")).not_to_contain_text("after the start")
     assert await faults_of_access(page) == []
+    # Nor is anything said to be below where nothing was read.
+    await go(page, "imports")
+    await expect(page.locator("#lost")).to_have_text(
+        re.compile(r"Nothing is known since .*; nothing below is newer\.$")
+    )
+    await go(page, "")
     await world.start()
     await expect(page.locator(_LIVE)).to_be_visible()
     await world.deliver("Second", users(2), segment_id=2)
@@ -723,10 +730,10 @@ async def test_nothing_is_called_live_while_no_news_can_come(live: Watched, worl
     await page.route("**/api/v1/events", lambda route: route.abort())
     world.port = int(world.service.url.rpartition(":")[2])
     await world.restart()
-    await expect(page.locator("#connection")).to_have_text("Connecting")
+    await expect(page.locator("#connection")).to_have_text("Updated every 15 s")
     async with page.expect_response(lambda answer: answer.url.endswith("/overview") and answer.ok):
         pass
-    await expect(page.locator("#connection")).to_have_text("Connecting")
+    await expect(page.locator("#connection")).to_have_text("Updated every 15 s")
     await world.stop()
     await expect(page.locator("#connection")).to_have_text("Not reachable, trying again")
     await world.start()

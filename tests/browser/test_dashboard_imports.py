@@ -64,6 +64,7 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     await page.fill("#member-user", users(1)[0])
     await page.get_by_role("button", name="Look up").click()
     await expect(page.locator("#member-answer")).to_contain_text(f"It is part of import 1, Cordial's job {job_id}")
+    await expect(page.locator("#member-answer")).not_to_contain_text(" UTC")
 
 
 async def test_an_account_that_fell_back_to_calls_says_why(live: Watched, world: World) -> None:

@@ -335,6 +335,12 @@ async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None
             clockOnAxis(new Date(2026, 2, 1, 13, 5, 9), 5), clockOnAxis(new Date(2026, 2, 1, 13, 5), 300),
             clockOnAxis(new Date(2026, 2, 1), 3600), clockOnAxis(new Date(2026, 2, 1, 13), 86400)])"""
     ) == ["13:05:09", "13:05", "1 Mar", "1 Mar"]
+    # What the service says in UTC is told as the page tells a moment.
+    assert await page.evaluate(
+        """import("./page/words.js").then(({ momentText, sentence }) =>
+            sentence("slowed: some calls wait until 2026-03-01 13:05:09 UTC")
+                === `Slowed: some calls wait until ${momentText("2026-03-01T13:05:09Z")}.`)"""
+    )
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])

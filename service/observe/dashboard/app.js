@@ -2,7 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { get, post, signIn, withQuery } from "./api.js";
-import { connection, onChange, start, useResource } from "./live.js";
+import { connection, IDLE_MS, onChange, start, useResource } from "./live.js";
 import { Dialog, Link, setRole, Title, Toast } from "./ui.js";
 import { ago, clockOfDay, keyName, sentence, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
@@ -80,13 +80,14 @@ function currentTab({ view, id }, tab) {
   return BELOW[view] === tab ? "true" : undefined;
 }
 
-const CONNECTION = { live: "Live", lost: "Not reachable, trying again", waiting: "Connecting" };
+// `asking`: no changes are told, as behind a proxy that keeps the stream back, and what is asked for is answered.
+const CONNECTION = { live: "Live", asking: `Updated every ${IDLE_MS / 1000} s`, lost: "Not reachable, trying again", waiting: "Connecting" };
 
 // What was read before is no news of now. The place is there before it speaks.
 const Lost = ({ isLost }) => html`<div role="status" id="lost">${
   isLost &&
   html`<p class="headline" data-tone="bad"><span aria-hidden="true">✕</span> <span>The service does not answer.${
-    connection.updatedAt ? ` Nothing is known since ${clockOfDay(connection.updatedAt)}; what is below was so then.` : " Nothing is known."
+    connection.updatedAt ? ` Nothing is known since ${clockOfDay(connection.updatedAt)}; nothing below is newer.` : " Nothing is known."
   }</span></p>`
 }</div>`;
 

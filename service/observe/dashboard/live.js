@@ -6,7 +6,7 @@ import { ApiError, ROOT, get } from "./api.js";
 
 const PAUSE_MS = 1000;
 // Without events, ages and times left still move on.
-const IDLE_MS = 15_000;
+export const IDLE_MS = 15_000;
 // A proxy may keep the first word of a stream back.
 const PATIENCE_MS = 500;
 
@@ -43,7 +43,7 @@ async function load(path) {
     resource.data = await get(path);
     resource.error = null;
     resource.readAt = connection.updatedAt = Date.now();
-    setConnection(isOpen ? "live" : "waiting");
+    setConnection(isOpen ? "live" : "asking");
   } catch (error) {
     resource.error = error instanceof ApiError ? error : new ApiError(0, String(error));
     resource.error.readAt = resource.readAt;

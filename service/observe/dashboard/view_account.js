@@ -5,7 +5,7 @@ import { AccountAction, Pause, UseFiles } from "./actions.js";
 import { useResource } from "./live.js";
 import { Trial } from "./view_trial.js";
 import { Figure, Figures, Link, Prose, Rates, Section, Since, Terms, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, count, inChanges, momentText, plural, rate, sentence, setAside, whenSent } from "./words.js";
+import { accountState, count, inChanges, momentText, plural, rate, sentence, whenSent } from "./words.js";
 
 // Why nothing is sent although the account may send.
 function Waits({ account }) {
@@ -36,7 +36,7 @@ export function Account({ name, service }) {
       ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}</section>`}
     <${Waits} account=${account} />
     <${Figures} label=${name}>
-      <${Figure} name="Changes to send" value=${count(account.to_send)} hint=${[account.to_send && whenSent([account], account.seconds_left, account.to_send), account.set_aside && setAside(account.set_aside)].filter(Boolean).join(", ")} />
+      <${Figure} name="Changes to send" value=${count(account.to_send)} hint=${account.to_send > 0 && whenSent([account], account.seconds_left, account.to_send)} />
       ${account.held > 0 && html`<${Figure} name="Held" value=${count(account.held)} hint="users in syncs that are held or queued" to=${`syncs?account=${encoded}`} />`}
       <${Figure} name="Calls a second" value=${rate(account.calls_per_second)} hint="in the last seconds" />
       <${Figure} name="Lists" value=${count(account.lists)} to=${`lists?account=${encoded}`} />

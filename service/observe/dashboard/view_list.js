@@ -93,7 +93,7 @@ function Person({ list, sum }) {
     </form>
     <div class="answer" id="member-answer" role="status">${answer?.error && html`<p class="trouble">${sentence(answer.error.message)}</p>`}
       ${member &&
-      html`<${Badge} of=${state()} /><p>${member.explanation}</p>
+      html`<${Badge} of=${state()} /><p><${Prose} text=${member.explanation} /></p>
         ${member.state === "never_named" && sum?.unusable > 0 && html`<p><${Link} to=${`unusable?list=${list.id}`}>See the unusable ids<//></p>`}
         <${Terms} items=${[
           ["Named in", member.heap && html`<${Link} to=${`syncs/${member.heap.sync_id}`}>${member.heap.page_number ? `page ${count(member.heap.page_number)} of a sync` : "a sync"}<//>`],

@@ -8,7 +8,7 @@ import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
 import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, clockOfDay, count, inChanges, rate, setAside, troubleFirst, whenSent } from "./words.js";
+import { accountState, clockOfDay, count, inChanges, inTimeOfPage, rate, setAside, troubleFirst, whenSent } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
 
@@ -64,7 +64,7 @@ export function Overview({ service, isLost }) {
   return html`
     <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
-      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ${data.headline}` : data.headline}
+      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ` : ""}${inTimeOfPage(data.headline)}
     </p>
     <${Trouble} error=${error} />
     ${isEmpty && html`<${Empty} service=${service} />`}

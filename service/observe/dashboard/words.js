@@ -138,8 +138,16 @@ export const isKeptBack = ({ standing }) => ["stopped", "paused", "dry_run", "no
 
 export const accountState = ({ standing }) => ACCOUNT_STANDING[standing];
 
+// Texts of the service have moments as a terminal shows them, in UTC; on the page all are in the form and time zone of the page.
+export const inTimeOfPage = (text) =>
+  text.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g, (_, day, time) => momentText(`${day}T${time}Z`));
+
 // A text from the service as a sentence.
-export const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+export function sentence(text) {
+  if (!text) return "";
+  const words = inTimeOfPage(text);
+  return `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
+}
 
 export const MEMBER_STATE = {
   never_named: ["Heap never named this user", "warn"],
