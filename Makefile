@@ -63,7 +63,7 @@ container-proof: install-dev container-system ## as root: build the image's step
 
 # Eight workers, on two cores too: the suite waits much. A file's tests stay together, since some share a browser or
 # ports. Whatever the environment says, bytecode is kept: else each of some hundred processes would compile the program anew.
-# Files begin in the order of tests/conftest.py, the longest first, and not in that of how many tests they have.
+# Files begin in the order of tests/conftest.py, and not in that of how many tests they have.
 test: install-dev test-system ## the whole test suite
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

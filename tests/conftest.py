@@ -13,25 +13,44 @@ from tests.recount import stores_below, wrong_counters
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Those that take longest. With several workers they begin first: the last to begin decides when all are done.
-LONGEST = (
+# Files that begin first, in this order, where several workers share the processors. Four take much of them for long. Those
+# that mostly wait go beside them, as long as there is something to do meanwhile. Browsers, which take much, come after.
+FIRST = (
     "tests/simulation/test_simulation.py",
     "tests/powercut/test_powercut.py",
     "tests/container/test_image.py",
-    "tests/integration/commands/test_comparing.py",
-    "tests/integration/hostile/test_hostile_imports.py",
-    "tests/integration/test_imports_in_doubt.py",
-    "tests/browser/test_dashboard.py",
-    "tests/integration/test_bench_peers.py",
     "tests/container/newcomer/test_first_try.py",
-    "tests/crash/test_stop.py",
+    "tests/integration/test_delivery_blame.py",
+    "tests/integration/commands/test_comparing.py",
+    "tests/crash/test_kill_in_doubt.py",
+    "tests/integration/commands/test_every_command.py",
     "tests/integration/commands/test_terminal.py",
+    "tests/integration/test_trial.py",
+    "tests/integration/test_read_back.py",
+    "tests/integration/commands/test_errors.py",
+    "tests/integration/test_imports_in_doubt.py",
+    "tests/integration/test_list_identity.py",
+    "tests/integration/test_imports_refused.py",
+    "tests/crash/test_stop.py",
+    "tests/browser/test_dashboard_fleet.py",
+    "tests/browser/test_dashboard.py",
+    "tests/browser/test_dashboard_views.py",
     "tests/mutation/test_mutation.py",
+    "tests/integration/commands/test_completion.py",
+    "tests/browser/test_swagger_signing.py",
+    "tests/crash/test_kill_import.py",
+    "tests/crash/test_kill.py",
+    "tests/integration/test_imports_trouble.py",
+    "tests/integration/test_conditions_raised.py",
+    "tests/integration/test_imports.py",
+    "tests/integration/test_conditions_told.py",
+    "tests/integration/test_delivery_rate.py",
+    "tests/security/test_floods.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {ROOT / path: place for place, path in enumerate(LONGEST)}
+    place = {ROOT / path: place for place, path in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
 
 

@@ -1,5 +1,6 @@
 """Completion in each shell as people have it: the script where its example puts it, then words and the tabulator key."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ TYPED = {
 }
 
 
+@functools.cache
 def script(shell: str) -> str:
     command = [sys.executable, "-m", "service", "completion", shell]
     return subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True).stdout
