@@ -122,7 +122,7 @@ def test_every_make_target_in_the_documents_exists(document):
 
 
 def test_the_files_that_are_to_begin_first_exist():
-    assert [path for path in conftest.LONGEST if not (ROOT / path).exists()] == []
+    assert [path for path in conftest.FIRST if not (ROOT / path).exists()] == []
 
 
 def test_every_command_in_the_documents_exists():
