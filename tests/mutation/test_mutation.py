@@ -16,7 +16,7 @@ from tests.mutation.targets import TARGETS
 _PATIENCE_SECONDS = 300
 # Their tests take a second or two; a sample of each says whether tests still notice what goes wrong.
 _QUICK = ("model/contacts.py", "rate/own_limits.py", "deliver/blame.py", "deliver/circuit.py")
-_SAMPLE = 8
+_SAMPLE = 5
 _TESTS_OF_ORDERING = "tests/integration/store/test_store_ordering.py"
 
 

@@ -47,6 +47,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
         # Called at each step with the number of steps so far.
         self.on_step: Callable[[], None] = lambda: None
         self._cut_off: set[str] = set()
+        # Of what is scheduled, what is no sleeper; what has run since is left out when the next is looked for.
+        self._prompt: list[Any] = []
         # Tasks of lives cut off: were they collected, their `finally` would run in a process that is gone.
         self._graveyard: list[Any] = []
         self._dialled: dict[socket.socket, tuple[str, int]] = {}
@@ -54,6 +56,12 @@ class SimulationLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return CLOCK.now
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        handle = super().call_at(when, callback, *args, context=context)
+        if _is_prompt(handle):
+            heapq.heappush(self._prompt, handle)
+        return handle
 
     def cut_off(self, life: str) -> None:
         """End a life as `kill -9` does."""
@@ -74,7 +82,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
             del ready[position]
         else:
             handle = ready.popleft()
-        if handle._cancelled or _life_of(handle) in self._cut_off:
+        if handle._cancelled or (self._cut_off and _life_of(handle) in self._cut_off):
             return
         CLOCK.now += _STEP_SECONDS
         self.steps += 1
@@ -88,13 +96,12 @@ class SimulationLoop(asyncio.BaseEventLoop):
             handle._scheduled = False
         if not scheduled:
             raise StuckError("nothing is left to run, and nothing is waited for")
-        wakes_at = scheduled[0]._when
-        if self.coarseness:
-            # What is on its way on the wire or the disk is no sleeper.
-            latest = wakes_at + self.coarseness
-            wakes_at = min(
-                (each._when for each in scheduled if each._when < latest and _is_prompt(each)), default=latest
-            )
+        prompt = self._prompt
+        while prompt and (prompt[0]._cancelled or not prompt[0]._scheduled):
+            heapq.heappop(prompt)
+        wakes_at = scheduled[0]._when + self.coarseness
+        if self.coarseness and prompt:
+            wakes_at = min(wakes_at, prompt[0]._when)
         CLOCK.now = max(CLOCK.now, wakes_at)
 
     def _collect_due(self) -> None:
@@ -219,8 +226,8 @@ def _tell(future: Any, result: Any, error: BaseException | None) -> None:
 
 
 def _is_prompt(handle: Any) -> bool:
-    is_work = getattr(handle._callback, "__name__", "") in _PROMPT or not _life_of(handle).startswith("service-")
-    return is_work and not handle._cancelled
+    """Whether it is on its way on the wire or the disk, or no part of the service: none of these sleeps too long."""
+    return getattr(handle._callback, "__name__", "") in _PROMPT or not _life_of(handle).startswith("service-")
 
 
 def _life_of(handle: Any) -> str:
