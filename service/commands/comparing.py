@@ -30,6 +30,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _EXACT = "exact"
 # Why a list is not what the segment is, although Cordial counts what it confirmed.
 _STILL_MISSING = {
+    "sending": "pages that were accepted are not processed yet",
     "tried_again_later": "some changes are tried again later",
     "sync_held": "a sync is held; `heap-cordial syncs --state held` shows it",
     "receiving": "pages of a sync have not arrived; `heap-cordial syncs --state receiving` shows it",

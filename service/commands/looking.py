@@ -14,7 +14,7 @@ from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.errors import in_words
 from service.model.accounts import Sending
-from service.model.conditions import Condition, Severity, grouped
+from service.model.conditions import Condition, Severity, grouped, in_two
 from service.model.imports import ImportState, ListTravel
 from service.model.lists import ListState
 from service.model.views import ListStanding, SyncState
@@ -427,6 +427,7 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
                         (
                             f"{each.title}.",
                             sentence(each.detail),
+                            in_two(each.meaning)[1],
                             each.what_to_do,
                             each.command and f"`{each.command}`",
                         ),

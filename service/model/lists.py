@@ -158,9 +158,9 @@ class VerifyResult(msgspec.Struct, frozen=True):
     owed: int
 
     @property
-    def differs(self) -> bool:
-        """Whether the two counts differ (R11)."""
-        return self.counted != self.expected
+    def differs(self) -> bool | None:
+        """Whether the two counts differ (R11); None while changes are owed, for then nobody can tell."""
+        return None if self.owed else self.counted != self.expected
 
 
 def awaits_approval() -> str:

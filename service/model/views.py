@@ -101,7 +101,7 @@ class ListStanding(StrEnum):
     `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
     removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members
     than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no list in Cordial
-    yet. `sending`: changes are on their way. `tried_again_later`: what it has left failed, and waits for its next attempt.
+    yet. `sending`: changes are on their way, or accepted pages are not processed yet. `tried_again_later`: what it has left failed, and waits for its next attempt.
     `receiving`: pages of a sync have not arrived, or later syncs wait for them. `not_counted`: all is confirmed, and Cordial has not counted the list since.
     `exact`: all is confirmed, and Cordial counts the same.
     """

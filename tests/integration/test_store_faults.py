@@ -10,6 +10,7 @@ import pytest
 from service.errors import StoreFaultError
 from service.model.changes import FailureSelection
 from service.store.sqlite import writer
+from tests.api_fixtures import asking
 from tests.service_fixtures import ACCOUNT, World, delivering, users
 
 FAULTY = "user7@example.com"
@@ -83,6 +84,21 @@ async def test_where_a_counter_is_wrong_its_segment_stays_owed_and_the_others_ar
         await world.settled()
         assert world.members("Ill") == sorted(users(20, "ill"))
         assert (await world.segment(1)).settled == 20
+
+
+async def test_a_list_is_not_exact_while_an_accepted_page_is_not_folded(tmp_path):
+    async with asking(tmp_path) as world:
+        expect_fault(world)
+        await world.deliver("Readers", users(3))
+        await world.settled()
+        assert (await world.post("lists/1/verify")).document["counted"] == 3
+        assert (await world.get("lists/1"))["standing"] == "exact"
+        write(tmp_path, refuse("UPDATE ON fold_position", "1"))
+        await world.deliver("Readers", users(1, "later"))
+        assert (await world.get("lists/1"))["standing"] == "sending"
+        assert (await world.get("lists?standing=exact"))["items"] == []
+        write(tmp_path, "DROP TRIGGER told_to_fail")
+        await world.until(lambda: len(world.members("Readers")) == 4)
 
 
 async def test_a_page_that_cannot_be_folded_keeps_only_its_segment_waiting(tmp_path):

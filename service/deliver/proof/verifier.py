@@ -117,7 +117,7 @@ class ListVerifier:
             log.exception("list.not_counted", account=self._name, segment=segment_id)
             return
         self._failures.pop(segment_id, None)
-        if segment_id in self._due or not self._is_drained(segment_id):
+        if segment_id in self._due or not self._is_drained(segment_id) or result.differs is None:
             return
         figures = {"list": result.list_name, "counted": result.counted, "expected": result.expected}
         if not result.differs:

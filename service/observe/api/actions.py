@@ -59,12 +59,12 @@ class Approved(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Cordial's own count of a list, beside what the service put there; while changes are owed the two may well differ."""
+    """Cordial's own count of a list, beside what the service put there; `differs` is null while changes are owed, for then nobody can tell."""
 
     counted: int
     expected: int
     owed: int
-    differs: bool
+    differs: bool | None
 
 
 class Paused(msgspec.Struct, frozen=True):

@@ -90,6 +90,7 @@ function whatIsMissing(list) {
   if (list.failed) return `${people(list.failed)} could not be added or removed`;
   if (list.standing === "receiving") return "pages of a sync have not arrived";
   if (list.standing === "sync_held") return "a sync is held";
+  if (list.standing === "sending") return "pages that were accepted are not processed yet";
   return list.unnamed ? `${people(list.unnamed)} refused by Cordial ${list.unnamed === 1 ? "is" : "are"} being looked for` : "";
 }
 

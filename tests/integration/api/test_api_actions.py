@@ -51,6 +51,16 @@ async def test_only_the_failures_chosen_are_retried(world, choose, retried):
     assert (await world.post("failures/retry", choose(failures))).document == {"retried": retried}
 
 
+async def test_nothing_is_said_about_differing_while_changes_are_owed(world):
+    await world.deliver("Readers", users(3))
+    await world.settled()
+    world.cordial.faults.add(Fault(FaultKind.HANG, contact="email:user0@example.com", seconds=600, times=None))
+    await world.post("lists/1/rebuild")
+    await world.until(lambda: world.service.store.backlog.pending_total == 1)
+    assert (await world.post("lists/1/verify")).document == {"counted": 3, "expected": 2, "owed": 1, "differs": None}
+    assert (await world.get("lists/1"))["differs"] is None
+
+
 async def test_verifying_shows_that_somebody_else_changed_the_list(world):
     await world.deliver("Heap Test", users(3))
     await world.settled()

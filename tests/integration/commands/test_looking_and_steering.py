@@ -20,7 +20,7 @@ async def test_failures_are_seen_and_tried_again(installation, cordial):
         each = (await installation.run("failures", "--each")).output
         cordial.faults.clear()
         retried = await installation.run("retry", "--list", "ActiveUsers", "--reason", "refused")
-        assert (retried.status, retried.output) == (0, "1 change is sent again.\n")
+        assert (retried.status, retried.output) == (0, "1 change will be sent again.\n")
         await eventually(lambda: installation.figures("settled", "dead"), [3, 0])
         empty = await installation.run("failures")
     assert "The contact cannot be written." in groups
@@ -70,9 +70,15 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
         await eventually(lambda: installation.figures("settled"), [3])
         lists, syncs = await installation.run("lists"), await installation.run("syncs")
         nobodys = await installation.run("retry", "--account", "nobodys")
+        await installation.run("pause", "acme")
+        rebuilt = await installation.run("rebuild", "ActiveUsers")
     assert nobodys.status == 1
     assert nobodys.errors.startswith("there is no account nobodys; there are acme\n")
     assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
+    assert (
+        rebuilt.output
+        == "3 memberships of ActiveUsers will be sent again; nothing is sent until `heap-cordial resume acme`.\n"
+    )
     assert "account    acme: paused by an operator" in status
     # Nowhere is it said to be sending.
     assert re.search(r"(?m)^\S.* acme .* 0 +3 +0  paused$", status), status

@@ -170,6 +170,11 @@ WITH shown AS (
             ) THEN 'receiving'
             -- What is set aside until an earlier sync is complete was accepted, and is not on the list.
             WHEN EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.segment_id = segment.id) THEN 'receiving'
+            -- Accepted, and not taken into account yet: the newest page may change the list.
+            WHEN EXISTS (
+                SELECT 1 FROM piece, fold_position
+                WHERE piece.segment_id = segment.id AND piece.id > fold_position.piece_id
+            ) THEN 'sending'
             WHEN segment.count_differs_by IS NULL THEN 'not_counted'
             WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
