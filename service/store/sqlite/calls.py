@@ -9,6 +9,9 @@ from service.store.sqlite import queries
 
 _SQL = queries.load("lists")
 
+# The time is rounded down, here and where the next process learns what time it is: no wait may end early for that.
+_ROUNDED_MS = 2
+
 
 def take_over(
     connection: sqlite3.Connection, account_id: int, now_ms: int, unknown_since_seconds: float
@@ -44,5 +47,6 @@ def set_waits(connection: sqlite3.Connection, account_id: int, waits: Mapping[st
     connection.execute(_SQL["forget_call_waits"], {"account_id": account_id})
     for operation, seconds in waits.items():
         wait_ms = math.ceil(seconds * 1000)
-        values = {"account_id": account_id, "operation": operation, "until_ms": now_ms + wait_ms, "wait_ms": wait_ms}
+        until_ms = now_ms + wait_ms + _ROUNDED_MS
+        values = {"account_id": account_id, "operation": operation, "until_ms": until_ms, "wait_ms": wait_ms}
         connection.execute(_SQL["set_call_wait"], values)
