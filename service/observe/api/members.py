@@ -69,6 +69,10 @@ async def find_member(
     )
 
 
+_NOT_NAMED = (
+    "No page of this segment names this user, as far as pages count and are still kept. "
+    "An id that cannot be used is listed under the unusable ids."
+)
 _NOT_READ_YET = "Pages of this list have just been accepted and are not processed yet; ask again."
 _HELD = "A sync of this list is held: the users in it and in later syncs count once a person has decided."
 _MISSING = "Pages of a sync have not arrived: this user may be in one of them."
@@ -102,10 +106,8 @@ def _never_named(segment: SegmentView, user: str, reservation: str) -> MemberDoc
         failure=None,
         journey=None,
         next=next_step,
-        explanation=(
-            "No page of this segment names this user, as far as pages count and are still kept. An id that cannot be used is listed "
-            f"under the unusable ids. {next_step.what}"
-        ),
+        # Where pages do not count yet, that is most likely why.
+        explanation=f"{reservation} {_NOT_NAMED}" if reservation else f"{_NOT_NAMED} {next_step.what}",
     )
 
 

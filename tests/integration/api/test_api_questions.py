@@ -194,7 +194,10 @@ class TestMember:
     async def test_one_who_may_be_in_a_page_that_has_not_arrived(self, world):
         await world.deliver("Heap Test", users(4), page_size=2, first_pages=1)
         await world.settled()
-        assert "Pages of a sync have not arrived" in (await self.ask(world, "user3@example.com"))["next"]["what"]
+        found = await self.ask(world, "user3@example.com")
+        assert "Pages of a sync have not arrived" in found["next"]["what"]
+        # Why it is not known comes before that it is not.
+        assert found["explanation"].startswith("Pages of a sync have not arrived")
 
     async def test_one_behind_many(self, world):
         limit = Fault(
