@@ -109,6 +109,9 @@ class Conditions:
         self._recorded: dict[ConditionKey, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        # The numbers of the last question to the store that began, and of the last that was answered.
+        self._begun = self._answered = 0
 
     def lasting(self) -> Lasting:
         """Return what lasts at this moment."""
@@ -176,14 +179,21 @@ class Conditions:
             await self._record(with_changes=True)
 
     async def _ask(self) -> None:
-        try:
-            if not self._is_read:
-                # What lasted before the restart and still does began then.
-                self._recorded = {each.key: each for each in await self._store.lasting()}
-            self._asked = await self._store.facts(self._accounts())
-            self._is_read = True
-        except StoreUnavailableError as error:
-            log.warning("conditions.unreadable", reason=error.message)
+        """Ask the store, unless a question that began later than this was wanted has been answered meanwhile."""
+        wanted = self._begun + 1
+        async with self._asking:
+            if self._answered >= wanted:
+                return
+            self._begun = number = self._begun + 1
+            try:
+                if not self._is_read:
+                    # What lasted before the restart and still does began then.
+                    self._recorded = {each.key: each for each in await self._store.lasting()}
+                self._asked = await self._store.facts(self._accounts())
+                self._is_read = True
+                self._answered = number
+            except StoreUnavailableError as error:
+                log.warning("conditions.unreadable", reason=error.message)
 
     @property
     def _is_known(self) -> bool:

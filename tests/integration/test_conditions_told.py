@@ -167,3 +167,29 @@ async def test_what_a_person_has_just_done_is_told_no_more(tmp_path):
         assert "removals_held" not in world.conditions()
         # As the store has it, for those who read it without the service.
         assert [each["id"] for each in (await world.get("conditions"))["history"]][:1] == ["removals_held"]
+
+
+async def test_many_who_look_at_once_ask_the_store_as_two_do(tmp_path, monkeypatch):
+    """Each is told what is so since it asked: one question is under way already, the next serves all who came meanwhile."""
+    async with asking(tmp_path) as world:
+        store, conditions, all_have_come = world.service.store.conditions, world.service.conditions, asyncio.Event()
+        facts, ask, came, asked = store.facts, conditions.ask, 0, 0
+
+        async def ask_once_it_came():
+            nonlocal came
+            came += 1
+            if came == 12:
+                all_have_come.set()
+            await ask()
+
+        async def facts_when_all_have_come(*arguments):
+            nonlocal asked
+            asked += 1
+            await all_have_come.wait()
+            return await facts(*arguments)
+
+        monkeypatch.setattr(conditions, "ask", ask_once_it_came)
+        monkeypatch.setattr(store, "facts", facts_when_all_have_come)
+        await asyncio.gather(*(world.get("overview") for _ in range(12)))
+        # The service looks by itself now and then, too.
+        assert 1 <= asked <= 5

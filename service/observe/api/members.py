@@ -82,14 +82,14 @@ _DISCARDED = "A person discarded a sync of this list: the users in it do not cou
 
 def _reservation(known: ListSum) -> str:
     """Return what Heap may have sent of anybody that does not count, or not yet."""
+    set_aside = known.additions_set_aside + known.removals_set_aside
     if known.is_held:
         aside = _HELD
-    elif known.additions_set_aside + known.removals_set_aside and known.missing_pages:
+    elif set_aside and known.missing_pages:
         aside = _RECEIVING
     else:
         # What is set aside though all its pages are here is about to be judged.
-        is_unread = known.unread_pages or known.additions_set_aside + known.removals_set_aside
-        aside = _NOT_READ_YET if is_unread else ""
+        aside = _NOT_READ_YET if set_aside or known.unread_pages else ""
     return " ".join(filter(None, (aside, _DISCARDED if known.discarded else "")))
 
 
