@@ -32,16 +32,17 @@ class SyncState(StrEnum):
 class SyncView(msgspec.Struct, frozen=True):
     """One sync of a segment.
 
-    `receiving`: pages are still to come; `pages_overdue`: for an hour none has come, so that they are missing. `held`: it
-    would remove `removals` of the list's `removals_of` members, and a person has to approve or discard it (`hold_removals`);
-    nothing of it is sent. `queued`: it waits for an earlier sync of the segment, which is held or not complete. `discarded`: a person discarded it;
-    `discarded_users` of its pages were dropped. `sending`: all pages are here, changes are not all settled. `waiting`: of
-    these, only such are left whose calls failed; the first of the list is tried again at `next_attempt_at`. `done`: all are.
-    `failed`: nothing more happens by itself, and some changes failed. `changes` are the members that this sync
-    decided: pending + settled + failed + superseded by newer syncs. `unfolded_pieces` were not looked at yet.
-    `set_aside`: so many users of its pages are held or queued, or wait to be judged, if need be with the other pages.
-    `overtaken_users`: of so many users of its pages a newer sync, or a drain, had already spoken. `list_held`: the list is held,
-    so nothing of any of its syncs is sent; `awaits_approval`: only because the segment is new.
+    `receiving`: pages are still to come; `pages_overdue`: for an hour none has come, so that they are missing. `held`:
+    it would remove `removals` of the list's `removals_of` members, and a person has to approve or discard it
+    (`hold_removals`); nothing of it is sent. `queued`: it waits for an earlier sync of the segment, which is held or
+    not complete. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages
+    are here, changes are not all settled. `waiting`: of these, only such are left whose calls failed; the first of the
+    list is tried again at `next_attempt_at`. `done`: all are. `failed`: nothing more happens by itself, and some
+    changes failed. `changes` are the members that this sync decided: pending + settled + failed + superseded by newer
+    syncs. `unfolded_pieces` were not looked at yet. `set_aside`: so many users of its pages are held or queued, or wait
+    to be judged, if need be with the other pages. `overtaken_users`: of so many users of its pages a newer sync, or a
+    drain, had already spoken. `list_held`: the list is held, so nothing of any of its syncs is sent; `awaits_approval`:
+    only because the segment is new.
     """
 
     id: int
@@ -81,8 +82,8 @@ class SyncView(msgspec.Struct, frozen=True):
 class HeldRemovals(msgspec.Struct, frozen=True):
     """What a sync would remove, or has removed, by the count when it was judged.
 
-    `first`: some of the members that its pages name for removal, as long as it waits. `pages_missing`: pages that have not arrived; a decision is
-    for them too. `queued_syncs` of the segment wait behind it.
+    `first`: some of the members that its pages name for removal, as long as it waits. `pages_missing`: pages that have
+    not arrived; a decision is for them too. `queued_syncs` of the segment wait behind it.
     """
 
     sync_id: int
@@ -99,10 +100,11 @@ class ListStanding(StrEnum):
     """The state of a list in one word, the worst first.
 
     `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
-    removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other members
-    than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no list in Cordial
-    yet. `sending`: changes are on their way, or accepted pages are not processed yet. `tried_again_later`: what it has left failed, and waits for its next attempt.
-    `receiving`: pages of a sync have not arrived, or later syncs wait for them. `not_counted`: all is confirmed, and Cordial has not counted the list since.
+    removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other
+    members than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no
+    list in Cordial yet. `sending`: changes are on their way, or accepted pages are not processed yet.
+    `tried_again_later`: what it has left failed, and waits for its next attempt. `receiving`: pages of a sync have not
+    arrived, or later syncs wait for them. `not_counted`: all is confirmed, and Cordial has not counted the list since.
     `exact`: all is confirmed, and Cordial counts the same.
     """
 
@@ -164,13 +166,14 @@ class MissingPages(msgspec.Struct, frozen=True):
 class ListSum(msgspec.Struct, frozen=True):
     """Where the users are that Heap named for a list: the sum that tells 9 from 10.
 
-    `wanted` = `on_list` + `unnamed` + `to_add` + `failed`: people. `add_later` of those `to_add` are tried again later. `unnamed`
-    were refused in a file, and which ones these are is being found out. Heap named more user ids than people: `same_person` of
-    them are other spellings of people counted already, and `unusable` ones cannot be used, in the pages that are still kept.
-    `overtaken` changes of older syncs were replaced by newer ones before they were sent. `additions_set_aside` and
-    `removals_set_aside` users are in syncs of which nothing is sent yet (`hold_removals`): one of them waits for a person if
-    `is_held`, else for its other pages. `discarded` users are in syncs that a person discarded. What is in `missing_pages`
-    is not known here. `to_remove` and `remove_failed` are people who left the segment and may still be on the list.
+    `wanted` = `on_list` + `unnamed` + `to_add` + `failed`: people. `add_later` of those `to_add` are tried again later.
+    `unnamed` were refused in a file, and which ones these are is being found out. Heap named more user ids than people:
+    `same_person` of them are other spellings of people counted already, and `unusable` ones cannot be used, in the
+    pages that are still kept. `overtaken` changes of older syncs were replaced by newer ones before they were sent.
+    `additions_set_aside` and `removals_set_aside` users are in syncs of which nothing is sent yet (`hold_removals`):
+    one of them waits for a person if `is_held`, else for its other pages. `discarded` users are in syncs that a person
+    discarded. What is in `missing_pages` is not known here. `to_remove` and `remove_failed` are people who left the
+    segment and may still be on the list.
     """
 
     wanted: Count
@@ -206,12 +209,12 @@ class Minute(msgspec.Struct, frozen=True):
 class SegmentView(msgspec.Struct, frozen=True):
     """A segment and its list, with the counters that the ledger keeps.
 
-    `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing` says it
-    in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial, but for `unnamed` of
-    them: their rows in a file were refused, and which ones these are is being found out. `counted` is Cordial's own count,
-    `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it has not counted since the
-    last change, or changes are owed. `read_back`: the members wanted on the list that were read back from Cordial in the
-    last day; `read_back_differ`: those of them that Cordial did not have there.
+    `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing`
+    says it in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial, but for
+    `unnamed` of them: their rows in a file were refused, and which ones these are is being found out. `counted` is
+    Cordial's own count, `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it
+    has not counted since the last change, or changes are owed. `read_back`: the members wanted on the list that were
+    read back from Cordial in the last day; `read_back_differ`: those of them that Cordial did not have there.
     """
 
     id: int
@@ -289,8 +292,8 @@ class FailureGroupView(msgspec.Struct, frozen=True):
 class RecordedAccount(msgspec.Struct, frozen=True):
     """An account as the store has it, with the sums over its lists; `sendable` is pending and on lists that are ready.
 
-    `failed` changes are those of `failed_people`: who failed on two lists is one person. `set_aside`: users in syncs that are
-    held or queued, `held` of them, or not complete yet (`hold_removals`); they are not among `pending`.
+    `failed` changes are those of `failed_people`: who failed on two lists is one person. `set_aside`: users in syncs
+    that are held or queued, `held` of them, or not complete yet (`hold_removals`); they are not among `pending`.
 
     `in_doubt`: contacts for which Cordial may still carry out a call whose answer never came. `wanted`, `read_back` and
     `read_back_differ` as with a list.
@@ -399,7 +402,8 @@ class MemberSlice(msgspec.Struct, frozen=True):
 class AuditView(msgspec.Struct, frozen=True):
     """One action of a person: who, what, to what, how much it changed.
 
-    `segment_name`: what the segment of the list or sync in `target` is called now; empty where there is none, or none any more.
+    `segment_name`: what the segment of the list or sync in `target` is called now; empty where there is none, or none
+    any more.
     """
 
     id: int
@@ -431,11 +435,11 @@ class ErasureView(msgspec.Struct, frozen=True):
 class AccountFigures(msgspec.Struct, frozen=True):
     """What is kept of one account, in numbers.
 
-    `oldest_open_ms`: when the first page came of the oldest sync that is not settled, as Unix time in milliseconds; None
-    when every sync is. `dead`: changes that failed and are not tried again by themselves. `lists`: how many segments have a list in each state. `travelling`: the
-    contacts of an import under way whose changes are neither settled nor left to single calls yet. `in_doubt`: contacts for
-    which Cordial may still carry out a call whose answer never came. `read_back` members were read back from Cordial in the
-    last day, `read_back_differ` of them differed.
+    `oldest_open_ms`: when the first page came of the oldest sync that is not settled, as Unix time in milliseconds;
+    None when every sync is. `dead`: changes that failed and are not tried again by themselves. `lists`: how many
+    segments have a list in each state. `travelling`: the contacts of an import under way whose changes are neither
+    settled nor left to single calls yet. `in_doubt`: contacts for which Cordial may still carry out a call whose answer
+    never came. `read_back` members were read back from Cordial in the last day, `read_back_differ` of them differed.
     """
 
     account: str
@@ -476,7 +480,8 @@ class Preview(msgspec.Struct, frozen=True):
     """What would be done for one segment: its list, and the first calls.
 
     `reason` says why the list is called or held as it is, empty where there is nothing to say. `more_calls`: not all
-    calls are shown. `as_import`: so much is owed that it travels as a file, and `calls` is what the file stands for. `dry_run`: none of it is sent until the account's dry run ends.
+    calls are shown. `as_import`: so much is owed that it travels as a file, and `calls` is what the file stands for.
+    `dry_run`: none of it is sent until the account's dry run ends.
     """
 
     account: str

@@ -57,7 +57,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return CLOCK.now
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]  # the base class's without its generics
+    # The base class's, without its generics.
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         handle = super().call_at(when, callback, *args, context=context)
         if _is_prompt(handle):
             heapq.heappush(self._prompt, handle)

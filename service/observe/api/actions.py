@@ -59,7 +59,10 @@ class Approved(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Cordial's own count of a list, beside what the service put there; `differs` is null while changes are owed, for then nobody can tell."""
+    """Cordial's own count of a list, beside what the service put there.
+
+    `differs` is null while changes are owed, for then nobody can tell.
+    """
 
     counted: int
     expected: int

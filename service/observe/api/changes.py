@@ -34,7 +34,10 @@ class Changed(NamedTuple):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What is going on: all accounts, how much is to be sent (`backlog`), and what changed of lists, syncs, imports; each replaces the one of its id."""
+    """What is going on: all accounts, how much is to be sent (`backlog`), and what changed of lists, syncs, imports.
+
+    Each replaces the one of its id.
+    """
 
     at: datetime
     backlog: int

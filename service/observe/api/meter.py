@@ -38,7 +38,9 @@ _STEP_MINUTES = {Span.HOUR: 1, Span.DAY: 5, Span.WEEK: 30}
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One moment: all that is to be sent, as the overview's `to_send`, and what happened a second just before, over all accounts.
+    """One moment: all that is to be sent, and what happened a second just before, over all accounts.
+
+    What is to be sent is the overview's `to_send`.
 
     `failed_per_second`: results that are no success, which is what Cordial refused or could not be asked.
     """

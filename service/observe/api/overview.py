@@ -44,10 +44,12 @@ _COUNTED = {
 class Overview(msgspec.Struct, frozen=True):
     """How everything is.
 
-    `headline` says it in one line, by the `conditions` that last; `is_well` is false where a person should do something. Of the
-    conditions the worst 1,000 are here; `numbers`: how many of each kind last, `numbers_by_account`: in each account. `to_send`: all that was accepted and is not settled, of
-    accounts that are configured, but for `guarded` users in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest account that sends is done, null where that cannot be told.
-    `failed` changes are those of `failed_people`: who failed on two lists is one person. `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
+    `headline` says it in one line, by the `conditions` that last; `is_well` is false where a person should do
+    something. Of the conditions the worst 1,000 are here; `numbers`: how many of each kind last, `numbers_by_account`:
+    in each account. `to_send`: all that was accepted and is not settled, of accounts that are configured, but for
+    `guarded` users in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest
+    account that sends is done, null where that cannot be told. `failed` changes are those of `failed_people`: who
+    failed on two lists is one person. `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
     """
 
     at: datetime

@@ -21,8 +21,9 @@ class StoreFiles(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """Everything that is read at once.
 
-    `backlog`: inbox, pending, waiting. `account_backlogs`: how much each account has of it, and may have. `pauses`: how often
-    each account had to be stopped since the start. `conditions`: how many last of each kind and account. `figures` and `files` are None while they cannot be read.
+    `backlog`: inbox, pending, waiting. `account_backlogs`: how much each account has of it, and may have. `pauses`: how
+    often each account had to be stopped since the start. `conditions`: how many last of each kind and account.
+    `figures` and `files` are None while they cannot be read.
     """
 
     version: str

@@ -303,7 +303,8 @@ CREATE INDEX notice_of_target ON notice (target, id);
 
 -- Guarded removals (R17). What the guard found of a sync. guard: null as long as it is not judged; passed: it may be folded,
 -- up to judged_to; held: a person has to decide; approved, discarded: a person has decided, for pages that come later too.
--- guard_removals: how many of guard_members contacts it takes off the list, guard_passed of them by pages that were passed. judged_to: the last guarded piece that was counted.
+-- guard_removals: how many of guard_members contacts it takes off the list, guard_passed of them by pages that were passed.
+-- judged_to: the last guarded piece that was counted.
 -- discarded_users: users of its pages that were discarded.
 ALTER TABLE sync ADD COLUMN guard TEXT CHECK (guard IN ('passed', 'held', 'approved', 'discarded'));
 ALTER TABLE sync ADD COLUMN guard_removals INTEGER NOT NULL DEFAULT 0;
