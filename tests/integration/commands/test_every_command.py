@@ -61,7 +61,8 @@ def command(name: str) -> list[str]:
     return ARGUMENTS.get(name) or [each for each in EXAMPLES[name] if each not in {"--config", "config.toml"}]
 
 
-TRIED = sorted(PARSERS.keys() - NOT_TRIED - {"notices"})
+# Those that do something come last: what the others tell is the same each time they are asked.
+TRIED = sorted(PARSERS.keys() - NOT_TRIED - {"notices"}, key=lambda name: (name in STEERING, name))
 
 
 async def deliver(
