@@ -30,8 +30,8 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
-            # Gives it the terminal as its own, so that Ctrl-C is for it.
-            ["setsid", "--ctty", *command],  # noqa: S607  as found
+            # Gives it the terminal as its own, so that Ctrl-C is for it, also where whoever started the tests ignores that.
+            ["env", "--default-signal=INT", "setsid", "--ctty", *command],  # noqa: S607  as found
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -63,8 +63,9 @@ class Terminal:
         return found
 
     def ended(self) -> int:
-        """Wait for the end of the program and return its exit status."""
-        while self._read():
+        """Wait for the end of the program and return its exit status. Raises `TimeoutExpired` if that takes too long."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline and self._read():
             pass
         return self.process.wait(PATIENCE_SECONDS)
 
