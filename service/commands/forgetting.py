@@ -5,7 +5,6 @@ import asyncio
 from typing import Any
 
 from service.commands.client import ApiClient, add_api_command
-from service.commands.looking import accounts_kept_back, is_stopped
 from service.commands.terminal import counted, say, tell
 
 _LOOK_SECONDS = 0.5
@@ -60,9 +59,6 @@ async def _forget(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _waiting(client: ApiClient, accounts: set[str]) -> list[str]:
-    """Say which of these accounts send nothing now, so that nobody is taken off their lists."""
-    stopped = {name: words for name, words in (await accounts_kept_back(client)).items() if is_stopped(words)}
-    return [
-        f"{name}: {stopped[name]}. The removals wait until the account sends."
-        for name in sorted(accounts & stopped.keys())
-    ]
+    """Say what keeps these accounts from sending, so that nobody is taken off their lists."""
+    known = (await client.get("accounts"))["items"] if accounts else []
+    return [each["kept_back"] for each in known if each["name"] in accounts and each["kept_back"]]

@@ -10,17 +10,6 @@ from service.commands.client import ApiClient, ClientError, add_api_command
 from service.commands.terminal import bar, counted, redraw, tell
 
 _LOOK_SECONDS = 0.5
-# After an action that leaves something to send, by what the account's sending is doing.
-_WHAT_FOLLOWS = {
-    "dry_run": (
-        "; nothing is sent until the dry run of {account} ends: set dry_run = false for it in the configuration, then "
-        "`{command}`"
-    ),
-    "paused": "; nothing is sent until Cordial serves {account} again",
-    "paused_by_operator": "; nothing is sent until `{command}`",
-    "not_configured": "; nothing is sent, because the configuration has no account {account}",
-}
-_WHAT_HELPS = {"dry_run": "heap-cordial reload", "paused_by_operator": "heap-cordial resume {account}"}
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -99,17 +88,14 @@ async def _resume(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     selection: dict[str, Any] = {"ids": arguments.id, "account": arguments.account, "reason": arguments.reason}
-    account = arguments.account
     if arguments.list:
-        found = await client.find_list(arguments.list)
-        selection["list"], account = found["id"], found["account"]
+        selection["list"] = (await client.find_list(arguments.list))["id"]
     selection = {name: value for name, value in selection.items() if value is not None}
     if not selection:
         raise ClientError("name what to retry: --id, --reason, --list or --account")
     await client.check_account(arguments.account)
     done = await client.post("failures/retry", selection)
-    follows = await _what_follows(client, account) if account and done["retried"] else ""
-    tell(arguments, done, f"{counted(done['retried'], 'change', 'changes')} will be sent again{follows}.")
+    tell(arguments, done, f"{counted(done['retried'], 'change', 'changes')} will be sent again.", *done["kept_back"])
     return 0
 
 
@@ -122,10 +108,10 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     is_held_for_more = not done["approved"] and found["state"] == "held"
     words = f"{name} did not wait for approval."
     if done["approved"]:
-        words = f"{name} is approved{await _what_follows(client, found['account'], ' and will be sent')}."
+        words = f"{name} is approved and will be sent."
     elif is_held_for_more:
         words = f"{name} does not wait for approval, but is held: {found['reason']}"
-    tell(arguments, done, words)
+    tell(arguments, done, words, *done["kept_back"])
     return 1 if is_held_for_more else 0
 
 
@@ -141,17 +127,9 @@ async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str)
         what = f"{held['removals']:,} of {held['removals_of']:,} people"
         words = f"Sync {arguments.sync} is discarded. It would have removed {what}."
         if action == "approve":
-            account = (await client.get(f"syncs/{arguments.sync}"))["account"]
-            words = f"Sync {arguments.sync}, which removes {what}, is approved{await _what_follows(client, account, ' and will be sent')}."
-    tell(arguments, done, words)
+            words = f"Sync {arguments.sync}, which removes {what}, is approved and will be sent."
+    tell(arguments, done, words, *done["kept_back"])
     return 0
-
-
-async def _what_follows(client: ApiClient, name: str, otherwise: str = "") -> str:
-    """Return what keeps the account from sending, to end a sentence with; `otherwise` if nothing does."""
-    [account] = [each for each in (await client.get("accounts"))["items"] if each["name"] == name]
-    command = _WHAT_HELPS.get(account["state"], "").format(account=name)
-    return _WHAT_FOLLOWS.get(account["state"], otherwise).format(account=name, command=command)
 
 
 async def _reload(client: ApiClient, arguments: argparse.Namespace) -> int:
@@ -170,9 +148,8 @@ async def _rebuild(client: ApiClient, arguments: argparse.Namespace) -> int:
     found = await client.find_list(arguments.list)
     done = await client.post(f"lists/{found['id']}/rebuild", {"include_removed": arguments.include_removed})
     total = done["sent_again"]
-    follows = await _what_follows(client, found["account"])
-    words = f"{counted(total, 'membership', 'memberships')} of {found['list_name']} will be sent again{follows}."
-    tell(arguments, done, words)
+    words = f"{counted(total, 'membership', 'memberships')} of {found['list_name']} will be sent again."
+    tell(arguments, done, words, *done["kept_back"])
     while arguments.wait:
         now = await client.get(f"lists/{found['id']}")
         left = now["pending"] + now["waiting"]

@@ -10,6 +10,8 @@ from service.clock import moment_in_words
 
 # The reason of a pause that a person wants.
 PAUSED_BY_OPERATOR = "paused by an operator"
+# A wait that is worth a time of day.
+_LONG_WAIT_SECONDS = 60
 # The reason of what the store keeps as a pause while an account is in a dry run.
 DRY_RUN_REASON = "dry run: nothing is written to Cordial"
 
@@ -84,6 +86,11 @@ class AccountStanding(StrEnum):
     WAITS_FOR_A_FILE = "waits_for_a_file"
     WAITING = "waiting"
     READY = "ready"
+
+
+def is_long_wait(seconds: float) -> bool:
+    """Tell whether a slowed account waits so long that people should know until when."""
+    return seconds > _LONG_WAIT_SECONDS
 
 
 def limit_in_words(reason: str, until: datetime) -> str:

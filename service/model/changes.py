@@ -115,3 +115,11 @@ class FailureSelection(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     dead: bool | None = None
     wanted: bool | None = None
+
+
+class RetriedFailures(msgspec.Struct, frozen=True):
+    """How many changes are tried again, of which accounts, and on which lists that are held."""
+
+    changes: int
+    accounts: frozenset[str] = frozenset()
+    held_lists: frozenset[int] = frozenset()

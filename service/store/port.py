@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from service.model.accounts import AccountState, CallsBefore
-from service.model.changes import ClaimCursor, Claimed, FailureSelection, MemberState, Outcome
+from service.model.changes import ClaimCursor, Claimed, FailureSelection, MemberState, Outcome, RetriedFailures
 from service.model.deliveries import Delivery, Receipt
 from service.model.imports import (
     DoubtEnd,
@@ -355,8 +355,8 @@ class Store(Inbox, Ledger, Lists, Protocol):
 class Steering(Protocol):
     """What people do to the ledger. Each action writes its own line into the audit, with `actor` as who did it."""
 
-    async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
-        """Give the selected failures their attempts anew; return how many."""
+    async def retry_failures(self, selection: FailureSelection, actor: str) -> RetriedFailures:
+        """Give the selected failures their attempts anew; return how many, and of what."""
 
     async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
         """Send a segment's members again; return how many. Raises `KeyError` for an unknown segment."""

@@ -278,7 +278,10 @@ async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched,
     # Not even a retry sends anything as long as the account is paused.
     await expect(page.locator("main .primary")).to_have_text("Resume…")
     await page.get_by_role("button", name="Retry 1…").first.click()
-    await expect(page.get_by_role("dialog")).to_contain_text("acme sends nothing now (paused)")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text(
+        "Nothing is sent for acme until somebody resumes it: heap-cordial resume acme."
+    )
     await page.keyboard.press("Escape")
     for text, (number, place) in places.items():
         if place.startswith("#"):
@@ -294,6 +297,12 @@ async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched,
         else:
             lines = await page.evaluate("async place => (await (await fetch(place)).text()).trim().split('\\n')", place)
             assert len(lines) - 1 == number, text
+    await page.evaluate("place => { location.hash = place; }", "#/lists/1")
+    await page.get_by_role("button", name="Retry 1…").first.click()
+    await dialog.get_by_role("button", name="Retry 1").click()
+    await expect(page.locator("#toast")).to_have_text(
+        "1 change will be sent again. Nothing is sent for acme until somebody resumes it: heap-cordial resume acme."
+    )
 
 
 async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, world: World) -> None:

@@ -50,7 +50,7 @@ async def test_one_contacts_limit_slows_nobody_else(tmp_path):
         # Unless somebody resumes the account.
         world.cordial.faults.clear()
         world.service.deliverer.account(ACCOUNT).resume()
-        assert await world.service.store.steering.retry_failures(FailureSelection(), "test") == 2
+        assert (await world.service.store.steering.retry_failures(FailureSelection(), "test")).changes == 2
         await world.settled()
         assert len(world.members("Readers")) == 62
         assert world.members("Buyers") == ["buyer@example.com", "slow@example.com"]

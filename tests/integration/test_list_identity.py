@@ -246,7 +246,7 @@ async def test_a_list_that_may_be_somebody_elses_waits_for_a_person(tmp_path, en
         await world.restart()
         await held_for(world, "creation_in_doubt")
         assert members_of(world, found) == before
-        assert (await world.post("lists/1/approve")).document == {"approved": True}
+        assert (await world.post("lists/1/approve")).document == {"approved": True, "kept_back": []}
         await world.settled()
         assert members_of(world, found) == sorted([*before, *users(3)])
 
@@ -389,7 +389,7 @@ async def test_approving_says_that_it_is_the_same_account_behind_another_url(tmp
         await held_for(world, "other_cordial", 1)
         # A yes to one is a yes to all that are held for it.
         await held_for(world, "other_cordial", 2)
-        assert (await world.post("lists/1/approve")).document == {"approved": True}
+        assert (await world.post("lists/1/approve")).document == {"approved": True, "kept_back": []}
         await world.deliver("Writers", users(2, "late"), segment_id=2)
         await world.settled()
         for name in ("Readers", "Writers"):

@@ -57,7 +57,7 @@ async def test_a_result_that_the_store_refuses_becomes_a_dead_letter_and_all_oth
         assert (await world.segment()).settled == 59
         assert world.service.supervisor.ended == []
         write(tmp_path, "DROP TRIGGER told_to_fail")
-        assert await world.service.store.steering.retry_failures(FailureSelection(), "test") == 1
+        assert (await world.service.store.steering.retry_failures(FailureSelection(), "test")).changes == 1
         await world.settled()
         assert world.dead_letters() == []
         assert (await world.segment()).settled == 60
@@ -144,7 +144,7 @@ async def test_a_waiting_change_that_cannot_be_made_pending_keeps_no_other_waiti
         assert world.members("ActiveUsers") == sorted(set(users(20)) - {FAULTY})
         assert world.service.supervisor.ended == []
         write(tmp_path, "DROP TRIGGER told_to_fail")
-        assert await world.service.store.steering.retry_failures(FailureSelection(), "test") == 1
+        assert (await world.service.store.steering.retry_failures(FailureSelection(), "test")).changes == 1
         await world.settled()
         assert world.members("ActiveUsers") == sorted(users(20))
 

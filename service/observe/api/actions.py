@@ -12,7 +12,9 @@ from service.errors import ErrorCode, ServiceError
 from service.model.changes import FailureSelection
 from service.model.views import SegmentView
 from service.observe.api import documentation as described
+from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
+from service.observe.api.kept_back import kept_back
 from service.observe.api.requests import (
     EndDoubtRequest,
     NoOptions,
@@ -27,17 +29,25 @@ from service.store.port import Reading, Steering
 
 log = structlog.get_logger()
 
+# Of the lists that are held, so many are named.
+_NAMED_LISTS = 3
+
 
 class Retried(msgspec.Struct, frozen=True):
-    """How many failures are tried again; those already under way are not counted."""
+    """How many failures are tried again; those already under way are not counted.
+
+    `kept_back` says what keeps them from being sent now, and what ends that; empty where nothing does.
+    """
 
     retried: int
+    kept_back: list[str]
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
-    """How many memberships are sent again."""
+    """How many memberships are sent again; `kept_back` says what keeps them from being sent now, and what ends that."""
 
     sent_again: int
+    kept_back: list[str]
 
 
 class DoubtEnded(msgspec.Struct, frozen=True):
@@ -53,9 +63,13 @@ class RejectedNamed(msgspec.Struct, frozen=True):
 
 
 class Approved(msgspec.Struct, frozen=True):
-    """Whether the list waited for approval; one that did not goes on as before."""
+    """Whether the list waited for approval; one that did not goes on as before.
+
+    `kept_back` says what keeps an approved one from being sent now, and what ends that; empty where nothing does.
+    """
 
     approved: bool
+    kept_back: list[str]
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -106,7 +120,7 @@ class Actions:
             " dead letter or waits for its next call. A failure is selected if it matches all conditions. "
             "Without conditions, all failures are selected.",
             answer=Retried,
-            example={"retried": 3},
+            example={"retried": 3, "kept_back": [examples.KEPT_BACK]},
             body=RetryRequest,
             body_examples={
                 "by reason": {"value": {"list": 1, "reason": "invalid_email"}},
@@ -121,7 +135,9 @@ class Actions:
         if "list" in given:
             given["segment_id"] = given.pop("list")
         retried = await self._steering.retry_failures(FailureSelection(**given), request[ACTOR])
-        return _answer(request, "failures.retry", Retried(retried))
+        held = [await self._reader.segment(each) for each in sorted(retried.held_lists)[:_NAMED_LISTS]]
+        why = kept_back(self._sending.statuses(), retried.accounts, [each for each in held if each is not None])
+        return _answer(request, "failures.retry", Retried(retried.changes, why))
 
     @docs(
         **described.operation(
@@ -154,7 +170,7 @@ class Actions:
             "membership that is already set does not change, and changes that are being sent are not sent "
             "twice.",
             answer=Rebuilt,
-            example={"sent_again": 10_000},
+            example={"sent_again": 10_000, "kept_back": []},
             body=RebuildRequest,
             body_examples={
                 "members": {"value": {}},
@@ -171,7 +187,9 @@ class Actions:
         sent = await self._steering.rebuild(list_id, include_removed=body.include_removed, actor=request[ACTOR])
         if segment.account in self._sending.statuses():
             await self._sending.account(segment.account).lists.recreate(list_id)
-        return _answer(request, "list.rebuild", Rebuilt(sent))
+        now = await find_list(self._reader, list_id)
+        why = kept_back(self._sending.statuses(), [segment.account], [now]) if sent else []
+        return _answer(request, "list.rebuild", Rebuilt(sent, why))
 
     @docs(
         **described.operation(
@@ -182,7 +200,7 @@ class Actions:
             "that this service asked for. `other_cordial`: it is still the same Cordial account. This holds for"
             " all lists of the account that are held for this reason.",
             answer=Approved,
-            example={"approved": True},
+            example={"approved": True, "kept_back": []},
             body=NoOptions,
             path=[described.LIST_ID],
         )
@@ -193,10 +211,11 @@ class Actions:
         list_id = path_id(request)
         segment = await find_list(self._reader, list_id)
         account = self._sending.account(segment.account)
-        result = Approved(await account.lists.approve(list_id, request[ACTOR]))
-        if not result.approved:
+        approved = await account.lists.approve(list_id, request[ACTOR])
+        if not approved:
             await self._steering.record(request[ACTOR], "list.approve", str(list_id), 0)
-        return _answer(request, "list.approve", result)
+        why = kept_back(self._sending.statuses(), [segment.account]) if approved else []
+        return _answer(request, "list.approve", Approved(approved, why))
 
     @docs(
         **described.operation(

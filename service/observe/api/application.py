@@ -76,10 +76,10 @@ class Api:
         )
         self._previews = Previews(reader, sending, check_runs)
         self._actions = Actions(reader, steering, sending, check_runs)
-        self._held_syncs = HeldSyncs(reader, guard, check_runs)
+        self._held_syncs = HeldSyncs(reader, guard, sending, check_runs)
         self._comparing = ListComparing(reader, steering, sending, check_runs)
         self._trials = TrialActions(sending, check_runs)
-        self._forgetting = Forgetting(accounts, erasures, reader.accounts, sending.withdraw, check_runs)
+        self._forgetting = Forgetting(accounts, erasures, reader.accounts, sending, check_runs)
         self.events = Events(
             keys,
             reader,

@@ -23,6 +23,7 @@ from service.model.views import (
     SyncView,
     UnusableView,
 )
+from service.observe.api.kept_back import account_kept_back
 from service.observe.api.meter import Meter
 
 
@@ -70,7 +71,8 @@ class AccountDocument(msgspec.Struct, frozen=True):
     to nothing; null while nothing keeps them off. `in_doubt`: contacts for which Cordial may still carry out a call
     whose answer never came; they are read back, and set right. `read_back` of the `wanted` members of all its lists
     were read back from Cordial in the last day, and `proof` says what that proves. `waits_for_trial`: files are set up
-    (`public_url`), but not used before `heap-cordial trial` has shown that they subscribe nobody.
+    (`public_url`), but not used before `heap-cordial trial` has shown that they subscribe nobody. `kept_back` says what
+    keeps the account from sending now, and what ends that; empty where nothing does.
     """
 
     name: str
@@ -78,6 +80,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     standing: AccountStanding
     reason: str
     hint: str
+    kept_back: str
     since: datetime | None
     next_call_at: datetime | None
     calls_per_second: float
@@ -264,6 +267,7 @@ def account_document(
         standing=_standing(account, state, imports, is_settling=meter.settled_per_second(account.name) > 0),
         reason=status.reason if status is not None else "the configuration has no such account",
         hint=status.hint if status is not None else "",
+        kept_back=account_kept_back(account.name, status),
         since=account.state_since if same_state else None,
         next_call_at=next_call_at,
         calls_per_second=meter.rates.get(account.name, 0.0),

@@ -9,12 +9,15 @@ SERVICE: dict[str, Any] = {
     "key": {"name": "API key marketing", "role": "read"},
     "accounts": [{"name": "acme", "public_url": "https://sync.example.com"}],
 }
+KEPT_BACK = "Nothing is sent for acme until somebody resumes it: `heap-cordial resume acme`."
+
 ACCOUNT: dict[str, Any] = {
     "name": "acme",
     "state": "slowed",
     "standing": "slowed",
     "reason": "Cordial's rate limit is reached",
     "hint": "",
+    "kept_back": "",
     "since": "2026-03-02T09:14:05Z",
     "next_call_at": "2026-03-02T09:14:07Z",
     "calls_per_second": 24.7,

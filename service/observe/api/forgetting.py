@@ -17,8 +17,10 @@ from service.model.views import Count, ErasureView, RecordedAccount
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ACTOR
+from service.observe.api.kept_back import kept_back
 from service.observe.api.members import possible_contacts
 from service.observe.api.requests import Filter, NoQuery, read_action, read_query
+from service.observe.api.sending import Sending
 from service.store.port import Erasures
 
 log = structlog.get_logger()
@@ -38,12 +40,14 @@ class Forgotten(msgspec.Struct, frozen=True):
     """How many memberships of the user each account has at the moment, and the ids of the erasures to look for.
 
     `kept_on_lists`: the accounts whose lists in Cordial keep the user, because that was asked for, or because the
-    configuration no longer has the account, and so its lists cannot be changed.
+    configuration no longer has the account, and so its lists cannot be changed. `kept_back` says what keeps the removals
+    from being sent now, and what ends that; empty where nothing does.
     """
 
     memberships: dict[str, Count]
     erasures: list[int]
     kept_on_lists: list[str]
+    kept_back: list[str]
 
 
 class OpenErasures(msgspec.Struct, frozen=True):
@@ -60,13 +64,13 @@ class Forgetting:
         accounts: Mapping[str, AccountSettings],
         erasures: Erasures,
         recorded: Callable[[], Awaitable[Sequence[RecordedAccount]]],
-        withdraw: Callable[[str, Sequence[str]], None],
+        sending: Sending,
         check_runs: Callable[[], None],
     ) -> None:
         self._accounts = accounts
         self._erasures = erasures
         self._recorded = recorded
-        self._withdraw = withdraw
+        self._sending = sending
         self._check_runs = check_runs
 
     def add_routes(self, app: web.Application) -> None:
@@ -82,7 +86,7 @@ class Forgetting:
             " here, across restarts. `GET /api/v1/erasures` shows what is left to do. Erase the user in Heap "
             "first: a user whom Heap sends again is a member again.",
             answer=Forgotten,
-            example={"memberships": {"acme": 2}, "erasures": [1], "kept_on_lists": []},
+            example={"memberships": {"acme": 2}, "erasures": [1], "kept_on_lists": [], "kept_back": []},
             body=ForgetRequest,
             body_examples={
                 "everywhere": {"value": {"user": "jane@example.com"}},
@@ -120,14 +124,16 @@ class Forgetting:
                 contacts,
                 keep_on_lists=keep_on_lists,
                 actor=request[ACTOR],
-                follow=functools.partial(self._withdraw, name, contacts),
+                follow=functools.partial(self._sending.withdraw, name, contacts),
             )
             memberships[name] = made.memberships
             if keep_on_lists and made.memberships:
                 kept_on_lists.append(name)
             erasures += made.ids
         log.info("action.done", action="user.forget", actor=request[ACTOR], memberships=memberships)
-        return described.json_response(Forgotten(memberships, erasures, kept_on_lists))
+        taken_off = [name for name, number in memberships.items() if number and name not in kept_on_lists]
+        why = kept_back(self._sending.statuses(), taken_off)
+        return described.json_response(Forgotten(memberships, erasures, kept_on_lists, why))
 
     @docs(
         **described.operation(

@@ -1,13 +1,13 @@
 """`GET /overview`: what one look should tell, in one answer."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 from aiohttp_apispec import docs
 
-from service.model.accounts import AccountStanding, Sending, limit_in_words
+from service.model.accounts import AccountStanding, Sending, is_long_wait, limit_in_words
 from service.model.conditions import CATALOGUE, Condition, Severity
 from service.model.imports import ImportsStatus, ImportView
 from service.model.views import Count, ListStanding
@@ -23,8 +23,6 @@ _SYNCS = 8
 _IMPORTS = 5
 # The headline has so many troubles; the list below it has all.
 _SHOWN = 3
-# A wait that is worth a time of day.
-_LONG_WAIT = timedelta(minutes=1)
 # What can be counted; of the others the meaning is said.
 _COUNTED = {
     "account_stopped": ("account stopped", "accounts stopped"),
@@ -214,7 +212,9 @@ def _long_wait(accounts: Sequence[AccountDocument]) -> str:
     """Return what is said of the one that may be called again last, where that is not soon."""
     waits = [(account.next_call_at, account.reason) for account in accounts if account.next_call_at is not None]
     at, reason = max(waits, default=(None, ""))
-    return limit_in_words(reason, at) if at is not None and at - datetime.now(UTC) > _LONG_WAIT else ""
+    return (
+        limit_in_words(reason, at) if at is not None and is_long_wait((at - datetime.now(UTC)).total_seconds()) else ""
+    )
 
 
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:

@@ -2,8 +2,8 @@
 
 import { html } from "./vendor/preact-htm.js";
 import { get, post, withQuery } from "./api.js";
-import { act, Button, confirm } from "./ui.js";
-import { accountState, count, isKeptBack, people, person, plural } from "./words.js";
+import { act, Button, confirm, Prose } from "./ui.js";
+import { count, people, person, plural } from "./words.js";
 
 const name = (list) => list.list_name || list.segment_name;
 
@@ -14,21 +14,26 @@ const FirstCalls = ({ preview, of = "" }) =>
       (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${JSON.stringify(call.body)}` : ""}</code></li>`,
     )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`;
 
-// The accounts of these that send nothing now.
+// What keeps the accounts of these from sending now.
 async function keptBack(things) {
   const { items } = await get("accounts");
-  return items.filter((account) => isKeptBack(account) && things.some((each) => each.account === account.name));
+  return items.filter((account) => things.some((each) => each.account === account.name)).map((account) => account.kept_back).filter(Boolean);
 }
 
-const Still = ({ accounts }) =>
-  accounts.map((each) => html`<p key=${each.name}>${each.name} sends nothing now (${accountState(each)[0].toLowerCase()}): its changes wait until that is over.</p>`);
+const KeptBack = ({ sentences }) => sentences.map((text) => html`<p key=${text}><${Prose} text=${text} /></p>`);
 
-const Calls = ({ preview }) => html`
+// What was done, and what keeps it from being sent: the service's own words after each action that leaves something to send.
+const andKeptBack = (words, done) => (done.kept_back.length ? [[words, ...done.kept_back].join(" "), "warn"] : words);
+
+// What would be sent for a list, and what keeps it from being sent.
+const whatWouldBeSent = async (list, calls) => ({ preview: await get(`lists/${list.id}/preview?calls=${calls}`), why: await keptBack([list]) });
+
+const Calls = ({ preview, why }) => html`
   <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
     preview.unread_pages ? " More pages have come that are not counted yet." : ""
   }${
     preview.set_aside ? ` Not counted: ${people(preview.set_aside)} in ${preview.is_held ? "syncs that are held" : "a sync that waits for its other pages or is being read"}.` : ""
-  }${preview.dry_run ? " The account is in a dry run: nothing is written until that ends." : ""}</p>
+  }</p><${KeptBack} sentences=${why} />
   <${FirstCalls} preview=${preview} />
 `;
 
@@ -36,8 +41,8 @@ export const Preview = ({ list, primary }) => html`<${Button} text="Preview…" 
   label=${`Preview… ${list.segment_name}`} onClick=${() =>
     confirm({
       title: `What would be sent for ${list.segment_name}`,
-      read: () => get(`lists/${list.id}/preview?calls=5`),
-      body: (preview) => html`<${Calls} preview=${preview} />`,
+      read: () => whatWouldBeSent(list, 5),
+      body: (found) => html`<${Calls} ...${found} />`,
     })} />`;
 
 export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" primary=${primary}
@@ -45,10 +50,10 @@ export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" 
     confirm({
       title: `Approve ${list.segment_name}?`,
       button: `Approve ${people(list.pending + list.waiting)}`,
-      read: () => get(`lists/${list.id}/preview?calls=3`),
-      body: (preview) => html`<${Calls} preview=${preview} />`,
+      read: () => whatWouldBeSent(list, 3),
+      body: (found) => html`<${Calls} ...${found} />`,
       work: () => post(`lists/${list.id}/approve`),
-      words: `${list.segment_name} is approved.`,
+      words: (done) => andKeptBack(`${list.segment_name} is approved.`, done),
     })} />`;
 
 // What a held sync would do, before a person decides.
@@ -71,7 +76,7 @@ export const ApproveSync = ({ sync, primary }) => html`<${Button} text="Approve�
       read: () => get(`syncs/${sync.id}/removals`),
       body: (found) => html`<${Removals} found=${found} />`,
       work: () => post(`syncs/${sync.id}/approve`),
-      words: (done) => (done.decided ? `The sync of ${sync.segment_name} is approved.` : "The sync is not held any more."),
+      words: (done) => andKeptBack(done.decided ? `The sync of ${sync.segment_name} is approved.` : "The sync is not held any more.", done),
     })} />`;
 
 export const DiscardSync = ({ sync }) => html`<${Button} text="Discard…" label=${`Discard… sync of ${sync.segment_name}`} onClick=${() =>
@@ -111,11 +116,11 @@ export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" 
     confirm({
       title: `Rebuild ${name(list)}?`,
       button: `Send ${plural(list.wanted, "membership")} again`,
-      read: async () => ({ preview: await get(`lists/${list.id}/preview?calls=3&rebuild=true`), still: await keptBack([list]) }),
-      body: ({ preview, still }) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
-        them already, and adds who is missing.</p><${Still} accounts=${still} /><${FirstCalls} preview=${preview} />`,
+      read: async () => ({ preview: await get(`lists/${list.id}/preview?calls=3&rebuild=true`), why: await keptBack([list]) }),
+      body: ({ preview, why }) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
+        them already, and adds who is missing.</p><${KeptBack} sentences=${why} /><${FirstCalls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/rebuild`),
-      words: (done) => `${plural(done.sent_again, "membership")} of ${name(list)} will be sent again.`,
+      words: (done) => andKeptBack(`${plural(done.sent_again, "membership")} of ${name(list)} will be sent again.`, done),
     })} />`;
 
 export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`Pause… ${account.name}`} onClick=${() =>
@@ -167,17 +172,17 @@ export const retry = ({ selection, number, on = "", known, after = () => undefin
     button: `Retry ${count(number)}`,
     read: async () => {
       const failures = known ? known.slice(0, SHOWN_PEOPLE) : (await post("failures/find", { ...selection, limit: SHOWN_PEOPLE })).items;
-      return { failures, still: await keptBack(failures) };
+      return { failures, why: await keptBack(failures) };
     },
-    body: ({ failures, still }) => html`<p>${number === 1 ? "It is" : `All ${count(number)} are`} sent to Cordial again, with as many attempts as a new change.</p>
-      <${Still} accounts=${still} />
+    body: ({ failures, why }) => html`<p>${number === 1 ? "It is" : `All ${count(number)} are`} sent to Cordial again, with as many attempts as a new change.</p>
+      <${KeptBack} sentences=${why} />
       ${failures.length > 0 && html`<${FirstPeople} failures=${failures} number=${number} />`}`,
     work: async () => {
       const done = await post("failures/retry", selection);
       after();
       return done;
     },
-    words: (done) => `${plural(done.retried, "change")} will be sent again.`,
+    words: (done) => andKeptBack(`${plural(done.retried, "change")} will be sent again.`, done),
   });
 
 export const Retry = ({ selection, listName, number, primary }) => html`<${Button} text=${`Retry ${count(number)}…`} primary=${primary}

@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { get, withQuery } from "./api.js";
 import { refresh, useResource } from "./live.js";
-import { ago, clockOfDay, count, momentText, rate, sentence } from "./words.js";
+import { ago, clockOfDay, count, inTimeOfPage, momentText, rate, sentence } from "./words.js";
 
 const ROLES = ["read", "operate", "admin"];
 let role = "read";
@@ -35,7 +35,7 @@ export function Toast() {
     return () => clearTimeout(timer);
   }, [toast]);
   return html`<div class="toast-place" role="status" aria-live="polite">
-    ${toast && html`<p class="toast" id="toast" data-tone=${toast.tone}>${toast.text}</p>`}
+    ${toast && html`<p class="toast" id="toast" data-tone=${toast.tone}><${InCode} text=${inTimeOfPage(toast.text)} /></p>`}
   </div>`;
 }
 
@@ -71,11 +71,11 @@ export const Link = ({ to, children, ...more }) => html`<a href=${`#/${to}`} ...
 // A name that is too long for its place is cut; the whole of it is in the title.
 export const Name = ({ text, title = text }) => html`<span class="cut" title=${title}>${text}</span>`;
 
-// What the service says, as a sentence; what it puts between backticks is for a terminal.
-export const Prose = ({ text }) =>
-  sentence(text)
-    .split("`")
-    .map((part, index) => (index % 2 ? html`<code class="code">${part}</code>` : part));
+// What the service puts between backticks is for a terminal.
+const InCode = ({ text }) => text.split("`").map((part, index) => (index % 2 ? html`<code class="code">${part}</code>` : part));
+
+// What the service says, as a sentence.
+export const Prose = ({ text }) => html`<${InCode} text=${sentence(text)} />`;
 
 const MARKS = { good: "✓", bad: "✕", warn: "!", busy: "•" };
 

@@ -139,7 +139,7 @@ function Press({ each, account }) {
   if (account && each.id === "imports_rest") return html`<${UseFiles} account=${account} primary=${true} />`;
   if (list?.awaits_approval) return html`<${Approve} list=${list} primary=${true} /><${Preview} list=${list} />`;
   if (list && each.id === "list_differs") return html`<${Rebuild} list=${list} primary=${true} />`;
-  if (each.id === "people_failed") return html`<${Retry} selection=${{ list: each.list_id }} listName=${each.subject} number=${each.people} primary=${true} />`;
+  if (each.id === "people_failed") return html`<${Retry} selection=${{ list: each.list_id, dead: true }} listName=${each.subject} number=${each.people} primary=${true} />`;
   return held.map((sync) => html`<${ApproveSync} sync=${sync} primary=${true} /><${DiscardSync} sync=${sync} />`);
 }
 

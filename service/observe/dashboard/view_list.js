@@ -162,7 +162,7 @@ export function List({ id }) {
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
           <p class="wrap">${group.message}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
-          <${Retry} selection=${{ list: group.list_id, reason: group.reason }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && isAboutFailures && !keptBackBy && !list.awaits_approval} /></li>`,
+          <${Retry} selection=${{ list: group.list_id, reason: group.reason, dead: group.dead }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && isAboutFailures && !keptBackBy && !list.awaits_approval} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} sum=${sum} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<span class="buttons"><${Link} to=${`activity?list=${list.id}`}>History of the list<//><${Link} to=${`syncs?list=${list.id}`}>All<//></span>`}>

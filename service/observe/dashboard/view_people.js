@@ -99,7 +99,7 @@ export function People({ query, go }) {
   return html`${top}
     ${ofReason.length > 0 && html`<${Section} title="By list" id="groups-heading"><ul class="plain" id="failure-groups">${ofReason.slice(0, SHOWN_GROUPS).map(
       (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
-        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason })}>${count(group.changes)} · ${group.segment_name}<//>
+        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason, dead: group.dead })}>${count(group.changes)} · ${group.segment_name}<//>
         <span class="wrap">${group.message}</span></li>`,
     )}</ul>${ofReason.length > SHOWN_GROUPS && html`<p class="hint">and more; the largest are here</p>`}<//>`}
     <div class="filters">

@@ -4,12 +4,12 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from service.clock import SteadyClock
-from service.model.changes import FailureSelection
+from service.model.changes import FailureSelection, RetriedFailures
 from service.model.lists import Segment
 from service.model.proof import ReadBackReason
 from service.store.sqlite import auditing, loading, queries, unnamed
@@ -37,10 +37,20 @@ class Steering:
         self._account_ids = account_ids
         self._ledger = ledger
 
-    async def retry_failures(self, selection: FailureSelection, actor: str) -> int:
-        """Give the selected failures, dead or waiting, their attempts anew and send them soon; return how many."""
+    async def retry_failures(self, selection: FailureSelection, actor: str) -> RetriedFailures:
+        """Give the selected failures, dead or waiting, their attempts anew and send them soon; return how many, and of what."""
         audit = self._audit(actor, "failures.retry", msgspec.json.encode(selection).decode())
-        return await self._in_steps(audit, 0, lambda ledger, after: _retry_some(ledger, selection, after))
+        accounts: set[str] = set()
+        held_lists: set[int] = set()
+
+        def retry_some(ledger: LedgerTransaction, after: int) -> tuple[int, int]:
+            rows = _failures_to_retry(ledger, selection, after)
+            accounts.update(row.account for row in rows)
+            held_lists.update(row.segment_id for row in rows if row.is_held)
+            return (rows[-1].id if len(rows) == _ROWS_AT_ONCE else 0), _retry(ledger, rows)
+
+        changes = await self._in_steps(audit, 0, retry_some)
+        return RetriedFailures(changes, frozenset(accounts), frozenset(held_lists))
 
     async def rebuild(self, segment_id: int, *, include_removed: bool, actor: str) -> int:
         """Send a segment's members to Cordial again, failures and all; return how many.
@@ -174,8 +184,19 @@ class _Audit:
         return done
 
 
-def _retry_some(ledger: LedgerTransaction, selection: FailureSelection, after: int) -> tuple[int, int]:
-    """Retry the next failures after an id; return the last one's id (0 at the end), and how many."""
+class _Failure(NamedTuple):
+    """A row of `failures_to_retry`."""
+
+    id: int
+    account_id: int
+    segment_id: int
+    contact: str
+    account: str
+    is_held: int
+
+
+def _failures_to_retry(ledger: LedgerTransaction, selection: FailureSelection, after: int) -> list[_Failure]:
+    """Return the next failures after an id, one transaction's share."""
     conditions: dict[str, Any] = {
         "ids": None if selection.ids is None else json.dumps(selection.ids),
         "account": selection.account,
@@ -187,12 +208,15 @@ def _retry_some(ledger: LedgerTransaction, selection: FailureSelection, after: i
         "never_ms": NEVER_MS,
         "limit": _ROWS_AT_ONCE,
     }
-    rows = ledger.connection.execute(_SQL["failures_to_retry"], conditions).fetchall()
+    return [_Failure(*row) for row in ledger.connection.execute(_SQL["failures_to_retry"], conditions)]
+
+
+def _retry(ledger: LedgerTransaction, failures: Sequence[_Failure]) -> int:
+    """Retry failures; return how many."""
     contacts_of: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for _, account_id, segment_id, contact in rows:
-        contacts_of[account_id, segment_id].append(contact)
-    retried = sum(ledger.retry(*place, contacts) for place, contacts in contacts_of.items())
-    return (rows[-1][0] if len(rows) == _ROWS_AT_ONCE else 0), retried
+    for each in failures:
+        contacts_of[each.account_id, each.segment_id].append(each.contact)
+    return sum(ledger.retry(*place, contacts) for place, contacts in contacts_of.items())
 
 
 def _take_back_some(

@@ -24,12 +24,12 @@ async def test_retrying_failures_puts_the_users_on_the_list(world):
     world.cordial.faults.clear()
     [group] = (await world.get("failures/groups"))["items"]
     answer = await world.post("failures/retry", {"list": group["list_id"], "reason": group["reason"]})
-    assert (answer.status, answer.document) == (200, {"retried": 3})
+    assert (answer.status, answer.document) == (200, {"retried": 3, "kept_back": []})
     await world.settled()
     assert len(world.members("HeapTest")) == 5
     assert (await world.get("failures"))["items"] == []
     again = await world.post("failures/retry", {"list": group["list_id"], "reason": group["reason"]})
-    assert again.document == {"retried": 0}
+    assert again.document == {"retried": 0, "kept_back": []}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ async def test_only_the_failures_chosen_are_retried(world, choose, retried):
     await deliver_with_refusals(world, "Two", users(1), users(1, "bad"), segment_id=2)
     failures = (await world.get("failures"))["items"]
     assert failures[0]["list_name"] == "Two"
-    assert (await world.post("failures/retry", choose(failures))).document == {"retried": retried}
+    assert (await world.post("failures/retry", choose(failures))).document == {"retried": retried, "kept_back": []}
 
 
 async def test_nothing_is_said_about_differing_while_changes_are_owed(world):
@@ -70,7 +70,7 @@ async def test_verifying_shows_that_somebody_else_changed_the_list(world):
     found = await world.get("lists/1")
     assert (found["counted"], found["differs"]) == (2, True)
     assert "rebuild" in found["what_to_do"]
-    assert (await world.post("lists/1/rebuild")).document == {"sent_again": 3}
+    assert (await world.post("lists/1/rebuild")).document == {"sent_again": 3, "kept_back": []}
     await world.settled()
     assert (await world.post("lists/1/verify")).document["differs"] is False
     assert len(world.members("HeapTest")) == 3
@@ -283,3 +283,35 @@ async def test_while_the_service_stops_every_action_is_to_be_asked_for_again(wor
 async def test_what_has_a_body_takes_no_query(world, path):
     answer = await world.post(path, params={"limit": "1"})
     assert (answer.status, answer.document["error"]["code"]) == (422, "invalid_request")
+
+
+async def test_each_action_says_what_keeps_it_from_being_sent(world):
+    await deliver_with_refusals(world, "One", users(2), users(2, "bad"), segment_id=1)
+    await deliver_with_refusals(world, "Two", users(2), users(1, "bad"), segment_id=2)
+    await world.post("accounts/acme/pause")
+    paused = ["Nothing is sent for acme until somebody resumes it: `heap-cordial resume acme`."]
+    [account] = (await world.get("accounts"))["items"]
+    assert [account["kept_back"]] == paused
+    first = (await world.get("failures"))["items"][0]["id"]
+    for action, body in (
+        ("failures/retry", {"ids": [first]}),
+        ("failures/retry", {"reason": "refused"}),
+        ("lists/1/rebuild", {}),
+        ("forget", {"user": users(1)[0]}),
+    ):
+        assert (await world.post(action, body)).document["kept_back"] == paused, action
+    # Nothing is left to be sent.
+    for action, body in (("failures/retry", {"reason": "unknown"}), ("forget", {"user": "nobody@example.com"})):
+        assert (await world.post(action, body)).document["kept_back"] == [], action
+
+
+async def test_a_retry_names_the_lists_that_are_held(world):
+    await deliver_with_refusals(world, "Heap Test", users(2), users(2, "bad"))
+    world.cordial.state.delete_list(world.cordial.state.lists_by_name["HeapTest"])
+    await world.deliver("Heap Test", users(3))
+    await world.until(lambda: world.rows("SELECT 1 FROM segment WHERE list_state = 'held'"))
+    [told] = (await world.post("failures/retry", {})).document["kept_back"]
+    assert told.startswith(
+        "Nothing is sent for the list HeapTest, which is held: the list HeapTest was deleted in Cordial;"
+    )
+    assert (await world.post("lists/1/rebuild")).document["kept_back"] == []

@@ -27,11 +27,11 @@ async def test_a_new_segment_waits_over_restarts_until_it_is_approved(tmp_path):
         assert (preview["list_name"], preview["fate"], len(preview["calls"])) == ("Readers", "create", 2)
         assert {call.method for call in world.calls()} <= {"GET"}
         answer = await world.post("lists/2/approve")
-        assert (answer.status, answer.document) == (200, {"approved": True})
+        assert (answer.status, answer.document) == (200, {"approved": True, "kept_back": []})
         await world.until(lambda: world.service.store.backlog.total == 1)
         assert world.members("Readers") == ["jane@example.com"]
         assert "HeapSample" not in world.cordial.state.lists_by_name
-        assert (await world.post("lists/2/approve")).document == {"approved": False}
+        assert (await world.post("lists/2/approve")).document == {"approved": False, "kept_back": []}
         await world.restart()
         await world.deliver("Readers", ["joe@example.com"], segment_id=2)
         await world.until(lambda: world.members("Readers") == ["jane@example.com", "joe@example.com"])
@@ -79,6 +79,6 @@ async def test_who_is_held_for_another_reason_is_not_approved(tmp_path):
         await world.deliver("Readers", ["jane@example.com"])
         await held(world)
         assert (await world.get("lists/1"))["awaits_approval"] is False
-        assert (await world.post("lists/1/approve")).document == {"approved": False}
+        assert (await world.post("lists/1/approve")).document == {"approved": False, "kept_back": []}
         assert (await world.post("lists/9/approve")).status == 404
         assert world.members("Readers") == []

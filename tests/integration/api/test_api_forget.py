@@ -17,7 +17,7 @@ async def test_a_user_is_taken_off_all_lists_and_erased(world):
     answer = await world.post("forget", {"user": f" {JANE.upper()} "})
     assert (answer.status, answer.document) == (
         200,
-        {"memberships": {"acme": 2}, "erasures": [1], "kept_on_lists": []},
+        {"memberships": {"acme": 2}, "erasures": [1], "kept_on_lists": [], "kept_back": []},
     )
     await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
     assert (world.members("One"), world.members("Two")) == (users(2), [])
@@ -68,7 +68,7 @@ async def test_a_user_is_erased_from_an_account_that_is_configured_no_more(world
     await world.service.apply(msgspec.structs.replace(settings, accounts={}))
     assert (await world.post("forget", {"user": JANE, "account": "other"})).status == 409
     answer = await world.post("forget", {"user": JANE})
-    assert answer.document == {"memberships": {"acme": 1}, "erasures": [1], "kept_on_lists": ["acme"]}
+    assert answer.document == {"memberships": {"acme": 1}, "erasures": [1], "kept_on_lists": ["acme"], "kept_back": []}
     await world.until(lambda: not world.rows("SELECT 1 FROM erasure"))
     assert world.rows("SELECT 1 FROM member WHERE contact LIKE '%jane%'") == []
     await world.service.apply(settings)

@@ -61,10 +61,10 @@ async def test_nothing_of_it_is_sent_until_it_is_approved(tmp_path):
         assert (preview["unread_pages"], preview["set_aside"], preview["is_held"]) == (False, 10, True)
         await world.restart()
         answer = await world.post("syncs/2/approve")
-        assert (answer.status, answer.document) == (200, {"decided": True})
+        assert (answer.status, answer.document) == (200, {"decided": True, "kept_back": []})
         wanted = sorted([*users(10)[8:], "new@example.com", "later@example.com"])
         await world.until(lambda: world.members("Readers") == wanted)
-        assert (await world.post("syncs/2/approve")).document == {"decided": False}
+        assert (await world.post("syncs/2/approve")).document == {"decided": False, "kept_back": []}
         await world.until(lambda: "removals_held" not in world.conditions())
 
 
@@ -74,7 +74,7 @@ async def test_discarded_it_stays_so_when_heap_repeats_it(tmp_path):
         await world.settled()
         await world.deliver("Readers", [], users(8), task="task")
         await world.until(lambda: "removals_held" in world.conditions())
-        assert (await world.post("syncs/2/discard")).document == {"decided": True}
+        assert (await world.post("syncs/2/discard")).document == {"decided": True, "kept_back": []}
         await world.deliver("Readers", [], users(8), task="task")
         await world.settled()
         sync = await world.get("syncs/2")
@@ -84,7 +84,7 @@ async def test_discarded_it_stays_so_when_heap_repeats_it(tmp_path):
             found = (await world.post("lists/1/members/find", {"user": user})).document
             assert "A person discarded a sync of this list" in found["explanation"]
         assert world.members("Readers") == sorted(users(10))
-        assert (await world.post("syncs/2/approve")).document == {"decided": False}
+        assert (await world.post("syncs/2/approve")).document == {"decided": False, "kept_back": []}
         assert [(line["action"], line["target"], line["changes"]) for line in (await world.get("audit"))["items"]] == [
             ("sync.discard", "2", 8)
         ]
@@ -103,7 +103,7 @@ async def test_it_is_decided_by_who_may_operate_and_named_in_the_audit(tmp_path)
             assert (await world.post(f"syncs/2/{action}", key="key of reader")).status == 403
             assert (await world.post(f"syncs/9/{action}")).status == 404
         assert (await world.ask("syncs/9/removals")).status == 404
-        assert (await world.post("syncs/2/approve", key="key of ann")).document == {"decided": True}
+        assert (await world.post("syncs/2/approve", key="key of ann")).document == {"decided": True, "kept_back": []}
         assert (await world.get("audit"))["items"][0]["actor"] == "API key ann"
 
 

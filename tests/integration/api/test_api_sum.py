@@ -104,11 +104,11 @@ async def test_who_fails_and_who_cannot_be_taken_off(world):
         assert (sum(groups["reasons"].values()), sum(each["changes"] for each in groups["items"])) == (number, number)
     world.cordial.faults.clear()
     retried = await world.post("failures/retry", {"list": 1, "dead": True, "wanted": False})
-    assert retried.document == {"retried": 1}
+    assert retried.document == {"retried": 1, "kept_back": []}
     await world.settled()
     found = await adds_up(world, 8)
     assert (found["failed"], found["remove_failed"]) == (1, 0)
-    assert (await world.post("failures/retry", {"list": 1, "dead": False})).document == {"retried": 0}
+    assert (await world.post("failures/retry", {"list": 1, "dead": False})).document == {"retried": 0, "kept_back": []}
 
 
 async def test_who_is_tried_again_later(tmp_path):

@@ -44,11 +44,11 @@ async def test_a_removal_that_waits_for_its_account_says_so(installation, cordia
         again = await installation.run("forget", JANE, "--wait")
     assert done.output.startswith(
         "acme: 1 membership is being erased.\n"
-        "acme: paused. The removals wait until the account sends.\n"
+        "Nothing is sent for acme until somebody resumes it: `heap-cordial resume acme`.\n"
         "In progress. With --wait, the command waits for the end.\n"
     )
     assert (unknown.status, unknown.errors) == (1, "there is no account of this name\n")
-    assert "paused" not in nobody.output
+    assert "Nothing is sent" not in nobody.output
     assert "\nErased here.\n" in again.output
     assert cordial.state.members("ActiveUsers") == []
 

@@ -59,7 +59,7 @@ async def test_a_retry_gives_the_chosen_failures_their_attempts_anew(store, make
             ids = connection.execute("SELECT id FROM failure WHERE segment_id = ? AND contact = ?", (lists[0], A))
             selection = FailureSelection(ids=[row[0] for row in ids])
     chosen = {(lists[0], A)} if is_one else {(lists[0], A), (lists[0], B)}
-    assert await store.steering.retry_failures(selection, "ann") == len(chosen)
+    assert (await store.steering.retry_failures(selection, "ann")).changes == len(chosen)
     facts = maker.facts()
     assert in_state(facts, MemberState.PENDING) == chosen
     for failure in facts.failures:

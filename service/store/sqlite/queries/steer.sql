@@ -1,7 +1,9 @@
 -- name: failures_to_retry
-SELECT failure.id, failure.account_id, failure.segment_id, failure.contact
+SELECT failure.id, failure.account_id, failure.segment_id, failure.contact, account.name,
+    segment.list_state = 'held' AS is_held
 FROM failure
 JOIN account ON account.id = failure.account_id
+JOIN segment ON segment.id = failure.segment_id
 WHERE failure.id > :after
     AND (failure.dead = 1 OR failure.next_attempt_at_ms < :never_ms)
     AND (:ids IS NULL OR failure.id IN (SELECT value FROM json_each(:ids)))
