@@ -248,7 +248,9 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     _show(headings, cells, _none("list", "No list yet: no page has arrived from Heap.", arguments), arguments.limit)
     for row in rows:
         if row["unnamed"]:
-            say(f"{row['list_name']}: on the list; {row['unnamed']:,} of {row['on_list']:,} refused and not named yet")
+            more = counted(row["unnamed"], "more person was", "more people were")
+            have = "has" if row["unnamed"] == 1 else "have"
+            say(f"{row['list_name']}: {more} refused in a file, and {have} no name yet")
         if row["read_back"]:
             say(f"{row['list_name']}: {row['proof']}")
         if row["reason"]:
@@ -476,7 +478,8 @@ async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
     answer = await client.post(f"lists/{found['id']}/members/find", {"user": arguments.user})
     if _show_json([answer], arguments):
         return 0
-    on_list = {True: "on the list", False: "not on the list", None: "not known: a change is to be sent"}
+    unknown = "Cordial may have refused this person" if answer["state"] == "settled" else "a change is to be sent"
+    on_list = {True: "on the list", False: "not on the list", None: f"not known: {unknown}"}
     say(f"user       {answer['user']}")
     say(f"list       {answer['list_name'] or found['segment_name']}")
     say(f"in Cordial {on_list[answer['on_list']] if answer['heap'] else 'not on the list by this service'}")

@@ -210,8 +210,8 @@ class SegmentView(msgspec.Struct, frozen=True):
     """A segment and its list, with the counters that the ledger keeps.
 
     `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing`
-    says it in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial, but for
-    `unnamed` of them: their rows in a file were refused, and which ones these are is being found out. `counted` is
+    says it in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `unnamed`
+    others are not: their rows in a file were refused, and which ones these are is being found out. `counted` is
     Cordial's own count, `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it
     has not counted since the last change, or changes are owed. `read_back`: the members wanted on the list that were
     read back from Cordial in the last day; `read_back_differ`: those of them that Cordial did not have there.
@@ -368,7 +368,8 @@ class DeliveryView(msgspec.Struct, frozen=True):
 class MemberView(msgspec.Struct, frozen=True):
     """What the ledger knows of one contact and one list.
 
-    `said_at` and `page_number` are unknown once the delivery is forgotten, `task_id` once the sync is.
+    `said_at` and `page_number` are unknown once the delivery is forgotten, `task_id` once the sync is. `may_be_refused`:
+    taken for settled, but Cordial refused some rows of a file without naming them, and this may be one.
     """
 
     contact: str
@@ -378,6 +379,7 @@ class MemberView(msgspec.Struct, frozen=True):
     task_id: str | None
     page_number: int | None
     said_at: datetime | None
+    may_be_refused: bool
     failure: FailureView | None
 
 

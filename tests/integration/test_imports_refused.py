@@ -154,6 +154,16 @@ async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
             while "rows_unnamed" not in (told := [each["id"] for each in (await ask(world, "conditions"))["items"]]):  # noqa: ASYNC110  conditions are asked for, as a person does
                 await asyncio.sleep(0.1)
         assert "list_differs" not in told
+        (shown,) = (await ask(world, "lists"))["items"]
+        assert (
+            shown["wanted"]
+            == shown["on_list"] + shown["unnamed"] + shown["pending"] + shown["waiting"] + shown["failed"]
+        )
+        # Nobody who was refused is said to be on the list, and nobody who may be.
+        for address in everybody[6:9]:
+            answer = await ask(world, "lists/1/members/find", {"user": address})
+            assert answer["on_list"] is None
+            assert "has confirmed it" not in answer["explanation"]
         calls = len(world.contact_calls())
         named = await ask(world, "imports/1/rejected", {"addresses": [*everybody[5:9], "stranger@example.com"]})
         assert named == {"named": 4}

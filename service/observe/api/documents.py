@@ -137,7 +137,8 @@ class Standing(StrEnum):
 class MemberDocument(msgspec.Struct, frozen=True):
     """Why a user is, or is not, on a list.
 
-    `on_list` is what Cordial last confirmed; null while a change is owed. `heap` is what Heap last said; `failure` what
+    `on_list` is what Cordial last confirmed; null while a change is owed, or while the user may be one of those whose row
+    in a file Cordial refused without naming it. `heap` is what Heap last said; `failure` what
     Cordial answered when it refused or could not be reached; `journey` the import in which the contact travels now.
     """
 

@@ -60,7 +60,7 @@ async def find_member(
         list_name=segment.list_name,
         contact=member.contact,
         state=Standing(member.state.value),
-        on_list=member.wanted if member.state is MemberState.SETTLED else None,
+        on_list=member.wanted if member.state is MemberState.SETTLED and not member.may_be_refused else None,
         heap=HeapWord(member.wanted, member.said_at, member.sync_id, member.task_id, member.page_number),
         failure=member.failure,
         journey=journey,
@@ -115,6 +115,11 @@ def _what_happened(member: MemberView) -> str:
     wanted = "on" if member.wanted else "off"
     failure = member.failure
     match member.state:
+        case MemberState.SETTLED if member.may_be_refused:
+            return (
+                "Heap wants the user on the list. Cordial refused some rows of a file and did not say which: "
+                "this user may be one of them."
+            )
         case MemberState.SETTLED:
             return f"Heap wants the user {wanted} the list, and Cordial has confirmed it."
         case MemberState.DEAD if failure is not None:
@@ -153,6 +158,8 @@ def _next_step_in(journey: Journey) -> NextStep:
 def _next_step(
     member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
 ) -> NextStep:
+    if member.state is MemberState.SETTLED and member.may_be_refused:
+        return NextStep("The service finds out by itself while the account may send.")
     if member.state is MemberState.SETTLED:
         return NextStep("Nothing is left to send.")
     if member.state is MemberState.DEAD:

@@ -82,6 +82,7 @@ function Person({ list, sum }) {
   };
   const member = answer?.member;
   const state = () => {
+    if (member.state === "settled" && member.on_list === null) return ["Not known yet", "warn"];
     if (member.state === "settled") return [member.on_list ? "On the list" : "Not on the list", "good"];
     return member.state === "never_named" && sum && mayBeNamed(sum) ? ["Not known yet", "warn"] : MEMBER_STATE[member.state];
   };
@@ -146,7 +147,7 @@ export function List({ id }) {
           ["Heap's segment", list.segment_id],
           ["Wanted", count(list.wanted)],
           ["Confirmed by Cordial", count(list.on_list)],
-          ["Not named yet", list.unnamed > 0 ? `${count(list.unnamed)} of these were refused and are being looked for` : null],
+          ["Not named yet", list.unnamed > 0 ? `${count(list.unnamed)} more, refused in a file, are being looked for` : null],
           ["Cordial counts", html`<${Counted} list=${list} />`],
           ["Read back", list.read_back > 0 ? list.proof : null],
           ["First seen", html`<${Time} at=${list.created_at} />`],

@@ -549,6 +549,11 @@ def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> Member
         anything = _failure_filters(None, None, None, dead=None, wanted=None, search=None)
         failure = _one(_failures(connection, _only(failure_id) | anything))
     return MemberView(
-        **{**row, "wanted": bool(row["wanted"]), "state": MemberState(row["state"])},
+        **{
+            **row,
+            "wanted": bool(row["wanted"]),
+            "state": MemberState(row["state"]),
+            "may_be_refused": bool(row["may_be_refused"]),
+        },
         failure=failure,
     )

@@ -101,10 +101,17 @@ async def test_the_file_of_rejected_rows_from_cordials_pages_names_them(by_file,
         await by_file.deliver("Active Users", users, task="task-1")
         await eventually(lambda: by_file.figures("unnamed"), [3])
         shown = await by_file.run("lists")
+        why = await by_file.run("why", "ActiveUsers", users[0])
+        status = await by_file.run("status")
         told = await by_file.run("imports", "rejected", str(file))
         unreadable = await by_file.run("imports", "rejected", str(tmp_path / "none.csv"))
         await eventually(lambda: by_file.figures("unnamed", "dead"), [0, 3])
     assert (none.status, none.errors) == (1, "no import has rows without a name\n")
-    assert "ActiveUsers: on the list; 3 of 200 refused and not named yet" in shown.output
+    assert "ActiveUsers: 3 more people were refused in a file, and have no name yet" in shown.output
+    assert "in Cordial not known" in why.output
+    row = next(line for line in status.output.splitlines() if line.startswith("ActiveUsers"))
+    wanted, on_list = map(int, row.split()[2:4])
+    # However far the search has come.
+    assert wanted - on_list >= 3
     assert told.output == "3 of 3 addresses named; `heap-cordial failures` has them. No call was made.\n"
     assert unreadable.status == 1

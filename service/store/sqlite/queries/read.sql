@@ -179,7 +179,7 @@ WITH shown AS (
             WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
         END AS standing,
-        segment.members AS wanted, segment.settled AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
+        segment.members AS wanted, segment.settled - segment.unnamed AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
         segment.unnamed,
         segment.list_count AS counted, segment.count_differs_by, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
@@ -515,7 +515,13 @@ ORDER BY member.contact;
 -- name: member
 SELECT member.contact, member.wanted, (SELECT name FROM member_state WHERE number = member.state) AS state,
     member.sync_id, sync.task_id, delivery.page_number,
-    delivery.received_at_ms AS said_at, failure.id AS failure_id
+    delivery.received_at_ms AS said_at, failure.id AS failure_id,
+    member.wanted = 1 AND EXISTS (
+        SELECT 1 FROM unnamed
+        WHERE unnamed.account_id = member.account_id
+            AND member.contact > unnamed.after_contact AND member.contact <= unnamed.last_contact
+            AND member.segment_id IN (SELECT value FROM json_each(unnamed.segments))
+    ) AS may_be_refused
 FROM member
 LEFT JOIN sync ON sync.id = member.sync_id
 LEFT JOIN delivery ON delivery.id = member.delivery_id
