@@ -224,7 +224,7 @@ CATALOGUE: dict[str, Kind] = {
     "sync_incomplete": Kind(
         _WARNING,
         "Pages of a sync have been missing for an hour, so their users are missing too.",
-        "Press Sync now in Heap. This ends with a newer sync, or after a week.",
+        "Press Sync now in Heap. This ends when the pages come, with a newer sync of as many pages, or after a week.",
         "A list has fewer contacts than the segment has users in Heap",
     ),
     "heap_silent": Kind(

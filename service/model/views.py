@@ -104,7 +104,7 @@ class ListStanding(StrEnum):
     members than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no
     list in Cordial yet. `sending`: changes are on their way, or accepted pages are not processed yet.
     `tried_again_later`: what it has left failed, and waits for its next attempt. `receiving`: pages of a sync have not
-    arrived, or later syncs wait for them. `not_counted`: all is confirmed, and Cordial has not counted the list since.
+    arrived and no newer sync has as many, or later syncs wait for them. `not_counted`: all is confirmed, and Cordial has not counted the list since.
     `exact`: all is confirmed, and Cordial counts the same.
     """
 

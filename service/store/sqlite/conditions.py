@@ -17,7 +17,8 @@ from service.store.sqlite.opening import Connection
 from service.store.sqlite.rows import named_rows
 from service.store.sqlite.writer import Writer
 
-_SQL = queries.load("conditions")
+# What is missing is told as the pages of lists tell it.
+_SQL = queries.load("conditions") | {"overdue_pages": queries.load("read")["overdue_pages"]}
 # More lists than one store has: what is not read would be told as over.
 _MAX_ROWS = 20_000
 # As far back as syncs are looked at: a read every few seconds must not grow with the history.
@@ -120,7 +121,7 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
     for row in rows("lists", limit=_MAX_ROWS):
         facts += _facts_of_list(row)
     incomplete = {"before_ms": now_ms - INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
-    facts += [_incomplete(connection, row) for row in rows("incomplete", limit=_MAX_ROWS, **incomplete)]
+    facts += [_incomplete(connection, row) for row in rows("overdue_pages", limit=_MAX_ROWS, **incomplete)]
     facts += [
         Fact("changes_old", row["account"], "", f"for {_hours(now_ms - row['since_ms'])}")
         for row in rows("oldest", before_ms=now_ms - _OLD_AFTER_MS)

@@ -14,7 +14,11 @@ def load(file: str) -> dict[str, str]:
     found = {
         name: statement.strip().removesuffix(";") for name, statement in zip(parts[1::2], parts[2::2], strict=True)
     }
-    return {name: _WITH.sub(lambda part: found[part[1]], statement) for name, statement in found.items()}
+
+    def whole(name: str) -> str:
+        return _WITH.sub(lambda part: whole(part[1]), found[name])
+
+    return {name: whole(name) for name in found}
 
 
 def migrations() -> list[tuple[int, str]]:

@@ -10,7 +10,8 @@ from service.config.settings import AccountSettings, SecretReference
 from service.model import lists as words
 from service.model.conditions import Fact, RecordedCondition
 from service.model.lists import ListState
-from tests.store_harness import START_MS, Store, fold_all, page, send_all
+from service.store.sqlite.reading import Reader
+from tests.store_harness import START_MS, Store, drain, fold_all, page, send_all
 from tests.store_sqlite import SqliteStoreMaker
 
 HOUR_MS = 3_600_000
@@ -46,6 +47,39 @@ async def test_missing_pages_are_named_an_hour_after_the_last_though_all_that_ca
     assert (fact.account, fact.subject, fact.detail) == ("acme", "Buyers", "page 2 of 3 is missing")
     await store.accept(page("first", add=["carl"], number=2, of=3))
     assert "sync_incomplete" not in await facts(store)
+
+
+@pytest.mark.parametrize("again", ["as many pages", "a drain"])
+async def test_pages_that_are_missing_stay_so_until_a_newer_sync_can_have_their_users(store, maker, again):
+    """A sync has who entered and who left since the last one: a small one says nothing of who was in a page before."""
+    await store.accept(page("first", add=["anna"], number=1, of=3))
+    await store.accept(page("first", add=["bert"], number=3, of=3))
+    maker.clock.ms += HOUR_MS + 1
+    await store.accept(page("second", add=["dora"], received_at_ms=maker.clock.ms))
+    await fold_all(store)
+    await make_ready(store)
+    await send_all(store)
+    reader = await Reader.open(maker.database)
+    try:
+
+        async def told() -> tuple[str, bool, int]:
+            fact = (await facts(store)).get("sync_incomplete")
+            segment, found = await reader.segment(1), await reader.list_sum(1)
+            assert segment is not None
+            assert found is not None
+            return fact.detail if fact else "", segment.standing == "receiving", len(found.missing_pages)
+
+        assert await told() == ("page 2 of 3 is missing", True, 1)
+        if again == "a drain":
+            await store.accept(drain("1", signed_at_ms=maker.clock.ms))
+        for number in () if again == "a drain" else (1, 2, 3):
+            assert (await told())[0] == "page 2 of 3 is missing"
+            await store.accept(page("again", add=[f"a{number}"], number=number, of=3, received_at_ms=maker.clock.ms))
+        await fold_all(store)
+        await send_all(store)
+        assert await told() == ("", False, 0)
+    finally:
+        await reader.close()
 
 
 async def come_every_four_hours(store: Store, maker: SqliteStoreMaker, times: int) -> None:

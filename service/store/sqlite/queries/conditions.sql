@@ -66,19 +66,6 @@ WHERE segment.list_state = 'ready' AND segment.pending + segment.waiting = 0
     AND account.name IN (SELECT value FROM json_each(:accounts))
 LIMIT :limit;
 
--- name: incomplete
--- By the index of what is incomplete, which is little however long the history. A newer sync makes good what is missing.
-SELECT sync.id, segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name,
-    sync.total_pages
-FROM sync
-JOIN segment ON segment.id = sync.segment_id
-JOIN account ON account.id = segment.account_id
-WHERE sync.pages_received < sync.total_pages AND sync.guard IS NOT 'discarded'
-    AND sync.last_received_at_ms < :before_ms AND sync.last_received_at_ms > :after_ms
-    AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
-    AND account.name IN (SELECT value FROM json_each(:accounts))
-LIMIT :limit;
-
 -- name: pages
 SELECT DISTINCT page_number FROM delivery WHERE sync_id = :sync_id;
 

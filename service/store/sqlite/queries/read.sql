@@ -50,7 +50,7 @@ LIMIT :limit;
 
 -- name: ranked_syncs
 -- Those that come before the others in an order, by indexes of what is few however long the history: whose pages or changes
--- are not all here and settled, or of which some failed. That an older sync misses pages is no trouble of today.
+-- are not all here and settled, or of which some failed. An older sync that misses pages is found by its list.
 , ranked AS (
     SELECT id FROM sync WHERE drained_at_ms IS NULL AND (:sort = 'trouble' OR :sort = 'to_send' AND pending > 0)
     UNION
@@ -148,6 +148,20 @@ SELECT contact FROM (
 WHERE segment_id = :list_id AND wanted = 1
 LIMIT :limit;
 
+-- name: is_missed
+-- Whether users of a sync are missing with its pages. A sync has who entered and who left since the last one, so a newer one
+-- makes good what is missing only where it may have the same users again: where all of it is here, in as many pages.
+sync.pages_received < sync.total_pages AND sync.guard IS NOT 'discarded' AND sync.id > segment.drained_by
+    AND sync.id > coalesce(
+        (
+            SELECT newer.id FROM sync AS newer
+            WHERE newer.segment_id = sync.segment_id AND newer.total_pages >= sync.total_pages
+                AND newer.pages_received >= newer.total_pages AND newer.guard IS NOT 'discarded'
+            ORDER BY newer.precedence_ms DESC LIMIT 1
+        ),
+        0
+    );
+
 -- name: shown
 -- A list with its standing, for the statements that begin with it.
 WITH shown AS (
@@ -163,10 +177,9 @@ WITH shown AS (
             WHEN segment.pending > 0 THEN 'sending'
             WHEN segment.waiting > 0 THEN 'tried_again_later'
             WHEN EXISTS (
-                SELECT 1 FROM sync
-                WHERE sync.segment_id = segment.id AND sync.pages_received < sync.total_pages
-                    AND sync.id = (SELECT max(id) FROM sync WHERE segment_id = segment.id)
-                    AND sync.guard IS NOT 'discarded'
+                SELECT 1 FROM sync WHERE sync.segment_id = segment.id
+                    AND
+-- with: is_missed
             ) THEN 'receiving'
             -- What is set aside until an earlier sync is complete was accepted, and is not on the list.
             WHEN EXISTS (SELECT 1 FROM guarded_piece WHERE guarded_piece.segment_id = segment.id) THEN 'receiving'
@@ -290,9 +303,30 @@ JOIN (
 WHERE segment.id = :list_id;
 
 -- name: missing_pages
-SELECT id AS sync_id, task_id, pages_received, total_pages FROM sync
-WHERE segment_id = :list_id AND pages_received < total_pages AND guard IS NOT 'discarded'
-ORDER BY id DESC LIMIT 20;
+SELECT sync.id AS sync_id, sync.task_id, sync.pages_received, sync.total_pages
+FROM sync JOIN segment ON segment.id = sync.segment_id
+WHERE segment.id = :list_id
+    AND
+-- with: is_missed
+ORDER BY sync.id DESC LIMIT 20;
+
+-- name: overdue_pages
+-- Of each list the oldest sync of which pages have been missing for long, by the index of what is incomplete, which is little
+-- however long the history.
+SELECT missed.id, segment.id AS list_id, account.name AS account, segment.name AS segment, segment.list_name,
+    missed.total_pages
+FROM segment
+JOIN account ON account.id = segment.account_id
+JOIN sync AS missed ON missed.id = (
+    SELECT sync.id FROM sync
+    WHERE sync.segment_id = segment.id
+        AND sync.last_received_at_ms < :before_ms AND sync.last_received_at_ms > :after_ms
+        AND
+-- with: is_missed
+    ORDER BY sync.id LIMIT 1
+)
+WHERE account.name IN (SELECT value FROM json_each(:accounts))
+LIMIT :limit;
 
 -- name: minutes
 SELECT max(at_ms) AS at, max(backlog) AS backlog, sum(calls) AS calls, sum(settled) AS settled, sum(failed) AS failed,
