@@ -1,7 +1,9 @@
 """The dashboard, walked through in a real browser: by those who watch, those who act, and those who cannot see it."""
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,8 +18,9 @@ from service.model.conditions import CATALOGUE
 from service.model.guard import RemovalGuard
 from service.model.views import Minute
 from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages, post_page
 from tests.browser.conftest import Watched, confirm, faults_of_access, go, sign_in
-from tests.service_fixtures import World, delivering, users
+from tests.service_fixtures import HEAP_SECRET, World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -604,6 +607,36 @@ async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) ->
     await expect(page.locator(".figures")).to_contain_text("nothing of it is sent now")
     await expect(page.locator("main .primary")).to_have_count(1)
     assert await faults_of_access(page) == []
+
+
+async def test_a_store_that_another_program_locks_is_told_until_it_lets_go(live: Watched, world: World) -> None:
+    page = live.page
+    await world.deliver("Active Users", users(2))
+    await expect(page.locator("#headline[data-tone=good]")).to_contain_text("All lists are exact")
+    [more] = build_pages(1, "Active Users", users(3), [], task_id="more", page_size=10)
+    with contextlib.closing(sqlite3.connect(world._store_file, isolation_level=None)) as other_program:
+        other_program.execute("BEGIN IMMEDIATE")
+        refused = await post_page(world._session, f"{world.service.url}/webhooks/heap/acme", HEAP_SECRET, more)
+        assert refused.status == 503
+        await expect(page.locator("#headline[data-tone=bad]")).to_contain_text("The store cannot write")
+        await expect(page).to_have_title("(1) heap-cordial")
+        await expect(page.locator("#icon")).to_have_attribute("href", "page/icon-alert.svg")
+        await expect(page.locator("#attention-rows")).to_contain_text("Database is locked")
+        # What is read is still read; what would be written is refused in words.
+        await expect(page.locator("#sync-rows tr")).to_have_count(1)
+        assert await faults_of_access(page) == []
+        await go(page, "accounts/acme")
+        await page.get_by_role("button", name="Pause… acme").click()
+        await confirm(page, "Pause acme")
+        await expect(page.locator("#toast[data-tone=bad]")).to_contain_text("database is locked")
+        assert await faults_of_access(page) == []
+        other_program.execute("ROLLBACK")
+    await go(page, "")
+    await expect(page.locator("#headline[data-tone=good]")).to_contain_text("All lists are exact")
+    await expect(page).to_have_title("heap-cordial")
+    await world.deliver("Active Users", users(3), task="more")
+    await expect(page.locator("#sync-rows tr")).to_have_count(2)
+    await world.until(lambda: world.members("ActiveUsers") == users(3))
 
 
 async def test_a_thousand_lists_are_searched_sorted_and_paged_by_the_service(live: Watched, world: World) -> None:
