@@ -49,7 +49,7 @@ class Watched:
 async def browser() -> AsyncIterator[Browser]:
     """A real Chromium, empty profile, no way out of this machine."""
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        launched = await playwright.chromium.launch(executable_path="/usr/bin/chromium-headless-shell", args=_FLAGS)
         yield launched
         await launched.close()
 
