@@ -132,11 +132,17 @@ class Service:
             store.conditions,
             self._facts_now,
             lambda: self.accounts,
-            clock.now_ms,
+            clock.wall_ms,
+            steady_ms=clock.now_ms,
             is_starting=lambda: self.is_starting,
         )
         self.notices = Notices(
-            store.notices, self.conditions.kept, self._dashboard_address, now_ms=clock.now_ms, supervisor=supervisor
+            store.notices,
+            self.conditions.kept,
+            self._dashboard_address,
+            now_ms=clock.wall_ms,
+            steady_ms=clock.now_ms,
+            supervisor=supervisor,
         )
         self.api = Api(
             self.accounts,

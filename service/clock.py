@@ -29,7 +29,8 @@ class SteadyClock:
     """Unix time in milliseconds that started right and advances evenly.
 
     A machine's clock may be stepped by an hour; a retry planned before the step must come neither an hour early nor an
-    hour late, so what is waited for is measured by this.
+    hour late, so what is waited for is measured by this. `wall_ms` is the machine's clock itself: for moments that people
+    read, and beside those that pages brought.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,10 @@ class SteadyClock:
     def now_ms(self) -> int:
         """Return the time."""
         return self._offset_ms + self._monotonic_ms()
+
+    def wall_ms(self) -> int:
+        """Return the time as the machine's clock has it now, steps and all."""
+        return wall_ms()
 
     def boot(self) -> Boot | None:
         """Return when the machine started; None where it does not say."""

@@ -24,11 +24,16 @@ class SettableClock(SteadyClock):
 
     def __init__(self) -> None:
         self.ms = START_MS
+        # By how much the machine's clock was set while the service ran.
+        self.stepped_ms = 0
         # What the machine says of its last start; nothing, unless a test lets it.
         self.booted: Boot | None = None
 
     def now_ms(self) -> int:
         return self.ms
+
+    def wall_ms(self) -> int:
+        return self.now_ms() + self.stepped_ms
 
     def boot(self) -> Boot | None:
         return self.booted

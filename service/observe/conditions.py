@@ -86,6 +86,7 @@ class ConditionLog(Protocol):
 class Conditions:
     """Knows what lasts now. `facts_now` gives the facts that can be told without waiting; `accounts` those being served.
 
+    `now_ms` is the time that people read, `steady_ms` one that does not jump when the machine's clock is set.
     As long as `is_starting`, nothing is kept as begun or over: what the accounts are doing is not known yet.
     """
 
@@ -96,15 +97,17 @@ class Conditions:
         accounts: Callable[[], Mapping[str, AccountSettings]],
         now_ms: Callable[[], int] = wall_ms,
         *,
+        steady_ms: Callable[[], int] | None = None,
         is_starting: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._facts_now = facts_now
         self._accounts = accounts
         self._now_ms = now_ms
+        self._steady_ms = steady_ms or now_ms
         self._is_starting = is_starting
         self._asked: list[Fact] = []
-        # By key: the fact as it is now, and since when (Unix ms), whether its patience is over or not.
+        # By key: the fact as it is now, and since when by the steady clock, whether its patience is over or not.
         self._facts: dict[ConditionKey, tuple[Fact, int]] = {}
         self._recorded: dict[ConditionKey, RecordedCondition] = {}
         self._is_read = False
@@ -212,11 +215,12 @@ class Conditions:
     def _lasting(self) -> list[tuple[Fact, int]]:
         """Return what has lasted for as long as its kind needs, and since when, and is no mere consequence."""
         self._take(self._facts_now())
-        now_ms = self._now_ms()
+        now_ms, steady_ms = self._now_ms(), self._steady_ms()
         lasting = [
-            (fact, began_at_ms)
-            for fact, began_at_ms in self._facts.values()
-            if now_ms - began_at_ms >= CATALOGUE[fact.id].patience_seconds * 1000
+            (fact, recorded.began_at_ms if recorded else now_ms - (steady_ms - since_ms))
+            for fact, since_ms in self._facts.values()
+            if (recorded := self._recorded.get(fact.key))
+            or steady_ms - since_ms >= CATALOGUE[fact.id].patience_seconds * 1000
         ]
         found = {(fact.id, fact.account) for fact, _ in lasting}
         return [
@@ -227,8 +231,10 @@ class Conditions:
 
     def _take(self, now: Iterable[Fact]) -> None:
         found = {fact.key: fact for fact in (*now, *self._asked)}
-        now_ms = self._now_ms()
-        self._facts = {key: (fact, self._since(key, now_ms)) for key, fact in found.items()}
+        now_ms = self._steady_ms()
+        self._facts = {
+            key: (fact, self._facts[key][1] if key in self._facts else now_ms) for key, fact in found.items()
+        }
 
     def _told(self, lasting: list[tuple[Fact, int]]) -> list[tuple[Fact, int]]:
         """Return those for which there is room."""
@@ -240,11 +246,6 @@ class Conditions:
         """Return the order in which facts are told: what is told already stays, but for what is critical."""
         severity = CATALOGUE[fact.id].severity
         return severity is not Severity.CRITICAL, fact.key not in self._recorded, severity.rank
-
-    def _since(self, key: ConditionKey, now_ms: int) -> int:
-        if key in self._recorded:
-            return self._recorded[key].began_at_ms
-        return self._facts[key][1] if key in self._facts else now_ms
 
     async def _record(self, *, with_changes: bool) -> None:
         lasting = self._lasting()

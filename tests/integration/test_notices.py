@@ -105,7 +105,7 @@ class World:
         self.store = await self.maker.open()
         self.notices = Notices(
             self.store.notices, lambda: self.lasting, lambda: "https://sync.example.com/",
-            now_ms=wall_ms, supervisor=Supervisor(), timings=self.timings,
+            now_ms=wall_ms, steady_ms=wall_ms, supervisor=Supervisor(), timings=self.timings,
         )  # fmt: skip
         await self.notices.serve({target.name: target for target in targets})
 

@@ -9,6 +9,8 @@ from service.observe.conditions import Conditions
 from service.observe.facts import max_still_seconds
 from tools.conditions_reference import COPY, OPERATIONS, with_reference
 
+HOUR_MS = 3_600_000
+
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_condition_has_its_part_in_the_operations(name):
@@ -139,6 +141,25 @@ def test_a_fact_is_told_only_once_its_patience_is_over():
     assert conditions.current() == []
     now[0] += 60_000
     assert [each.id for each in conditions.current()] == ["list_not_ready"]
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+async def test_when_the_clock_is_set_what_begins_then_has_its_time_and_its_patience(hours):
+    """A machine's clock may be set right while the service runs; people read the right one."""
+    log, facts, steady, set_by = Log(), [Fact("account_stopped", "acme")], [10 * HOUR_MS], [0]
+    conditions = Conditions(log, lambda: facts, dict, lambda: steady[0] + set_by[0], steady_ms=lambda: steady[0])
+    await conditions._ask()
+    await conditions._record(with_changes=True)
+    set_by[0] = hours * HOUR_MS
+    facts[:] = [Fact("list_not_ready", "globex", "Buyers")]
+    assert conditions.current() == [], "its patience is not over"
+    await conditions._record(with_changes=True)
+    steady[0] += 60_000
+    [told] = conditions.current()
+    assert told.since.timestamp() * 1000 == (10 + hours) * HOUR_MS
+    [over] = await conditions.history()
+    assert over.ended_at is not None
+    assert over.ended_at.timestamp() * 1000 == (10 + hours) * HOUR_MS
 
 
 async def test_a_condition_is_of_its_list_whatever_the_segment_is_called():

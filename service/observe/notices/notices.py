@@ -67,7 +67,10 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 class Notices:
-    """Sends notices to the targets it serves. `conditions` gives what lasts, None while that is not known yet."""
+    """Sends notices to the targets it serves. `conditions` gives what lasts, None while that is not known yet.
+
+    `now_ms` is the time that people read, `steady_ms` the store's, by which is waited.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Notices:
         dashboard: Callable[[], str],
         *,
         now_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
         supervisor: Supervisor,
         timings: Timings | None = None,
     ) -> None:
@@ -83,6 +87,7 @@ class Notices:
         self._conditions = conditions
         self._dashboard = dashboard
         self._now_ms = now_ms
+        self._steady_ms = steady_ms
         self._supervisor = supervisor
         self._timings = timings or Timings()
         self._couriers: dict[str, tuple[_Courier, asyncio.Task[None]]] = {}
@@ -106,6 +111,7 @@ class Notices:
                 self._conditions,
                 self._dashboard,
                 now_ms=self._now_ms,
+                steady_ms=self._steady_ms,
                 timings=self._timings,
             )
             self._couriers[name] = courier, self._supervisor.start(f"notices to {name}", courier.run())
@@ -126,6 +132,7 @@ class _Courier:
         dashboard: Callable[[], str],
         *,
         now_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
         timings: Timings,
     ) -> None:
         self.settings = settings
@@ -136,13 +143,14 @@ class _Courier:
         self._conditions = conditions
         self._dashboard = dashboard
         self._now_ms = now_ms
+        self._steady_ms = steady_ms
         self._timings = timings
         self._told_severities = [each for each in Severity if each.rank <= Severity(settings.severity).rank]
         self._patience_ms = settings.patience_minutes * 60_000
-        # Since when (Unix ms) what was told is over.
+        # Since when what was told is over, by the steady clock.
         self._over_since: dict[ConditionKey, int] = {}
-        # Known here too, for the store may be unable to keep it: a message that is not to be sent again, and when (Unix ms)
-        # the next one may be.
+        # Known here too, for the store may be unable to keep it: a message that is not to be sent again, and when (by the
+        # steady clock) the next one may be.
         self._done_id = 0
         self._next_try_at_ms = 0
 
@@ -171,20 +179,22 @@ class _Courier:
             for each in lasting
             if _told(each).key not in told
             and each.severity in self._told_severities
-            and now_ms - _ms(each.since) >= self._patience_ms
+            # Where the clock was set back, it began in what is now the future.
+            and abs(now_ms - _ms(each.since)) >= self._patience_ms
         ]
-        over = [each for key, each in told.items() if each.kind != _SUMMARY and self._is_over(key, key in keys, now_ms)]
+        over = [each for key, each in told.items() if each.kind != _SUMMARY and self._is_over(key, key in keys)]
         if begun or over:
             ended = [condition for each in over if (condition := each.ended(now_ms)) is not None]
             await self._put(self._message("conditions", begun, ended), [_told(each) for each in begun], over)
         if self.settings.summary_at:
             await self._plan_summary(lasting, told, now_ms)
 
-    def _is_over(self, key: ConditionKey, lasts: bool, now_ms: int) -> bool:
+    def _is_over(self, key: ConditionKey, lasts: bool) -> bool:
         """Tell whether what was told has been over for as long as one must last to be told: flapping is not told."""
         if lasts:
             self._over_since.pop(key, None)
             return False
+        now_ms = self._steady_ms()
         over_since_ms = self._over_since.setdefault(key, now_ms)
         return now_ms - over_since_ms >= self._patience_ms
 
@@ -210,7 +220,7 @@ class _Courier:
 
     async def _send_due(self) -> None:
         while (waiting := await self._outbox.first(self._name)) is not None:
-            if max(waiting.next_try_at_ms, self._next_try_at_ms) > self._now_ms():
+            if max(waiting.next_try_at_ms, self._next_try_at_ms) > self._steady_ms():
                 return
             sending = asyncio.ensure_future(self._send(waiting))
             try:
@@ -243,7 +253,7 @@ class _Courier:
 
     async def _failed(self, waiting: WaitingNotice, fault: str) -> None:
         self.fault = fault
-        now_ms = self._now_ms()
+        now_ms = self._steady_ms()
         if now_ms - waiting.created_at_ms > self._timings.max_age * 1000:
             log.error("notice.dropped", target=self._name, reason=fault)
             await self._remove(waiting)

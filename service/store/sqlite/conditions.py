@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from service.clock import SteadyClock
 from service.config.settings import AccountSettings
 from service.errors import StoreUnavailableError
 from service.model.conditions import Fact, RecordedCondition, of_difference
@@ -46,10 +47,10 @@ _SILENT_UNTIL_MS = 14 * _DAY_MS
 class ConditionLog:
     """Keeps when conditions began and ended, and reads what is so of lists and syncs."""
 
-    def __init__(self, writer: Writer, reader: Connection, now_ms: Callable[[], int]) -> None:
+    def __init__(self, writer: Writer, reader: Connection, clock: SteadyClock) -> None:
         self._writer = writer
         self._reader = reader
-        self._now_ms = now_ms
+        self._clock = clock
 
     async def lasting(self) -> list[RecordedCondition]:
         """Return the conditions that have not ended."""
@@ -88,14 +89,17 @@ class ConditionLog:
 
     async def facts(self, accounts: Mapping[str, AccountSettings]) -> list[Fact]:
         """Return what is so of the lists and syncs of these accounts; raises `StoreUnavailableError`."""
-        now_ms = self._now_ms()
+        # Pages have the time of the machine's clock; what the service did itself has that of the steady one.
+        wall_ms, steady_ms = self._clock.wall_ms(), self._clock.now_ms()
         expected_ms = {
             name: round(account.expect_sync_hours * _HOUR_MS)
             for name, account in accounts.items()
             if account.expect_sync_hours
         }
         names = json.dumps(list(accounts))
-        found: list[Fact] = await self._read(lambda connection: _facts(connection, names, now_ms, expected_ms))
+        found: list[Fact] = await self._read(
+            lambda connection: _facts(connection, names, wall_ms, steady_ms, expected_ms)
+        )
         return found
 
     async def _conditions(self, statement: str, values: dict[str, Any]) -> list[RecordedCondition]:
@@ -109,7 +113,9 @@ class ConditionLog:
             raise StoreUnavailableError(str(error)) from error
 
 
-def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_ms: Mapping[str, int]) -> list[Fact]:
+def _facts(
+    connection: sqlite3.Connection, accounts: str, now_ms: int, steady_ms: int, expected_ms: Mapping[str, int]
+) -> list[Fact]:
     """Return what is so; `accounts` are the names of those configured, as JSON."""
 
     def rows(statement: str, **values: int) -> list[dict[str, Any]]:
@@ -162,7 +168,7 @@ def _facts(connection: sqlite3.Connection, accounts: str, now_ms: int, expected_
         Fact("pages_stuck", row["account"], row["subject"], list_id=row["list_id"])
         for row in rows("unfolded", before_ms=now_ms - _UNFOLDED_AFTER_MS, limit=_MAX_ROWS)
     ]
-    uncounted = {"syncs": _MAX_SYNCS, "before_ms": now_ms - _UNCOUNTED_AFTER_MS, "limit": _MAX_ROWS}
+    uncounted = {"syncs": _MAX_SYNCS, "before_ms": steady_ms - _UNCOUNTED_AFTER_MS, "limit": _MAX_ROWS}
     facts += [
         Fact("list_not_counted", row["account"], row["subject"], list_id=row["list_id"])
         for row in rows("not_counted", **uncounted)

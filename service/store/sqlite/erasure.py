@@ -108,7 +108,7 @@ class Erasures:
                     "contact": contact,
                     "keep_on_lists": keep_on_lists,
                     "actor": actor,
-                    "now_ms": self._clock.now_ms(),
+                    "now_ms": self._clock.wall_ms(),
                 }
                 row = connection.execute(_SQL["request"], values).fetchone()
                 if row is None:
@@ -205,7 +205,7 @@ class Erasures:
         return is_over
 
     def _audit(self, connection: sqlite3.Connection, actor: str, action: str, target: str, changes: int) -> None:
-        at_ms = self._clock.now_ms()
+        at_ms = self._clock.wall_ms()
         auditing.write(connection, at_ms=at_ms, actor=actor, action=action, target=target, changes=changes)
 
 

@@ -189,14 +189,14 @@ class Guard:
     def _has_waited(self, head: _Head) -> bool:
         """Tell whether no page of a sync has come for an hour.
 
-        By what this process has seen too: the clock may have been far ahead when the last page came.
+        The clock may be set while one waits: how old the page is by it is asked once, and may be negative.
         """
         now_ms = self._clock.now_ms()
         last_id, since_ms = self._silent_since.get(head.sync_id, (0, 0))
         if last_id != head.last_id:
-            since_ms = now_ms
-            self._silent_since[head.sync_id] = head.last_id, now_ms
-        return now_ms - min(since_ms, head.last_received_at_ms) >= _PATIENCE_MS
+            since_ms = now_ms - max(0, self._clock.wall_ms() - head.last_received_at_ms)
+            self._silent_since[head.sync_id] = head.last_id, since_ms
+        return now_ms - since_ms >= _PATIENCE_MS
 
     def _has_grown(self, head: _Head, *, is_whole: bool) -> bool:
         """Tell whether a sync is to be counted (again)."""
@@ -248,7 +248,7 @@ class Guard:
             "passed": removals if guard == "passed" else head.guard_passed,
             "members": head.base,
             "last": head.last_id,
-            "now_ms": self._clock.now_ms(),
+            "now_ms": self._clock.wall_ms(),
         }
         await self._ledger.change(lambda ledger: ledger.connection.execute(_SQL["judge"], values).rowcount)
         if guard == "held" != head.guard:
@@ -294,7 +294,7 @@ class Guard:
         return int(step["users"])
 
     async def _decide(self, sync_id: int, guard: str, action: str, actor: str) -> bool:
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.wall_ms()
 
         def work(ledger: LedgerTransaction) -> bool:
             values = {"sync_id": sync_id, "guard": guard, "now_ms": now_ms}

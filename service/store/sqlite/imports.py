@@ -188,7 +188,7 @@ class Imports:
 
     async def end_doubt(self, import_id: int, said: DoubtEnd, reason: str, actor: str) -> int:
         """Leave the parts in doubt to single calls, because of what a person says of their jobs; return how many contacts."""
-        at_ms, action = self._clock.now_ms(), f"import.end_doubt.{said.value}"
+        at_ms, action = self._clock.wall_ms(), f"import.end_doubt.{said.value}"
 
         def work(connection: sqlite3.Connection) -> int:
             rows = connection.execute(_SQL["end_doubt"], {"import_id": import_id}).fetchall()

@@ -144,7 +144,7 @@ class Steering:
         await self._writer.run(lambda connection: auditing.write(connection, **line, changes=changes))
 
     def _line(self, actor: str, action: str, target: str) -> dict[str, Any]:
-        return {"at_ms": self._clock.now_ms(), "actor": actor, "action": action, "target": target}
+        return {"at_ms": self._clock.wall_ms(), "actor": actor, "action": action, "target": target}
 
     async def _in_steps(
         self,

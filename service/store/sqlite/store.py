@@ -121,7 +121,7 @@ class SqliteStore:
         self.history = History(self._writer)
         self.unnamed = UnnamedRanges(self._writer, self._ledger, self._account_ids, self.backlog, self._read)
         self.trials = Trials(self._writer, clock, self._account_ids, read=self._read)
-        self.conditions = ConditionLog(self._writer, self._reader, clock.now_ms)
+        self.conditions = ConditionLog(self._writer, self._reader, clock)
         self.notices = Notices(self._writer, clock.now_ms, self._read)
         self.proofs = Proofs(self._writer, clock, self._account_ids, read=self._read, ledger=self._ledger)
         self._retention: Retention | None = None

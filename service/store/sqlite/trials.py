@@ -41,7 +41,7 @@ class Trials:
     async def begin(self, account: str, contacts: Sequence[str], actor: str) -> int:
         """Write into the audit that a trial begins, unless the ledger has any of these contacts (`key:value`); return how many."""
         values = {"account_id": self._account_ids[account], "contacts": json.dumps(contacts)}
-        at_ms = self._clock.now_ms()
+        at_ms = self._clock.wall_ms()
 
         def work(connection: sqlite3.Connection) -> int:
             found: int = connection.execute(_SQL["members_among"], values).fetchone()[0]

@@ -40,6 +40,8 @@ from service import app
 class AheadClock(app.SteadyClock):
     def now_ms(self):
         return super().now_ms() + int(Path({place!r}).read_text() or 0)
+    def wall_ms(self):
+        return super().wall_ms() + int(Path({place!r}).read_text() or 0)
 app.SteadyClock = AheadClock
 """
 

@@ -159,3 +159,12 @@ def test_the_machine_says_how_long_it_has_run():
     assert second is not None
     assert first.id == second.id
     assert 0 < first.ago_ms <= second.ago_ms
+
+
+async def test_what_a_person_does_has_the_time_of_the_machines_clock_though_it_was_set_meanwhile(maker):
+    store = await maker.open()
+    maker.clock.stepped_ms = 5 * 3_600_000
+    await store.steering.record("ann", "service.reload", "", 0)
+    await store.close()
+    with maker.connection() as connection:
+        assert connection.execute("SELECT at_ms FROM audit").fetchall() == [(maker.clock.wall_ms(),)]

@@ -47,6 +47,10 @@ async def test_missing_pages_are_named_an_hour_after_the_last_though_all_that_ca
     assert (fact.account, fact.subject, fact.detail) == ("acme", "Buyers", "page 2 of 3 is missing")
     await store.accept(page("first", add=["carl"], number=2, of=3))
     assert "sync_incomplete" not in await facts(store)
+    # Where the machine's clock was set back meanwhile, what has just come is not an hour old.
+    maker.clock.stepped_ms = -5 * HOUR_MS
+    await store.accept(page("second", add=["dora"], number=1, of=2, received_at_ms=maker.clock.wall_ms()))
+    assert "sync_incomplete" not in await facts(store)
 
 
 @pytest.mark.parametrize("again", ["as many pages", "a drain"])

@@ -181,6 +181,19 @@ async def test_an_incomplete_sync_waits_no_longer_because_the_clock_was_ahead(gu
     assert maker.facts().wanted() == set(USERS[5:])
 
 
+@pytest.mark.parametrize("hours", [5, -5])
+async def test_an_incomplete_sync_waits_its_hour_whatever_the_clock_was_set_to(guarded, maker, hours):
+    maker.clock.stepped_ms = hours * HOUR_MS
+    await guarded.accept(page("t1", remove=USERS[:5], number=1, of=2, received_at_ms=maker.clock.wall_ms()))
+    await judge_all(guarded)
+    maker.clock.ms = START_MS + HOUR_MS - 1
+    await judge_all(guarded)
+    assert guard_of(maker, "t1") is None
+    maker.clock.ms = START_MS + HOUR_MS
+    await judge_all(guarded)
+    assert guard_of(maker, "t1") == "passed"
+
+
 async def test_several_user_ids_of_a_contact_count_once(guarded, maker):
     await guarded.accept(page("t1", add=[user.upper() for user in USERS[:10]]))
     await judge_all(guarded)
