@@ -553,6 +553,11 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await expect(page.locator(".terms")).to_contain_text("All sent" if decision == "Approve" else "Discarded")
     wanted = sorted([*users(10)[8:], "new@example.com"] if decision == "Approve" else users(10))
     await world.until(lambda: world.members("ActiveUsers") == wanted)
+    # One that is not judged before its other page has come.
+    await world.deliver("Active Users", ["late@example.com"], users(9)[8:], task="parted", page_size=1, first_pages=1)
+    await go(page, "lists/1")
+    where = "in a sync that waits for its other pages or is being read."
+    await expect(page.locator("main")).to_contain_text(f"Not counted: 1 to add, {where}")
     assert live.errors == []
 
 

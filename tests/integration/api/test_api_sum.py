@@ -183,6 +183,9 @@ async def test_a_held_sync_and_one_that_is_not_complete(tmp_path, quick_retries)
         found = await adds_up(world, 10)
         assert (found["additions_set_aside"], found["removals_set_aside"], found["is_held"]) == (1, 0, False)
         assert found["unread_pages"] is False
+        named = (await world.post("lists/1/members/find", {"user": "new@example.com"})).document
+        words = "Pages of a sync have not arrived: the users in the other pages may count only when they have. No page "
+        assert named["explanation"].startswith(words)
         await world.deliver("One", ["new@example.com"], ["user0@example.com"], **parted)
         await world.settled()
         assert (await adds_up(world, 10))["additions_set_aside"] == 0

@@ -232,10 +232,14 @@ async def test_conditions_are_shown_with_what_to_do_and_under_the_apis_names(ins
         critical = await _conditions_with(installation, "account_stopped")
     assert "account_paused" not in before.output
     assert (shown.status, critical.status) == (0, 1)
-    assert "heap-cordial resume acme" in shown.output
+    # What it is, what follows from it, what to do, and the command for that.
+    words = "A person paused the account (acme). Its changes wait. Resume the account when it may send again. `heap-cordial resume acme`\n"
+    assert words in shown.output
     # As printed, it goes to the same service.
     assert [f"heap-cordial resume acme --config '{file}'" in each.output for each in named] == [True, True]
-    assert "Cordial rejects the API key for acme." in critical.output
+    # And Cordial's own words between them.
+    words = r"Cordial rejects the API key for acme\. Unauthorized: .+\. The service has stopped sending for it\. Its changes wait\. "
+    assert re.search(words, critical.output)
     [paused] = [
         each for each in map(msgspec.json.decode, document.output.splitlines()) if each["id"] == "account_paused"
     ]

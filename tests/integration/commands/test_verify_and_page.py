@@ -140,3 +140,13 @@ async def test_a_sync_of_a_segment_to_approve_is_told_in_the_word_of_its_list(wo
     for command in ("lists", "syncs"):
         told = await world.service.run(command, "--account", "approving", "--config", str(world.service.config))
         assert "to approve" in told.output, command
+
+
+async def test_of_a_sync_that_is_not_judged_yet_it_is_said_why_nobody_in_it_counts(world):
+    """Its other page may remove so many that it is held."""
+    for command, words in (
+        (("preview", "Arriving"), "not counted: 1 user in a sync that waits for its other pages or is being read\n"),
+        (("why", "Arriving", "one@example.com"), "\nPages of a sync have not arrived: the users in the other pages "),
+    ):
+        told = await world.service.run(*command, "--config", str(world.service.config))
+        assert words in told.output, told
