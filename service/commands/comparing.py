@@ -267,7 +267,7 @@ async def _report(
     total = sum(counts.values())
     summary = {**{what.replace(" ", "_"): number for what, number in counts.items()}, "unsettled": totals.unsettled}
     if arguments.json:
-        say_json({"list": found["list_name"], **summary, "read_back": queued})
+        say_json({"list_name": found["list_name"], **summary, "read_back": queued})
     else:
         _say_summary(found, counts, shown, totals, queued)
     return 1 if total or totals.unsettled or found["failed"] else 0

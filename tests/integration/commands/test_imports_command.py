@@ -1,10 +1,12 @@
 """What the terminal says of changes that travel as files."""
 
+import msgspec
 import pytest
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.imports.faults import ImportFault
 from service.store.sqlite.reading import Reader
+from tests.api_names import answer_of, differences
 from tests.command_fixtures import Installation, eventually
 
 USERS = tuple(f"user{number}@example.com" for number in range(20))
@@ -73,6 +75,9 @@ async def test_a_person_says_what_became_of_a_job_in_doubt(by_file, cordial):
         await by_file.deliver("Active Users", USERS, task="task-1")
         await eventually(lambda: is_in_doubt(by_file), expected=True)
         shown = await by_file.run("imports")
+        for_programs = msgspec.json.decode((await by_file.run("imports", "--json")).output)
+        api = msgspec.json.decode((await by_file.get("/openapi.json"))[1])
+        assert differences(for_programs, answer_of("GET /imports items", api), api) == set()
         unasked = await by_file.run("imports", "end-doubt", "1", "--job", "over")
         assert await is_in_doubt(by_file)
         told = await by_file.run("imports", "end-doubt", "1", "--job", "never-started", "--yes")

@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 import pytest
 import pytest_asyncio
 
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.server import RunningSandbox, running_sandbox
+from tests.api_names import answer_of, differences
 from tests.command_fixtures import WEBHOOK_SECRET, eventually
+from tests.integration.commands.test_errors import WITH_JSON
 from tests.reload_fixtures import Reloadable
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -150,3 +153,61 @@ async def test_of_a_sync_that_is_not_judged_yet_it_is_said_why_nobody_in_it_coun
     ):
         told = await world.service.run(*command, "--config", str(world.service.config))
         assert words in told.output, told
+
+
+# With the operation of the API of which a command prints the answer, or the items of the answer.
+ANSWERS = {
+    "lists": "GET /lists items",
+    "syncs": "GET /syncs items",
+    "deliveries": "GET /deliveries items",
+    "failures": "GET /failures/groups items",
+    "failures --each": "GET /failures items",
+    "audit": "GET /audit items",
+    "conditions": "GET /conditions items",
+    "why Failed bad@example.com": "POST /lists/{id}/members/find",
+    "why Exact nobody@example.com": "POST /lists/{id}/members/find",
+    "preview Stopped": "GET /lists/{id}/preview",
+    "verify Exact": "POST /lists/{id}/verify",
+    "trial --account acme --show": "GET /accounts/{name}/trial",
+    "reload": "POST /reload",
+    "pause paused": "POST /accounts/{name}/pause",
+    "resume approving": "POST /accounts/{name}/resume",
+    "retry --id 1": "POST /failures/retry",
+    "approve Exact": "POST /lists/{id}/approve",
+    "approve --sync 1": "POST /syncs/{id}/approve",
+    "discard --sync 1": "POST /syncs/{id}/discard",
+    "rebuild Exact": "POST /lists/{id}/rebuild",
+    "forget nobody@example.com": "POST /forget",
+}
+# Of each part of `status` that the API has too, as far as the store knows it.
+PARTS = {
+    "accounts": "GET /accounts items",
+    "lists": "GET /lists items",
+    "syncs": "GET /syncs items",
+    "failure_groups": "GET /failures/groups items",
+    "imports": "GET /imports items",
+    "conditions": "GET /conditions items",
+}
+# They print nothing that the API answers.
+OWN = {"check", "init", "backup", "restore", "notices test", "send", "sandbox", "compare", "imports rejected"}
+# Tried where an import runs.
+OF_IMPORTS = {"imports", "imports end-doubt"}
+
+
+async def test_each_command_with_json_has_the_names_of_the_api(world):
+    tried = {name for name in WITH_JSON for each in ANSWERS if f"{each} ".startswith(f"{name} ")}
+    assert tried | OWN | OF_IMPORTS | {"status"} == WITH_JSON
+    config = ("--config", str(world.service.config))
+    _, api = await world.service.get("/openapi.json")
+    api = msgspec.json.decode(api)
+    for command, answer in ANSWERS.items():
+        told = await world.service.run(*command.split(), "--json", *config)
+        documents = [msgspec.json.decode(line) for line in told.output.splitlines()]
+        assert documents, (command, told)
+        found = [differences(each, answer_of(answer, api), api) for each in documents]
+        assert set().union(*found) == set(), command
+    status = msgspec.json.decode((await world.service.run("status", "--json", *config)).output)
+    assert status.keys() - PARTS.keys() == {"service", "unfolded_users"}
+    for name, answer in PARTS.items():
+        found = [differences(each, answer_of(answer, api), api, part=True) for each in status[name]]
+        assert set().union(*found) == set(), name
