@@ -177,7 +177,7 @@ CATALOGUE: dict[str, Kind] = {
     "list_differs": Kind(
         _WARNING,
         "Cordial counts fewer contacts on the list than it has confirmed.",
-        "Count again. If the numbers still differ, send all members again with rebuild.",
+        "Verify the list again. If the numbers still differ, rebuild it: all members are sent again.",
         "A list differs",
         command="heap-cordial verify {list}",
         patience_seconds=120.0,
@@ -186,7 +186,7 @@ CATALOGUE: dict[str, Kind] = {
     "list_not_counted": Kind(
         _WARNING,
         "Cordial has not counted the list since its last sync, for more than an hour. Nobody knows whether it is exact.",
-        "Count it now, and see the log for list.not_counted.",
+        "Verify the list now, and see the log for list.not_counted.",
         "A list differs",
         command="heap-cordial verify {list}",
         explained_by=_NOT_SENDING,
@@ -237,7 +237,7 @@ CATALOGUE: dict[str, Kind] = {
         _WARNING,
         "No new file is sent for up to an hour: the last import failed, or nobody knows how it ended. Single calls send what is not "
         "in a file, which is slower.",
-        "See the reason. To use files again at once, resume the account.",
+        "See the reason. To use files again at once, press Use files again on the account's page, or resume the account in a terminal.",
         "An import did not finish",
         command="heap-cordial imports",
     ),

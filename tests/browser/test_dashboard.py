@@ -143,6 +143,7 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await expect(page.locator("#headline")).to_contain_text("1 person could not be added or removed")
     await expect(page.locator("#sync-rows tr").first).to_contain_text("Done, with failures")
     await expect(page).to_have_title(re.compile(r"^\(\d+\) heap-cordial$"))
+    await expect(page.locator("#attention-rows")).to_contain_text(re.compile(r"acme · Active Users\s*1 person"))
 
     await page.get_by_role("navigation", name="Views").get_by_role("link", name="Lists").click()
     await page.get_by_role("table", name="Lists").get_by_role("link", name="Active Users").click()
@@ -236,6 +237,9 @@ async def test_what_waits_for_cordials_rate_limit_is_not_called_sending(live: Wa
     await world.deliver("Active Users", users(3))
     await go(page, "lists")
     await expect(page.locator("tbody tr")).to_contain_text("Slowed by Cordial")
+    await expect(page.get_by_role("navigation", name="State").get_by_role("link")).to_have_text(["All 1", "To send 1"])
+    await go(page, "lists/1")
+    await expect(page.locator("#sum")).to_contain_text("to be sent (slowed by Cordial)")
     await go(page, "syncs")
     await expect(page.locator("#sync-rows tr")).to_contain_text("Slowed by Cordial")
 
@@ -322,6 +326,11 @@ async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, 
     )
     await expect(page.locator("#sync-rows tr")).to_contain_text("Paused")
     assert await faults_of_access(page) == []
+    await go(page, "lists")
+    # It is not looked for as long as the account is paused.
+    await expect(page.locator("tbody tr td").first).to_have_text(
+        re.compile(r"^Active Users\s*acme · \(not named yet\)$")
+    )
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("Paused")
     await expect(page.locator("#sum")).to_contain_text(re.compile(r"to be sent \(paused\)\s*3"))
@@ -460,6 +469,7 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     await page.get_by_role("button", name="Approve… Active Users").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("3 people would be added, 1 person removed.")
+    await expect(page.locator("#sum")).to_contain_text("to be sent (to approve)")
     await expect(dialog).to_contain_text("/v2/contacts")
     await expect(dialog).to_contain_text("dry run")
     assert await faults_of_access(page) == []

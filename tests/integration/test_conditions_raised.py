@@ -306,7 +306,7 @@ async def test_an_import_whose_end_nobody_knows_until_a_person_tells_it(tmp_path
         [rest] = (await world.get("conditions?id=imports_rest"))["items"]
         assert rest["title"] == f"No new file is sent for up to an hour ({ACCOUNT})"
         assert (len(lines("import.in_doubt")), lines("import.fell_back")) == (1, [])
-        assert "An import failed" not in (await world.get("overview"))["headline"]
+        assert "No new file is sent for up to an hour" in (await world.get("overview"))["headline"].split(" · ")
         await world.post("imports/1/end-doubt", {"job": "over"})
         await until_told(world, "import_in_doubt", [])
         await world.settled()

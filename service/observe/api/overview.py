@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp_apispec import docs
 
 from service.model.accounts import AccountStanding, Sending, is_long_wait, limit_in_words
-from service.model.conditions import CATALOGUE, Condition, Severity
+from service.model.conditions import CATALOGUE, Condition, Severity, in_two
 from service.model.imports import ImportsStatus, ImportView
 from service.model.views import Count, ListStanding
 from service.observe.api import documentation as described
@@ -154,7 +154,7 @@ def _trouble(numbers: Mapping[str, int], failed_people: int) -> list[str]:
 def _in_words(condition_id: str, number: int) -> str:
     one, many = _COUNTED.get(condition_id, ("", ""))
     if not one:
-        return CATALOGUE[condition_id].meaning.partition(".")[0]
+        return in_two(CATALOGUE[condition_id].meaning)[0]
     return f"{number:,} {one if number == 1 else many}"
 
 

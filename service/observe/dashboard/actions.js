@@ -7,11 +7,14 @@ import { count, people, person, plural } from "./words.js";
 
 const name = (list) => list.list_name || list.segment_name;
 
+// With blanks, so that it is not broken within what belongs together.
+const asText = (body) => JSON.stringify(body, null, 1).replace(/,\n\s*/g, ", ").replace(/\n\s*/g, "");
+
 const FirstCalls = ({ preview, of = "" }) =>
   preview.calls.length > 0 &&
   html`<p class="hint">The first calls to Cordial${of}:</p>
     <ul class="calls">${preview.calls.map(
-      (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${JSON.stringify(call.body)}` : ""}</code></li>`,
+      (call) => html`<li><code>${call.method} ${call.path}${call.body ? ` ${asText(call.body)}` : ""}</code></li>`,
     )}${preview.more_calls && html`<li class="hint">and more</li>`}</ul>`;
 
 // What keeps the accounts of these from sending now.

@@ -3,7 +3,7 @@
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { get, post, signIn, withQuery } from "./api.js";
 import { connection, IDLE_MS, onChange, start, useResource } from "./live.js";
-import { Dialog, Link, setRole, Title, Toast } from "./ui.js";
+import { Dialog, Link, onTitle, setRole, Title, Toast } from "./ui.js";
 import { ago, clockOfDay, keyName, sentence, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
@@ -117,12 +117,15 @@ function useTitle(place, isLost) {
   const kinds = new Set(conditions.filter((each) => each.severity !== "info").map((each) => each.id));
   const number = [...kinds].reduce((sum, kind) => sum + data.numbers[kind], 0);
   const critical = conditions.some((each) => each.severity === "critical");
-  useEffect(() => {
+  const write = () => {
     const heading = document.querySelector("main h1")?.textContent;
     const state = isLost ? "(?) " : number ? `(${number}) ` : "";
     document.title = `${state}${place.view && heading ? `${heading} · ` : ""}heap-cordial`;
     document.getElementById("icon").href = isLost || critical ? "page/icon-alert.svg" : "page/icon.svg";
-  });
+  };
+  // A view learns its heading after what is around it is drawn.
+  onTitle(write);
+  useEffect(write);
 }
 
 // What was pressed may go with what it was about: then the focus is at the heading, not at the top of the page.

@@ -71,6 +71,9 @@ export const Link = ({ to, children, ...more }) => html`<a href=${`#/${to}`} ...
 // A name that is too long for its place is cut; the whole of it is in the title.
 export const Name = ({ text, title = text }) => html`<span class="cut" title=${title}>${text}</span>`;
 
+// An address, broken between its parts.
+export const Address = ({ url }) => url.split(/(?<=[^:/]\/)/).map((part) => html`${part}<wbr />`);
+
 // What the service puts between backticks is for a terminal.
 const InCode = ({ text }) => text.split("`").map((part, index) => (index % 2 ? html`<code class="code">${part}</code>` : part));
 
@@ -97,9 +100,19 @@ export const Figure = ({ name, value, hint, tone, to }) => html`<div class="figu
   ${hint && html`<dd class="hint">${hint}</dd>`}
 </div>`;
 
+// Who is told that a heading was drawn.
+let whenTitled = () => undefined;
+
+export const onTitle = (told) => {
+  whenTitled = told;
+};
+
 // Every view begins with one, and keeps it while it is read: who came to the heading stays there.
-export const Title = ({ text, badge, unseen = false, children }) => html`<div class=${unseen ? "unseen" : "title"}><h1 tabindex="-1">${text}</h1>
+export function Title({ text, badge, unseen = false, children }) {
+  useEffect(() => whenTitled());
+  return html`<div class=${unseen ? "unseen" : "title"}><h1 tabindex="-1">${text}</h1>
   ${badge && html`<${Badge} of=${badge} />`}<span class="buttons">${children}</span></div>`;
+}
 
 export const Figures = ({ label, children }) => html`<dl class="figures" aria-label=${label}>${children}</dl>`;
 
@@ -158,8 +171,8 @@ export const Order = ({ columns, order, go, narrow = true, more = [] }) =>
     options=${[...columns.filter(([, , kind]) => kind?.sort).map(([heading, , kind]) => [kind.sort, kind.sort === "trouble" ? "Trouble first" : heading]), ...more]}
     onChange=${(sort) => go(order.to(sort, false))} />`;
 
-// `columns`: [heading, cell, {number, wide, badge, sort, text, bothWays}]; on a narrow screen each row is a small card with
-// its headings.
+// `columns`: [heading, cell, {number, wide, badge, sort, text, bothWays, isIdle}]; on a narrow screen each row is a small card
+// with its headings, without the figures of which `isIdle` says that they are no news.
 export function Table({ caption, columns, rows, keyOf, empty, id, order }) {
   if (!rows.length) return html`<p class="hint">${empty}</p>`;
   return html`<div class="scroller" tabindex="0" role="region" aria-label=${`${caption}, table`}>
@@ -172,7 +185,7 @@ export function Table({ caption, columns, rows, keyOf, empty, id, order }) {
         (row) =>
           html`<tr key=${keyOf(row)}>${columns.map(
             ([heading, cell, kind = {}]) =>
-              html`<td class=${`${kind.number ? "number" : ""} ${kind.wide ? "whole" : ""} ${kind.badge ? "roomy" : ""}`}
+              html`<td class=${`${kind.number ? "number" : ""} ${kind.wide ? "whole" : ""} ${kind.badge ? "roomy" : ""} ${kind.isIdle?.(row) ? "idle" : ""}`}
                 data-label=${kind.unseen || kind.wide ? undefined : heading}>${cell(row)}</td>`,
           )}</tr>`,
       )}</tbody>
@@ -185,6 +198,9 @@ export function Trouble({ error }) {
   if (!error || (error.readAt && !error.isAnswer)) return null;
   return html`<p class="trouble" role="alert">${sentence(error.message)}${error.readAt ? ` What is shown is of ${clockOfDay(error.readAt)}.` : ""}</p>`;
 }
+
+// What is read at an address that may lead nowhere; from there `to` leads on.
+export const NotYet = ({ error, to, text }) => (error ? html`<${Trouble} error=${error} />${error.status === 404 && html`<p><${Link} to=${to}>${text}<//></p>`}` : html`<${Waiting} />`);
 
 export const Waiting = () => html`<p class="hint waiting" role="status">Reading…</p>`;
 

@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { AccountAction, Pause, UseFiles } from "./actions.js";
 import { useResource } from "./live.js";
 import { Trial } from "./view_trial.js";
-import { Figure, Figures, Link, Prose, Rates, Section, Since, Terms, Title, Trouble, Waiting } from "./ui.js";
+import { Address, Figure, Figures, Link, Prose, Rates, Section, Since, Terms, Title, Trouble, Waiting } from "./ui.js";
 import { accountState, count, inChanges, momentText, plural, rate, sentence, whenSent } from "./words.js";
 
 // Why nothing is sent although the account may send.
@@ -46,7 +46,7 @@ export function Account({ name, service }) {
       <${Terms} items=${[
         ["Results", html`<${Rates} settled=${account.settled_per_second} failed=${account.failed_per_second} />`],
         ["In this state since", account.since && html`<${Since} at=${account.since} />`],
-        ["Webhook for Heap", webhook && html`<code class="code wrap">${webhook.url}</code>`],
+        ["Webhook for Heap", webhook && html`<code class="code wrap"><${Address} url=${webhook.url} /></code>`],
         ...Object.entries(account.found_rates).map(([operation, found]) => [`At most, ${operation}`, `${rate(found)} a second`]),
         ["In syncs that are not complete", account.set_aside > account.held ? plural(account.set_aside - account.held, "user") : null],
         ["Contacts in doubt", account.in_doubt || null],

@@ -70,9 +70,8 @@ function OfList({ id }) {
   const conditions = useResource(`conditions?list=${id}`);
   if (!list || isReading(audit, syncs, conditions)) return html`<${Title} text="History" /><${Trouble} error=${error} />${!error && html`<${Waiting} />`}`;
   const entries = entriesOf(syncs.data?.items ?? [], conditions.data ?? { items: [], history: [] }, audit.data?.items ?? []);
-  return html`<${Title} text=${html`<${Name} text=${`History of ${list.segment_name}`} />`} />
+  return html`<${Title} text=${html`<${Name} text=${`History of ${list.segment_name}`} />`}><${Link} to=${`lists/${id}`}>Open the list<//><//>
     <${Trouble} error=${error ?? audit.error ?? syncs.error ?? conditions.error} />
-    <p><${Link} to=${`lists/${id}`}>The list<//></p>
     <section class="card"><${Table} caption="History" id="history-rows" rows=${entries.slice(0, SHOWN)} keyOf=${(each) => each.key} empty="Nothing is kept of it any more."
       columns=${[
         ["When", (each) => html`<${Moment} at=${each.at} />`],
@@ -86,7 +85,7 @@ function OfAll({ query, go }) {
   const deliveries = usePaged("deliveries?limit=50");
   const actors = [...new Set([...(query.actor ? [query.actor] : []), ...(audit.items ?? []).map((each) => each.actor)])];
   return html`<${Title} text="Activity" /><${Trouble} error=${audit.error ?? deliveries.error} />
-    <${Section} title="What people did" id="audit-heading" actions=${html`<a href=${`api/v1/${withQuery("audit", { format: "csv", actor: query.actor })}`} download>Download as CSV</a>`}>
+    <${Section} title="What people did" id="audit-heading" actions=${audit.items?.length > 0 && html`<a href=${`api/v1/${withQuery("audit", { format: "csv", actor: query.actor })}`} download>Download as CSV</a>`}>
       ${(actors.length > 1 || query.actor) &&
       html`<div class="filters"><${Choice} label="By" value=${query.actor ?? ""} options=${[["", "Everybody"], ...actors.map((each) => [each, keyName(each)])]}
         onChange=${(actor) => go("activity", { actor })} /></div>`}
@@ -97,7 +96,7 @@ function OfAll({ query, go }) {
               ["What", (each) => actionName(each.action)],
               ["On what", (each) => html`<span class="wrap">${target(each)}</span>`, { wide: true }],
               ["By", (each) => html`<${Name} text=${keyName(each.actor)} title=${each.actor} />`],
-              ["Changes", (each) => count(each.changes), { number: true }],
+              ["Changes", (each) => count(each.changes), { number: true, isIdle: (each) => !each.changes }],
             ]} /><${More} next=${audit.next} onClick=${audit.more} />`
         : html`<${Waiting} />`}
     <//>
@@ -108,9 +107,9 @@ function OfAll({ query, go }) {
               ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
               ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}><${Name} text=${each.segment_name} /><//><div class="hint"><${Name} text=${each.account} /></div>`, { wide: true }],
               ["Page", (each) => count(each.page_number), { number: true }],
-              ["To add", (each) => count(each.added), { number: true }],
-              ["To remove", (each) => count(each.removed), { number: true }],
-              ["Unusable", (each) => count(each.rejected), { number: true }],
+              ["To add", (each) => count(each.added), { number: true, isIdle: (each) => !each.added }],
+              ["To remove", (each) => count(each.removed), { number: true, isIdle: (each) => !each.removed }],
+              ["Unusable", (each) => count(each.rejected), { number: true, isIdle: (each) => !each.rejected }],
             ]} /><${More} next=${deliveries.next} onClick=${deliveries.more} />`
         : html`<${Waiting} />`}
     <//>`;

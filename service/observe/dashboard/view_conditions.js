@@ -24,8 +24,12 @@ const viewOf = (each) => each.place.replace("#/", "");
 
 const subjectOf = (each) => [each.account, each.subject].filter(Boolean).join(" · ") || "The service";
 
-// A segment that waits for approval waits for one reason, which the heading says; how many people it has is news.
-const detailOf = (each) => (each.id === "list_awaits_approval" ? people(each.people) : each.detail && html`<${Prose} text=${each.detail} />`);
+// A segment that waits for approval waits for one reason, which the heading says; how many people it has is news, as it is
+// of a list of which nothing else is said.
+const detailOf = (each) =>
+  each.list_id !== null && each.people > 0 && (each.id === "list_awaits_approval" || !each.detail)
+    ? people(each.people)
+    : each.detail && html`<${Prose} text=${each.detail} />`;
 
 // What is about one thing: that thing, and what to press.
 function Subject({ each, accounts, primary, withCommand, name = subjectOf(each) }) {

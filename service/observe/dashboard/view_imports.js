@@ -64,9 +64,9 @@ const columnsFor = (name) => [
     }`,
     { number: true, sort: "done", bothWays: true },
   ],
-  ["Refused, looked for", (each) => count(each.unnamed), { number: true }],
-  ["To single calls", (each) => count(each.released), { number: true, sort: "single_calls" }],
-  ["Left", (each) => count(left(each)), { number: true }],
+  ["Refused, looked for", (each) => count(each.unnamed), { number: true, isIdle: (each) => !each.unnamed }],
+  ["To single calls", (each) => count(each.released), { number: true, sort: "single_calls", isIdle: (each) => !each.released }],
+  ["Left", (each) => count(left(each)), { number: true, isIdle: (each) => !left(each) }],
   ["Jobs", (each) => count(each.jobs), { number: true }],
 ];
 

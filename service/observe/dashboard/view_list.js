@@ -5,9 +5,9 @@ import { post } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, inDoubt, Preview, Rebuild, Retry, Verify } from "./actions.js";
 import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
-import { Counted, listName, saysWhy } from "./view_lists.js";
-import { Badge, Link, Name, Needs, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, count, isKeptBack, listState, MEMBER_STATE, momentText, people, person, plural, sentence } from "./words.js";
+import { Counted, listName, needsReason, saysWhy } from "./view_lists.js";
+import { Badge, Link, Name, Needs, NotYet, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { accountState, count, isKeptBack, latestOf, listState, MEMBER_STATE, momentText, people, person, plural, sentence, within } from "./words.js";
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
@@ -16,8 +16,8 @@ function Sum({ list, sum, account, syncs, doubtful }) {
   const file = (more) => `api/v1/lists/${list.id}/members?format=csv&${more}`;
   // How, or why not yet.
   const moves = ["held", "to_approve", "not_created", "sending", "tried_again_later"].includes(list.standing);
-  const [state] = account && isKeptBack(account) ? accountState(account) : moves ? listState(list, account) : [];
-  const how = sum.to_add && state ? ` (${state.toLowerCase()})` : "";
+  const state = moves ? listState(list, account) : account && isKeptBack(account) ? accountState(account) : null;
+  const how = sum.to_add && state ? ` (${within(state)})` : "";
   const rows = [
     { text: "on the list, confirmed by Cordial", number: sum.on_list, to: file("wanted=true&state=settled"), isAlways: true },
     { text: `to be sent${how}`, number: sum.to_add - sum.add_later, to: file("wanted=true&state=pending"), isAlways: true },
@@ -113,14 +113,13 @@ export function List({ id }) {
   );
   const imports = useResource(list?.import_state === "sending" ? `imports?list=${id}&limit=5&sort=trouble` : null).data?.items ?? [];
   const doubtful = imports.find((each) => inDoubt(each) > 0);
-  if (!list || isReading(...parts)) return html`<${Title} text="List" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!list || isReading(...parts)) return html`<${Title} text="List" /><${NotYet} error=${error} to="lists" text="All lists" />`;
   const account = accounts.find((each) => each.name === list.account);
   const held = syncs.find((each) => each.state === "held");
   const keptBackBy = list.pending + list.waiting > 0 && account && isKeptBack(account) ? account : null;
-  // What keeps the account from being sent keeps its lists from being made as well.
-  const needsReason = list.reason && saysWhy(list) && !(keptBackBy && list.standing === "not_created");
-  // What to do about failures is said where they are.
-  const isAboutFailures = list.standing === "incomplete" && groups.length > 0;
+  const hasReason = needsReason(list, keptBackBy);
+  // What to do about failures is said where they are; of rows without a name, and of a list that is held, it is said first.
+  const isAboutFailures = list.failed > 0 && groups.length > 0 && !list.unnamed && !saysWhy(list);
   const advice = isAboutFailures ? "" : list.what_to_do;
   return html`
     <${Title} text=${html`<${Name} text=${list.segment_name} />`} badge=${listState(list, account)}>
@@ -131,9 +130,9 @@ export function List({ id }) {
     <//>
     <${Trouble} error=${error ?? parts.find((each) => each.error)?.error} />
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
-    ${(needsReason || advice) &&
-    html`<section class="card notice">${needsReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${advice && html`<p><${Prose} text=${advice} /></p>`}</section>`}
-    ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval} />`}
+    ${(hasReason || advice) &&
+    html`<section class="card notice">${hasReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${advice && html`<p><${Prose} text=${advice} /></p>`}</section>`}
+    ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval && list.standing !== "sync_held"} />`}
     ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
       ${held && html`<p class="buttons"><${ApproveSync} sync=${held} primary=${true} /><${DiscardSync} sync=${held} /></p>`}</section>`}
     <div class="columns">
@@ -162,8 +161,8 @@ export function List({ id }) {
         (group) => html`<li class="row" key=${`${group.reason} ${group.dead}`}>
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
-          <p class="wrap">${group.message}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
-          <${Retry} selection=${{ list: group.list_id, reason: group.reason, dead: group.dead }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && isAboutFailures && !keptBackBy && !list.awaits_approval} /></li>`,
+          <p class="wrap">${latestOf(group)}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
+          <${Retry} selection=${{ list: group.list_id, reason: group.reason, dead: group.dead }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete" && !keptBackBy} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} sum=${sum} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<span class="buttons"><${Link} to=${`activity?list=${list.id}`}>History of the list<//><${Link} to=${`syncs?list=${list.id}`}>All<//></span>`}>

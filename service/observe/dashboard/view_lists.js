@@ -4,38 +4,44 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
 import { Badge, Chips, Choice, Link, Name, Order, orderOf, Search, Table, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, LIST_STANDING, listState, plural, sentence } from "./words.js";
+import { count, isKeptBack, LIST_STANDING, listState, plural, sentence } from "./words.js";
 
 const ROWS = 50;
+
+// Whether something is being sent of them is said by their accounts.
+const CHIPS = { sending: "To send" };
 
 // A filter for each way in which some list stands, the worst first, each with its number.
 function Standings({ found, chosen, to }) {
   const all = Object.values(found).reduce((sum, number) => sum + number, 0);
   const shown = Object.entries(LIST_STANDING).filter(([name]) => found[name] || name === chosen);
-  return html`<${Chips} label="State" chosen=${chosen} to=${to} items=${[["", "All", all], ...shown.map(([name, [text]]) => [name, text, found[name] ?? 0])]} />`;
+  return html`<${Chips} label="State" chosen=${chosen} to=${to} items=${[["", "All", all], ...shown.map(([name, [text]]) => [name, CHIPS[name] ?? text, found[name] ?? 0])]} />`;
 }
 
 export const listName = (list) => list.list_name || "(not named yet)";
 
-// Where a list does not go on, its reason is news; else it says how its name came about.
+// Where a list does not go on, its reason is why; else it says how its name came about.
 export const saysWhy = (list) => ["held", "to_approve", "not_created"].includes(list.standing);
+// What keeps the account from being sent keeps its lists from being made as well.
+export const needsReason = (list, account) => list.reason && saysWhy(list) && !(list.standing === "not_created" && account && isKeptBack(account));
 // One that waits for approval waits for one reason, which its state says.
-const isNews = (list) => saysWhy(list) && !list.awaits_approval;
+const isNews = (list, account) => needsReason(list, account) && !list.awaits_approval;
+const accountOf = (list, accounts) => accounts.find((each) => each.name === list.account);
 
 const columnsFor = (accounts) => [
   [
     "List",
     (list) => html`<${Link} to=${`lists/${list.id}`}><strong><${Name} text=${list.segment_name} /></strong><//>
       <div class="hint"><${Name} text=${`${list.account} · ${listName(list)}`} /></div>
-      ${list.reason && isNews(list) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
+      ${isNews(list, accountOf(list, accounts)) && html`<div class="hint"><${Name} text=${sentence(list.reason)} /></div>`}`,
     { wide: true, sort: "name", text: true, bothWays: true },
   ],
-  ["State", (list) => html`<${Badge} of=${listState(list, accounts.find((each) => each.name === list.account))} />`, { badge: true, sort: "trouble" }],
+  ["State", (list) => html`<${Badge} of=${listState(list, accountOf(list, accounts))} />`, { badge: true, sort: "trouble" }],
   ["Wanted", (list) => count(list.wanted), { number: true, sort: "wanted", bothWays: true }],
   ["On the list", (list) => count(list.on_list), { number: true, sort: "on_list", bothWays: true }],
-  ["To send", (list) => count(list.pending + list.waiting), { number: true, sort: "to_send" }],
-  ["Failed", (list) => count(list.failed), { number: true, sort: "failed" }],
-  ["Cordial counts", (list) => (list.counted === null ? "–" : count(list.counted)), { number: true, sort: "counted", bothWays: true }],
+  ["To send", (list) => count(list.pending + list.waiting), { number: true, sort: "to_send", isIdle: (list) => !(list.pending + list.waiting) }],
+  ["Failed", (list) => count(list.failed), { number: true, sort: "failed", isIdle: (list) => !list.failed }],
+  ["Cordial counts", (list) => (list.counted === null ? "–" : count(list.counted)), { number: true, sort: "counted", bothWays: true, isIdle: (list) => list.counted === null }],
 ];
 
 export function Lists({ query, go, service }) {
@@ -58,7 +64,7 @@ export function Lists({ query, go, service }) {
     </div>
     <${Trouble} error=${error} />
     ${data
-      ? html`<${Standings} found=${data.standings} chosen=${query.standing ?? ""} to=${(standing) => withQuery("lists", { ...query, after: "", standing })} />
+      ? html`${(data.total > 0 || Object.values(query).some(Boolean)) && html`<${Standings} found=${data.standings} chosen=${query.standing ?? ""} to=${(standing) => withQuery("lists", { ...query, after: "", standing })} />`}
         <section class="card" aria-labelledby="found">
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
             data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""

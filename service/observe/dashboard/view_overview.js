@@ -7,7 +7,7 @@ import { ConditionGroups } from "./view_conditions.js";
 import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
-import { Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { Address, Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
 import { accountState, clockOfDay, count, inChanges, inTimeOfPage, rate, setAside, troubleFirst, whenSent } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
@@ -16,9 +16,9 @@ const accountColumns = [
   ["Account", (each) => html`<${Link} to=${`accounts/${encodeURIComponent(each.name)}`}><strong><${Name} text=${each.name} /></strong><//>`, { wide: true }],
   ["State", (each) => html`<${Badge} of=${accountState(each)} /> <${AccountAction} account=${each} small=${true} />`, { badge: true }],
   ["Lists", (each) => count(each.lists), { number: true }],
-  ["To send", (each) => html`${count(each.to_send)}${each.set_aside > 0 && html`<div class="hint">${setAside(each.set_aside)}</div>`}`, { number: true }],
-  ["Confirmed a second", (each) => rate(each.settled_per_second), { number: true }],
-  ["Failed people", (each) => count(each.failed_people), { number: true }],
+  ["To send", (each) => html`${count(each.to_send)}${each.set_aside > 0 && html`<div class="hint">${setAside(each.set_aside)}</div>`}`, { number: true, isIdle: (each) => !each.to_send && !each.set_aside }],
+  ["Confirmed a second", (each) => rate(each.settled_per_second), { number: true, isIdle: (each) => !each.settled_per_second }],
+  ["Failed people", (each) => count(each.failed_people), { number: true, isIdle: (each) => !each.failed_people }],
 ];
 
 const AccountTable = ({ accounts }) => html`<${Table} caption="Accounts" id="account-rows" rows=${accounts} keyOf=${(each) => each.name}
@@ -41,7 +41,7 @@ function Empty({ service }) {
     <h2 id="empty-heading">No page has come from Heap yet</h2>
     <p>In Heap, open Integrations, Developer hub. Set this address as the webhook URL, switch a segment on, and press “Sync now”.</p>
     ${service.webhooks.map(
-      ({ account, url, is_known: isKnown }) => html`<p class="hint">${account}</p><pre><code class="webhook-address">${url}</code></pre>
+      ({ account, url, is_known: isKnown }) => html`<p class="hint">${account}</p><pre><code class="webhook-address"><${Address} url=${url} /></code></pre>
         ${!isKnown && html`<p class="hint">This address is as your browser sees the service. Heap needs one that it can reach over HTTPS.</p>`}`,
     )}
     <p>To try without Heap, send a segment from a terminal:</p>

@@ -5,7 +5,7 @@ import { post, withQuery } from "./api.js";
 import { retry } from "./actions.js";
 import { isReading, onChange, useResource } from "./live.js";
 import { act, Badge, Button, Chips, Link, may, More, Name, Needs, Order, orderOf, Search, Section, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
-import { count, person, plural, reasonName, UNUSABLE } from "./words.js";
+import { count, latestOf, person, plural, reasonName, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
 const SHOWN_GROUPS = 5;
@@ -88,10 +88,10 @@ export function People({ query, go }) {
       : []),
     ["Person", (each) => html`<strong><${Name} text=${person(each.contact)} /></strong><div class="hint">
       <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.segment_name} · ${each.account}`} /><//></div>`, { wide: true, sort: "name", text: true }],
-    ["Wanted", (each) => (each.wanted ? "on the list" : "off the list")],
+    ["Wanted", (each) => (each.wanted ? "on the list" : "off the list"), { isIdle: (each) => each.wanted }],
     ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`, { badge: true, sort: "trouble" }],
-    ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
     ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`, { sort: "latest" }],
+    ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
   ];
   const top = html`<${Title} text="People who could not be added or removed" />
     <nav class="tabs" aria-label="People"><${Link} to="people" aria-current="page">Failures<//><${Link} to="unusable">Unusable ids<//></nav>`;
@@ -100,7 +100,7 @@ export function People({ query, go }) {
     ${ofReason.length > 0 && html`<${Section} title="By list" id="groups-heading"><ul class="plain" id="failure-groups">${ofReason.slice(0, SHOWN_GROUPS).map(
       (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
         <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason, dead: group.dead })}>${count(group.changes)} · ${group.segment_name}<//>
-        <span class="wrap">${group.message}</span></li>`,
+        <span class="wrap">${latestOf(group)}</span></li>`,
     )}</ul>${ofReason.length > SHOWN_GROUPS && html`<p class="hint">and more; the largest are here</p>`}<//>`}
     <div class="filters">
       <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
@@ -115,7 +115,7 @@ export function People({ query, go }) {
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>
-    ${groups.data && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
+    ${(all > 0 || query.reason) && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
       items=${[["", "All", all], ...chips.map((reason) => [reason, reasonName(reason), reasons[reason] ?? 0])]} />`}
     ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />
@@ -129,12 +129,10 @@ export function Unusable({ query }) {
   const filters = { account: query.account, list: query.list, sync: query.sync, wanted: query.wanted };
   const path = withQuery("unusable", { ...filters, limit: ROWS });
   const { data, error, items, next, more } = usePaged(path);
-  return html`<${Title} text="Ids that cannot be used" />
+  return html`<${Title} text="Ids that cannot be used"><a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a><//>
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
     <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap. Of each page from Heap, the first 1,000 are kept.</p>
-    <div class="filters">
-      ${Object.values(filters).some(Boolean) && html`<${Link} to="unusable">All unusable ids<//>`}
-      ${data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a>`}</div>
+    ${Object.values(filters).some(Boolean) && html`<div class="filters"><${Link} to="unusable">All unusable ids<//></div>`}
     <${Trouble} error=${error} />
     ${data
       ? html`<section class="card"><${Table} caption="Unusable ids" rows=${items} keyOf=${(each) => each.id} empty=${Object.values(filters).some(Boolean) ? "None fits." : "None: every id that Heap sent can be used."}

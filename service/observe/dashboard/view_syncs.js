@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { isReading, useResource } from "./live.js";
-import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
+import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, NotYet, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
 // What is special about a sync.
@@ -55,12 +55,12 @@ const columnsFor = (accounts, ofOneList) => [
     { wide: true },
   ],
   ...(ofOneList ? [] : [["Arrived", (sync) => html`<${Time} at=${sync.last_received_at} />`, { sort: "latest" }]]),
-  ["Pages", (sync) => html`<${Badge} of=${arrivalState(sync)} />`, { badge: true }],
+  ["Pages", (sync) => html`<${Badge} of=${arrivalState(sync)} />`, { badge: true, isIdle: (sync) => sync.pages_received >= sync.total_pages }],
   ["State", (sync) => html`<${Badge} of=${sendingState(sync, accounts.find((found) => found.name === sync.account))} />`, { badge: true, sort: "trouble" }],
   ["Named", (sync) => named(sync), { number: true }],
-  ["Done", (sync) => html`${count(done(sync))}<${Progress} sync=${sync} />`, { number: true }],
-  ["Failed", (sync) => count(sync.failed), { number: true, sort: "failed" }],
-  ["To send", (sync) => html`${count(sync.pending)}${sync.set_aside > 0 && html`<div class="hint">and ${count(sync.set_aside)} ${SET_ASIDE[sync.state] ?? "being read"}</div>`}`, { number: true, sort: "to_send" }],
+  ["Done", (sync) => html`${count(done(sync))}<${Progress} sync=${sync} />`, { number: true, isIdle: (sync) => !done(sync) && !sync.failed }],
+  ["Failed", (sync) => count(sync.failed), { number: true, sort: "failed", isIdle: (sync) => !sync.failed }],
+  ["To send", (sync) => html`${count(sync.pending)}${sync.set_aside > 0 && html`<div class="hint">and ${count(sync.set_aside)} ${SET_ASIDE[sync.state] ?? "being read"}</div>`}`, { number: true, sort: "to_send", isIdle: (sync) => !sync.pending && !sync.set_aside }],
 ];
 
 export const SyncTable = ({ syncs, accounts, ofOneList = false, empty, order }) => html`<${Table} caption="Syncs" id="sync-rows"
@@ -81,14 +81,15 @@ export function Syncs({ query, go, service }) {
   const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account, sort: order.sort });
   const { data, error, items, next, more } = usePaged(path);
   const accounts = useResource("accounts").data?.items ?? service.accounts;
-  return html`<${Title} text="Syncs" /><${Trouble} error=${error} />
+  return html`<${Title} text="Syncs">
+      <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
+    <//><${Trouble} error=${error} />
     <div class="filters">
       ${(accounts.length > 1 || query.account) &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => go("syncs", { ...query, account })} />`}
       <${Order} columns=${columnsFor(accounts, false)} order=${order} go=${go} />
       ${query.list && html`<span>Of <${Link} to=${`lists/${query.list}`}>one list<//></span><${Link} to="syncs">All syncs<//>`}
-      <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
     </div>
     ${data
       ? html`<${Chips} label="State" items=${statesOf(data.states, query.state)} chosen=${query.state ?? ""} to=${(state) => withQuery("syncs", { ...query, state })} />
@@ -122,7 +123,7 @@ export function Sync({ id }) {
   const deliveries = pages.items ?? [];
   const known = useResource("accounts");
   const accounts = known.data?.items ?? [];
-  if (!data || isReading(pages, known)) return html`<${Title} text="Sync" />${error ? html`<${Trouble} error=${error} />` : html`<${Waiting} />`}`;
+  if (!data || isReading(pages, known)) return html`<${Title} text="Sync" /><${NotYet} error=${error} to="syncs" text="All syncs" />`;
   const account = accounts.find((found) => found.name === data.account);
   return html`<${Title} text=${html`<${Name} text=${`Sync of ${data.segment_name}`} />`} badge=${syncState(data, account)}>
       ${data.state === "held" && html`<${ApproveSync} sync=${data} primary=${true} /><${DiscardSync} sync=${data} />`}<//>
@@ -149,9 +150,9 @@ export function Sync({ id }) {
         columns=${[
           ["Page", (each) => `${each.page_number} of ${data.total_pages}`],
           ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
-          ["To add", (each) => count(each.added), { number: true }],
-          ["To remove", (each) => count(each.removed), { number: true }],
-          ["Unusable", (each) => count(each.rejected), { number: true }],
+          ["To add", (each) => count(each.added), { number: true, isIdle: (each) => !each.added }],
+          ["To remove", (each) => count(each.removed), { number: true, isIdle: (each) => !each.removed }],
+          ["Unusable", (each) => count(each.rejected), { number: true, isIdle: (each) => !each.rejected }],
           ...(deliveries.some((each) => each.superseded_at) ? [["Overtaken", (each) => (each.superseded_at ? "by a newer sync" : "no")]] : []),
         ]} /><${More} next=${pages.next} onClick=${pages.more} />
     </section>`;

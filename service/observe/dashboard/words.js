@@ -8,6 +8,9 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 export const people = (number) => plural(number, "person", "people");
 
+// What is known of failures that have one reason: they need not all have been answered alike.
+export const latestOf = ({ changes, message }) => (changes > 1 ? `The latest: ${message}` : message);
+
 // How many failures people have, where somebody has more than one.
 export const inChanges = ({ failed, failed_people: failedPeople }) => (failed > failedPeople ? `in ${plural(failed, "failure")} on all lists` : null);
 
@@ -142,10 +145,16 @@ export const accountState = ({ standing }) => ACCOUNT_STANDING[standing];
 export const inTimeOfPage = (text) =>
   text.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g, (_, day, time) => momentText(`${day}T${time}Z`));
 
+// The state of a badge within a text.
+export const within = ([text]) => `${text[0].toLowerCase()}${text.slice(1)}`;
+
+// A status of HTTP is told once, and not as the code of a reason.
+const withStatus = (text) => text.replace(/^http_(\d+): HTTP \1/, "http_$1").replace(/^http_/, "HTTP ");
+
 // A text from the service as a sentence.
 export function sentence(text) {
   if (!text) return "";
-  const words = inTimeOfPage(text);
+  const words = withStatus(inTimeOfPage(text));
   return `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
 }
 
