@@ -110,7 +110,7 @@ CATALOGUE: dict[str, Kind] = {
     "account_slowed": Kind(
         _INFO,
         "Cordial's rate limit is reached. Sending goes on when Cordial allows it.",
-        "Nothing. If it lasts, lower requests_per_second or ask Cordial for a higher limit.",
+        "You need not do anything. If it lasts, lower requests_per_second or ask Cordial for a higher limit.",
         "Cordial answers 429",
         patience_seconds=300.0,
     ),
@@ -244,7 +244,7 @@ CATALOGUE: dict[str, Kind] = {
     "rows_unnamed": Kind(
         _INFO,
         "Cordial refused some rows of a file and did not say which. Everybody else is on the list.",
-        "Nothing: the service looks for them. To name them at once, download the rejected rows in Cordial's web interface.",
+        "You need not do anything: the service looks for them. To name them at once, download the rejected rows in Cordial's web interface.",
         "An import did not finish",
         command="heap-cordial imports rejected --help",
     ),

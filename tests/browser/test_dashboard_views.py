@@ -499,6 +499,9 @@ async def test_reasons_and_actions_are_told_in_words(live: Watched) -> None:
     assert await live.page.evaluate(
         """import("./page/words.js").then(({ sentence }) => ["HTTP 503 without JSON", "no luck"].map((each) => sentence(`http_503: ${each}`)))"""
     ) == ["HTTP 503 without JSON.", "HTTP 503: no luck."]
+    assert await live.page.evaluate(
+        """import("./page/words.js").then(({ whenSent }) => [0.5, 40].map((seconds) => whenSent([{ state: "sending", sendable: 1 }], seconds, 1)))"""
+    ) == ["less than 1 s left", "about 40 s left"]
 
 
 async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:

@@ -132,7 +132,7 @@ def judge(part: ImportPart, job: Job, *, creates_contacts: bool) -> Judgement:
         return Judgement(NextStep.SETTLE)
     if short:
         return _search(
-            part, not_created, f"Cordial refused {not_created} rows of {part.contacts}, and names none of them"
+            part, not_created, f"Cordial refused {not_created:,} rows of {part.contacts:,}, and names none of them"
         )
     # Unless "ignored" also meant that there was nothing to change.
     reason = f"{not_created} contacts were neither updated nor created"
@@ -166,7 +166,7 @@ def _judge_update(part: ImportPart, ignored: int, short: int, *, creates_contact
         return Judgement(NextStep.CREATE, missing=ignored + short, refused=short)
     if not unknown + short:
         return Judgement(NextStep.SETTLE)
-    reasons = [f"Cordial refused or did not count {short} rows of {part.contacts}"] if short else []
+    reasons = [f"Cordial refused or did not count {short:,} rows of {part.contacts:,}"] if short else []
     reasons += [f"Cordial does not know {unknown} of the contacts"] if unknown else []
     return _search(part, unknown + short, f"{' and '.join(reasons)}, and names none of them")
 

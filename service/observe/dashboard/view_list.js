@@ -121,6 +121,7 @@ export function List({ id }) {
   // What to do about failures is said where they are; of rows without a name, and of a list that is held, it is said first.
   const isAboutFailures = list.failed > 0 && groups.length > 0 && !list.unnamed && !saysWhy(list);
   const advice = isAboutFailures ? "" : list.what_to_do;
+  const isAboutRows = list.unnamed > 0 && !saysWhy(list);
   return html`
     <${Title} text=${html`<${Name} text=${list.segment_name} />`} badge=${listState(list, account)}>
         ${list.awaits_approval
@@ -131,7 +132,7 @@ export function List({ id }) {
     <${Trouble} error=${error ?? parts.find((each) => each.error)?.error} />
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
     ${(hasReason || advice) &&
-    html`<section class="card notice">${hasReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${advice && html`<p><${Prose} text=${advice} /></p>`}</section>`}
+    html`<section class="card notice">${hasReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${isAboutRows && html`<p>Cordial refused ${people(list.unnamed)} in a file, and did not say whom.</p>`}${advice && html`<p><${Prose} text=${advice} /></p>`}</section>`}
     ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval && list.standing !== "sync_held"} />`}
     ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
       ${held && html`<p class="buttons"><${ApproveSync} sync=${held} primary=${true} /><${DiscardSync} sync=${held} /></p>`}</section>`}

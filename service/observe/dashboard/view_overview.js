@@ -64,7 +64,7 @@ export function Overview({ service, isLost }) {
   return html`
     <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
-      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ` : ""}${inTimeOfPage(data.headline)}
+      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ` : ""}${inTimeOfPage(data.headline, clockOfDay)}
     </p>
     <${Trouble} error=${error} />
     ${isEmpty && html`<${Empty} service=${service} />`}

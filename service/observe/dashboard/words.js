@@ -26,13 +26,15 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+const about = (seconds) => (seconds < 1 ? duration(seconds) : `about ${duration(seconds)}`);
+
 // Users of whom nothing is sent yet, beside what is to be sent.
 export const setAside = (users) => `and ${count(users)} held, or waiting for pages`;
 
 // When what these accounts have to send is sent; what cannot be sent now is not promised.
 export function whenSent(accounts, seconds, total) {
   const sendable = accounts.reduce((sum, each) => sum + (each.state === "sending" ? each.sendable : 0), 0);
-  if (seconds !== null) return sendable < total ? `${count(sendable)} of them in about ${duration(seconds)}` : `about ${duration(seconds)} left`;
+  if (seconds !== null) return sendable < total ? `${count(sendable)} of them in ${about(seconds)}` : `${about(seconds)} left`;
   const moves = accounts.some((each) => ["sending", "slowed"].includes(each.state) && (each.sendable > 0 || each.settled_per_second > 0));
   return moves ? "time left not known" : "nothing of it is sent now";
 }
@@ -142,8 +144,8 @@ export const isKeptBack = ({ standing }) => ["stopped", "paused", "dry_run", "no
 export const accountState = ({ standing }) => ACCOUNT_STANDING[standing];
 
 // Texts of the service have moments as a terminal shows them, in UTC; on the page all are in the form and time zone of the page.
-export const inTimeOfPage = (text) =>
-  text.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g, (_, day, time) => momentText(`${day}T${time}Z`));
+export const inTimeOfPage = (text, told = momentText) =>
+  text.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g, (_, day, time) => told(new Date(`${day}T${time}Z`)));
 
 // The state of a badge within a text.
 export const within = ([text]) => `${text[0].toLowerCase()}${text.slice(1)}`;

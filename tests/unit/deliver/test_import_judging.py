@@ -71,7 +71,7 @@ def test_refused_rows_are_looked_for(figures):
 def test_rows_that_were_not_counted_are_looked_for():
     judgement = judged(part(), job(9_990))
     assert (judgement.step, judgement.missing) == (NextStep.SEARCH, 10)
-    assert judgement.reason.startswith("Cordial refused or did not count 10 rows of 10000")
+    assert judgement.reason.startswith("Cordial refused or did not count 10 rows of 10,000")
 
 
 def test_created_ones_and_those_updated_before_are_settled():
