@@ -148,12 +148,14 @@ class Meter:
 
     async def history(self, span: Span, read: Callable[[datetime, int], Awaitable[list[Minute]]]) -> History:
         """Return what is kept; the last hour as finely as it is in memory."""
-        since = datetime.now(UTC) - _LENGTH[span]
+        now = datetime.now(UTC)
+        since = now - _LENGTH[span]
         step = _STEP_MINUTES[span]
-        finer = list(self._samples) if span is Span.HOUR else []
+        # Where the clock was set back, what it then called later is no part of the picture.
+        finer = [sample for sample in self._samples if sample.at <= now] if span is Span.HOUR else []
         kept = await read(since, step)
-        begin = finer[0].at if finer else None
-        minutes = [minute for minute in kept if begin is None or minute.at < begin]
+        end = finer[0].at if finer else now
+        minutes = [minute for minute in kept if minute.at < end]
         return History([_as_sample(minute) for minute in minutes] + finer)
 
     def _since(self, seconds: float) -> _Totals:

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -210,7 +211,7 @@ async def test_only_so_many_may_watch():
     shared.add("")
 
 
-async def test_rates_are_calls_over_time_and_history_is_bounded():
+async def test_rates_are_calls_over_time_and_history_is_bounded(monkeypatch):
     now, calls, backlog = [0.0], {"acme": 0}, itertools.count()
     results: dict[str, dict[OutcomeKind, int]] = {"acme": {OutcomeKind.SETTLED: 0, OutcomeKind.RETRY: 0}}
     meter = Meter(lambda: calls, lambda: results, lambda: next(backlog), lambda: now[0])
@@ -237,6 +238,15 @@ async def test_rates_are_calls_over_time_and_history_is_bounded():
     now[0] += 10
     meter.tick()
     assert meter.rates["acme"] < 25
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(hours=5)
+
+    # What was measured while the clock was ahead would stand behind what is measured now.
+    monkeypatch.setattr("service.observe.api.meter.datetime", SetBack)
+    assert (await meter.history(Span.HOUR, read)).samples == []
 
 
 def test_the_time_left_is_from_the_pace_since_sending_began():
