@@ -156,6 +156,7 @@ class Service:
             reload=self._take_up,
             backlog=lambda: store.backlog.to_send_total,
             to_send=store.backlog.to_send_of,
+            store_fault=lambda: store.fault,
             results=lambda: metrics.counting.results,
             history=store.history,
             check_runs=self._check_runs,

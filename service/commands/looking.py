@@ -13,7 +13,7 @@ from service.commands.client import ApiClient, ClientError, add_api_command, agr
 from service.commands.csv_file import CsvFile, UnreadableFileError
 from service.commands.terminal import counted, say, say_json, say_whole, sentence, short_time, table, tell
 from service.errors import in_words
-from service.model.accounts import Sending
+from service.model.accounts import AccountStanding, Sending
 from service.model.conditions import Condition, Severity, grouped, in_two
 from service.model.imports import ImportState, ListTravel
 from service.model.lists import ListState
@@ -288,7 +288,15 @@ async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def accounts_kept_back(client: ApiClient) -> dict[str, str]:
     """Return what keeps which accounts from sending."""
     accounts = (await client.get("accounts"))["items"]
-    return {each["name"]: KEPT_BACK[each["state"]] for each in accounts if each["state"] in KEPT_BACK}
+    found = {each["name"]: account_kept_back(each["state"], each["standing"]) for each in accounts}
+    return {name: words for name, words in found.items() if words}
+
+
+def account_kept_back(state: str, standing: str | None) -> str:
+    """Return what keeps an account from sending, in a word or two; empty if nothing does. `standing`: where it is known."""
+    if standing == AccountStanding.STORE_TROUBLE:
+        return "store cannot write"
+    return KEPT_BACK.get(Sending(state), "")
 
 
 def list_words(standing: str, kept_back: str, import_state: str | None = None) -> str:

@@ -22,7 +22,7 @@ from service.commands.client import (
     session_for,
     which_configuration,
 )
-from service.commands.looking import KEPT_BACK, list_words
+from service.commands.looking import account_kept_back, list_words
 from service.commands.same_store import doubt_about_store
 from service.commands.terminal import (
     FAILED,
@@ -88,7 +88,11 @@ class ToldAccount(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """Everything the status shows, as the store has it; `told`: what the service says of its accounts, empty without answer."""
+    """Everything the status shows, as the store has it.
+
+    `told`: what the service says of its accounts, `travels`: by list, how it says that changes travel as a file; both empty
+    without answer.
+    """
 
     accounts: list[RecordedAccount]
     lists: list[SegmentView]
@@ -98,6 +102,7 @@ class Overview(msgspec.Struct, frozen=True):
     unfolded_users: int
     conditions: list[Condition]
     told: dict[str, ToldAccount] = {}
+    travels: dict[int, str] = {}
 
 
 def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -160,10 +165,12 @@ async def _with_service(overview: Overview, settings: Settings) -> Overview:
         async with session_for(settings) as session:
             client = ApiClient(session, settings)
             conditions, accounts = await client.get("conditions"), await client.get("accounts")
+            lists = await client.items("lists", _MAX_SHOWN_LISTS, standing=ListStanding.SENDING.value)
         return msgspec.structs.replace(
             overview,
             conditions=msgspec.convert(conditions["items"], list[Condition]),
             told={each.name: each for each in msgspec.convert(accounts["items"], list[ToldAccount])},
+            travels={each["id"]: each["import_state"] for each in lists if each["import_state"]},
         )
     except (ClientError, ConfigurationError, LookupError, msgspec.ValidationError):
         return overview
@@ -274,7 +281,9 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             "",
             "No page has arrived from Heap yet. Heap posts to /webhooks/heap/ACCOUNT every few hours, or at “Sync now”.",
         ]
-    kept_back = {each.name: _kept_back(each, readiness, configured) for each in overview.accounts}
+    kept_back = {
+        each.name: _kept_back(each, overview.told.get(each.name), readiness, configured) for each in overview.accounts
+    }
     shown = sorted(overview.lists, key=lambda each: list(ListStanding).index(each.standing))[:_MAX_SHOWN_LISTS]
     rows = [
         (
@@ -284,7 +293,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
             each.on_list,
             each.pending + each.waiting,
             each.failed,
-            list_words(each.standing, kept_back.get(each.account, "")),
+            list_words(each.standing, kept_back.get(each.account, ""), overview.travels.get(each.id)),
         )
         for each in shown
     ]
@@ -299,9 +308,13 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
     return lines
 
 
-def _kept_back(account: RecordedAccount, readiness: Readiness, configured: Collection[str]) -> str:
+def _kept_back(
+    account: RecordedAccount, told: ToldAccount | None, readiness: Readiness, configured: Collection[str]
+) -> str:
     """Return what keeps the account from sending, in a word or two; empty if nothing does."""
-    return KEPT_BACK.get(_sending(account, configured), "") if readiness.is_reached else "not sent now"
+    if not readiness.is_reached:
+        return "not sent now"
+    return account_kept_back(_sending(account, configured), None if told is None else told.standing)
 
 
 def _condition_lines(conditions: list[Condition]) -> list[str]:

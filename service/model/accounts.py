@@ -70,7 +70,8 @@ class AccountStanding(StrEnum):
     """How an account stands, in one word.
 
     `stopped`: Cordial does not serve it, or cannot be reached; this ends by itself. `paused`: a person paused it. `dry_run`:
-    nothing is written to Cordial. `not_configured`: the configuration does not have it. `slowed`: Cordial asks to wait.
+    nothing is written to Cordial. `not_configured`: the configuration does not have it. `store_trouble`: it has changes, but
+    the store cannot write, and so cannot note what is sent. `slowed`: Cordial asks to wait.
     `sending`: it has changes that may be sent now, or has just sent some. `in_a_file`: a file with them is on its way, and
     Cordial has it or is to get it. `waits_for_a_file`: they are to travel in a file that is not made yet. `waiting`: all its
     changes are tried again later, or are for lists that are not ready. `ready`: it has nothing to send.
@@ -80,6 +81,7 @@ class AccountStanding(StrEnum):
     PAUSED = "paused"
     DRY_RUN = "dry_run"
     NOT_CONFIGURED = "not_configured"
+    STORE_TROUBLE = "store_trouble"
     SLOWED = "slowed"
     SENDING = "sending"
     IN_A_FILE = "in_a_file"

@@ -30,7 +30,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     `command` helps, with {account} and {list} to be filled in; empty where no command does. A list is named by its id: a name
     may be that of several. `part` is the heading of docs/operations.md that explains it. A fact is told once it has lasted
-    for `patience_seconds`, and not at all while one of `explained_by` lasts for its account. While one with `stops_pages`
+    for `patience_seconds`, and not at all while one of `explained_by` lasts for its account or for all. While one with `stops_pages`
     lasts, no page can be taken. One that `anybody_can_cause`, without a secret, is not told where anybody can read.
     """
 
@@ -46,7 +46,9 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
-_NOT_SENDING = ("account_stopped", "account_paused", "account_dry_run")
+# While the store cannot write, nothing that is read or sent can be noted, so everything of every account stands still.
+_NOT_WRITING = ("store_trouble", "store_damaged")
+_NOT_SENDING = ("account_stopped", "account_paused", "account_dry_run", *_NOT_WRITING)
 
 CATALOGUE: dict[str, Kind] = {
     "store_trouble": Kind(
@@ -99,6 +101,7 @@ CATALOGUE: dict[str, Kind] = {
         "Pages were accepted, but nothing has read their users for ten minutes.",
         "See the log for fold.put_off or fold.failed. Nothing is lost. If this lasts, report it.",
         "Nothing moves",
+        explained_by=_NOT_WRITING,
     ),
     "account_paused": Kind(
         _WARNING,

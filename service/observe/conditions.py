@@ -107,8 +107,8 @@ class Conditions:
         self._steady_ms = steady_ms or now_ms
         self._is_starting = is_starting
         self._asked: list[Fact] = []
-        # By key: the fact as it is now, and since when by the steady clock, whether its patience is over or not.
-        self._facts: dict[ConditionKey, tuple[Fact, int]] = {}
+        # By key: the fact as it is now, and when it was first seen, by both clocks, whether its patience is over or not.
+        self._facts: dict[ConditionKey, tuple[Fact, int, int]] = {}
         self._recorded: dict[ConditionKey, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
@@ -215,10 +215,10 @@ class Conditions:
     def _lasting(self) -> list[tuple[Fact, int]]:
         """Return what has lasted for as long as its kind needs, and since when, and is no mere consequence."""
         self._take(self._facts_now())
-        now_ms, steady_ms = self._now_ms(), self._steady_ms()
+        steady_ms = self._steady_ms()
         lasting = [
-            (fact, recorded.began_at_ms if recorded else now_ms - (steady_ms - since_ms))
-            for fact, since_ms in self._facts.values()
+            (fact, recorded.began_at_ms if recorded else began_at_ms)
+            for fact, began_at_ms, since_ms in self._facts.values()
             if (recorded := self._recorded.get(fact.key))
             or steady_ms - since_ms >= CATALOGUE[fact.id].patience_seconds * 1000
         ]
@@ -226,14 +226,14 @@ class Conditions:
         return [
             (fact, began_at_ms)
             for fact, began_at_ms in lasting
-            if not any((reason, fact.account) in found for reason in CATALOGUE[fact.id].explained_by)
+            if not any({(reason, fact.account), (reason, "")} & found for reason in CATALOGUE[fact.id].explained_by)
         ]
 
     def _take(self, now: Iterable[Fact]) -> None:
         found = {fact.key: fact for fact in (*now, *self._asked)}
-        now_ms = self._steady_ms()
+        seen = self._now_ms(), self._steady_ms()
         self._facts = {
-            key: (fact, self._facts[key][1] if key in self._facts else now_ms) for key, fact in found.items()
+            key: (fact, *(self._facts[key][1:] if key in self._facts else seen)) for key, fact in found.items()
         }
 
     def _told(self, lasting: list[tuple[Fact, int]]) -> list[tuple[Fact, int]]:

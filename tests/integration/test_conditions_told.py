@@ -12,7 +12,7 @@ from service.sandbox.heap_pages import build_pages
 from service.sandbox.options import SandboxOptions
 from service.sandbox.sender import post_page
 from tests.api_fixtures import asking
-from tests.service_fixtures import ACCOUNT, users
+from tests.service_fixtures import ACCOUNT, HEAP_SECRET, users
 
 
 @pytest.fixture
@@ -33,6 +33,24 @@ async def test_an_account_that_may_send_and_does_not_move_is_told(world):
     await world.post("accounts/acme/pause")
     assert found(world).get("account_paused") == ACCOUNT
     assert "account_stuck" not in found(world)
+
+
+async def test_an_account_does_not_send_while_the_store_cannot_write(world):
+    world.cordial.faults.add(Fault(FaultKind.HANG, method="POST", endpoint="/v2/contacts", seconds=600, times=None))
+    await world.deliver("Readers", users(3))
+    writer = world.service.store._writer
+    await writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
+    [body] = build_pages(2, "Others", users(5_000, "u" * 60), [], task_id="big", page_size=5_000)
+    answer = await post_page(world._session, f"{world.service.url}/webhooks/heap/{ACCOUNT}", HEAP_SECRET, body)
+    assert answer.status == 503
+    [account] = (await world.get("accounts"))["items"]
+    assert (account["standing"], account["seconds_left"]) == ("store_trouble", None)
+    assert account["reason"] == "the store cannot write: database or disk is full"
+    await writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 1000000").fetchone())
+    await world.post("accounts/acme/pause")
+    [account] = (await world.get("accounts"))["items"]
+    assert account["standing"] == "paused"
+    world.cordial.faults.clear()
 
 
 async def test_what_anybody_can_cause_is_a_condition_and_no_part_of_readyz(world):

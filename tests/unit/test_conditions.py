@@ -162,6 +162,17 @@ async def test_when_the_clock_is_set_what_begins_then_has_its_time_and_its_patie
     assert over.ended_at.timestamp() * 1000 == (10 + hours) * HOUR_MS
 
 
+def test_what_a_store_that_cannot_write_causes_is_not_told_besides():
+    """Nobody is sent to Cordial's answers, or to restart the service, because a disk is full."""
+    now = [0]
+    caused = [Fact("account_stuck", "acme"), Fact("pages_stuck", "acme", "Buyers"), Fact("changes_old", "acme")]
+    facts = [*caused, Fact("store_trouble", detail="database or disk is full"), Fact("people_failed", "acme", "Buyers")]
+    conditions = Conditions(Log(), lambda: facts, dict, lambda: now[0])
+    conditions.current()
+    now[0] += 60_000
+    assert [each.id for each in conditions.current()] == ["store_trouble", "people_failed"]
+
+
 async def test_a_condition_is_of_its_list_whatever_the_segment_is_called():
     """Two segments may have one name, and one may be renamed: neither is the end of anything."""
     log = Log()

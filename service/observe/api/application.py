@@ -51,6 +51,7 @@ class Api:
         reload: Callable[[str], Awaitable[Reloaded]],
         backlog: Callable[[], int],
         to_send: Callable[[str], int],
+        store_fault: Callable[[], str | None],
         results: Callable[[], Mapping[str, Mapping[OutcomeKind, int]]],
         history: History,
         check_runs: Callable[[], None],
@@ -65,7 +66,9 @@ class Api:
         self._conditions = conditions
         self._reloading = Reloading(reload, check_runs)
         self._meter = Meter(sending.calls, results, backlog)
-        self._questions = Questions(accounts, keys, reader, sending, meter=self._meter, to_send=to_send)
+        self._questions = Questions(
+            accounts, keys, reader, sending, meter=self._meter, to_send=to_send, store_fault=store_fault
+        )
         self._imports = ImportQuestions(reader)
         self._overview = OverviewQuestion(
             reader,

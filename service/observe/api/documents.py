@@ -254,19 +254,33 @@ def account_document(
     *,
     meter: Meter,
     to_send: int,
+    store_fault: str | None,
     now: datetime,
 ) -> AccountDocument:
-    """Join an account of the store with what its sending is doing now; `status` and `imports` are None if it is not configured."""
+    """Join an account of the store with what its sending is doing now; `status` and `imports` are None if it is not configured.
+
+    `store_fault`: why the store cannot write, None if it can.
+    """
     state = sending_of(None if status is None else status.state, is_paused_by_operator=account.paused_by_operator)
     same_state = status is not None and status.state.recorded.value == account.state
     next_call_at = None
     if status is not None and state in {Sending.SLOWED, Sending.PAUSED}:
         next_call_at = now + timedelta(seconds=status.seconds)
+    standing = _standing(
+        account,
+        state,
+        imports,
+        is_settling=meter.settled_per_second(account.name) > 0,
+        has_store_trouble=store_fault is not None,
+    )
+    reason = status.reason if status is not None else "the configuration has no such account"
+    if standing is AccountStanding.STORE_TROUBLE:
+        reason = f"the store cannot write: {store_fault}"
     return AccountDocument(
         name=account.name,
         state=state,
-        standing=_standing(account, state, imports, is_settling=meter.settled_per_second(account.name) > 0),
-        reason=status.reason if status is not None else "the configuration has no such account",
+        standing=standing,
+        reason=reason,
         hint=status.hint if status is not None else "",
         kept_back=account_kept_back(account.name, status),
         since=account.state_since if same_state else None,
@@ -275,7 +289,7 @@ def account_document(
         settled_per_second=meter.settled_per_second(account.name),
         failed_per_second=meter.failed_per_second(account.name),
         seconds_left=meter.seconds_left(account.name, account.sendable)
-        if state is Sending.SENDING and account.sendable and not _is_file_on_its_way(imports)
+        if state is Sending.SENDING and account.sendable and store_fault is None and not _is_file_on_its_way(imports)
         else None,
         found_rates=status.found_rates if status is not None else {},
         imports_rest=imports.rest if imports is not None else None,
@@ -308,8 +322,16 @@ _BY_STATE = {
 
 
 def _standing(
-    account: RecordedAccount, state: Sending, imports: ImportsStatus | None, *, is_settling: bool
+    account: RecordedAccount,
+    state: Sending,
+    imports: ImportsStatus | None,
+    *,
+    is_settling: bool,
+    has_store_trouble: bool,
 ) -> AccountStanding:
+    may_send = state in {Sending.SENDING, Sending.SLOWED}
+    if has_store_trouble and may_send and account.pending + account.waiting:
+        return AccountStanding.STORE_TROUBLE
     if state in _BY_STATE:
         return _BY_STATE[state]
     if account.sendable:

@@ -71,12 +71,14 @@ class Questions:
         *,
         meter: Meter,
         to_send: Callable[[str], int],
+        store_fault: Callable[[], str | None],
     ) -> None:
         self._accounts = accounts
         self._reader = reader
         self._sending = sending
         self._meter = meter
         self._to_send = to_send
+        self._store_fault = store_fault
         self._exports = Exports(keys.is_still_valid)
 
     def add_routes(self, app: web.Application) -> None:
@@ -107,6 +109,7 @@ class Questions:
                 imports.get(account.name),
                 meter=self._meter,
                 to_send=self._to_send(account.name),
+                store_fault=self._store_fault(),
                 now=now,
             )
             for account in await self._reader.accounts()

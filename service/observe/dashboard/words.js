@@ -111,6 +111,7 @@ export const LIST_STANDING = {
 };
 
 const ACCOUNT_STANDING = {
+  store_trouble: ["Store cannot write", "bad"],
   stopped: ["Stopped", "bad"],
   paused: ["Paused", "warn"],
   slowed: ["Slowed by Cordial", "warn"],
@@ -139,7 +140,7 @@ export function listState(list, account) {
   return moves && account?.standing === "slowed" ? ACCOUNT_STANDING.slowed : LIST_STANDING[list.standing];
 }
 
-export const isKeptBack = ({ standing }) => ["stopped", "paused", "dry_run", "not_configured"].includes(standing);
+export const isKeptBack = ({ standing }) => ["store_trouble", "stopped", "paused", "dry_run", "not_configured"].includes(standing);
 
 export const accountState = ({ standing }) => ACCOUNT_STANDING[standing];
 

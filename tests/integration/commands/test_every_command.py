@@ -93,7 +93,14 @@ async def busy(installation, cordial) -> AsyncIterator[Installation]:
         await eventually(lambda: states(installation), {"exact": 2, "held": 5, "incomplete": 1})
         await deliver(installation, 2, "Buyers", (), USERS[:5])
         await eventually(lambda: kinds(installation), {"list_held", "people_failed", "removals_held"})
+        # What was sent a moment ago still counts as sending.
+        await eventually(lambda: standing(installation), "waiting")
         yield installation
+
+
+async def standing(installation: Installation) -> str:
+    [account] = (await installation.ask("accounts"))["items"]
+    return str(account["standing"])
 
 
 async def states(installation: Installation) -> dict[str, int]:

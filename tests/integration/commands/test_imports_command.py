@@ -1,5 +1,7 @@
 """What the terminal says of changes that travel as files."""
 
+import re
+
 import msgspec
 import pytest
 
@@ -44,6 +46,7 @@ async def test_a_running_import_is_shown_by_imports_and_status(by_file, cordial)
     # As the dashboard says it.
     assert ["in a file" in each for each in tables] == [True, True]
     assert "account    acme: in a file" in status.output.splitlines()
+    assert re.search(r"(?m)^ActiveUsers +acme .* in a file$", status.output), "the list's row says the same"
     [job_id] = cordial.imports.jobs
     row, part = shown.output.splitlines()[1:]
     assert row.split()[3:] == ["acme", "ActiveUsers", "sending", "20", "0", "0", "1"]
