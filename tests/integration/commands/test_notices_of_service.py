@@ -33,6 +33,12 @@ soon = retry.Timings(probe_base=0.05, probe_cap=0.2, retry_base=0.05, retry_cap=
 tries_soon = app.Timings(deliver=app.delivering.Timings(retry=soon))
 app.Timings = lambda: tries_soon
 """
+# What lasts for a minute before it is told, otherwise.
+IMPATIENT = """
+import msgspec
+from service.model.conditions import CATALOGUE
+CATALOGUE["notices_fail"] = msgspec.structs.replace(CATALOGUE["notices_fail"], patience_seconds=0.0)
+"""
 # The service's clock goes ahead of the machine's by as much as the test says.
 GOES_AHEAD = """
 from pathlib import Path
@@ -95,11 +101,11 @@ async def receiver() -> AsyncIterator[Receiver]:
         found.unlock()
 
 
-def tell(installation: Installation, receiver: Receiver, kind: str, **keys: str) -> None:
-    """Configure the receiver as a target."""
-    (installation.folder / "url").write_text(receiver.url)
-    settings = {"KIND": kind, "URL_FILE": str(installation.folder / "url"), **keys}
-    installation.environment |= {f"HEAP_CORDIAL__NOTICES__OPS__{key}": value for key, value in settings.items()}
+def tell(installation: Installation, url: str, kind: str, name: str = "OPS", **keys: str) -> None:
+    """Configure a target."""
+    (installation.folder / f"url of {name}").write_text(url)
+    settings = {"KIND": kind, "URL_FILE": str(installation.folder / f"url of {name}"), **keys}
+    installation.environment |= {f"HEAP_CORDIAL__NOTICES__{name}__{key}": value for key, value in settings.items()}
 
 
 async def conditions(installation: Installation) -> set[str]:
@@ -107,11 +113,12 @@ async def conditions(installation: Installation) -> set[str]:
     return {each["id"] for each in found["items"] if each["severity"] != "info"}
 
 
-async def test_a_wrong_key_is_told_and_its_end_too(installation, receiver):
+async def test_a_wrong_key_is_told_and_its_end_too_and_who_cannot_be_told_is_a_condition(installation, receiver):
     right = installation.key_file.read_text()
     installation.key_file.write_text("another-key")
-    tell(installation, receiver, "slack", PATIENCE_MINUTES="0", SEVERITY="critical")
-    async with installation.serving(first=QUICK) as process:
+    tell(installation, receiver.url, "slack", PATIENCE_MINUTES="0", SEVERITY="critical")
+    tell(installation, "http://127.0.0.1:1/", "webhook", "GONE", PATIENCE_MINUTES="0", SEVERITY="critical")
+    async with installation.serving(first=QUICK + IMPATIENT) as process:
         await installation.deliver("Active Users", ["jane@example.com"], task="task-1")
         await eventually(receiver.first_lines, [REJECTS_KEY])
         [(_, document)] = receiver.taken
@@ -120,13 +127,14 @@ async def test_a_wrong_key_is_told_and_its_end_too(installation, receiver):
         process.send_signal(signal.SIGHUP)
         installation.key_file.write_text(right)
         await eventually(receiver.first_lines, [REJECTS_KEY, IS_OVER])
+        await eventually(lambda: conditions(installation), {"notices_fail"})
 
 
 @pytest.mark.parametrize("killed", ["before the answer", "before the answer is written down"])
 async def test_a_notice_that_kill_9_cuts_comes_again_and_can_be_told_by_its_id(installation, receiver, killed):
     right = installation.key_file.read_text()
     installation.key_file.write_text("another-key")
-    tell(installation, receiver, "webhook", PATIENCE_MINUTES="0", SEVERITY="critical")
+    tell(installation, receiver.url, "webhook", PATIENCE_MINUTES="0", SEVERITY="critical")
     if killed == "before the answer":
         receiver.answers = False
     else:
