@@ -51,8 +51,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if not findings.faults:
         say(*findings.notes)
         accounts = ", ".join(sorted(settings.accounts))
-        say(f"All is well: configuration, store, and Cordial's answer for {accounts}.")
+        say(f"{_verdict(len(findings.warnings))}: configuration, store, and Cordial's answer for {accounts}.")
     return 1 if findings.faults else 0
+
+
+def _verdict(warnings: int) -> str:
+    if not warnings:
+        return "All is well"
+    return f"No fault, but {warnings} {'warning' if warnings == 1 else 'warnings'}"
 
 
 async def check(settings: Settings, url: str) -> Findings:

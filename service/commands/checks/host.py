@@ -21,7 +21,7 @@ _BYTES_PER_GB = 1_000_000_000
 # What renews certificates by itself does so weeks before they end: this late, it has failed.
 _SOON_DAYS = 14
 # Made by Docker and by Podman. There the address is the container's own, and who reaches it is decided outside.
-_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def check_secrets(settings: Settings) -> Findings:
@@ -82,7 +82,7 @@ def check_certificate(server: ServerSettings) -> Findings:
     return findings
 
 
-def check_exposure(server: ServerSettings, container_marks: Iterable[Path] = _CONTAINER_MARKS) -> Findings:
+def check_exposure(server: ServerSettings, container_marks: Iterable[Path] = CONTAINER_MARKS) -> Findings:
     """Warn where whoever shares the network with this host can read API keys and people's ids on their way."""
     if server.tls_certificate_file or is_loopback(server.host) or any(mark.exists() for mark in container_marks):
         return Findings()
