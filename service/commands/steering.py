@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -99,6 +100,11 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _and_sent(done: Mapping[str, Any]) -> str:
+    """Return what follows an approval: nothing where the next line says why nothing is sent."""
+    return "" if done["kept_back"] else " and will be sent"
+
+
 async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     if arguments.sync is not None:
         return await _decide(client, arguments, "approve")
@@ -108,7 +114,7 @@ async def _approve(client: ApiClient, arguments: argparse.Namespace) -> int:
     is_held_for_more = not done["approved"] and found["state"] == "held"
     words = f"{name} did not wait for approval."
     if done["approved"]:
-        words = f"{name} is approved and will be sent."
+        words = f"{name} is approved{_and_sent(done)}."
     elif is_held_for_more:
         words = f"{name} does not wait for approval, but is held: {found['reason']}"
     tell(arguments, done, words, *done["kept_back"])
@@ -127,7 +133,7 @@ async def _decide(client: ApiClient, arguments: argparse.Namespace, action: str)
         what = f"{held['removals']:,} of {held['removals_of']:,} people"
         words = f"Sync {arguments.sync} is discarded. It would have removed {what}."
         if action == "approve":
-            words = f"Sync {arguments.sync}, which removes {what}, is approved and will be sent."
+            words = f"Sync {arguments.sync}, which removes {what}, is approved{_and_sent(done)}."
     tell(arguments, done, words, *done["kept_back"])
     return 0
 

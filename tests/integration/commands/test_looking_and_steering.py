@@ -118,7 +118,7 @@ async def test_an_approval_during_a_dry_run_says_that_nothing_is_sent_yet(instal
         await eventually(installation.list_states, ["held"])
         approved = await installation.run("approve", "Active Users")
     assert approved.status == 0
-    words = "Active Users is approved and will be sent.\nNothing is sent for acme until its dry run ends: "
+    words = "Active Users is approved.\nNothing is sent for acme until its dry run ends: "
     assert approved.output.startswith(words)
     assert "heap-cordial reload" in approved.output
     assert cordial.state.lists == {}
