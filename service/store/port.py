@@ -584,10 +584,14 @@ class Reading(Protocol):
         list_id: int | None = None,
         sync_id: int | None = None,
         wanted: bool | None = None,
+        search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[UnusableView]:
-        """Return the users of accepted pages that cannot be synced, the newest first; `wanted`: those that a list's sum counts."""
+        """Return the users of accepted pages that cannot be synced, the newest first.
+
+        `wanted`: those that a list's sum counts; `search`: a part of the id.
+        """
 
     async def members(
         self, list_id: int, *, state: MemberState | None = None, wanted: bool | None = None, after: str = ""

@@ -60,6 +60,7 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     await expect(page.locator(".title .badge")).to_contain_text("In a file")
     await expect(page.locator("#sync-rows tr")).to_contain_text("In a file")
     await expect(page.locator("#sum")).to_contain_text("to be sent (in a file)")
+    assert await faults_of_access(page) == []
     await expect(page.get_by_role("link", name="a file", exact=True)).to_have_attribute("href", "#/imports?list=1")
     await page.fill("#member-user", users(1)[0])
     await page.get_by_role("button", name="Look up").click()

@@ -429,6 +429,14 @@ async def test_names_are_copied(live: Watched) -> None:
     await page.get_by_role("button", name="Copy names").click()
     await expect(page.locator("#toast")).to_have_text("2 names copied.")
     assert await page.evaluate("navigator.clipboard.readText()") == "anna@example.com\nbad@example.com"
+    await page.get_by_role("link", name="Unusable ids").click()
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await page.get_by_label("Search").fill("UNDEF")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await page.get_by_role("button", name="Copy ids").click()
+    await expect(page.locator("#toast")).to_have_text("1 id copied.")
+    assert await page.evaluate("navigator.clipboard.readText()") == "undefined"
+    assert not [url for url in live.requested if "undefined" in url.lower()]
 
 
 async def test_it_works_by_keyboard(live: Watched) -> None:

@@ -59,6 +59,7 @@ CALLER = web.RequestKey("caller", Caller)
 _ROLE_OF = {
     ("POST", "/lists/{id}/members/find"): Role.READ,
     ("POST", "/failures/find"): Role.READ,
+    ("POST", "/unusable/find"): Role.READ,
     ("POST", "/session"): Role.READ,
     ("POST", "/session/end"): Role.READ,
     ("POST", "/forget"): Role.ADMIN,

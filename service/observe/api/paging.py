@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from msgspec import UNSET
 
-from service.observe.api.requests import FailureSearch, PageQuery, given_filters
+from service.observe.api.requests import FailureSearch, PageQuery, UnusableSearch, given_filters
 
 _HEXADECIMAL = 16
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item", bound=Row)
 
 
 async def read_page(
-    read: Callable[..., Awaitable[list[Item]]], query: PageQuery | FailureSearch
+    read: Callable[..., Awaitable[list[Item]]], query: PageQuery | FailureSearch | UnusableSearch
 ) -> tuple[list[Item], str | None]:
     """Return the rows that a query asks for, and the `after` of the next page, None on the last.
 

@@ -199,6 +199,18 @@ class UnusableQuery(ExportQuery, frozen=True):
     sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
 
 
+class UnusableSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which users that cannot be synced, by a part of the id as well; `after` is the `next` of the page before."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=1_000)] | UnsetType = UNSET
+    account: Filter | UnsetType = UNSET
+    list: Id | UnsetType = UNSET
+    wanted: bool | UnsetType = UNSET
+    sync: Id | UnsetType = UNSET
+    after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS)] = _ROWS
+
+
 class AuditQuery(ExportQuery, frozen=True):
     """Which actions of people."""
 

@@ -50,6 +50,7 @@ from service.observe.api.requests import (
     NoQuery,
     SyncQuery,
     UnusableQuery,
+    UnusableSearch,
     given_filters,
     path_id,
     read_body,
@@ -93,6 +94,7 @@ class Questions:
         app.router.add_get("/syncs/{id}", self.sync)
         app.router.add_get("/deliveries", self.deliveries)
         app.router.add_get("/unusable", self.unusable)
+        app.router.add_post("/unusable/find", self.find_unusable)
         app.router.add_get("/failures", self.failures)
         app.router.add_post("/failures/find", self.find_failures)
         app.router.add_get("/failures/groups", self.failure_groups)
@@ -321,6 +323,24 @@ class Questions:
             batches = every_row(self._reader.unusable, query)
             return await self._exports.send(request, "unusable", UnusableView, batches, query.format)
         return json_response(UnusablePage(*await read_page(self._reader.unusable, query)))
+
+    @docs(
+        **described.operation(
+            "syncs",
+            "Find unusable users",
+            "As `GET …/unusable`, but by a part of the user's id. It is in the body, so that it is in no address.",
+            answer=UnusablePage,
+            example={"items": [examples.UNUSABLE], "next": None},
+            query=NoQuery,
+            body=UnusableSearch,
+            body_examples={"by a part of an id": {"value": {"user": "undefined", "limit": 10}}},
+        )
+    )
+    async def find_unusable(self, request: web.Request) -> web.Response:
+        """Answer `POST /unusable/find`."""
+        read_query(request, NoQuery)
+        search = await read_body(request, UnusableSearch)
+        return json_response(UnusablePage(*await read_page(self._reader.unusable, search)))
 
     @docs(
         **described.operation(

@@ -2,7 +2,7 @@
 // second at most. A hidden tab asks for nothing.
 
 import { useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { ApiError, ROOT, get } from "./api.js";
+import { ApiError, ROOT, get, post } from "./api.js";
 
 const PAUSE_MS = 1000;
 // Without events, ages and times left still move on.
@@ -36,11 +36,11 @@ export function onChange(watcher) {
   return () => watchers.delete(watcher);
 }
 
-async function load(path) {
-  const resource = resources.get(path);
+async function load(key) {
+  const resource = resources.get(key);
   if (!resource) return;
   try {
-    resource.data = await get(path);
+    resource.data = await resource.read();
     resource.error = null;
     resource.readAt = connection.updatedAt = Date.now();
     setConnection(isOpen ? "live" : "asking");
@@ -58,8 +58,8 @@ async function load(path) {
 async function work() {
   clearTimeout(timer);
   if (document.hidden) return;
-  const path = queue.shift();
-  if (path !== undefined) await load(path);
+  const key = queue.shift();
+  if (key !== undefined) await load(key);
   timer = setTimeout(work, queue.length ? PAUSE_MS : IDLE_MS);
   if (!queue.length) idle = true;
 }
@@ -68,7 +68,7 @@ let idle = true;
 
 function refreshAll() {
   const waiting = new Set(queue);
-  for (const path of resources.keys()) if (!waiting.has(path)) queue.push(path);
+  for (const key of resources.keys()) if (!waiting.has(key)) queue.push(key);
   if (idle) {
     idle = false;
     clearTimeout(timer);
@@ -144,26 +144,29 @@ export async function start() {
 // Whether some of what a view needs has not come yet. Drawn all at once, nothing pushes anything aside.
 export const isReading = (...found) => found.some((each) => !each.data && !each.error);
 
-// What is at an address of the API, kept current while it is shown. `data` stays when a later reading fails.
-export function useResource(path) {
+// What is at an address of the API, or is answered there to a question that no address may hold, kept current while it is
+// shown. `data` stays when a later reading fails.
+export function useResource(path, question) {
   const [, redraw] = useState(0);
+  const key = question === undefined ? path : `${path} ${JSON.stringify(question)}`;
   useEffect(() => {
     if (path === null) return undefined;
-    let resource = resources.get(path);
+    let resource = resources.get(key);
     const listener = () => redraw((n) => n + 1);
     // What is shown elsewhere on the page is read, or being read, already.
     if (!resource) {
-      resource = { data: null, error: null, readAt: null, listeners: new Set() };
-      resources.set(path, resource);
-      load(path);
+      const read = () => (question === undefined ? get(path) : post(path, question));
+      resource = { data: null, error: null, readAt: null, listeners: new Set(), read };
+      resources.set(key, resource);
+      load(key);
     }
     resource.listeners.add(listener);
     return () => {
       resource.listeners.delete(listener);
-      if (!resource.listeners.size) resources.delete(path);
+      if (!resource.listeners.size) resources.delete(key);
     };
-  }, [path]);
-  const resource = path === null ? null : resources.get(path);
+  }, [key]);
+  const resource = path === null ? null : resources.get(key);
   // While another page or filter of the same is read, what was there stays, so that nothing jumps.
   const last = useRef({ base: "", data: null });
   const base = path?.split("?")[0] ?? "";

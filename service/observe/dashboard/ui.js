@@ -1,7 +1,7 @@
 // The parts that every view is made of.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { get, withQuery } from "./api.js";
+import { get, post, withQuery } from "./api.js";
 import { refresh, useResource } from "./live.js";
 import { ago, clockOfDay, count, inTimeOfPage, momentText, rate, sentence } from "./words.js";
 
@@ -246,20 +246,23 @@ export function Dialog() {
 const withoutRepeats = (rows) => [...new Map(rows.map((each) => [each.id, each])).values()];
 
 // What is at an address of the API that answers a page at a time, with as many of them as were asked for.
-export function usePaged(path) {
-  const { data, error } = useResource(path);
+export function usePaged(path, question) {
+  const { data, error } = useResource(path, question);
   const [further, setFurther] = useState({ items: [], next: undefined });
-  useEffect(() => setFurther({ items: [], next: undefined }), [path]);
+  const reset = () => setFurther({ items: [], next: undefined });
+  useEffect(reset, [path, JSON.stringify(question)]);
   const next = further.next === undefined ? data?.next : further.next;
   const more = async () => {
     try {
-      const page = await get(`${path}${path.includes("?") ? "&" : "?"}after=${next}`);
+      const page = await (question === undefined
+        ? get(`${path}${path.includes("?") ? "&" : "?"}after=${next}`)
+        : post(path, { ...question, after: next }));
       setFurther((before) => ({ items: [...before.items, ...page.items], next: page.next }));
     } catch (failed) {
       say(sentence(failed.message), "bad");
     }
   };
-  return { data, error, items: data && withoutRepeats([...data.items, ...further.items]), next, more };
+  return { data, error, items: data && withoutRepeats([...data.items, ...further.items]), next, more, reset };
 }
 
 export const More = ({ next, onClick }) =>

@@ -107,7 +107,7 @@ function Person({ list, sum }) {
 
 export function List({ id }) {
   const { data: list, error } = useResource(`lists/${id}`);
-  const parts = [`lists/${id}/sum`, `failures/groups?list=${id}`, `syncs?list=${id}&limit=8`, "accounts"].map(useResource);
+  const parts = [`lists/${id}/sum`, `failures/groups?list=${id}`, `syncs?list=${id}&limit=8`, "accounts"].map((path) => useResource(path));
   const [sum, { items: groups } = { items: [] }, { items: syncs } = { items: [] }, { items: accounts } = { items: [] }] = parts.map(
     (each) => each.data ?? undefined,
   );

@@ -1,49 +1,25 @@
 // People by name: who could not be added or removed, and which ids cannot be used.
 
-import { html, useEffect, useState } from "./vendor/preact-htm.js";
-import { post, withQuery } from "./api.js";
+import { html, useState } from "./vendor/preact-htm.js";
+import { withQuery } from "./api.js";
 import { retry } from "./actions.js";
-import { isReading, onChange, useResource } from "./live.js";
+import { isReading, useResource } from "./live.js";
 import { act, Badge, Button, Chips, Link, may, More, Name, Needs, Order, orderOf, Search, Section, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { count, latestOf, person, plural, reasonName, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
 const SHOWN_GROUPS = 5;
 
-// A user's id is searched for in the body of a request, never in an address.
-function useFailures(filters, user) {
-  const [found, setFound] = useState({ items: null, next: null, error: null });
-  const key = JSON.stringify([filters, user]);
-  const load = async (after, known = []) => {
-    try {
-      const page = await post("failures/find", { ...filters, ...(user && { user }), ...(after && { after }), limit: ROWS });
-      setFound({ items: [...known, ...page.items], next: page.next, error: null });
-    } catch (error) {
-      setFound((before) => ({ ...before, error }));
-    }
-  };
-  useEffect(() => {
-    load();
-    let last = Date.now();
-    return onChange(() => {
-      // Only the first page is kept current: further ones are read on demand.
-      if (Date.now() - last > 5000 && !document.hidden) {
-        last = Date.now();
-        setFound((before) => {
-          if (before.items && before.items.length <= ROWS) load();
-          return before;
-        });
-      }
-    });
-  }, [key]);
-  return { ...found, more: () => load(found.next, found.items), reload: () => load() };
-}
-
 // What `dead` and `wanted` let through, in words.
 function onlyWho({ dead, wanted }) {
   const what = wanted === undefined ? "added or removed" : wanted ? "added" : "removed";
   return dead ? `could not be ${what}` : dead === undefined ? `is to be ${what}` : `is tried again later, to be ${what}`;
 }
+
+const copy = (lines, what) => act(async () => {
+  if (!navigator.clipboard) throw new Error("Browsers copy only from pages that come over HTTPS. Download the CSV instead.");
+  await navigator.clipboard.writeText(lines.join("\n"));
+}, `${plural(lines.length, what)} copied.`);
 
 export function People({ query, go }) {
   const [user, setUser] = useState("");
@@ -54,7 +30,8 @@ export function People({ query, go }) {
   const groups = useResource(withQuery("failures/groups", { account: query.account, list: query.list, dead: query.dead, wanted: query.wanted }));
   const order = orderOf("people", query);
   const shown = Object.fromEntries(["dead", "wanted"].filter((name) => query[name]).map((name) => [name, query[name] === "true"]));
-  const { items, next, error, more, reload } = useFailures({ ...filters, ...shown, sort: order.sort }, user);
+  // A user's id is searched for in the body of a request, never in an address.
+  const { items, next, error, more, reset } = usePaged("failures/find", { ...filters, ...shown, sort: order.sort, ...(user && { user }), limit: ROWS });
   // Who is found by a part of the id is counted by nobody, and retried one by one.
   const isPart = Boolean(user);
   const ofReason = (groups.data?.items ?? []).filter((each) => !query.reason || each.reason === query.reason);
@@ -73,14 +50,10 @@ export function People({ query, go }) {
     known,
     after: () => {
       setChosen(new Set());
-      reload();
+      reset();
     },
   });
   const chosenItems = items?.filter((each) => chosen.has(each.id));
-  const copy = () => act(async () => {
-    if (!navigator.clipboard) throw new Error("Browsers copy only from pages that come over HTTPS. Download the CSV instead.");
-    await navigator.clipboard.writeText(items.map((each) => person(each.contact)).join("\n"));
-  }, `${plural(items.length, "name")} copied.`);
   const columns = [
     ...(may("operate")
       ? [["Chosen", (each) => html`<label class="tick"><input type="checkbox" checked=${chosen.has(each.id)} aria-label=${`Choose ${person(each.contact)}`}
@@ -112,7 +85,7 @@ export function People({ query, go }) {
       ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}…`}
         onClick=${() => retryThese({ ids: items.map((each) => each.id) }, items.length, items)} />`}
       ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}…`} onClick=${() => retryThese({ ...filters, ...shown }, total)} />`}
-      ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${copy} />`}
+      ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${() => copy(items.map((each) => person(each.contact)), "name")} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>
     ${(all > 0 || query.reason) && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
@@ -126,16 +99,24 @@ export function People({ query, go }) {
 }
 
 export function Unusable({ query }) {
+  const [user, setUser] = useState("");
   const filters = { account: query.account, list: query.list, sync: query.sync, wanted: query.wanted };
-  const path = withQuery("unusable", { ...filters, limit: ROWS });
-  const { data, error, items, next, more } = usePaged(path);
+  const asked = Object.fromEntries(
+    Object.entries({ account: query.account, list: Number(query.list), sync: Number(query.sync), wanted: query.wanted && query.wanted === "true", user }).filter(
+      ([, value]) => value || value === false,
+    ),
+  );
+  const { data, error, items, next, more } = usePaged("unusable/find", { ...asked, limit: ROWS });
   return html`<${Title} text="Ids that cannot be used"><a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a><//>
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
     <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap. Of each page from Heap, the first 1,000 are kept.</p>
-    ${Object.values(filters).some(Boolean) && html`<div class="filters"><${Link} to="unusable">All unusable ids<//></div>`}
+    <div class="filters">
+      <${Search} label="Search" value=${user} placeholder="A part of the id" onInput=${setUser} />
+      ${Object.values(filters).some(Boolean) && html`<${Link} to="unusable">All unusable ids<//>`}
+      ${items?.length > 0 && html`<${Button} text="Copy ids" needs="read" onClick=${() => copy(items.map((each) => each.value), "id")} />`}</div>
     <${Trouble} error=${error} />
     ${data
-      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${items} keyOf=${(each) => each.id} empty=${Object.values(filters).some(Boolean) ? "None fits." : "None: every id that Heap sent can be used."}
+      ? html`<section class="card"><${Table} caption="Unusable ids" rows=${items} keyOf=${(each) => each.id} empty=${user || Object.values(filters).some(Boolean) ? "None fits." : "None: every id that Heap sent can be used."}
           columns=${[
             ["Id", (each) => html`<code class="code wrap">${each.value || "(empty)"}</code>`, { wide: true }],
             ["Why", (each) => UNUSABLE[each.reason] ?? each.reason],

@@ -318,11 +318,15 @@ class Reader:
         list_id: int | None = None,
         sync_id: int | None = None,
         wanted: bool | None = None,
+        search: str | None = None,
         after: int | None = None,
         limit: int,
     ) -> list[UnusableView]:
-        """Return the users of accepted pages that cannot be synced, the newest first; `wanted`: those that a list's sum counts."""
-        filters = {"account": account, "list_id": list_id, "sync_id": sync_id, "wanted": wanted}
+        """Return the users of accepted pages that cannot be synced, the newest first.
+
+        `wanted`: those that a list's sum counts; `search`: a part of the id.
+        """
+        filters = {"account": account, "list_id": list_id, "sync_id": sync_id, "wanted": wanted, "search": search}
         values = _newest(after, limit) | filters
         return await self._run(lambda connection: _views(connection, "unusable", UnusableView, values))
 

@@ -88,6 +88,9 @@ async def test_users_that_cannot_be_synced_are_named_one_by_one(world):
     assert len(every) == 4
     assert await ndjson_rows(world, "unusable?format=ndjson") == every
     assert len(await csv_rows(world, "unusable?format=csv&list=1")) == 4
+    found = (await world.post("unusable/find", {"user": "UNDEF", "list": 1, "limit": 1})).document
+    more = (await world.post("unusable/find", {"user": "UNDEF", "after": found["next"]})).document
+    assert found["items"] + more["items"] == [each for each in every if each["value"] == "undefined"]
     assert await csv_rows(world, "unusable?format=csv&account=nobody") == []
 
 

@@ -524,6 +524,7 @@ WHERE delivery.id BETWEEN :first / 1024 AND :last / 1024
         :wanted IS NULL
         OR :wanted = (rejected.value ->> 'path' NOT GLOB '$.data.remove*' AND delivery.sync_id > segment.drained_by)
     )
+    AND (:search IS NULL OR instr(lower(rejected.value ->> 'value'), lower(:search)) > 0)
 ORDER BY delivery.id DESC, rejected.key DESC
 LIMIT :limit;
 
