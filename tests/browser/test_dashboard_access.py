@@ -104,8 +104,10 @@ async def test_what_is_old_can_still_be_read(live: Watched, world: World, scheme
 async def test_the_place_that_is_shown_is_marked_where_colours_are_forced(live: Watched) -> None:
     page = live.page
     await page.emulate_media(forced_colors="active")
-    await go(page, "lists")
     line = "element => getComputedStyle(element).textDecorationLine"
+    for span, expected in (("1 h", "underline"), ("24 h", "none")):
+        assert await page.get_by_role("button", name=span).evaluate(line) == expected
+    await go(page, "lists")
     assert await page.get_by_role("link", name="Lists", exact=True).evaluate(line) == "underline"
     assert await page.get_by_role("link", name="Syncs", exact=True).evaluate(line) == "none"
 
