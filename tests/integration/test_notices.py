@@ -356,6 +356,15 @@ async def test_slack_gets_text_that_mentions_nobody(world, receiver):
     [taken] = receiver.taken
     assert taken.document.keys() == {"text"}
     assert "&lt;!channel&gt; &amp; more" in taken.document["text"]
+    # What is too long for Slack ends after a condition, and still leads to all.
+    world.lasting = [condition(account=f"shop{number}", detail="a & b " * 50) for number in range(9)]
+    await until(lambda: len(receiver.taken) == 2)
+    text = receiver.taken[1].document["text"]
+    assert len(text) <= 3_000
+    *told, cut, dashboard = text.split("\n\n")
+    assert (cut, dashboard) == ("And more.", "Dashboard: https://sync.example.com/")
+    assert len(told) >= 2
+    assert all("More about it: https://sync.example.com/#/conditions/" in each for each in told)
 
 
 class Mailbox:

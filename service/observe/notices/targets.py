@@ -78,7 +78,9 @@ class _Slack:
 
     async def send(self, key: str, message: Message) -> None:  # noqa: ARG002  Slack knows no such key
         text = f"*{_for_slack(message.subject)}*\n{_for_slack(message.text)}"
-        await _post(_read(self._settings.urls[0]), msgspec.json.encode({"text": text[:_MAX_SLACK_TEXT]}), {})
+        if len(text) > _MAX_SLACK_TEXT:
+            text = _cut(text, f"Dashboard: {message.dashboard}" if message.dashboard else "")
+        await _post(_read(self._settings.urls[0]), msgspec.json.encode({"text": text}), {})
 
 
 class _Email:
@@ -182,6 +184,13 @@ def _key_of(secret: SecretReference) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error:
         raise fault from None
+
+
+def _cut(text: str, end: str) -> str:
+    """Cut a text for Slack after a paragraph, so that nothing in it is half a word or half a link, and end it like this."""
+    rest = "\n\n".join(["", "And more.", *([end] if end else [])])
+    kept = text[: _MAX_SLACK_TEXT - len(rest)]
+    return (kept.rpartition("\n\n")[0] or kept) + rest
 
 
 def _for_slack(text: str) -> str:
