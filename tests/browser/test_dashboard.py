@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
 import sqlite3
 import time
@@ -136,6 +137,20 @@ async def test_the_pictures_of_a_day_and_a_week_outlive_a_restart_and_show_when_
     await expect(page.locator("#legend")).to_contain_text("Confirmed a second: 2")
 
 
+async def failures_are_seen(page: Page, world: World) -> None:
+    """Let calls fail until the overview says so: its figure is of the last seconds."""
+    figure = page.locator(".figures > *", has_text="Refused or failed a second")
+    await expect(figure).to_have_text(re.compile(r"second\s*0\s*in the last"))
+    for number in itertools.count():
+        await refuse(world, f"bad{number}@example.com")
+        await world.deliver("Active Users", [f"bad{number}@example.com", f"good{number}@example.com"])
+        await asyncio.sleep(0.2)
+        text, tone = await figure.evaluate("figure => [figure.innerText, figure.querySelector('dd').dataset.tone]")
+        if re.search(r"second\s*[1-9]|second\s*0\.[1-9]", text):
+            assert tone == "bad"
+            return
+
+
 async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world: World) -> None:
     page = live.page
     await refuse(world, "user3@example.com")
@@ -188,6 +203,7 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await page.go_back()
     await expect(page.locator("#headline")).to_contain_text("All lists are exact")
     await expect(page).to_have_title("heap-cordial")
+    await failures_are_seen(page, world)
     assert [url for url in live.requested if not url.startswith(world.service.url)] == []
     assert live.errors == []
 

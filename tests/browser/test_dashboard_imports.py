@@ -99,6 +99,7 @@ async def test_who_saw_what_became_of_a_job_says_it(live: Watched, world: World)
     await expect(page.locator("#import-rows tr")).to_contain_text(
         "Cordial did not say that it accepted the import: the connection was reset"
     )
+    assert await faults_of_access(page) == []
     await page.get_by_role("button", name="It never started… Import 1").click()
     await expect(page.get_by_role("dialog")).to_contain_text("100 people of the file are then sent by single calls.")
     assert await faults_of_access(page) == []

@@ -336,6 +336,15 @@ async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None
             clockOnAxis(new Date(2026, 2, 1, 13, 5, 9), 5), clockOnAxis(new Date(2026, 2, 1, 13, 5), 300),
             clockOnAxis(new Date(2026, 2, 1), 3600), clockOnAxis(new Date(2026, 2, 1, 13), 86400)])"""
     ) == ["13:05:09", "13:05", "1 Mar", "1 Mar"]
+    # Pages that are not read yet are a part of what is sent; what waits for a list, or for an account, is not.
+    assert await page.evaluate(
+        """import("./page/words.js").then(({ whenSent }) => {
+            const account = { state: "sending", sendable: 3, unread: 997, settled_per_second: 10 };
+            const other = { ...account, state: "paused" };
+            return [whenSent([account], 100, 1000), whenSent([account, other], 100, 2000), whenSent([account], null, 1000),
+                whenSent([other], null, 1000)];
+        })"""
+    ) == ["about 2 min left", "1,000 of them in about 2 min", "time left not known", "nothing of it is sent now"]
     # What the service says in UTC is told as the page tells a moment.
     assert await page.evaluate(
         """import("./page/words.js").then(({ momentText, sentence }) =>

@@ -130,6 +130,7 @@ class Api:
         looking = self._supervisor.start("conditions", self._conditions.run(self._supervisor), beats=True)
         yield
         await supervision.stop(task, looking)
+        await self.events.keep_last_minute()
 
     async def _end_watching(self, _app: web.Application) -> None:
         self.events.end()

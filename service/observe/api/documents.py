@@ -60,13 +60,13 @@ class AccountDocument(msgspec.Struct, frozen=True):
     `slowed` and `paused` end by themselves, with a call at `next_call_at`; in the latter the account is stopped,
     because Cordial does not serve it. `paused_by_operator` ends when an operator resumes it; `dry_run` when the
     configuration ends it. `not_configured`: the store knows it, the configuration does not. `standing` says in one word
-    whether it may send, and how what it has to send travels. `to_send`: all that was accepted and is not settled, pages
-    that are not read yet too, but for `set_aside`. `sendable` of the `pending` changes are on lists that are ready; the
-    others wait for theirs. `set_aside` users are in syncs that are held or queued, `held` of them, or not complete yet,
-    and are not among `pending`. `failed` changes are those of `failed_people`: who failed on two lists is one person.
+    whether it may send, and how what it has to send travels. `to_send`: all that was accepted and is not settled, the
+    `unread` users of pages that are not processed yet too, but for `set_aside`. `sendable` of the `pending` changes are
+    on lists that are ready; the others wait for theirs. `set_aside` users are in syncs that are held or queued, `held`
+    of them, or not complete yet, and are not among `pending`. `failed` changes are those of `failed_people`: who failed on two lists is one person.
     `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not.
-    `seconds_left`: until all that may be sent is confirmed, at the pace of the last minute; null while nothing is sent,
-    no pace shows, or a file is on its way. `found_rates`: the calls a second that each operation is allowed now, with
+    `seconds_left`: until all that may be sent, and all that is `unread`, is confirmed, at the pace of the last minute;
+    null while nothing is sent, no pace shows, or a file is on its way. `found_rates`: the calls a second that each operation is allowed now, with
     `requests_per_second = "auto"`; else empty. `imports_rest`: until when no import is tried, and why the last one came
     to nothing; null while nothing keeps them off. `in_doubt`: contacts for which Cordial may still carry out a call
     whose answer never came; they are read back, and set right. `read_back` of the `wanted` members of all its lists
@@ -92,6 +92,7 @@ class AccountDocument(msgspec.Struct, frozen=True):
     waits_for_trial: bool
     lists: Count
     to_send: Count
+    unread: Count
     pending: Count
     sendable: Count
     waiting: Count
@@ -261,6 +262,9 @@ def account_document(
 
     `store_fault`: why the store cannot write, None if it can.
     """
+    # At the beginning of a large sync, nearly all of it.
+    unread = max(0, to_send - account.pending - account.waiting)
+    left = account.sendable + unread
     state = sending_of(None if status is None else status.state, is_paused_by_operator=account.paused_by_operator)
     same_state = status is not None and status.state.recorded.value == account.state
     next_call_at = None
@@ -288,14 +292,15 @@ def account_document(
         calls_per_second=meter.rates.get(account.name, 0.0),
         settled_per_second=meter.settled_per_second(account.name),
         failed_per_second=meter.failed_per_second(account.name),
-        seconds_left=meter.seconds_left(account.name, account.sendable)
-        if state is Sending.SENDING and account.sendable and store_fault is None and not _is_file_on_its_way(imports)
+        seconds_left=meter.seconds_left(account.name, left)
+        if state is Sending.SENDING and left and store_fault is None and not _is_file_on_its_way(imports)
         else None,
         found_rates=status.found_rates if status is not None else {},
         imports_rest=imports.rest if imports is not None else None,
         waits_for_trial=imports is not None and imports.waits_for_trial,
         lists=account.lists,
         to_send=to_send,
+        unread=unread,
         pending=account.pending,
         sendable=account.sendable,
         waiting=account.waiting,

@@ -14,6 +14,7 @@ from aiohttp_apispec import docs
 
 from service.errors import ServiceError, StoreFaultError, StoreUnavailableError
 from service.model.conditions import Condition
+from service.model.views import Minute
 from service.observe.api import documentation as described
 from service.observe.api import examples
 from service.observe.api.authentication import ApiKeys
@@ -104,11 +105,7 @@ class Events:
     async def run(self) -> None:
         """Measure and tell, once a second."""
         while True:
-            minute = self._meter.tick()
-            if minute is not None:
-                # A gap in a picture is nothing to stop for.
-                with contextlib.suppress(StoreUnavailableError, StoreFaultError):
-                    await self._history.add(minute)
+            await self._keep(self._meter.tick())
             self._tell_deliveries()
             if self._stream.is_watched:
                 try:
@@ -118,6 +115,16 @@ class Events:
                 except Exception:
                     log.exception("events.failed")
             await asyncio.sleep(_TICK_SECONDS)
+
+    async def keep_last_minute(self) -> None:
+        """Keep for the picture what was since the last whole minute: once, after `run`."""
+        await self._keep(self._meter.last_minute())
+
+    async def _keep(self, minute: Minute | None) -> None:
+        if minute is not None:
+            # A gap in a picture is nothing to stop for.
+            with contextlib.suppress(StoreUnavailableError, StoreFaultError):
+                await self._history.add(minute)
 
     @docs(
         **described.operation(

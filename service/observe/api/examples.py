@@ -30,6 +30,7 @@ ACCOUNT: dict[str, Any] = {
     "lists": 1,
     "to_send": 0,
     "pending": 0,
+    "unread": 0,
     "sendable": 0,
     "waiting": 0,
     "failed": 1,

@@ -117,13 +117,20 @@ class Meter:
         if now.at - began.at < _MINUTE_SECONDS:
             return None
         self._minute_began = now
-        return Minute(
-            datetime.now(UTC),
-            self._backlog(),
-            sum(now.calls.values()) - sum(began.calls.values()),
-            sum(now.settled.values()) - sum(began.settled.values()),
-            sum(now.failed.values()) - sum(began.failed.values()),
+        return self._minute(began, now)
+
+    def last_minute(self) -> Minute | None:
+        """Return the minute that is not over at the end, at its pace so far, to be kept; None where that shows nothing yet."""
+        began, now = self._minute_began, self._totals()
+        seconds = now.at - began.at
+        return self._minute(began, now, _MINUTE_SECONDS / seconds) if seconds >= SAMPLE_SECONDS else None
+
+    def _minute(self, began: _Totals, now: _Totals, longer: float = 1) -> Minute:
+        calls, settled, failed = (
+            round(longer * (sum(after.values()) - sum(before.values())))
+            for before, after in zip(began[1:], now[1:], strict=True)
         )
+        return Minute(datetime.now(UTC), self._backlog(), calls, settled, failed)
 
     def settled_per_second(self, account: str) -> float:
         """Return how many changes of an account Cordial confirmed a second, over the last seconds."""

@@ -218,6 +218,8 @@ def _long_wait(accounts: Sequence[AccountDocument]) -> str:
 
 
 def _seconds_left(accounts: list[AccountDocument]) -> float | None:
-    sending = [account for account in accounts if account.state is Sending.SENDING and account.sendable]
+    sending = [
+        account for account in accounts if account.state is Sending.SENDING and account.sendable + account.unread
+    ]
     left = [account.seconds_left for account in sending if account.seconds_left is not None]
     return max(left) if left and len(left) == len(sending) else None

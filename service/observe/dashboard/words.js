@@ -31,11 +31,13 @@ const about = (seconds) => (seconds < 1 ? duration(seconds) : `about ${duration(
 // Users of whom nothing is sent yet, beside what is to be sent.
 export const setAside = (users) => `and ${count(users)} held, or waiting for pages`;
 
-// When what these accounts have to send is sent; what cannot be sent now is not promised.
+// When what these accounts have to send is sent; what cannot be sent now is not promised. At the beginning of a large sync,
+// nearly all of it is in pages that are not read yet.
 export function whenSent(accounts, seconds, total) {
-  const sendable = accounts.reduce((sum, each) => sum + (each.state === "sending" ? each.sendable : 0), 0);
+  const left = (account) => account.sendable + account.unread;
+  const sendable = accounts.reduce((sum, each) => sum + (each.state === "sending" ? left(each) : 0), 0);
   if (seconds !== null) return sendable < total ? `${count(sendable)} of them in ${about(seconds)}` : `${about(seconds)} left`;
-  const moves = accounts.some((each) => ["sending", "slowed"].includes(each.state) && (each.sendable > 0 || each.settled_per_second > 0));
+  const moves = accounts.some((each) => ["sending", "slowed"].includes(each.state) && (left(each) > 0 || each.settled_per_second > 0));
   return moves ? "time left not known" : "nothing of it is sent now";
 }
 

@@ -235,6 +235,12 @@ async def test_rates_are_calls_over_time_and_history_is_bounded(monkeypatch):
     assert [sample.backlog for sample in history.samples] == sorted(sample.backlog for sample in history.samples)
     assert len(minutes) == 166
     assert {(minute.calls, minute.settled, minute.failed) for minute in minutes} == {(1_500, 1_200, 300)}
+    # Some seconds of a minute are kept at a stop too, at the pace that they had.
+    assert now[0] - 166 * 60 == 40
+    calls["acme"] += 10
+    kept = meter.last_minute()
+    assert kept is not None
+    assert (kept.calls, kept.settled, kept.failed) == (1_515, 1_200, 300)
     now[0] += 10
     meter.tick()
     assert meter.rates["acme"] < 25
