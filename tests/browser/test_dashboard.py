@@ -565,11 +565,15 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await expect(page.locator("main .primary")).to_have_text("Approve…")
     await go(page, "syncs/2")
     await expect(page.locator("main")).not_to_contain_text("NaN")
-    await expect(page.get_by_role("region", name="Held until you decide")).to_contain_text("8 people of 10 on the list")
+    await expect(page.get_by_role("region", name="Held until you decide")).to_contain_text(
+        "8 people of 10 wanted on the list"
+    )
     assert await faults_of_access(page) == []
     await page.get_by_role("button", name=f"{decision}… sync of Active Users").click()
     dialog = page.get_by_role("dialog")
-    await expect(dialog).to_contain_text("8 people of 10 on the list would be removed, and 1 person named to be added.")
+    await expect(dialog).to_contain_text(
+        "8 people of 10 wanted on the list would be removed, and 1 person named to be added."
+    )
     await expect(dialog).to_contain_text("user0@example.com")
     assert await faults_of_access(page) == []
     assert world.members("ActiveUsers") == sorted(users(10))

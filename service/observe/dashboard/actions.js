@@ -61,7 +61,7 @@ export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" 
 
 // What a held sync would do, before a person decides.
 export const Removals = ({ found }) => html`
-  <p><strong>${people(found.removals)} of ${count(found.removals_of)}</strong> on the list would be removed${
+  <p><strong>${people(found.removals)} of ${count(found.removals_of)}</strong> wanted on the list would be removed${
     found.additions ? `, and ${people(found.additions)} named to be added` : ""
   }.${found.pages_missing ? ` ${plural(found.pages_missing, "page")} of the sync ${found.pages_missing === 1 ? "has" : "have"} not arrived; the decision is for ${found.pages_missing === 1 ? "it" : "them"} too.` : ""}${
     found.queued_syncs ? ` ${plural(found.queued_syncs, "later sync")} of the segment ${found.queued_syncs === 1 ? "waits" : "wait"} behind it.` : ""
