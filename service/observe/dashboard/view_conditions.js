@@ -125,7 +125,7 @@ export function Conditions({ query }) {
           <${Section} title="What is over" id="over-heading"><${Table} caption="Conditions that are over"
             keyOf=${(each) => `${each.place} ${each.since}`} rows=${data.history.filter(wanted)} empty="Nothing yet."
             columns=${[
-              ["What", (each) => html`<${Link} to=${viewOf(each)}>${each.meaning}<//>`, { wide: true }],
+              ["What", (each) => html`<${Link} to=${viewOf(each)}>${inTwo(each.meaning)[0]}<//>`, { wide: true }],
               ["On what", (each) => html`<${Name} text=${subjectOf(each)} />`],
               ["Began", (each) => html`<${Moment} at=${each.since} />`],
               ["Ended", (each) => html`<${Moment} at=${each.ended_at} />`],
