@@ -170,6 +170,7 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await page.fill("#member-user", " User3@Example.com ")
     await page.get_by_role("button", name="Look up").click()
     await expect(page.locator("#member-answer")).to_contain_text("Could not be added or removed")
+    await expect(page.locator("#member-answer")).to_contain_text("use a terminal: heap-cordial forget USER.")
     await page.get_by_role("button", name="Verify ActiveUsers").click()
     await expect(page.locator("#toast[data-tone=warn]")).to_contain_text(
         "Cordial counts 9, as many as it confirmed, but 1 person could"

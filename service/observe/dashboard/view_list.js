@@ -101,7 +101,9 @@ function Person({ list, sum }) {
           ["Heap last said", member.heap && `${member.heap.wanted ? "in the segment" : "not in the segment"}${member.heap.said_at ? `, ${momentText(member.heap.said_at)}` : ""}`],
           ["Sent as", member.contact && person(member.contact)],
           ["Cordial answered", member.failure && `${member.failure.status ? `HTTP ${member.failure.status}: ` : ""}${member.failure.message}`],
-        ]} />`}</div>
+        ]} />
+        <p class="hint">To take a person off all lists and erase every trace of them here, use a terminal: <code class="code">heap-cordial forget USER</code>.
+          That cannot be undone, and needs an API key with the role admin.</p>`}</div>
   <//>`;
 }
 
