@@ -627,6 +627,27 @@ async def test_strangers_are_not_told_to_be_rebuilt_away(live: Watched, world: W
     await expect(page.locator("main .primary")).to_have_count(0)
 
 
+async def test_a_list_that_is_held_says_why_and_what_to_do(live: Watched, world: World) -> None:
+    page = live.page
+    world.cordial.state.create_list("ActiveUsers", enhanced=True)
+    await world.deliver("Active Users", users(3))
+    await expect(page.locator("#headline[data-tone=warn]")).to_contain_text("1 list held")
+    await expect(page.locator("#account-rows")).to_contain_text("Waiting")
+    await expect(page.locator("#sync-rows tr")).to_contain_text("List held")
+    await page.locator("#attention-rows").get_by_role("link", name="acme · Active Users", exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("The list is held (acme Active Users)")
+    await expect(page.locator(".terms")).to_contain_text("Cordial already has a list ActiveUsers")
+    await page.locator(".terms").get_by_role("link", name="acme · Active Users").click()
+    await expect(page.locator(".title .badge")).to_contain_text("Held")
+    await expect(page.locator("main")).to_contain_text("adopt_existing_lists = true")
+    await expect(page.locator("#sum")).to_contain_text(re.compile(r"to be sent \(held\)\s*3"))
+    # What sends nothing is not offered.
+    await expect(page.get_by_role("button", name="Rebuild")).to_have_count(0)
+    assert await faults_of_access(page) == []
+    assert {call.method for call in world.calls()} == {"GET"}
+    assert live.errors == []
+
+
 async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) -> None:
     page = live.page
     await page.goto("about:blank")

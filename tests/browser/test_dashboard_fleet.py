@@ -123,6 +123,8 @@ async def test_the_worst_of_a_thousand_lists_come_first_and_each_is_found(browse
         "1 account stopped · 1 account paused · 50 segments to approve"
     )
     await expect(page.locator(".figures")).to_contain_text(f"{FAILURES:,}")
+    kinds = page.locator("#attention-rows > li")
+    await expect(kinds.first).to_contain_text("Cordial does not serve the account")
     await expect(page.locator("#account-rows tr").first).to_contain_text(WRONG_KEY)
     await expect(page.locator("#account-rows tr").nth(1)).to_contain_text(PAUSED)
     await expect(page.get_by_role("link", name=f"All {len(ACCOUNTS)}")).to_be_visible()

@@ -353,6 +353,12 @@ async def test_times_are_of_24_hours_and_people_are_whole(live: Watched) -> None
     )
 
 
+# What can be pressed and is called otherwise than what is seen on it: who speaks to the page says what they see.
+_MISNAMED = """() => [...document.querySelectorAll("a[aria-label], button[aria-label]")]
+    .filter((each) => !each.getAttribute("aria-label").toLowerCase().includes(each.innerText.trim().toLowerCase()))
+    .map((each) => each.outerHTML.slice(0, 200))"""
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
 async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, scheme: Any, width: int) -> None:
     page = live.page
@@ -385,6 +391,7 @@ async def test_every_view_fits_and_has_no_fault_of_access(live: Watched, scheme:
         await expect(page.locator("main .waiting")).to_have_count(0)
         assert await overflow(page) == 0, place
         assert await page.locator("main .primary").count() <= 1, place
+        assert await page.evaluate(_MISNAMED) == [], place
         assert await faults_of_access(page) == [], place
     assert live.errors == []
 
