@@ -110,6 +110,8 @@ class Conditions:
         # By key: the fact as it is now, and when it was first seen, by both clocks, whether its patience is over or not.
         self._facts: dict[ConditionKey, tuple[Fact, int, int]] = {}
         self._recorded: dict[ConditionKey, RecordedCondition] = {}
+        # What somebody was told of before it was written down.
+        self._shown: dict[ConditionKey, RecordedCondition] = {}
         self._is_read = False
         self._looking = asyncio.Lock()
         self._asking = asyncio.Lock()
@@ -119,8 +121,12 @@ class Conditions:
     def lasting(self) -> Lasting:
         """Return what lasts at this moment."""
         found = self._lasting()
-        told = worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in self._told(found)])
-        return Lasting(told, Counter((fact.id, fact.account) for fact, _ in found))
+        told = self._told(found)
+        for fact, began_at_ms in told:
+            if self._is_known and fact.key not in self._recorded and len(self._shown) < _MAX_TOLD:
+                self._shown[fact.key] = _of_fact(fact, began_at_ms)
+        conditions = worst_first([to_condition(fact, began_at_ms) for fact, began_at_ms in told])
+        return Lasting(conditions, Counter((fact.id, fact.account) for fact, _ in found))
 
     def current(self) -> list[Condition]:
         """Return what lasts at this moment and is told one by one, the worst first."""
@@ -204,11 +210,11 @@ class Conditions:
         return self._is_read and not self._is_starting()
 
     def _ended(self, lasting: Collection[ConditionKey]) -> list[RecordedCondition]:
-        """Return what is kept as lasting and does not last any more."""
+        """Return what is kept as lasting, or was told, and does not last any more."""
         now_ms = self._now_ms()
         return [
             msgspec.structs.replace(each, ended_at_ms=now_ms)
-            for key, each in self._recorded.items()
+            for key, each in (self._shown | self._recorded).items()
             if key not in lasting
         ]
 
@@ -253,7 +259,8 @@ class Conditions:
         told = {fact.key: _of_fact(fact, began_at_ms) for fact, began_at_ms in self._told(lasting)}
         if not self._is_known:
             return
-        begun = [each for key, each in told.items() if key not in self._recorded]
+        # Somebody who was told of one that was over before it was written down must find it afterwards.
+        begun = [each for key, each in (self._shown | told).items() if key not in self._recorded]
         ended = self._ended(keys)
         changed = [each for key, each in told.items() if with_changes and each != self._recorded.get(key, each)]
         if not begun and not ended and not changed:
@@ -265,6 +272,7 @@ class Conditions:
             return
         for each in begun:
             log.info("condition.began", condition=each.id, account=each.account, subject=each.subject)
+            self._shown.pop(each.key, None)
         self._recorded.update({each.key: each for each in (*begun, *changed)})
         for each in ended:
             log.info("condition.ended", condition=each.id, account=each.account, subject=each.subject)

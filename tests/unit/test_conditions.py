@@ -104,8 +104,8 @@ class Log:
         return [each for each in self.over if all(getattr(each, name) == given[name] for name in given)][:limit]
 
     async def record(self, begun, ended, changed) -> None:
-        keys = {each.key for each in (*ended, *changed)}
-        self.open = [each for each in self.open if each.key not in keys] + [*begun, *changed]
+        written = {each.key: each for each in (*self.open, *begun)} | {each.key: each for each in changed}
+        self.open = [each for key, each in written.items() if key not in {other.key for other in ended}]
         self.over += ended
 
     async def facts(self, _accounts) -> list[Fact]:
@@ -133,6 +133,21 @@ async def test_a_condition_begins_once_lasts_over_a_restart_and_ends():
     [over] = await conditions.history()
     assert over.ended_at is not None
     assert over.ended_at.timestamp() == 1_120
+
+
+async def test_what_somebody_was_told_of_is_kept_although_it_was_over_before_the_next_look():
+    """Who mends it at once must not read afterwards that there never was such a condition."""
+    log, facts = Log(), [Fact("people_failed", "acme", "Buyers", people=1, list_id=1)]
+    conditions = Conditions(log, lambda: facts, dict, lambda: 1_000)
+    await conditions._ask()
+    assert [each.id for each in conditions.current()] == ["people_failed"]
+    facts.clear()
+    [over] = await conditions.history()
+    assert over.ended_at is not None
+    await conditions._record(with_changes=True)
+    assert ([each.id for each in log.over], log.open, conditions.kept()) == (["people_failed"], [], [])
+    await conditions._record(with_changes=True)
+    assert len(log.over) == 1
 
 
 def test_a_fact_is_told_only_once_its_patience_is_over():
