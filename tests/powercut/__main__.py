@@ -26,7 +26,7 @@ SHOWN_BY = {
 # What part of all disks each life gives: most have few places at which something else can be lost.
 SHARES = {"live": 0.35, "imports": 0.15, "install": 0.1, "upgrade": 0.1, "backup": 0.1, "restore": 0.2}
 DISKS_WITH_FAULT = 60
-_AT_ONCE = 3
+_AT_ONCE = 2
 _MAX_PER_LIFE = 300
 # Each disk that does not become exact is waited for, and more of the same teach nothing.
 _MAX_FAULTY = 3
@@ -41,7 +41,7 @@ async def examine_life(name: str, disks: int, *, seed: int = 1, fault: Fault | N
     """Run a life and look at so many disks; with a fault planted, until one shows it."""
     if fault is not None:
         return await _examine(name, disks, seed, fault)
-    # Several at once, for they wait more than they work. Each run has other moments.
+    # Two at once, for they wait more than they work. Each run has other moments.
     runs = (_examine(name, -(-disks // _AT_ONCE), seed + run, None) for run in range(_AT_ONCE))
     found = await asyncio.gather(*runs)
     return Findings(
