@@ -56,6 +56,7 @@ def imported_names(tree: ast.AST, package: str) -> Iterator[str]:
                 yield from (f"{full}.{name.name}" for name in names)
 
 
+@functools.cache
 def imports_of(module: str) -> set[str]:
     """The modules of the service that a module imports; texts that name a module count, as they may be imported."""
     path = MODULES[module]
@@ -70,8 +71,8 @@ def parts_imported_by(module: str) -> set[str]:
     return {part_of(other) for other in imports_of(module)} - {part_of(module), ""}
 
 
-def modules_of(parts: set[str]) -> list[str]:
-    return [module for module in MODULES if part_of(module) in parts]
+def modules_of(parts: set[str]) -> set[str]:
+    return {module for module in MODULES if part_of(module) in parts}
 
 
 def test_every_part_has_its_place():
@@ -81,41 +82,39 @@ def test_every_part_has_its_place():
     assert parts >= STAGES
 
 
-@pytest.mark.parametrize("module", modules_of(set(FOUNDATION)))
-def test_the_foundation_imports_only_what_stands_below_it(module):
-    below = FOUNDATION[: FOUNDATION.index(part_of(module))]
-    assert parts_imported_by(module) <= set(below)
+def test_the_foundation_imports_only_what_stands_below_it():
+    for module in modules_of(set(FOUNDATION)):
+        below = FOUNDATION[: FOUNDATION.index(part_of(module))]
+        assert parts_imported_by(module) <= set(below), module
 
 
-@pytest.mark.parametrize("module", modules_of(STAGES))
-def test_stages_import_neither_each_other_nor_what_composes_them(module):
-    assert parts_imported_by(module) <= SHARED_BY_STAGES
-    for part in SHARED_MODULES.keys() - {part_of(module)}:
-        shared = SHARED_MODULES[part]
-        assert {other for other in imports_of(module) if part_of(other) == part} <= {*shared, f"service.{part}"}
+def test_stages_import_neither_each_other_nor_what_composes_them():
+    for module in modules_of(STAGES):
+        assert parts_imported_by(module) <= SHARED_BY_STAGES, module
+        for part in SHARED_MODULES.keys() - {part_of(module)}:
+            imported = {other for other in imports_of(module) if part_of(other) == part}
+            assert imported <= {*SHARED_MODULES[part], f"service.{part}"}, module
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != "sandbox"])
-def test_only_the_commands_entry_imports_the_sandbox(module):
-    assert module == "service.__main__" or "sandbox" not in parts_imported_by(module)
+def test_only_the_commands_entry_imports_the_sandbox():
+    importing = {name for name in MODULES if part_of(name) != "sandbox" and "sandbox" in parts_imported_by(name)}
+    assert importing == {"service.__main__"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in COMPOSITION])
-def test_only_the_composition_knows_several_stages(module):
-    stages = {part_of(other) for other in imports_of(module) - {"service.store", "service.store.port"}} & STAGES
-    assert len(stages | ({part_of(module)} & STAGES)) <= 1
+def test_only_the_composition_knows_several_stages():
+    for module in MODULES:
+        stages = {part_of(other) for other in imports_of(module) - {"service.store", "service.store.port"}} & STAGES
+        assert part_of(module) in COMPOSITION or len(stages | ({part_of(module)} & STAGES)) <= 1, module
 
 
 def test_the_port_of_the_store_speaks_only_of_the_model():
     assert {part_of(other) for other in imports_of("service.store.port")} <= {"model", ""}
 
 
-@pytest.mark.parametrize("module", modules_of({"store"}))
-def test_the_store_has_no_other_protocols(module):
-    bases = [
-        ast.unparse(base) for node in ast.walk(tree_of(module)) if isinstance(node, ast.ClassDef) for base in node.bases
-    ]
-    assert module == "service.store.port" or "Protocol" not in bases
+def test_the_store_has_no_other_protocols():
+    for module in modules_of({"store"}) - {"service.store.port"}:
+        classes = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ClassDef)]
+        assert "Protocol" not in [ast.unparse(base) for each in classes for base in each.bases], module
 
 
 def test_modules_do_not_import_in_circles():
@@ -139,10 +138,10 @@ def sql_in(tree: ast.AST) -> list[str]:
     return [text for text in texts if SQL.match(text)]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != "store"])
-def test_sql_lives_only_under_store(module):
-    assert sql_in(tree_of(module)) == []
-    assert not {"sqlite3", "aiosqlite"} & set(imported_names(tree_of(module), ""))
+def test_sql_lives_only_under_store():
+    for module in [name for name in MODULES if part_of(name) != "store"]:
+        assert sql_in(tree_of(module)) == [], module
+        assert not {"sqlite3", "aiosqlite"} & set(imported_names(tree_of(module), "")), module
 
 
 def test_queries_lie_only_under_store():
