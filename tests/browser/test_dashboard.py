@@ -666,8 +666,15 @@ async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) ->
     assert await faults_of_access(page) == []
 
 
-async def test_a_store_that_another_program_locks_is_told_until_it_lets_go(live: Watched, world: World) -> None:
+async def test_a_store_that_another_program_locks_is_told_until_it_lets_go(
+    live: Watched, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = live.page
+    # For how long a writer waits for another program.
+    monkeypatch.setattr("service.store.sqlite.opening._BUSY_TIMEOUT_MS", 300)
+    await page.goto("about:blank")
+    await world.restart()
+    await page.goto(world.service.url)
     await world.deliver("Active Users", users(2))
     await expect(page.locator("#headline[data-tone=good]")).to_contain_text("All lists are exact")
     [more] = build_pages(1, "Active Users", users(3), [], task_id="more", page_size=10)
