@@ -424,7 +424,7 @@ async def _conditions(client: ApiClient, arguments: argparse.Namespace) -> int:
     rows = page["items"]
     if not _show_json(rows, arguments):
         conditions = msgspec.convert(rows, list[Condition])
-        shown = conditions if arguments.all else grouped(conditions)
+        shown = conditions if arguments.all else grouped(conditions, page["numbers_by_account"])
         cells = [
             (
                 each.severity.value,

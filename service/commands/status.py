@@ -90,7 +90,8 @@ class ToldAccount(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """Everything the status shows, as the store has it.
 
-    `told`: what the service says of its accounts, `travels`: by list, how it says that changes travel as a file; both empty
+    `numbers`: how many conditions last of each kind in each account, those that are not named too, as the service says it.
+    `told`: what the service says of its accounts, `travels`: by list, how it says that changes travel as a file; all empty
     without answer.
     """
 
@@ -101,6 +102,7 @@ class Overview(msgspec.Struct, frozen=True):
     imports: list[ImportView]
     unfolded_users: int
     conditions: list[Condition]
+    numbers: dict[str, dict[str, int]] = {}
     told: dict[str, ToldAccount] = {}
     travels: dict[int, str] = {}
 
@@ -169,6 +171,7 @@ async def _with_service(overview: Overview, settings: Settings) -> Overview:
         return msgspec.structs.replace(
             overview,
             conditions=msgspec.convert(conditions["items"], list[Condition]),
+            numbers=conditions["numbers_by_account"],
             told={each.name: each for each in msgspec.convert(accounts["items"], list[ToldAccount])},
             travels={each["id"]: each["import_state"] for each in lists if each["import_state"]},
         )
@@ -265,7 +268,7 @@ def _is_critical(readiness: Readiness, overview: Overview) -> bool:
 
 
 def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]) -> list[str]:
-    lines = [f"service    {readiness.words}", *_condition_lines(overview.conditions)]
+    lines = [f"service    {readiness.words}", *_condition_lines(overview)]
     before = "" if readiness.is_reached else "not known now; last time: "
     if overview.unfolded_users:
         lines.append(f"inbox      {counted(overview.unfolded_users, 'user', 'users')} not processed yet")
@@ -317,9 +320,10 @@ def _kept_back(
     return account_kept_back(_sending(account, configured), None if told is None else told.standing)
 
 
-def _condition_lines(conditions: list[Condition]) -> list[str]:
+def _condition_lines(overview: Overview) -> list[str]:
     lines = []
-    conditions = grouped([each for each in conditions if each.severity is not Severity.INFO])
+    serious = [each for each in overview.conditions if each.severity is not Severity.INFO]
+    conditions = grouped(serious, overview.numbers)
     for each in conditions[:_MAX_CONDITIONS]:
         about = " ".join(filter(None, (each.account, each.subject)))
         people = counted(each.people, "person", "people")

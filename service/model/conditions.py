@@ -4,9 +4,11 @@ To add one: an entry in `CATALOGUE`, one fact in `service/observe/facts.py` or i
 `docs/operations.md` under the heading that the entry names.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 import msgspec
@@ -451,27 +453,47 @@ def worst_first(conditions: Sequence[Condition]) -> list[Condition]:
     return sorted(conditions, key=lambda each: (each.severity.rank, each.since, each.account, each.subject))
 
 
-def grouped(conditions: Sequence[Condition]) -> list[Condition]:
-    """Return conditions as people read them: more than three of one kind in one account are one, at the place of the first."""
+def some_of_each(conditions: Sequence[Condition], most: int) -> list[Condition]:
+    """Return at most so many, in their order: the first of each kind and account before the second of any."""
+    seen: Counter[tuple[str, str]] = Counter()
+    places = []
+    for place, each in enumerate(conditions):
+        places.append((seen[each.id, each.account], place))
+        seen[each.id, each.account] += 1
+    return [conditions[place] for place in sorted(place for _, place in sorted(places)[:most])]
+
+
+def grouped(
+    conditions: Sequence[Condition], numbers: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+) -> list[Condition]:
+    """Return conditions as people read them: more than three of one kind in one account are one, at the place of the first.
+
+    `numbers`: how many last of each kind in each account, where not all of them may be among these.
+    """
     alike: dict[tuple[str, str], list[Condition]] = {}
     for each in conditions:
         alike.setdefault((each.id, each.account), []).append(each)
-    return [each for group in alike.values() for each in ([_as_one(group)] if len(group) > _MAX_ALIKE else group)]
+    found: list[Condition] = []
+    for (kind, account), group in alike.items():
+        number = numbers.get(kind, {}).get(account, len(group))
+        found += [_as_one(group, number)] if number > _MAX_ALIKE else group
+    return found
 
 
-def _as_one(group: Sequence[Condition]) -> Condition:
-    """Return one condition that stands for many of a kind in one account."""
+def _as_one(group: Sequence[Condition], number: int) -> Condition:
+    """Return one condition that stands for so many of a kind in one account."""
     first = group[0]
-    subject = f"{', '.join(each.subject for each in group[:_MAX_ALIKE])} and {len(group) - _MAX_ALIKE:,} more"
+    named = [each.subject for each in group[:_MAX_ALIKE]]
+    subject = f"{', '.join(named)} and {number - len(named):,} more"
     words, _ = in_two(first.meaning)
-    # Who is on two lists is concerned twice, so people are not added up.
-    people = max(each.people for each in group)
+    # Who is on two lists is concerned twice, so people are not added up. Of those that are not here only the number is known.
+    people = max(each.people for each in group) if number == len(group) else 0
     largest = f"; the largest concerns {people:,} {'person' if people == 1 else 'people'}" if people else ""
     return msgspec.structs.replace(
         first,
         title=_with_subject(words, f"{first.account}: {subject}" if first.account else subject),
         subject=subject,
-        detail=f"{len(group):,} in all{largest}",
+        detail=f"{number:,} in all{largest}",
         people=0,
         list_id=None,
         since=min(each.since for each in group),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.model.conditions import CATALOGUE, Fact, RecordedCondition, grouped, to_condition
+from service.model.conditions import CATALOGUE, Fact, RecordedCondition, grouped, some_of_each, to_condition
 from service.observe.conditions import Conditions
 from service.observe.facts import max_still_seconds
 from tools.conditions_reference import COPY, OPERATIONS, with_reference
@@ -80,6 +80,23 @@ def test_many_of_a_kind_in_one_account_are_read_as_one():
     # Who is on two lists would count twice, and there is no place for many.
     assert (first.people, first.list_id, first.place) == (0, None, "#/conditions")
     assert grouped(many[:3]) == many[:3]
+    # Where more last than are told one by one, all are counted.
+    [first] = grouped(many, {"list_awaits_approval": {"acme": 1_100, "globex": 2}})
+    assert first.subject == "Segment 1, Segment 2, Segment 3 and 1,097 more"
+    assert first.detail == "1,100 in all"
+    [first] = grouped(many[:1], {"list_awaits_approval": {"acme": 10}})
+    assert (first.subject, first.detail) == (
+        "Segment 1 and 9 more",
+        "10 in all",
+    )
+
+
+def test_of_very_many_conditions_some_of_each_kind_and_account_are_shown_first():
+    many = [held(number) for number in range(1, 900)]
+    others = [held(number, account="globex") for number in range(1, 3)] + [to_condition(Fact("disk_low"), 0)]
+    shown = some_of_each([*many, *others], 200)
+    assert shown == [*many[:197], *others]
+    assert some_of_each(many[:200], 200) == many[:200]
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [("auto", 5), (25, 5), (1, 5), (0.1, 50), (0.01, 500)])

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp_apispec import docs
 
 from service.model.accounts import AccountStanding, Sending, is_long_wait, limit_in_words
-from service.model.conditions import CATALOGUE, Condition, Severity, in_two
+from service.model.conditions import CATALOGUE, Condition, Severity, in_two, some_of_each
 from service.model.imports import ImportsStatus, ImportView
 from service.model.views import Count, ListStanding
 from service.observe.api import documentation as described
@@ -21,6 +21,8 @@ from service.store.port import Reading
 
 _SYNCS = 8
 _IMPORTS = 5
+# A page that is read every second must stay small, however many lists wait for somebody.
+_CONDITIONS = 200
 # The headline has so many troubles; the list below it has all.
 _SHOWN = 3
 # What can be counted; of the others the meaning is said.
@@ -43,8 +45,8 @@ class Overview(msgspec.Struct, frozen=True):
     """How everything is.
 
     `headline` says it in one line, by the `conditions` that last; `is_well` is false where a person should do
-    something. Of the conditions the worst 1,000 are here; `numbers`: how many of each kind last, `numbers_by_account`:
-    in each account. `to_send`: all that was accepted and is not settled, of accounts that are configured, but for
+    something. At most 200 conditions are here, some of each kind and account; `GET /conditions` has more. `numbers`: how
+    many of each kind last, `numbers_by_account`: in each account. `to_send`: all that was accepted and is not settled, of accounts that are configured, but for
     `guarded` users in syncs that are held, or not complete yet (`hold_removals`). `seconds_left`: until the slowest
     account that sends is done, null where that cannot be told. `failed` changes are those of `failed_people`: who
     failed on two lists is one person. `lists`: how many stand how. `syncs`: the latest; `imports`: those under way.
@@ -123,7 +125,7 @@ class OverviewQuestion:
                 at=datetime.now(UTC),
                 headline=_headline(trouble, served, standings, to_send=to_send, guarded=guarded),
                 is_well=not trouble,
-                conditions=lasting.conditions,
+                conditions=some_of_each(lasting.conditions, _CONDITIONS),
                 numbers=numbers,
                 numbers_by_account=lasting.by_account(),
                 to_send=to_send,

@@ -75,7 +75,11 @@ function Many({ account, items, number, accounts, withCommand }) {
 function rowsOf(group, numbers, isFlat) {
   const ofAccount = new Map();
   for (const each of group) ofAccount.set(each.account, [...(ofAccount.get(each.account) ?? []), each]);
-  return [...ofAccount.entries()].flatMap(([account, items]) => (isFlat || items.length <= SHOWN ? items : [{ account, items, number: numbers[account] ?? items.length }]));
+  return [...ofAccount.entries()].flatMap(([account, items]) => {
+    // Not all of them may be here.
+    const number = numbers[account] ?? items.length;
+    return isFlat || number <= SHOWN ? items : [{ account, items, number }];
+  });
 }
 
 // One kind of condition with all that it is about: what it means and what to do is said once.
@@ -83,7 +87,7 @@ function Group({ group, numbers, accounts, most, primary, withCommand, isFlat })
   const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
   const rows = rowsOf(group, numbers, isFlat);
   const number = Object.values(numbers).reduce((sum, each) => sum + each, 0);
-  const more = rows.slice(most).reduce((sum, each) => sum + (each.items?.length ?? 1), 0);
+  const more = rows.slice(most).reduce((sum, each) => sum + (each.number ?? 1), 0);
   const [first, rest] = inTwo(meaning);
   return html`<li class="condition" data-severity=${severity}>
     <div class="row-head"><h3>${first}</h3><${Badge} of=${SEVERITY[severity]} /></div>
