@@ -74,7 +74,7 @@ function OfList({ id }) {
     <${Trouble} error=${error ?? audit.error ?? syncs.error ?? conditions.error} />
     <section class="card"><${Table} caption="History" id="history-rows" rows=${entries.slice(0, SHOWN)} keyOf=${(each) => each.key} empty="Nothing is kept of it any more."
       columns=${[
-        ["When", (each) => html`<${Moment} at=${each.at} />`],
+        ["When", (each) => html`<${Moment} at=${each.at} />`, { badge: true }],
         ["Kind", (each) => html`<${Badge} of=${each.badge} />`, { badge: true, unseen: true }],
         ["What", (each) => html`<span class="wrap">${each.what}</span>`, { wide: true }],
       ]} />${(entries.length > SHOWN || audit.data?.next || syncs.data?.next) && html`<p class="hint">Only the latest are here.</p>`}</section>`;
@@ -92,7 +92,7 @@ function OfAll({ query, go }) {
       ${audit.items
         ? html`<${Table} caption="What people did" id="audit-rows" rows=${audit.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
             columns=${[
-              ["When", (each) => html`<${Moment} at=${each.at} />`],
+              ["When", (each) => html`<${Moment} at=${each.at} />`, { badge: true }],
               ["What", (each) => actionName(each.action)],
               ["On what", (each) => html`<span class="wrap">${target(each)}</span>`, { wide: true }],
               ["By", (each) => html`<${Name} text=${keyName(each.actor)} title=${each.actor} />`],
@@ -104,7 +104,7 @@ function OfAll({ query, go }) {
       ${deliveries.items
         ? html`<${Table} caption="Pages from Heap" rows=${deliveries.items} keyOf=${(each) => each.id} empty="None has come yet."
             columns=${[
-              ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
+              ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`, { badge: true }],
               ["Segment", (each) => html`<${Link} to=${`syncs/${each.sync_id}`}><${Name} text=${each.segment_name} /><//><div class="hint"><${Name} text=${each.account} /></div>`, { wide: true }],
               ["Page", (each) => count(each.page_number), { number: true }],
               ["To add", (each) => count(each.added), { number: true, isIdle: (each) => !each.added }],

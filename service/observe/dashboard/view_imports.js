@@ -52,7 +52,7 @@ const columnsFor = (name) => [
       ${each.reason && html`<p class="wrap">${sentence(each.reason)}</p>`}`,
     { wide: true },
   ],
-  ["Started", (each) => html`<${Time} at=${each.started_at} />`, { sort: "latest", bothWays: true }],
+  ["Started", (each) => html`<${Time} at=${each.started_at} />`, { badge: true, sort: "latest", bothWays: true }],
   ["State", (each) => html`<${Badge} of=${stateOf(each)} />`, { badge: true, sort: "trouble" }],
   ["Rows", (each) => count(each.contacts), { number: true, sort: "rows", bothWays: true }],
   [

@@ -54,7 +54,7 @@ const columnsFor = (accounts, ofOneList) => [
       ${sync.state === "held" && html`<div class="buttons"><${ApproveSync} sync=${sync} /><${DiscardSync} sync=${sync} /></div>`}`,
     { wide: true },
   ],
-  ...(ofOneList ? [] : [["Arrived", (sync) => html`<${Time} at=${sync.last_received_at} />`, { sort: "latest" }]]),
+  ...(ofOneList ? [] : [["Arrived", (sync) => html`<${Time} at=${sync.last_received_at} />`, { badge: true, sort: "latest" }]]),
   ["Pages", (sync) => html`<${Badge} of=${arrivalState(sync)} />`, { badge: true, isIdle: (sync) => sync.pages_received >= sync.total_pages }],
   ["State", (sync) => html`<${Badge} of=${sendingState(sync, accounts.find((found) => found.name === sync.account))} />`, { badge: true, sort: "trouble" }],
   ["Named", (sync) => named(sync), { number: true }],
@@ -149,7 +149,7 @@ export function Sync({ id }) {
       <${Table} caption="Pages of this sync" rows=${deliveries} keyOf=${(each) => each.id} empty="The pages are forgotten by now."
         columns=${[
           ["Page", (each) => `${each.page_number} of ${data.total_pages}`],
-          ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`],
+          ["Arrived", (each) => html`<${Moment} at=${each.received_at} />`, { badge: true }],
           ["To add", (each) => count(each.added), { number: true, isIdle: (each) => !each.added }],
           ["To remove", (each) => count(each.removed), { number: true, isIdle: (each) => !each.removed }],
           ["Unusable", (each) => count(each.rejected), { number: true, isIdle: (each) => !each.rejected }],
