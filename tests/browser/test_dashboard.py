@@ -857,6 +857,22 @@ async def test_nothing_is_called_live_while_no_news_can_come(live: Watched, worl
     await expect(page.locator(_LIVE)).to_be_visible()
 
 
+async def test_a_question_that_is_never_answered_is_given_up_and_asked_again(live: Watched, world: World) -> None:
+    """The network drops what is sent, and nobody says so."""
+    page = live.page
+    await expect(page.locator(_LIVE)).to_be_visible()
+    await page.evaluate(
+        "const timeout = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = (ms) => timeout(ms / 100)"
+    )
+    await page.route("**/api/v1/**", lambda _: None)
+    await world.deliver("Active Users", users(2))
+    await expect(page.locator("#connection")).to_have_text("Not reachable, trying again")
+    await page.unroute("**/api/v1/**")
+    await world.deliver("Active Users", users(3))
+    await expect(page.locator(_LIVE)).to_be_visible()
+    await expect(page.locator("#sync-rows")).to_contain_text("+3")
+
+
 async def test_it_comes_back_after_a_proxy_answered_in_the_services_place(live: Watched, world: World) -> None:
     page = live.page
     await expect(page.locator(_LIVE)).to_be_visible()

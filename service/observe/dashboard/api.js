@@ -2,6 +2,10 @@
 
 export const ROOT = "api/v1";
 
+// The service answers questions in seconds. Some actions wait for Cordial.
+const QUESTION_MS = 20_000;
+const ACTION_MS = 120_000;
+
 export class ApiError extends Error {
   // `isAnswer`: the service itself says so, and not a proxy before it, or nobody.
   constructor(status, message, isAnswer = false) {
@@ -11,14 +15,18 @@ export class ApiError extends Error {
   }
 }
 
-async function request(path, options = {}) {
+async function request(path, options, patience) {
   // The header tells the service that a script asks, which shows the way in itself.
   const headers = { "X-Requested-With": "heap-cordial", ...options.headers };
-  const answer = { credentials: "same-origin", cache: "no-store", ...options, headers };
-  const response = await fetch(`${ROOT}/${path}`, answer).catch(() => {
-    throw new ApiError(0, "The service cannot be reached.");
-  });
-  const body = await response.json().catch(() => null);
+  // A network that drops what is sent says nothing: without an end, nothing more would be asked.
+  const signal = AbortSignal.timeout(patience);
+  const answer = { credentials: "same-origin", cache: "no-store", signal, ...options, headers };
+  const unanswered = () => {
+    const unknown = options.method ? " What was asked for may be done all the same." : "";
+    throw new ApiError(0, signal.aborted ? `No answer came from the service.${unknown}` : "The service cannot be reached.");
+  };
+  const response = await fetch(`${ROOT}/${path}`, answer).catch(unanswered);
+  const body = await response.json().catch(() => (signal.aborted ? unanswered() : null));
   if (!response.ok) {
     const said = body?.error?.message;
     throw new ApiError(response.status, said ?? `The service cannot be reached: something before it answers ${response.status}.`, said !== undefined);
@@ -26,14 +34,18 @@ async function request(path, options = {}) {
   return body;
 }
 
-export const get = (path) => request(path);
+export const get = (path) => request(path, {}, QUESTION_MS);
 
 export const post = (path, body = {}, headers = {}) =>
-  request(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", ...headers },
-    body: JSON.stringify(body),
-  });
+  request(
+    path,
+    {
+      method: "POST",
+      headers: { "Content-Type": "application/json", ...headers },
+      body: JSON.stringify(body),
+    },
+    ACTION_MS,
+  );
 
 // An address with what is not empty as its query.
 export function withQuery(path, query) {
