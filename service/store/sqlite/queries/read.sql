@@ -192,8 +192,9 @@ WITH shown AS (
             WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
         END AS standing,
-        segment.members AS wanted, segment.settled - segment.unnamed AS on_list, segment.pending, segment.waiting, segment.dead AS failed,
-        segment.unnamed,
+        -- What a file brought is settled after its refused rows are known: until then they are among what is owed.
+        segment.members AS wanted, max(0, segment.settled - segment.unnamed) AS on_list,
+        segment.pending, segment.waiting, segment.dead AS failed, min(segment.unnamed, segment.settled) AS unnamed,
         segment.list_count AS counted, segment.count_differs_by, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
@@ -267,8 +268,8 @@ GROUP BY standing;
 
 -- name: list_sum
 -- A user id that cannot be used is named as long as the segment was not drained since; who leaves the segment is not named.
-SELECT segment.members AS wanted, segment.settled - segment.unnamed AS on_list, segment.unnamed,
-    segment.members - segment.settled - failed.additions AS to_add,
+SELECT segment.members AS wanted, max(0, segment.settled - segment.unnamed) AS on_list,
+    min(segment.unnamed, segment.settled) AS unnamed, segment.members - segment.settled - failed.additions AS to_add,
     failed.later_additions AS add_later,
     failed.additions AS failed,
     (
