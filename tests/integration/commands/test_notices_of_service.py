@@ -124,8 +124,8 @@ async def test_a_wrong_key_is_told_and_its_end_too_and_who_cannot_be_told_is_a_c
         [(_, document)] = receiver.taken
         assert "unauthorized" in document["text"]
         assert "people concerned: 1" in document["text"]
-        process.send_signal(signal.SIGHUP)
         installation.key_file.write_text(right)
+        process.send_signal(signal.SIGHUP)
         await eventually(receiver.first_lines, [REJECTS_KEY, IS_OVER])
         await eventually(lambda: conditions(installation), {"notices_fail"})
 
