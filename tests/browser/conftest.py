@@ -1,6 +1,6 @@
 """One Chromium for all browser tests, a fresh window for each.
 
-It is Chromium's headless shell: the same engine, network and script, at three quarters of the processor time, without
+It is Chromium's headless shell: the same engine, network and script, at less than half of the processor time, without
 what draws a window's frame. Starting a browser takes seconds. It belongs to the event loop it was started on, so the
 tests here and their fixtures all run on the session's loop.
 """

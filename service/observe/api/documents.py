@@ -57,20 +57,20 @@ class SyncDocument(SyncView, frozen=True):
 class AccountDocument(msgspec.Struct, frozen=True):
     """An account and what its sending is doing.
 
-    `slowed` and `paused` end by themselves, with a call at `next_call_at`; in the latter the account is stopped,
-    because Cordial does not serve it. `paused_by_operator` ends when an operator resumes it; `dry_run` when the
-    configuration ends it. `not_configured`: the store knows it, the configuration does not. `standing` says in one word
-    whether it may send, and how what it has to send travels. `to_send`: all that was accepted and is not settled, the
-    `unread` users of pages that are not processed yet too, but for `set_aside`. `sendable` of the `pending` changes are
-    on lists that are ready; the others wait for theirs. `set_aside` users are in syncs that are held or queued, `held`
-    of them, or not complete yet, and are not among `pending`. `failed` changes are those of `failed_people`: who failed on two lists is one person.
-    `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not.
-    `seconds_left`: until all that may be sent, and all that is `unread`, is confirmed, at the pace of the last minute;
-    null while nothing is sent, no pace shows, or a file is on its way. `found_rates`: the calls a second that each operation is allowed now, with
-    `requests_per_second = "auto"`; else empty. `imports_rest`: until when no import is tried, and why the last one came
-    to nothing; null while nothing keeps them off. `in_doubt`: contacts for which Cordial may still carry out a call
-    whose answer never came; they are read back, and set right. `read_back` of the `wanted` members of all its lists
-    were read back from Cordial in the last day, and `proof` says what that proves. `waits_for_trial`: files are set up
+    `slowed` and `paused` end by themselves, with a call at `next_call_at`; in the latter the account is stopped, because
+    Cordial does not serve it. `paused_by_operator` ends when an operator resumes it; `dry_run` when the configuration ends
+    it. `not_configured`: the store knows it, the configuration does not. `standing` says in one word whether it may send,
+    and how what it has to send travels. `to_send`: all that was accepted and is not settled, the `unread` users of pages
+    that are not processed yet too, but for `set_aside`. `sendable` of the `pending` changes are on lists that are ready;
+    the others wait for theirs. `set_aside` users are in syncs that are held or queued, `held` of them, or not complete yet,
+    and are not among `pending`. `failed` changes are those of `failed_people`: who failed on two lists is one person.
+    `settled_per_second`, `failed_per_second`: results of the last seconds, confirmed by Cordial and not. `seconds_left`:
+    until all that may be sent, and all that is `unread`, is confirmed, at the pace of the last minute; null while nothing
+    is sent, no pace shows, or a file is on its way. `found_rates`: the calls a second that each operation is allowed now,
+    with `requests_per_second = "auto"`; else empty. `imports_rest`: until when no import is tried, and why the last one
+    came to nothing; null while nothing keeps them off. `in_doubt`: contacts for which Cordial may still carry out a call
+    whose answer never came; they are read back, and set right. `read_back` of the `wanted` members of all its lists were
+    read back from Cordial in the last day, and `proof` says what that proves. `waits_for_trial`: files are set up
     (`public_url`), but not used before `heap-cordial trial` has shown that they subscribe nobody. `kept_back` says what
     keeps the account from sending now, and what ends that; empty where nothing does.
     """
