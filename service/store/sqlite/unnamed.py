@@ -113,9 +113,11 @@ class UnnamedRanges:
 
     async def drop(self, account: str, found: Unnamed) -> None:
         """Forget the ranges of these lists: by Cordial's count, everybody else is there."""
-        values = {"account_id": self._account_ids[account], "segments": json.dumps(found.segment_ids)}
+        account_id = self._account_ids[account]
+        values = {"account_id": account_id, "segments": json.dumps(found.segment_ids)}
 
         def work(connection: sqlite3.Connection) -> None:
+            _note_named(connection, account_id)
             connection.execute(_SQL["drop_import"], values)
             connection.execute(_SQL["count_segments"], values)
 
@@ -174,11 +176,15 @@ def _rows(connection: sqlite3.Connection, account_id: int) -> list[tuple[Any, ..
 
 
 def _note_named(connection: sqlite3.Connection, account_id: int) -> list[tuple[Any, ...]]:
-    """Take whoever failed since out of the ranges; return their rows then."""
-    for range_id, *_, named in _rows(connection, account_id):
-        values = {"id": range_id, "named": named}
-        if named > 0 and not connection.execute(_SQL["note_named"], values).rowcount:
+    """Take whoever failed since out of the ranges, and out of what their files brought; return the ranges' rows then."""
+    for row in _rows(connection, account_id):
+        found, named = _range(row), row[-1]
+        if named <= 0:
+            continue
+        values = {"id": found.id, "import_id": found.import_id, "named": named}
+        if not connection.execute(_SQL["note_named"], values).rowcount:
             connection.execute(_SQL["drop"], values)
+        connection.execute(_SQL["leave_named"], values | {"named": min(named, found.refused)})
     connection.execute(_SQL["count_segments"], {"account_id": account_id})
     return _rows(connection, account_id)
 

@@ -51,6 +51,11 @@ FROM unnamed WHERE account_id = :account_id ORDER BY id;
 UPDATE unnamed SET refused = refused - :named, known_failures = known_failures + :named
 WHERE id = :id AND refused > :named;
 
+-- name: leave_named
+-- Who is refused in a file is on no list: calls go on with them, as with all others that a file did not bring.
+UPDATE bulk_import SET settled = settled - :named, released = released + :named
+WHERE id = :import_id AND settled >= :named;
+
 -- name: drop
 DELETE FROM unnamed WHERE id = :id;
 
