@@ -61,11 +61,11 @@ container-system: ## the same for the tests of the image, of the set-ups and of 
 container-proof: install-dev container-system ## as root: build the image's steps in a clean root, run the service there
 	HOST_TOOLS=required $(BIN)/python -m pytest --numprocesses 0 tests/container $(PYTEST_ARGS)
 
-# Ten workers, on two cores too: the suite waits much. A file's tests stay together, since some share a browser or
+# Eight workers, on two cores too: the suite waits much. A file's tests stay together, since some share a browser or
 # ports. Whatever the environment says, bytecode is kept: else each of some hundred processes would compile the program anew.
 # Files begin in the order of tests/conftest.py, and not in that of how many tests they have.
 test: install-dev test-system ## the whole test suite
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 10 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: install-dev ## ruff, mypy strict, import directions
 	$(BIN)/ruff check .

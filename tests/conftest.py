@@ -1,6 +1,5 @@
 """What holds for all tests."""
 
-import gc
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -53,12 +52,6 @@ FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {ROOT / path: place for place, path in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
-
-
-def pytest_collection_finish() -> None:
-    # Thousands of tests live until the end: to look through them for garbage again and again takes longer than some of them.
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:
