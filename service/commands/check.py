@@ -12,7 +12,7 @@ from service.commands.checks.findings import Findings
 from service.commands.checks.host import check_certificate, check_exposure, check_secrets, check_store
 from service.commands.checks.service import check_service
 from service.commands.client import add_config_option, fail_by_configuration, local_url
-from service.commands.terminal import complain, say, say_document
+from service.commands.terminal import complain, counted, say, say_document
 from service.config import loading
 from service.config.settings import Settings
 from service.errors import ConfigurationError
@@ -51,14 +51,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if not findings.faults:
         say(*findings.notes)
         accounts = ", ".join(sorted(settings.accounts))
-        say(f"{_verdict(len(findings.warnings))}: configuration, store, and Cordial's answer for {accounts}.")
+        warnings = counted(len(findings.warnings), "warning", "warnings")
+        verdict = f"No fault, but {warnings}" if findings.warnings else "All is well"
+        say(f"{verdict}: configuration, store, and Cordial's answer for {accounts}.")
     return 1 if findings.faults else 0
-
-
-def _verdict(warnings: int) -> str:
-    if not warnings:
-        return "All is well"
-    return f"No fault, but {warnings} {'warning' if warnings == 1 else 'warnings'}"
 
 
 async def check(settings: Settings, url: str) -> Findings:

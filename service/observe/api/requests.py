@@ -144,18 +144,23 @@ class FailureQuery(ExportQuery, frozen=True):
     ) = UNSET
 
 
-class FailureSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which failures, by a part of the contact as well; `after` is the `next` of the page before."""
+class PeopleSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to find, by a part of the user's id as well; `after` is the `next` of the page before."""
 
     user: Annotated[str, Meta(min_length=1, max_length=1_000)] | UnsetType = UNSET
     account: Filter | UnsetType = UNSET
     list: Id | UnsetType = UNSET
-    reason: Filter | UnsetType = UNSET
-    dead: bool | UnsetType = UNSET
     wanted: bool | UnsetType = UNSET
-    sort: FailureSort | UnsetType = UNSET
     after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS)] = _ROWS
+
+
+class FailureSearch(PeopleSearch, frozen=True):
+    """Which failures, by a part of the contact as well; `after` is the `next` of the page before."""
+
+    reason: Filter | UnsetType = UNSET
+    dead: bool | UnsetType = UNSET
+    sort: FailureSort | UnsetType = UNSET
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,16 +204,10 @@ class UnusableQuery(ExportQuery, frozen=True):
     sync: Annotated[Id, Meta(description="only of this sync, by `id` as `/api/v1/syncs` has it")] | UnsetType = UNSET
 
 
-class UnusableSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UnusableSearch(PeopleSearch, frozen=True):
     """Which users that cannot be synced, by a part of the id as well; `after` is the `next` of the page before."""
 
-    user: Annotated[str, Meta(min_length=1, max_length=1_000)] | UnsetType = UNSET
-    account: Filter | UnsetType = UNSET
-    list: Id | UnsetType = UNSET
-    wanted: bool | UnsetType = UNSET
     sync: Id | UnsetType = UNSET
-    after: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,15}$")] | UnsetType = UNSET
-    limit: Annotated[int, Meta(ge=1, le=_MAX_ROWS)] = _ROWS
 
 
 class AuditQuery(ExportQuery, frozen=True):

@@ -29,7 +29,10 @@ const KeptBack = ({ sentences }) => sentences.map((text) => html`<p key=${text}>
 const andKeptBack = (words, done) => (done.kept_back.length ? [[words, ...done.kept_back].join(" "), "warn"] : words);
 
 // What would be sent for a list, and what keeps it from being sent.
-const whatWouldBeSent = async (list, calls) => ({ preview: await get(`lists/${list.id}/preview?calls=${calls}`), why: await keptBack([list]) });
+const whatWouldBeSent = async (list, query) => ({
+  preview: await get(withQuery(`lists/${list.id}/preview`, query)),
+  why: await keptBack([list]),
+});
 
 const Calls = ({ preview, why }) => html`
   <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
@@ -44,7 +47,7 @@ export const Preview = ({ list, primary }) => html`<${Button} text="Preview…" 
   label=${`Preview… ${list.segment_name}`} onClick=${() =>
     confirm({
       title: `What would be sent for ${list.segment_name}`,
-      read: () => whatWouldBeSent(list, 5),
+      read: () => whatWouldBeSent(list, { calls: 5 }),
       body: (found) => html`<${Calls} ...${found} />`,
     })} />`;
 
@@ -53,7 +56,7 @@ export const Approve = ({ list, primary }) => html`<${Button} text="Approve…" 
     confirm({
       title: `Approve ${list.segment_name}?`,
       button: `Approve ${people(list.pending + list.waiting)}`,
-      read: () => whatWouldBeSent(list, 3),
+      read: () => whatWouldBeSent(list, { calls: 3 }),
       body: (found) => html`<${Calls} ...${found} />`,
       work: () => post(`lists/${list.id}/approve`),
       words: (done) => andKeptBack(`${list.segment_name} is approved.`, done),
@@ -119,7 +122,7 @@ export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" 
     confirm({
       title: `Rebuild ${name(list)}?`,
       button: `Send ${plural(list.wanted, "membership")} again`,
-      read: async () => ({ preview: await get(`lists/${list.id}/preview?calls=3&rebuild=true`), why: await keptBack([list]) }),
+      read: () => whatWouldBeSent(list, { calls: 3, rebuild: true }),
       body: ({ preview, why }) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
         them already, and adds who is missing.</p><${KeptBack} sentences=${why} /><${FirstCalls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/rebuild`),
