@@ -27,6 +27,8 @@ $(VENV)/installed-runtime: requirements/build.lock requirements/runtime.lock
 
 $(VENV)/installed-dev: $(VENV)/installed-runtime requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.lock
+# The tests are compiled once here, as pip does with what it installs: else each of the suite's workers would do it.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq >/dev/null
 	@touch $@
 
 install: $(VENV)/installed-runtime ## make the virtual environment with the locked dependencies

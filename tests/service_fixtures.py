@@ -37,6 +37,7 @@ from service.sandbox.options import DEFAULT_API_KEY, SandboxOptions
 from service.sandbox.server import RunningSandbox, running_sandbox
 from service.store.sqlite import writer
 from service.supervision import MAX_SILENCE_SECONDS, Supervisor
+from tests.new_store import put_new_store
 
 ACCOUNT = "acme"
 HEAP_SECRET = "whsec one"
@@ -80,6 +81,7 @@ class World:
         self.key_file = directory / "cordial-key"
         self.key_file.write_text(DEFAULT_API_KEY)
         self._store_file = directory / "store" / "heap-cordial.db"
+        put_new_store(self._store_file)
         secret_file = directory / "heap-secret"
         secret_file.write_text(HEAP_SECRET)
         self.api_key_file = directory / "api-key"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.model.changes import MemberState
 from service.store.sqlite.store import SqliteStore
+from tests.new_store import put_new_store
 from tests.store_harness import (
     ACCOUNTS,
     Facts,
@@ -36,6 +37,9 @@ class SqliteStoreMaker:
 
     async def open(self, *, max_backlog: int = 1_000_000) -> Store:
         return await SqliteStore.open(self.database, ACCOUNTS, max_backlog=max_backlog, clock=self.clock)
+
+    def put_new(self) -> None:
+        put_new_store(self.database)
 
     def crashed(self, place: Path) -> "SqliteStoreMaker":
         place.mkdir()

@@ -20,6 +20,7 @@ from service.store.sqlite.store import SqliteStore
 from service.supervision import Supervisor
 from service.web.errors import error_middleware
 from service.web.server import GuardedRunner
+from tests.new_store import put_new_store
 
 MAX_BODY_BYTES = 1_000_000
 SECRET = "whsec one"
@@ -93,6 +94,7 @@ async def running(*accounts: AccountSettings, max_backlog: int = 1_000_000, **ti
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "store.db"
         names = [account.name for account in accounts]
+        put_new_store(database)
         store = await SqliteStore.open(database, names, max_backlog=max_backlog)
         service = Service(list(accounts), store, database, **timings)
         try:

@@ -95,6 +95,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.maker = SqliteStoreMaker(directory, MovingClock())
+        self.maker.put_new()
         self.lasting: list[Condition] = []
         self.directory = directory
         self.store: Any = None

@@ -18,10 +18,11 @@ from typing import Any
 
 # Before the service: its parts keep the clocks they find.
 from tests.simulation.clocks import real_monotonic  # isort: skip
+from tests.new_store import put_new_store
 from tests.simulation.injection import KINDS, scenario
 from tests.simulation.plans import Plan, draw_plan
 from tests.simulation.planted import PLANTED
-from tests.simulation.world import Result, simulate
+from tests.simulation.world import Result, database_of, simulate
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  where syncing costs nothing; how a disk loses writes is the power cut's subject
 _MAX_SHRINKS = 150
@@ -60,6 +61,8 @@ def run_each(
 
 
 def _start(plan: Plan, folder: Path, planted: str | None, *, tells: bool) -> tuple[int, int]:
+    # Before the fork, so that it is made but once.
+    put_new_store(database_of(folder, 0))
     reader, writer = os.pipe()
     child = os.fork()
     if child:

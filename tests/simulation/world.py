@@ -98,6 +98,11 @@ class Result(msgspec.Struct):
     failed: str = ""
 
 
+def database_of(folder: Path, crashes: int) -> Path:
+    """Return where the store lies after so many crashes."""
+    return folder / f"store-{crashes}" / "heap-cordial.db"
+
+
 class World:
     """Carries out one plan."""
 
@@ -146,7 +151,7 @@ class World:
 
     @property
     def database(self) -> Path:
-        return self._folder / f"store-{self._crashes}" / "heap-cordial.db"
+        return database_of(self._folder, self._crashes)
 
     def run(self) -> Result:
         """Carry out the plan and return what was found."""
@@ -788,8 +793,6 @@ def simulate(plan: Plan, folder: Path, *, tells: bool = False) -> Result:
         world._injector.install()
     world.calls._found = world.store._found = found
     asyncio.set_event_loop(world.loop)
-    with contextlib.suppress(FileExistsError):
-        (folder / "store-0").mkdir()
     return world.run()
 
 

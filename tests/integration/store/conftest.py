@@ -16,6 +16,7 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
 
 @pytest.fixture
 async def store(maker: StoreMaker) -> AsyncIterator[Store]:
+    maker.put_new()
     opened = await maker.open()
     try:
         yield opened

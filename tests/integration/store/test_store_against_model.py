@@ -209,6 +209,7 @@ class Life:
 async def live(seed: int, steps: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         maker = SqliteStoreMaker(Path(directory))
+        maker.put_new()
         life = Life(maker, await maker.open(), random.Random(seed), Path(directory))  # noqa: S311  no secret
         try:
             await life.live(steps)

@@ -568,6 +568,7 @@ class Life:
 async def live(seed: int, steps: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         maker = SqliteStoreMaker(Path(directory))
+        maker.put_new()
         life = Life(maker, await maker.open(), random.Random(seed), Path(directory))  # noqa: S311  no secret
         try:
             kinds = (life.accept, life.judge, life.wait, life.decide, life.end)
