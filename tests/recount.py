@@ -58,12 +58,13 @@ def wrong_counters(database: Path) -> list[str]:
             if (application, version) != (APPLICATION_ID, _NEWEST):
                 return []
             connection.execute("BEGIN")
-            return _compare(connection)
+            return wrong_counters_of(connection)
     except sqlite3.Error:  # damaged on purpose, or out of reach
         return []
 
 
-def _compare(connection: sqlite3.Connection) -> list[str]:
+def wrong_counters_of(connection: sqlite3.Connection) -> list[str]:
+    """Return where the counters of a store of today and its ledger disagree; the connection is in a transaction."""
     of_segment: dict[int, Counter[str]] = defaultdict(Counter)
     of_sync: dict[int, Counter[str]] = defaultdict(Counter)
     for segment_id, sync_id, wanted, state, number in connection.execute(_MEMBERS):

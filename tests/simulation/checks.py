@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from service.model.deliveries import Delivery
-from tests.recount import wrong_counters
+from tests.recount import wrong_counters_of
 from tests.simulation.clocks import CLOCK
 from tests.simulation.network import Call
 from tests.store_model import OrderingModel
@@ -294,8 +294,8 @@ class StoreChecks:
 
     def look(self, database: Path) -> None:
         """Check what must hold at every moment."""
-        self._found += [f"counters: {wrong}" for wrong in wrong_counters(database)]
         with reading(database) as connection:
+            self._found += [f"counters: {wrong}" for wrong in wrong_counters_of(connection)]
             accepted = _accepted(connection)
             missing = self.acknowledged - {(account, digest) for account, *_, digest, _ in accepted}
             if missing:
@@ -313,12 +313,11 @@ class StoreChecks:
             model.accept(self.deliveries[key])
         return model
 
-    def expected(self, database: Path) -> dict[tuple[str, str], set[str]]:
+    def expected(self, connection: sqlite3.Connection) -> dict[tuple[str, str], set[str]]:
         """Return who is to be on each list, by account and Heap's id of the segment."""
-        with reading(database) as connection:
-            accepted = _accepted(connection)
-            model = self.model(accepted)
-            return {(account, heap_id): model.on_list(account, heap_id) for account, heap_id, *_ in accepted}
+        accepted = _accepted(connection)
+        model = self.model(accepted)
+        return {(account, heap_id): model.on_list(account, heap_id) for account, heap_id, *_ in accepted}
 
     def _compare(self, connection: sqlite3.Connection, model: OrderingModel) -> None:
         held = {
@@ -347,7 +346,7 @@ def _accepted(connection: sqlite3.Connection) -> list[_Page]:
 
 @contextlib.contextmanager
 def reading(database: Path) -> Any:
-    """Open the store's file to look at it."""
+    """Open the store's file to look at it: for all looks of a moment, since each opening reads the schema."""
     with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")
         yield connection
@@ -364,8 +363,7 @@ OWED = {
 }
 
 
-def owed(database: Path) -> dict[str, int]:
+def owed(connection: sqlite3.Connection) -> dict[str, int]:
     """Return what is owed yet."""
-    with reading(database) as connection:
-        counted = {what: connection.execute(query).fetchone()[0] for what, query in OWED.items()}
+    counted = {what: connection.execute(query).fetchone()[0] for what, query in OWED.items()}
     return {what: number for what, number in counted.items() if number}

@@ -9,6 +9,7 @@ import logging
 import random
 import secrets
 import shutil
+import sqlite3
 import sys
 import traceback
 from collections.abc import Coroutine, Mapping, MutableMapping
@@ -711,7 +712,11 @@ class World:
     def _what_is_wrong(self) -> list[str]:
         if self._senders:
             return [f"{len(self._senders)} pages were never taken"]
-        wrong = [f"owed for ever: {number} {what}" for what, number in owed(self.database).items()]
+        with reading(self.database) as connection:
+            return self._wrong_in(connection)
+
+    def _wrong_in(self, connection: sqlite3.Connection) -> list[str]:
+        wrong = [f"owed for ever: {number} {what}" for what, number in owed(connection).items()]
         statuses = self.service.deliverer.statuses() if self.service else {}
         wrong += [
             f"R7: {account} is stopped for ever: {status.reason}"
@@ -720,18 +725,17 @@ class World:
         ]
         if wrong:
             return wrong
-        with reading(self.database) as connection:
-            dead = connection.execute("SELECT contact, reason, message FROM failure WHERE dead").fetchall()
-            lists = {
-                (account, heap_id): found
-                for account, heap_id, *found in connection.execute(
-                    "SELECT a.name, heap_id, list_state, list_id, list_reason FROM segment s JOIN account a ON a.id = s.account_id"
-                )
-            }
+        dead = connection.execute("SELECT contact, reason, message FROM failure WHERE dead").fetchall()
+        lists = {
+            (account, heap_id): found
+            for account, heap_id, *found in connection.execute(
+                "SELECT a.name, heap_id, list_state, list_id, list_reason FROM segment s JOIN account a ON a.id = s.account_id"
+            )
+        }
         self.found += [
             f"R7: dead without evidence: {contact}: {reason}: {message}" for contact, reason, message in dead
         ]
-        for place, expected in self.store.expected(self.database).items():
+        for place, expected in self.store.expected(connection).items():
             account = place[0]
             state, list_id, reason = lists[place]
             # By its id, for that is what makes it ours: who renames it in Cordial need not be noticed while nothing is sent.
