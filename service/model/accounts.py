@@ -70,8 +70,8 @@ class AccountStanding(StrEnum):
     """How an account stands, in one word.
 
     `stopped`: Cordial does not serve it, or cannot be reached; this ends by itself. `paused`: a person paused it. `dry_run`:
-    nothing is written to Cordial. `not_configured`: the configuration does not have it. `store_trouble`: it has changes, but
-    the store cannot write, and so cannot note what is sent. `slowed`: Cordial asks to wait.
+    nothing is written to Cordial. `not_configured`: the configuration does not have it. `store_trouble`: the
+    store cannot write, so no page is accepted and what is sent cannot be noted. `slowed`: Cordial asks to wait.
     `sending`: it has changes that may be sent now, or has just sent some. `in_a_file`: a file with them is on its way, and
     Cordial has it or is to get it. `waits_for_a_file`: they are to travel in a file that is not made yet. `waiting`: all its
     changes are tried again later, or are for lists that are not ready. `ready`: it has nothing to send.

@@ -689,7 +689,10 @@ async def test_a_store_that_another_program_locks_is_told_until_it_lets_go(
         # What is read is still read; what would be written is refused in words.
         await expect(page.locator("#sync-rows tr")).to_have_count(1)
         assert await faults_of_access(page) == []
+        # Nothing waits, and nothing could be sent.
+        await expect(page.locator("#account-rows")).to_contain_text("Store cannot write")
         await go(page, "accounts/acme")
+        await expect(page.locator(".notice")).to_contain_text("The store cannot write: database is locked.")
         await page.get_by_role("button", name="Pause… acme").click()
         await confirm(page, "Pause acme")
         await expect(page.locator("#toast[data-tone=bad]")).to_contain_text("database is locked")

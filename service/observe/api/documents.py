@@ -335,7 +335,7 @@ def _standing(
     has_store_trouble: bool,
 ) -> AccountStanding:
     may_send = state in {Sending.SENDING, Sending.SLOWED}
-    if has_store_trouble and may_send and account.pending + account.waiting:
+    if has_store_trouble and may_send:
         return AccountStanding.STORE_TROUBLE
     if state in _BY_STATE:
         return _BY_STATE[state]
