@@ -135,7 +135,8 @@ async def test_tables_are_read_on_a_phone(live: Watched, width: int) -> None:
     for place in ("lists", "syncs", "people", "imports"):
         await go(page, place)
         await expect(page.locator("main .waiting")).to_have_count(0)
-        await expect(page.get_by_label("Order")).to_be_visible()
+        # Where there is nothing, there is no order.
+        await expect(page.get_by_label("Order")).to_be_visible(visible=place != "imports")
         assert await overflow(page) == 0, place
         # Nothing has to be pushed aside to be read.
         wide = "all => all.filter(each => each.scrollWidth > each.clientWidth + 1).length"

@@ -5,8 +5,6 @@ import { get, post, withQuery } from "./api.js";
 import { act, Button, confirm, Prose } from "./ui.js";
 import { count, people, person, plural } from "./words.js";
 
-const name = (list) => list.list_name || list.segment_name;
-
 // With blanks, so that it is not broken within what belongs together.
 const asText = (body) => JSON.stringify(body, null, 1).replace(/,\n\s*/g, ", ").replace(/\n\s*/g, "");
 
@@ -105,28 +103,28 @@ function whatIsMissing(list) {
   return list.unnamed ? `${people(list.unnamed)} refused by Cordial ${list.unnamed === 1 ? "is" : "are"} being looked for` : "";
 }
 
-export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verify ${name(list)}`} onClick=${() =>
+export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verify ${list.segment_name}`} onClick=${() =>
   act(
     () => post(`lists/${list.id}/verify`),
     (found) => {
-      if (found.owed) return [`${name(list)}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`, "warn"];
+      if (found.owed) return [`${list.segment_name}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`, "warn"];
       const missing = whatIsMissing(list);
-      if (found.differs) return [`${name(list)} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there${missing && `, and ${missing}`}.`, "bad"];
-      if (missing) return [`${name(list)}: Cordial counts ${count(found.counted)}, as many as it confirmed, but ${missing}.`, "warn"];
-      return `${name(list)} is exact: Cordial counts ${count(found.counted)}.`;
+      if (found.differs) return [`${list.segment_name} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there${missing && `, and ${missing}`}.`, "bad"];
+      if (missing) return [`${list.segment_name}: Cordial counts ${count(found.counted)}, as many as it confirmed, but ${missing}.`, "warn"];
+      return `${list.segment_name} is exact: Cordial counts ${count(found.counted)}.`;
     },
   )} />`;
 
 export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" primary=${primary}
-  label=${`Rebuild… ${name(list)}`} onClick=${() =>
+  label=${`Rebuild… ${list.segment_name}`} onClick=${() =>
     confirm({
-      title: `Rebuild ${name(list)}?`,
+      title: `Rebuild ${list.segment_name}?`,
       button: `Send ${plural(list.wanted, "membership")} again`,
       read: () => whatWouldBeSent(list, { calls: 3, rebuild: true }),
       body: ({ preview, why }) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
         them already, and adds who is missing.</p><${KeptBack} sentences=${why} /><${FirstCalls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/rebuild`),
-      words: (done) => andKeptBack(`${plural(done.sent_again, "membership")} of ${name(list)} will be sent again.`, done),
+      words: (done) => andKeptBack(`${plural(done.sent_again, "membership")} of ${list.segment_name} will be sent again.`, done),
     })} />`;
 
 export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`Pause… ${account.name}`} onClick=${() =>
@@ -155,7 +153,7 @@ const Resume = ({ account, primary, small }) => html`<${Button} text="Resume…"
       button: `Resume ${account.name}`,
       read: () => firstOf(account),
       body: (first) => html`<p>${waits(account) ? `${plural(waits(account), "change")} ${waits(account) === 1 ? "is" : "are"} sent to Cordial` : "Nothing waits: what Heap posts is sent to Cordial"} from now on, except for lists that are held.</p>
-        ${first && html`<${FirstCalls} preview=${first.preview} of=${`, of ${name(first.list)}`} />`}`,
+        ${first && html`<${FirstCalls} preview=${first.preview} of=${`, of ${first.list.segment_name}`} />`}`,
       work: () => post(`accounts/${encodeURIComponent(account.name)}/resume`),
       words: `${account.name} sends again.`,
     })} />`;
@@ -166,7 +164,7 @@ const TryNow = ({ account, primary, small }) => html`<${Button} text="Try now" p
 
 const FirstPeople = ({ failures, number }) => html`${number > failures.length && html`<p class="hint">The first of them:</p>`}
   <ul class="calls">${failures.map(
-    (each) => html`<li key=${each.id}>${person(each.contact)}, to be ${each.wanted ? "added to" : "removed from"} ${each.list_name || `list ${each.list_id}`}</li>`,
+    (each) => html`<li key=${each.id}>${person(each.contact)}, to be ${each.wanted ? "added to" : "removed from"} ${each.segment_name}</li>`,
   )}</ul>`;
 
 const SHOWN_PEOPLE = 3;

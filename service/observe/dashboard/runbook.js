@@ -1,7 +1,7 @@
 // The runbook, docs/operations.md, as the service brings it along: part by part, and as much of Markdown as it uses.
 
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
-import { Link, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { Code, Link, Section, Table, Title, Trouble, Waiting, Words } from "./ui.js";
 import { sentence } from "./words.js";
 
 const anchorOf = (heading) => heading.toLowerCase().replaceAll(/[^a-z0-9 _-]/g, "").replaceAll(" ", "-");
@@ -37,7 +37,7 @@ function inline(text) {
     nodes.push(text.slice(end, found.index));
     if (strong) nodes.push(html`<strong>${inline(strong)}</strong>`);
     else if (emphasis) nodes.push(html`<em>${inline(emphasis)}</em>`);
-    else if (code) nodes.push(html`<code class="code">${code}</code>`);
+    else if (code) nodes.push(html`<${Code} text=${code} />`);
     else nodes.push(to.startsWith("#") ? html`<${Link} to=${`runbook/${to.slice(1)}`}>${inline(label)}<//>` : otherDocument(label, to));
     end = found.index + whole.length;
   }
@@ -51,7 +51,7 @@ function Rows({ lines }) {
   const [first, , ...rows] = lines.map(cells);
   const headings = first.map((each) => sentence(each.replaceAll("`", "")).slice(0, -1));
   return html`<${Table} caption=${headings.join(", ")} rows=${rows} keyOf=${(row) => row[0]}
-    columns=${headings.map((heading, index) => [heading, (row) => html`<span class="wrap">${inline(row[index])}</span>`, { wide: index === 0 }])} />`;
+    columns=${headings.map((heading, index) => [heading, (row) => html`<p class="wrap">${inline(row[index])}</p>`])} />`;
 }
 
 function Items({ lines, ordered }) {
@@ -65,7 +65,7 @@ function Items({ lines, ordered }) {
 }
 
 function Block({ lines }) {
-  if (lines[0].startsWith("```")) return html`<pre><code>${lines.slice(1, -1).join("\n")}</code></pre>`;
+  if (lines[0].startsWith("```")) return html`<pre><code><${Words} text=${lines.slice(1, -1).join("\n")} /></code></pre>`;
   if (lines[0].startsWith("|")) return html`<${Rows} lines=${lines} />`;
   if (/^(\d+\.|-) /.test(lines[0])) return html`<${Items} lines=${lines} ordered=${/^\d/.test(lines[0])} />`;
   return html`<p class="wrap">${inline(lines.join(" "))}</p>`;

@@ -74,8 +74,13 @@ export const Name = ({ text, title = text }) => html`<span class="cut" title=${t
 // An address, broken between its parts.
 export const Address = ({ url }) => url.split(/(?<=[^:/]\/)/).map((part) => html`${part}<wbr />`);
 
+// What is typed is broken between its words, and not at a hyphen.
+export const Words = ({ text }) => text.split(/(\s+)/).map((part) => (part.includes("-") ? html`<span class="word">${part}</span>` : part));
+
+export const Code = ({ text }) => html`<code class="code"><${Words} text=${text} /></code>`;
+
 // What the service puts between backticks is for a terminal.
-const InCode = ({ text }) => text.split("`").map((part, index) => (index % 2 ? html`<code class="code">${part}</code>` : part));
+const InCode = ({ text }) => text.split("`").map((part, index) => (index % 2 ? html`<${Code} text=${part} />` : part));
 
 // What the service says, as a sentence.
 export const Prose = ({ text }) => html`<${InCode} text=${sentence(text)} />`;
@@ -291,11 +296,19 @@ export function Search({ label, value, onInput, placeholder }) {
 }
 
 // Filters of which one is chosen: [name, text, number], null for a number that nobody counts.
-export const Chips = ({ label, items, chosen, to }) => html`<nav aria-label=${label}><ul class="chips">${items.map(
-  ([name, text, number]) => html`<li key=${name}><${Link} to=${to(name)} aria-current=${name === chosen ? "true" : undefined}>${text}${
-    number === null ? null : html` <span class="number">${count(number)}</span>`
-  }<//></li>`,
-)}</ul></nav>`;
+export function Chips({ label, items, chosen, to }) {
+  const ref = useRef(null);
+  // Where there is no room for all of them, the chosen one is seen.
+  useEffect(() => {
+    const [room, box] = [ref.current, ref.current.querySelector("[aria-current]")].map((each) => each?.getBoundingClientRect());
+    if (box) ref.current.scrollLeft += Math.min(0, box.left - room.left) + Math.max(0, box.right - room.right);
+  }, [chosen]);
+  return html`<nav aria-label=${label}><ul class="chips" ref=${ref}>${items.map(
+    ([name, text, number]) => html`<li key=${name}><${Link} to=${to(name)} aria-current=${name === chosen ? "true" : undefined}>${text}${
+      number === null ? null : html` <span class="number">${count(number)}</span>`
+    }<//></li>`,
+  )}</ul></nav>`;
+}
 
 export const Choice = ({ label, value, options, onChange, narrow = false }) =>
   html`<label class=${`field ${narrow ? "narrow" : ""}`}><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>

@@ -5,7 +5,7 @@ import { isReading, useResource } from "./live.js";
 import { withQuery } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry, UseFiles } from "./actions.js";
 import { PartOfCondition, useRunbook } from "./runbook.js";
-import { Badge, Link, Moment, Name, Needs, Prose, Section, Since, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Code, Link, Moment, Name, Needs, Prose, Section, Since, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { count, duration, momentText, people, plural, sentence, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
@@ -41,7 +41,7 @@ function Subject({ each, accounts, primary, withCommand, name = subjectOf(each) 
     ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
     ${detailOf(each) && html`<span class="wrap">${detailOf(each)}</span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
-    ${withCommand && each.command && html`<span class="hint">In a terminal: <code class="code">${each.command}</code></span>`}
+    ${withCommand && each.command && html`<span class="hint">In a terminal: <${Code} text=${each.command} /></span>`}
     <span class="buttons">
       ${account && ["account_paused", "account_stopped"].includes(each.id) && html`<${AccountAction} account=${account} primary=${primary} small=${true} />`}
       ${place && html`<${Link} to=${place[0]} aria-label=${`${place[1]}: ${subjectOf(each)}`}>${place[1]}<//>`}
@@ -158,7 +158,7 @@ function Lasting({ each, account }) {
   return html`<${Section} title="What to do" id="do-heading">
     <p class="wrap"><${Prose} text=${each.what_to_do} /></p>
     ${each.id === "account_stopped" && account?.hint && html`<p class="wrap"><${Prose} text=${account.hint} /></p>`}
-    ${each.command && html`<p>In a terminal: <code class="code">${each.command}</code></p>`}
+    ${each.command && html`<p>In a terminal: <${Code} text=${each.command} /></p>`}
     <p class="buttons"><${Press} each=${each} account=${account} />${place && html`<${Link} to=${place[0]}>${place[1]}<//>`}</p>
     <${Needs} what="To do it here" />
   <//>`;

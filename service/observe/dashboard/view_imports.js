@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { EndDoubt, inDoubt } from "./actions.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Link, More, Name, Needs, Order, orderOf, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
+import { Badge, Bar, Link, More, Name, Needs, NotYet, Order, orderOf, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { count, momentText, plural, sentence } from "./words.js";
 
 const PARTS = {
@@ -75,18 +75,20 @@ const columns = columnsFor(ofAll);
 export const ImportTable = ({ imports, order, empty, isOne = false }) => html`<${Table} caption="Imports" id="import-rows" rows=${imports}
   keyOf=${(each) => each.id} columns=${isOne ? columnsFor(ofOne) : columns} order=${order} empty=${empty} />`;
 
+const MISSING = { status: 404, message: "There is no import with this id, or it is forgotten by now" };
+
 export function Import({ id }) {
   // The page that begins with it.
   const { data, error } = useResource(`imports?limit=1&after=${(Number(id) + 1).toString(16)}`);
   const found = data?.items.find((each) => String(each.id) === id);
-  return html`<${Title} text=${`Import ${id}`} /><${Trouble} error=${error} />${
+  return html`<${Title} text=${`Import ${id}`} badge=${found && stateOf(found)} /><${Trouble} error=${error} />${
     !data
       ? html`<${Waiting} />`
       : found
         ? html`${inDoubt(found) > 0 && html`<section class="card notice"><p>Cordial has the file, but nobody knows whether it runs it. Look for the job in Cordial's list of jobs, then say what you saw.</p>
             <p class="buttons"><${EndDoubt} each=${found} job="over" /><${EndDoubt} each=${found} job="never_started" /></p><${Needs} what="To say it here" /></section>`}
           <section class="card"><${ImportTable} imports=${[found]} isOne=${true} /><p class="buttons"><${Link} to="imports">All imports<//></p></section>`
-        : html`<p>There is no such import, or it is forgotten by now. <${Link} to="imports">All imports<//></p>`
+        : html`<${NotYet} error=${MISSING} to="imports" text="All imports" />`
   }`;
 }
 
@@ -94,13 +96,14 @@ export function Imports({ query, go }) {
   const order = orderOf("imports", query);
   const path = withQuery("imports", { limit: 25, account: query.account, list: query.list, sort: order.sort, reverse: query.reverse });
   const { data, error, items, next, more } = usePaged(path);
+  const isEmpty = items?.length === 0 && !Object.values(query).some(Boolean);
   return html`<${Title} text="Imports" /><${Trouble} error=${error} />
     <p class="hint">Large backlogs travel to Cordial as files.${query.account ? ` Only those of ${query.account} are here. ` : " "}${
       query.list && html`Only those of <${Link} to=${`lists/${query.list}`}>one list<//> are here. `
     }${(query.account || query.list) && html`<${Link} to="imports">All imports<//>`}</p>
-    <div class="filters"><${Order} columns=${columns} order=${order} go=${go} /></div>
+    ${!isEmpty && html`<div class="filters"><${Order} columns=${columns} order=${order} go=${go} /></div>`}
     ${data
       ? html`<section class="card"><${ImportTable} imports=${items} order=${order}
-          empty=${query.account || query.list ? "No import fits." : "None yet: single calls do all the work."} /><${More} next=${next} onClick=${more} /></section>`
+          empty=${isEmpty ? "None yet: single calls do all the work." : "No import fits."} /><${More} next=${next} onClick=${more} /></section>`
       : html`<${Waiting} />`}`;
 }

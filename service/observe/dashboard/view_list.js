@@ -6,7 +6,7 @@ import { AccountAction, Approve, ApproveSync, DiscardSync, inDoubt, Preview, Reb
 import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, needsReason, saysWhy } from "./view_lists.js";
-import { Badge, Link, Name, Needs, NotYet, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
+import { Badge, Code, Link, Name, Needs, NotYet, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
 import { accountState, count, isKeptBack, latestOf, listState, MEMBER_STATE, momentText, people, person, plural, sentence, within } from "./words.js";
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
@@ -102,7 +102,7 @@ function Person({ list, sum }) {
           ["Sent as", member.contact && person(member.contact)],
           ["Cordial answered", member.failure && `${member.failure.status ? `HTTP ${member.failure.status}: ` : ""}${member.failure.message}`],
         ]} />
-        <p class="hint">To take a person off all lists and erase every trace of them here, use a terminal: <code class="code">heap-cordial forget USER</code>.
+        <p class="hint">To take a person off all lists and erase every trace of them here, use a terminal: <${Code} text="heap-cordial forget USER" />.
           That cannot be undone, and needs an API key with the role admin.</p>`}</div>
   <//>`;
 }
@@ -159,13 +159,13 @@ export function List({ id }) {
       <//>
     </div>
     ${groups.length > 0 &&
-    html`<${Section} title="Could not be added or removed" id="groups-heading" hint=${isAboutFailures && list.what_to_do} actions=${html`<${Link} to=${`people?list=${list.id}`}>By name<//>`}>
+    html`<${Section} title=${groups.some((each) => each.dead) ? "Could not be added or removed" : "Not added or removed yet"} id="groups-heading" hint=${isAboutFailures && list.what_to_do} actions=${html`<${Link} to=${`people?list=${list.id}`}>By name<//>`}>
       <ul class="plain" id="failure-rows">${groups.map(
         (group) => html`<li class="row" key=${`${group.reason} ${group.dead}`}>
           <div class="row-head"><strong>${people(group.changes)}</strong>
             <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
           <p class="wrap">${latestOf(group)}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
-          <${Retry} selection=${{ list: group.list_id, reason: group.reason, dead: group.dead }} listName=${group.list_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete" && !keptBackBy} /></li>`,
+          <${Retry} selection=${{ list: group.list_id, reason: group.reason, dead: group.dead }} listName=${group.segment_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete" && !keptBackBy} /></li>`,
       )}</ul><//>`}
     <${Person} list=${list} sum=${sum} />
     <${Section} title="Its syncs" id="syncs-heading" actions=${html`<span class="buttons"><${Link} to=${`activity?list=${list.id}`}>History of the list<//><${Link} to=${`syncs?list=${list.id}`}>All<//></span>`}>

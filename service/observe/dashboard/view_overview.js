@@ -7,7 +7,7 @@ import { ConditionGroups } from "./view_conditions.js";
 import { ImportTable } from "./view_imports.js";
 import { Plot } from "./plot.js";
 import { SyncTable } from "./view_syncs.js";
-import { Address, Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting } from "./ui.js";
+import { Address, Badge, Figure, Figures, Link, Name, Section, Table, Title, Trouble, Waiting, Words } from "./ui.js";
 import { accountState, clockOfDay, count, inChanges, inTimeOfPage, rate, setAside, troubleFirst, whenSent } from "./words.js";
 
 const MANY_ACCOUNTS = 8;
@@ -29,9 +29,15 @@ function toneOf(data) {
   if (data.conditions.some((each) => each.severity === "critical")) return "bad";
   if (!data.is_well) return "warn";
   const isStill = data.to_send > 0 && !data.settled_per_second;
-  const isWaiting = isStill || data.lists.differs > 0 || !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.standing));
+  const isWaiting = isStill || data.lists.differs + data.lists.incomplete > 0 || !data.syncs.length || data.accounts.every((each) => ["dry_run", "not_configured"].includes(each.standing));
   return isWaiting ? "busy" : "good";
 }
+
+// Broken between the troubles, where there is no room for all on one line.
+const troublesOf = (data) =>
+  inTimeOfPage(data.headline, clockOfDay)
+    .split(" · ")
+    .map((text, index) => html`${index > 0 && " · "}<span class="word">${text}</span>`);
 
 const TONE_MARKS = { bad: "✕", warn: "!", busy: "•", good: "✓" };
 
@@ -39,13 +45,13 @@ const TONE_MARKS = { bad: "✕", warn: "!", busy: "•", good: "✓" };
 function Empty({ service }) {
   return html`<section class="card" aria-labelledby="empty-heading" id="empty">
     <h2 id="empty-heading">No page has come from Heap yet</h2>
-    <p>In Heap, open Integrations, Developer hub. Set this address as the webhook URL, switch a segment on, and press “Sync now”.</p>
+    <p>In Heap, open Integrations, Developer hub. Set ${service.webhooks.length > 1 ? "the account's" : "this"} address as the webhook URL, switch a segment on, and press “Sync now”.</p>
     ${service.webhooks.map(
       ({ account, url, is_known: isKnown }) => html`<p class="hint">${account}</p><pre><code class="webhook-address"><${Address} url=${url} /></code></pre>
         ${!isKnown && html`<p class="hint">This address is as your browser sees the service. Heap needs one that it can reach over HTTPS.</p>`}`,
     )}
     <p>To try without Heap, send a segment from a terminal:</p>
-    <pre><code id="send-command">${`heap-cordial send --url ${service.webhooks[0]?.url ?? "ADDRESS"} --secret-file SECRET --segment "Active Users" --add jane@example.com`}</code></pre>
+    <pre><code id="send-command"><${Words} text=${`heap-cordial send --url ${service.webhooks[0]?.url ?? "ADDRESS"} --secret-file SECRET --segment "Active Users" --add jane@example.com`} /></code></pre>
   </section>`;
 }
 
@@ -64,7 +70,7 @@ export function Overview({ service, isLost }) {
   return html`
     <${Title} text="Overview" unseen=${true} />
     <p class="headline" id="headline" role="status" data-tone=${tone}>
-      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> ${isOld ? `At ${clockOfDay(new Date(data.at))}: ` : ""}${inTimeOfPage(data.headline, clockOfDay)}
+      <span aria-hidden="true">${isOld ? "?" : TONE_MARKS[tone]}</span> <span>${isOld ? `At ${clockOfDay(new Date(data.at))}: ` : ""}${troublesOf(data)}</span>
     </p>
     <${Trouble} error=${error} />
     ${isEmpty && html`<${Empty} service=${service} />`}

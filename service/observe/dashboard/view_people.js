@@ -5,7 +5,7 @@ import { withQuery } from "./api.js";
 import { retry } from "./actions.js";
 import { isReading, useResource } from "./live.js";
 import { act, Badge, Button, Chips, Link, may, More, Name, Needs, Order, orderOf, Search, Section, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
-import { count, latestOf, person, plural, reasonName, UNUSABLE } from "./words.js";
+import { count, latestOf, people, person, plural, reasonName, UNUSABLE } from "./words.js";
 
 const ROWS = 50;
 const SHOWN_GROUPS = 5;
@@ -63,7 +63,7 @@ export function People({ query, go }) {
       <${Link} to=${`lists/${each.list_id}`}><${Name} text=${`${each.segment_name} · ${each.account}`} /><//></div>`, { wide: true, sort: "name", text: true }],
     ["Wanted", (each) => (each.wanted ? "on the list" : "off the list"), { isIdle: (each) => each.wanted }],
     ["State", (each) => html`<${Badge} of=${each.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} />`, { badge: true, sort: "trouble" }],
-    ["Since", (each) => html`<${Time} at=${each.first_failed_at} />`, { sort: "latest" }],
+    ["First failed", (each) => html`<${Time} at=${each.first_failed_at} />`, { sort: "latest" }],
     ["Cordial's words", (each) => html`<span class="wrap">${each.message}</span><div class="hint">${each.reason}${each.status ? ` · HTTP ${each.status}` : ""}</div>`, { wide: true }],
   ];
   const top = html`<${Title} text="People who could not be added or removed" />
@@ -72,7 +72,7 @@ export function People({ query, go }) {
   return html`${top}
     ${ofReason.length > 0 && html`<${Section} title="By list" id="groups-heading"><ul class="plain" id="failure-groups">${ofReason.slice(0, SHOWN_GROUPS).map(
       (group) => html`<li key=${`${group.list_id} ${group.reason} ${group.dead}`} class="row-head">
-        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason, dead: group.dead })}>${count(group.changes)} · ${group.segment_name}<//>
+        <${Link} to=${withQuery("people", { list: group.list_id, reason: group.reason, dead: group.dead })}>${group.segment_name} · ${people(group.changes)}<//>
         <span class="wrap">${latestOf(group)}</span></li>`,
     )}</ul>${ofReason.length > SHOWN_GROUPS && html`<p class="hint">and more; the largest are here</p>`}<//>`}
     <div class="filters">
@@ -90,10 +90,11 @@ export function People({ query, go }) {
     </div>
     ${(all > 0 || query.reason) && html`<${Chips} label="Reason" chosen=${query.reason ?? ""} to=${(reason) => withQuery("people", { ...query, reason })}
       items=${[["", "All", all], ...chips.map((reason) => [reason, reasonName(reason), reasons[reason] ?? 0])]} />`}
+    ${items?.some((each) => !each.dead) && html`<p class="hint">Who is tried again by itself is not counted among the failed people.</p>`}
     ${items?.length > 0 && html`<${Needs} what="To retry" />`}
     <${Trouble} error=${error} />
     ${items
-      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody: every change that was sent went through."} />
+      ? html`<section class="card"><${Table} caption="Failures" rows=${items} keyOf=${(each) => each.id} columns=${columns} order=${order} empty=${user || query.list || query.reason || query.account ? "Nobody fits." : "Nobody so far."} />
           <${More} next=${next} onClick=${more} /></section>`
       : null}`;
 }
@@ -107,7 +108,7 @@ export function Unusable({ query }) {
     ),
   );
   const { data, error, items, next, more } = usePaged("unusable/find", { ...asked, limit: ROWS });
-  return html`<${Title} text="Ids that cannot be used"><a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a><//>
+  return html`<${Title} text="Ids that cannot be used">${!(items?.length === 0) && html`<a href=${`api/v1/${withQuery("unusable", { format: "csv", ...filters })}`} download>Download as CSV</a>`}<//>
     <nav class="tabs" aria-label="People"><${Link} to="people">Failures<//><${Link} to="unusable" aria-current="page">Unusable ids<//></nav>
     <p class="hint">Users without an id, or with one that no contact can have. Correct the user property in Heap. Of each page from Heap, the first 1,000 are kept.</p>
     <div class="filters">

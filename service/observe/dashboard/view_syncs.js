@@ -10,7 +10,7 @@ import { arrivalState, count, momentText, people, plural, sendingState, sentence
 // What is special about a sync.
 function notes(sync) {
   const parts = [];
-  if (sync.state === "held") parts.push(`would remove ${people(sync.removals)} of ${count(sync.removals_of)}`);
+  if (sync.state === "held") parts.push(`would remove ${count(sync.removals)} of ${people(sync.removals_of)}`);
   else if (sync.state === "queued") parts.push("waits for an earlier sync of the segment");
   else if (sync.unfolded_pieces) parts.push("being read");
   if (sync.discarded_users) parts.push(`${count(sync.discarded_users)} discarded`);
@@ -81,6 +81,9 @@ export function Syncs({ query, go, service }) {
   const path = withQuery("syncs", { limit: 25, state: query.state, list: query.list, account: query.account, sort: order.sort });
   const { data, error, items, next, more } = usePaged(path);
   const accounts = useResource("accounts").data?.items ?? service.accounts;
+  // There is nothing to choose from.
+  const isEmpty = items?.length === 0 && !Object.values(query).some(Boolean);
+  if (isEmpty) return html`<${Title} text="Syncs" /><section class="card"><p class="hint">No sync yet. <${Link} to="">See what Heap needs<//></p></section>`;
   return html`<${Title} text="Syncs">
       <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
     <//><${Trouble} error=${error} />
@@ -93,8 +96,7 @@ export function Syncs({ query, go, service }) {
     </div>
     ${data
       ? html`<${Chips} label="State" items=${statesOf(data.states, query.state)} chosen=${query.state ?? ""} to=${(state) => withQuery("syncs", { ...query, state })} />
-        <section class="card"><${SyncTable} syncs=${items} accounts=${accounts} order=${order}
-          empty=${Object.values(query).some(Boolean) ? "No sync fits." : html`No sync yet. <${Link} to="">See what Heap needs<//>`} /><${More} next=${next} onClick=${more} /></section>`
+        <section class="card"><${SyncTable} syncs=${items} accounts=${accounts} order=${order} empty="No sync fits." /><${More} next=${next} onClick=${more} /></section>`
       : html`<${Waiting} />`}`;
 }
 
