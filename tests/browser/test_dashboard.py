@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 
 from service.model.conditions import CATALOGUE
 from service.model.guard import RemovalGuard
 from service.model.views import Minute
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.heap_pages import build_pages, post_page
-from tests.browser.conftest import Watched, confirm, faults_of_access, go, sign_in
+from tests.browser.conftest import Watched, confirm, faults_of_access, go, sign_in, signed_in
 from tests.service_fixtures import HEAP_SECRET, World, delivering, users
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -45,6 +45,10 @@ async def test_who_signs_out_is_out_and_a_replaced_key_signs_out(live: Watched, 
     [cookie] = [each for each in cookies if each["name"] == "heap_cordial_session"]
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert await page.evaluate("document.cookie") == ""
+    await page.route("**/session/end", lambda route: route.abort())
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.locator("#toast")).to_contain_text("You may not be signed out.")
+    await page.unroute("**/session/end")
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     await sign_in(page)
@@ -332,8 +336,15 @@ async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched,
 async def test_an_account_is_paused_and_resumed_by_who_paused_it(live: Watched, world: World) -> None:
     page = live.page
     await go(page, "accounts/acme")
+
+    async def lose_the_answer(route: Route) -> None:
+        await route.fetch()
+        await route.fulfill(status=502, content_type="text/html", body="<h1>502 Bad Gateway</h1>")
+
+    await page.route("**/pause", lose_the_answer)
     await page.get_by_role("button", name="Pause… acme").click()
     await page.get_by_role("dialog").get_by_role("button", name="Pause acme").click()
+    await expect(page.locator("#toast")).to_contain_text("It is not known whether it was done.")
     await expect(page.locator(".title .badge")).to_contain_text("Paused")
     await world.deliver("Active Users", users(3))
     await go(page, "")
@@ -486,8 +497,14 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     await expect(page.locator("#sync-rows tr")).to_contain_text("To approve")
     await go(page, "lists/1")
     await expect(page.locator(".title .badge")).to_contain_text("To approve")
+    await page.route("**/preview?*", lambda route: route.fulfill(status=502, body="<h1>502 Bad Gateway</h1>"))
     await page.get_by_role("button", name="Approve… Active Users").click()
     dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("alert")).to_contain_text("something before it answers 502")
+    await expect(dialog.get_by_role("button", name="Approve 4 people")).to_have_count(0)
+    await page.unroute("**/preview?*")
+    live.errors.clear()
+    await dialog.get_by_role("button", name="Try again").click()
     await expect(dialog).to_contain_text("3 people would be added, 1 person removed.")
     await expect(page.locator("#sum")).to_contain_text("to be sent (to approve)")
     await expect(dialog).to_contain_text("/v2/contacts")
@@ -861,6 +878,46 @@ async def test_nothing_is_called_live_while_no_news_can_come(live: Watched, worl
     await world.start()
     await page.unroute("**/api/v1/events")
     await expect(page.locator(_LIVE)).to_be_visible()
+
+
+class Relay:
+    """Something between the browser and the service; while it is `silent`, it keeps what the service says of its own."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.is_silent = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        near, far = await asyncio.open_connection("127.0.0.1", self._port)
+        asking = asyncio.create_task(self._pass_on(reader, far))
+        await self._pass_on(near, writer)
+        asking.cancel()
+        far.close()
+        writer.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while text := await reader.read(65_536):
+                if self.is_silent and b"\nevent: " in text:
+                    continue
+                writer.write(text)
+                await writer.drain()
+
+
+async def test_a_stream_that_is_open_and_silent_is_not_called_live(
+    browser_context: BrowserContext, world: World
+) -> None:
+    world.heartbeat_seconds = 0.5
+    await world.restart()
+    relay = Relay(int(world.service.url.rpartition(":")[2]))
+    async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as server:
+        watched = await signed_in(browser_context, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await expect(watched.page.locator(_LIVE)).to_be_visible()
+        relay.is_silent = True
+        await expect(watched.page.locator("#connection")).to_have_text("Updated every 15 s")
+        relay.is_silent = False
+        await expect(watched.page.locator(_LIVE)).to_be_visible()
+        await watched.page.close()
 
 
 async def test_a_question_that_is_never_answered_is_given_up_and_asked_again(live: Watched, world: World) -> None:

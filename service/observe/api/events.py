@@ -81,8 +81,10 @@ class Events:
         self._history = history
         self._account_documents = account_documents
         self._conditions = conditions
-        # Something is sent at least so often, so that either side sees when the other has gone.
+        # Something is sent at least so often, so that either side sees when the other has gone, or when something between
+        # them keeps the stream back. Without an id: nobody asks for what came after it.
         self._heartbeat_seconds = heartbeat_seconds
+        self._alive = b'event: alive\ndata: {"again_in_seconds":%g}\n\n' % heartbeat_seconds
         self._changes = Changes(reader, sending)
         self._stream = Stream(run=f"{time.time_ns():x}")
         self._deliveries: deque[AnsweredDelivery] = deque(maxlen=_MAX_DELIVERIES)
@@ -130,10 +132,11 @@ class Events:
         **described.operation(
             "events",
             "Progress as it happens",
-            "Server-Sent Events, at most two a second. `progress`: all accounts, and the lists, "
+            "Server-Sent Events, at most two a second after the first. `progress`: all accounts, and the lists, "
             "syncs and imports that changed, each of which replaces the one with its `id`. `delivery`: requests to the webhook that "
             "were answered. `reset`, always the first for who comes without `Last-Event-ID`: load everything again, after "
-            "this event. With `Last-Event-ID`, which browsers send by themselves, what was missed comes first, or "
+            "this event. `alive`: nothing happened, and the next event comes within `again_in_seconds`; if none does, something "
+            "on the way keeps the stream back. With `Last-Event-ID`, which browsers send by themselves, what was missed comes first, or "
             "`reset` if that is too much.",
             answer={
                 "text/event-stream": {
@@ -157,11 +160,11 @@ class Events:
         )
         try:
             await response.prepare(request)
-            await response.write(b"retry: %d\n\n" % _BROWSER_RETRY_MS)
+            await response.write(b"retry: %d\n\n" % _BROWSER_RETRY_MS + await watcher.next(0) + self._alive)
             while not watcher.is_dropped and self._keys.is_still_valid(request):
                 text = await watcher.next(self._heartbeat_seconds)
                 async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
-                    await response.write(text or b": still here\n\n")
+                    await response.write(text or self._alive)
         except (TimeoutError, ConnectionError):
             # Gone, or too slow to read.
             if request.transport is not None:

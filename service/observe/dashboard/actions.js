@@ -1,7 +1,7 @@
 // What a person can do, each with what it will change shown before.
 
 import { html } from "./vendor/preact-htm.js";
-import { get, post, withQuery } from "./api.js";
+import { ask, get, post, withQuery } from "./api.js";
 import { act, Button, confirm, Prose } from "./ui.js";
 import { count, people, person, plural } from "./words.js";
 
@@ -175,7 +175,7 @@ export const retry = ({ selection, number, on = "", known, after = () => undefin
     title: `Retry ${plural(number, "change")}${on && ` on ${on}`}?`,
     button: `Retry ${count(number)}`,
     read: async () => {
-      const failures = known ? known.slice(0, SHOWN_PEOPLE) : (await post("failures/find", { ...selection, limit: SHOWN_PEOPLE })).items;
+      const failures = known ? known.slice(0, SHOWN_PEOPLE) : (await ask("failures/find", { ...selection, limit: SHOWN_PEOPLE })).items;
       return { failures, why: await keptBack(failures) };
     },
     body: ({ failures, why }) => html`<p>${number === 1 ? "It is" : `All ${count(number)} are`} sent to Cordial again, with as many attempts as a new change.</p>

@@ -3,7 +3,7 @@
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { get, post, signIn, withQuery } from "./api.js";
 import { connection, IDLE_MS, onChange, start, useResource } from "./live.js";
-import { Dialog, Link, onTitle, setRole, Title, Toast } from "./ui.js";
+import { Dialog, Link, onTitle, say, setRole, Title, Toast } from "./ui.js";
 import { ago, clockOfDay, keyName, sentence, timeZone } from "./words.js";
 import { Account } from "./view_account.js";
 import { Accounts, Overview } from "./view_overview.js";
@@ -240,8 +240,13 @@ function App() {
     });
   }, []);
   const signOut = async () => {
-    await post("session/end").catch(() => undefined);
-    location.reload();
+    try {
+      await post("session/end");
+    } catch (error) {
+      // Who leaves this page is not to believe that it is closed.
+      if (error.status !== 401) return say(`You may not be signed out. ${sentence(error.message)}`, "bad");
+    }
+    return location.reload();
   };
   let view = null;
   if (service) view = html`<${Shell} service=${service} onSignOut=${signOut} />`;

@@ -2,9 +2,11 @@
 // second at most. A hidden tab asks for nothing.
 
 import { useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { ApiError, ROOT, get, post } from "./api.js";
+import { ApiError, ROOT, ask, get } from "./api.js";
 
 const PAUSE_MS = 1000;
+// What is lost is looked for more often.
+const LOST_MS = 5000;
 // Without events, ages and times left still move on.
 export const IDLE_MS = 15_000;
 // A proxy may keep the first word of a stream back.
@@ -15,8 +17,12 @@ const watchers = new Set();
 let events = null;
 let timer = 0;
 let queue = [];
-// Whether changes are told: without that, what was just read may be news no more.
-let isOpen = false;
+// Whether changes are told: without that, what was just read may be news no more. A stream may be open and silent, where
+// a proxy keeps it back.
+let isHeard = false;
+let silence = 0;
+// How long the stream may be silent, as it says itself.
+let mostSilenceMs = IDLE_MS;
 // `updatedAt`: when something was last read.
 export const connection = { state: "waiting", updatedAt: 0 };
 
@@ -43,7 +49,7 @@ async function load(key) {
     resource.data = await resource.read();
     resource.error = null;
     resource.readAt = connection.updatedAt = Date.now();
-    setConnection(isOpen ? "live" : "asking");
+    setConnection(isHeard ? "live" : "asking");
   } catch (error) {
     resource.error = error instanceof ApiError ? error : new ApiError(0, String(error));
     resource.error.readAt = resource.readAt;
@@ -60,6 +66,7 @@ async function work() {
   if (document.hidden) return;
   const key = queue.shift();
   if (key !== undefined) await load(key);
+  if (!queue.length && connection.state === "lost") setTimeout(refreshAll, LOST_MS);
   timer = setTimeout(work, queue.length ? PAUSE_MS : IDLE_MS);
   if (!queue.length) idle = true;
 }
@@ -86,6 +93,7 @@ function watch() {
   if (events || document.hidden || connection.state === "signed_out") return;
   events = new EventSource(`${ROOT}/events`);
   for (const kind of ["progress", "delivery"]) events.addEventListener(kind, refreshAll);
+  for (const kind of ["reset", "progress", "delivery", "alive"]) events.addEventListener(kind, hear);
   events.addEventListener("error", () => {
     noNews();
     // Whether the service is gone, or a proxy has cut a long stream, shows when it is read.
@@ -96,21 +104,37 @@ function watch() {
       setTimeout(watch, 3000);
     }
   });
-  events.addEventListener("open", () => {
-    isOpen = true;
-    // What changed while nobody watched.
+  listen();
+}
+
+function listen() {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    // A network that drops what is sent closes nothing.
+    stop();
+    watch();
     refreshAll();
-  });
+  }, mostSilenceMs);
+}
+
+function hear({ type, data }) {
+  if (type === "alive") mostSilenceMs = 2000 * JSON.parse(data).again_in_seconds;
+  listen();
+  if (isHeard) return;
+  isHeard = true;
+  // What changed while nobody watched.
+  refreshAll();
 }
 
 function noNews() {
-  isOpen = false;
+  isHeard = false;
   if (connection.state === "live") setConnection("waiting");
 }
 
 function stop() {
   events?.close();
   events = null;
+  clearTimeout(silence);
   noNews();
 }
 
@@ -118,7 +142,7 @@ function stop() {
 function begun() {
   return new Promise((resolve) => {
     if (!events) resolve();
-    for (const kind of ["open", "error"]) events?.addEventListener(kind, resolve, { once: true });
+    for (const kind of ["alive", "error"]) events?.addEventListener(kind, resolve, { once: true });
     setTimeout(resolve, PATIENCE_MS);
   });
 }
@@ -155,7 +179,7 @@ export function useResource(path, question) {
     const listener = () => redraw((n) => n + 1);
     // What is shown elsewhere on the page is read, or being read, already.
     if (!resource) {
-      const read = () => (question === undefined ? get(path) : post(path, question));
+      const read = () => (question === undefined ? get(path) : ask(path, question));
       resource = { data: null, error: null, readAt: null, listeners: new Set(), read };
       resources.set(key, resource);
       load(key);

@@ -1,7 +1,7 @@
 // The parts that every view is made of.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { get, post, withQuery } from "./api.js";
+import { ask, get, withQuery } from "./api.js";
 import { refresh, useResource } from "./live.js";
 import { ago, clockOfDay, count, inTimeOfPage, momentText, rate, sentence } from "./words.js";
 
@@ -217,19 +217,31 @@ export const confirm = (question) => openDialog(question);
 export function Dialog() {
   const [question, setQuestion] = useState(null);
   const [shown, setShown] = useState(null);
+  // What should be seen before could not be read: then nothing is done.
+  const [isUnread, setUnread] = useState(false);
   const element = useRef(null);
   useEffect(() => {
     openDialog = (given) => {
       setShown(null);
+      setUnread(false);
       setQuestion(given);
     };
   }, []);
   useEffect(() => {
-    if (!question) return;
+    if (!question) return undefined;
     if (!element.current.open) element.current.showModal();
+    // What comes late is not shown in the dialog of another question.
+    let isAsked = true;
     Promise.resolve(question.read?.())
-      .then((found) => setShown(question.body?.(found) ?? ""))
-      .catch((error) => setShown(html`<p class="trouble">${sentence(error.message)}</p>`));
+      .then((found) => isAsked && setShown(question.body?.(found) ?? ""))
+      .catch((error) => {
+        if (!isAsked) return;
+        setShown(html`<p class="trouble" role="alert">${sentence(error.message)}</p>`);
+        setUnread(true);
+      });
+    return () => {
+      isAsked = false;
+    };
   }, [question]);
   const close = () => element.current.close();
   return html`<dialog ref=${element} aria-labelledby="dialog-title" onClose=${() => setQuestion(null)}>
@@ -237,7 +249,8 @@ export function Dialog() {
     html`<h2 id="dialog-title">${question.title}</h2>
       <div class="dialog-body">${shown ?? html`<${Waiting} />`}</div>
       <div class="buttons">
-        ${question.work &&
+        ${isUnread && html`<button type="button" class="primary" onClick=${() => openDialog({ ...question })}>Try again</button>`}
+        ${question.work && !isUnread &&
         html`<button type="button" class="primary" disabled=${shown === null} onClick=${() => {
           close();
           act(question.work, question.words);
@@ -261,7 +274,7 @@ export function usePaged(path, question) {
     try {
       const page = await (question === undefined
         ? get(`${path}${path.includes("?") ? "&" : "?"}after=${next}`)
-        : post(path, { ...question, after: next }));
+        : ask(path, { ...question, after: next }));
       setFurther((before) => ({ items: [...before.items, ...page.items], next: page.next }));
     } catch (failed) {
       say(sentence(failed.message), "bad");

@@ -1,7 +1,7 @@
 // One list: where everybody is that Heap named, and who is missing.
 
 import { html, useState } from "./vendor/preact-htm.js";
-import { post } from "./api.js";
+import { ask } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, inDoubt, Preview, Rebuild, Retry, Verify } from "./actions.js";
 import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
@@ -71,11 +71,11 @@ const mayBeNamed = (sum) => sum.missing_pages.length > 0 || sum.unread_pages || 
 
 function Person({ list, sum }) {
   const [answer, setAnswer] = useState(null);
-  const ask = async (event) => {
+  const lookUp = async (event) => {
     event.preventDefault();
     const user = new FormData(event.target).get("user");
     try {
-      setAnswer({ member: await post(`lists/${list.id}/members/find`, { user }) });
+      setAnswer({ member: await ask(`lists/${list.id}/members/find`, { user }) });
     } catch (error) {
       setAnswer({ error });
     }
@@ -87,7 +87,7 @@ function Person({ list, sum }) {
     return member.state === "never_named" && sum && mayBeNamed(sum) ? ["Not known yet", "warn"] : MEMBER_STATE[member.state];
   };
   return html`<${Section} title="Why is this person not on the list?" id="member-heading">
-    <form class="lookup" onSubmit=${ask}>
+    <form class="lookup" onSubmit=${lookUp}>
       <label class="field"><span>User, as Heap names it</span>
         <input name="user" id="member-user" required autocomplete="off" spellcheck=${false} placeholder="jane@example.com" /></label>
       <button type="submit">Look up</button>

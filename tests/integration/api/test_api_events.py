@@ -48,6 +48,10 @@ async def read_events(answer: Any) -> AsyncIterator[Event]:
         if name:
             fields[name] = value
         elif "data" in fields:
+            if fields["event"] == "alive":
+                assert fields["data"] == '{"again_in_seconds":15}'
+                fields = {}
+                continue
             yield Event(fields["id"], fields["event"], msgspec.json.decode(fields["data"]))
             fields = {}
 
