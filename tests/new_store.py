@@ -4,6 +4,7 @@ Making the schema takes about 14 ms of processor time, and more than a thousand 
 service makes it where there is none is tested in `test_store_opening.py`, and by all that run commands.
 """
 
+import contextlib
 import functools
 import sqlite3
 import tempfile
@@ -13,10 +14,11 @@ from service.store.sqlite import opening
 
 
 def put_new_store(database: Path) -> None:
-    """Put a store's file here, in a folder that is there or can be made."""
+    """Put a store's file here, unless there is one, in a folder that is there or can be made."""
     database.parent.mkdir(exist_ok=True)
-    database.touch(0o600)
-    database.write_bytes(_content())
+    with contextlib.suppress(FileExistsError):
+        database.touch(0o600, exist_ok=False)
+        database.write_bytes(_content())
 
 
 @functools.cache

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace i
 
 @pytest.mark.parametrize(
     ("life", "disks"),
-    [("live", 45), ("imports", 12), ("install", 12), ("upgrade", 15), ("backup", 15), ("restore", 18)],
+    [("live", 40), ("imports", 11), ("install", 11), ("upgrade", 13), ("backup", 12), ("restore", 14)],
 )
 async def test_whatever_a_power_cut_leaves_nothing_acknowledged_is_lost(life, disks):
     findings = await examine_life(life, disks)
