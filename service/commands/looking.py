@@ -183,7 +183,7 @@ def _add_import_actions(imports: argparse.ArgumentParser) -> None:
 async def _end_doubt(client: ApiClient, arguments: argparse.Namespace) -> int:
     seen = "is over" if arguments.job == "over" else "was never started"
     question = (
-        f"You say that the job of import {arguments.id} {seen}, and that you saw it in Cordial's own list of jobs. Its contacts "
+        f"You say that the job of import {arguments.id} {seen}, as Cordial's own list of jobs shows. Its contacts "
         "are then sent by single calls. If Cordial runs the job later, it brings an older state back. Are you sure?"
     )
     agree(question, assumed=arguments.yes)

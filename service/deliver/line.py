@@ -278,7 +278,7 @@ class AccountLine:
             return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
         wait = self._seconds_to_probe()
         if wait is not None:
-            return AccountStatus(AccountState.PAUSED, self._stopped, wait, _HINTS.get(self.circuit.reason, ""))
+            return AccountStatus(AccountState.PAUSED, self._stopped, wait, _hint(self.circuit.reason))
         if self._is_dry_run:
             return AccountStatus(AccountState.DRY_RUN, DRY_RUN_REASON, hint=_HINTS["dry_run"])
         slowed = self.slowed_seconds
@@ -493,7 +493,7 @@ class AccountLine:
                 reason=answer.reason,
                 status=answer.status,
                 message=self._last_message if decisive else None,
-                hint=_HINTS.get(answer.reason),
+                hint=_hint(answer.reason) or None,
             )
 
     async def _do_others_pass(self, request: Request) -> bool:
@@ -523,9 +523,17 @@ async def _wait_for_ever() -> None:
 
 
 _HINTS = {
-    "dry_run": "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration",
+    "dry_run": "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration, "
+    "then `heap-cordial reload`",
     "unauthorized": "Cordial rejects the API key, or does not allow this host's IP address; see Administration > API keys",
     "forbidden": "the API key lacks a permission, or Cordial does not allow this host's IP address",
     "no_api_key": "set cordial_api_key_file or cordial_api_key_env to a readable, non-empty secret",
     "not_a_secondary_key": "identify_by names a key that is not a unique secondary key in Cordial",
 }
+_SERVER_ERROR = "http_5"
+
+
+def _hint(reason: str) -> str:
+    if reason.startswith(_SERVER_ERROR):
+        return "Cordial is down, or something in front of it; nothing is lost, and sending goes on by itself"
+    return _HINTS.get(reason, "")

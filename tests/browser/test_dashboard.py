@@ -198,7 +198,7 @@ async def test_a_whole_sync_with_a_failure_that_is_retried(live: Watched, world:
     await page.get_by_role("link", name="History of the list").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("History of Active Users")
     history = page.locator("#history-rows")
-    for told in ("Sync arrived", "Done", "Verify list", "Retry failures, API key, 1 changed"):
+    for told in ("Sync arrived", "Done", "Verify list", "Retry failures, by API key, 1 changed"):
         await expect(history).to_contain_text(told)
     await expect(history.locator("tr").last).to_contain_text("Sync 1: +10")
     assert await faults_of_access(page) == []
@@ -263,6 +263,9 @@ async def test_what_waits_for_cordials_rate_limit_is_not_called_sending(live: Wa
     await expect(page.locator("#sum")).to_contain_text("to be sent (slowed by Cordial)")
     await go(page, "syncs")
     await expect(page.locator("#sync-rows tr")).to_contain_text("Slowed by Cordial")
+    # One address of Cordial's is limited, and the others are called.
+    await go(page, "accounts/acme")
+    await expect(page.locator(".notice")).to_contain_text("Cordial's rate limit is reached. Some calls wait until")
 
 
 async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched, world: World) -> None:
@@ -322,6 +325,11 @@ async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched,
                     f"All {number}"
                 )
                 await expect(page.get_by_role("button", name=f"Retry all {number}…")).to_be_visible()
+                # Not decided yet of whom the service tries again.
+                yet = " yet" if text == "tried again later" else ""
+                heading = page.get_by_role("heading", level=1)
+                await expect(heading).to_have_text(f"People who could not be added or removed{yet}")
+                await expect(page.locator(".filters")).to_contain_text("Of Active Users")
         else:
             lines = await page.evaluate("async place => (await (await fetch(place)).text()).trim().split('\\n')", place)
             assert len(lines) - 1 == number, text
@@ -595,7 +603,8 @@ async def test_a_held_sync_is_decided_after_its_removals_are_seen(live: Watched,
     await expect(dialog).to_contain_text(
         "8 people of 10 wanted on the list would be removed, and 1 person named to be added."
     )
-    await expect(dialog).to_contain_text("user0@example.com")
+    # All of them, and not only some.
+    await expect(dialog).to_contain_text(re.compile("Named for removal:.*user0@example.com.*user7@example.com"))
     assert await faults_of_access(page) == []
     assert world.members("ActiveUsers") == sorted(users(10))
     await dialog.get_by_role("button", name="Remove 8 people" if decision == "Approve" else "Discard the sync").click()

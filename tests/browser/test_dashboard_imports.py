@@ -34,6 +34,17 @@ async def test_an_import_says_what_came_of_its_rows(live: Watched, world: World)
     assert await row.locator("td.number").all_inner_texts() == ["100", "100", "0", "0", "0", "2"]
     await page.goto(f"{world.service.url}/#/lists")
     await expect(page.locator("tbody tr")).to_contain_text("Exact")
+    # Cordial refuses one in a file, and no call says whom before it is answered.
+    refused = "refused@example.com"
+    world.cordial.imports.refused_addresses.add(refused)
+    world.cordial.faults.add(Fault(FaultKind.HANG, contact=f"email:{refused}", times=None, seconds=600))
+    await world.deliver("Active Users", [refused, *users(99, "more")], segment_id=2)
+    await world.until(lambda: world.rows("SELECT 1 FROM unnamed"))
+    await page.goto(f"{world.service.url}/#/people")
+    await expect(page.locator("main .card")).to_have_text(
+        "Nobody by name: Cordial refused 1 person in a file, and the service looks for them."
+    )
+    world.cordial.faults.let_go()
     assert live.errors == []
 
 
@@ -51,6 +62,7 @@ async def test_a_running_import_names_its_job_and_its_list(live: Watched, world:
     await expect(row).to_contain_text(f"The file is being carried out by Cordial (Cordial's job {job_id}")
     await row.get_by_role("link").click()
     await expect(page).to_have_url(re.compile(r"#/imports/1$"))
+    await expect(page.locator(".title")).to_have_text(re.compile("Import of Active Users.*With Cordial"))
     # One word for one thing: the account, the list, its sync and the sum.
     await page.goto(f"{world.service.url}/#/accounts/acme")
     await expect(page.locator(".title .badge")).to_contain_text("In a file")
@@ -101,7 +113,9 @@ async def test_who_saw_what_became_of_a_job_says_it(live: Watched, world: World)
     )
     assert await faults_of_access(page) == []
     await page.get_by_role("button", name="It never started… Import 1").click()
-    await expect(page.get_by_role("dialog")).to_contain_text("100 people of the file are then sent by single calls.")
+    await expect(page.get_by_role("dialog")).to_contain_text(
+        "as Cordial's own list of jobs shows. 100 people of the file are then sent by single calls."
+    )
     assert await faults_of_access(page) == []
     await page.keyboard.press("Escape")
     assert world.contact_calls() == []

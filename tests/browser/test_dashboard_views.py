@@ -259,6 +259,9 @@ async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched) -> None:
     await expect(page.locator("tbody tr")).to_contain_text("Pages missing")
     await go(page, "lists/3")
     await expect(page.locator("#sum")).to_contain_text("in pages that have not arrived (2 of 3 pages are here)")
+    await page.get_by_role("link", name="in pages that have not arrived").click()
+    await expect(page.locator(".terms")).to_contain_text("Latest page")
+    await page.go_back()
     # No trouble as long as it is not overdue.
     await expect(page.locator("#sum tr[data-tone=warn]")).to_have_count(0)
     await page.fill("#member-user", users(9)[8])

@@ -57,6 +57,8 @@ async def test_the_account_pauses_says_why_and_resumes_by_itself(tmp_path, fault
         status, reason = await world.ready()
         assert status == 200
         assert f"account_stopped: {words}" in reason
+        hint = world.service.deliverer.statuses()[ACCOUNT].hint
+        assert hint.startswith("Cordial is down") == words.startswith("http_5")
         await serve_normally_again(world)
 
 

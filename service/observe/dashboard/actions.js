@@ -33,7 +33,7 @@ const whatWouldBeSent = async (list, query) => ({
 });
 
 const Calls = ({ preview, why }) => html`
-  <p>${people(preview.additions)} would be added, ${people(preview.removals)} removed.${
+  <p>${preview.additions ? people(preview.additions) : "Nobody"} would be added, ${preview.removals ? people(preview.removals) : "nobody"} removed.${
     preview.unread_pages ? " More pages have come that are not counted yet." : ""
   }${
     preview.set_aside ? ` Not counted: ${people(preview.set_aside)} in ${preview.is_held ? "syncs that are held" : "a sync that waits for its other pages or is being read"}.` : ""
@@ -68,7 +68,7 @@ export const Removals = ({ found }) => html`
     found.queued_syncs ? ` ${plural(found.queued_syncs, "later sync")} of the segment ${found.queued_syncs === 1 ? "waits" : "wait"} behind it.` : ""
   }</p>
   ${found.first.length > 0 &&
-  html`<p class="hint">Named for removal, for example:</p>
+  html`<p class="hint">Named for removal${found.first.length < found.removals ? ", for example" : ""}:</p>
     <ul class="calls">${found.first.map((contact) => html`<li>${person(contact)}</li>`)}</ul>`}
 `;
 
@@ -201,7 +201,7 @@ export const EndDoubt = ({ each, job }) => html`<${Button} text=${SEEN[job][0]} 
   confirm({
     title: `The job of import ${each.id} ${SEEN[job][1]}?`,
     button: `Send ${people(inDoubt(each))} by single calls`,
-    body: () => html`<p>You say that the job ${SEEN[job][1]}, and that you saw it in Cordial's own list of jobs. ${people(inDoubt(each))} of the
+    body: () => html`<p>You say that the job ${SEEN[job][1]}, as Cordial's own list of jobs shows. ${people(inDoubt(each))} of the
       file are then sent by single calls.</p><p>If Cordial runs the job later, it brings an older state back.</p>`,
     work: () => post(`imports/${each.id}/end-doubt`, { job }),
     words: (done) => `${people(done.contacts)} will be sent by single calls.`,

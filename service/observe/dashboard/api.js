@@ -31,7 +31,7 @@ async function request(path, options, patience, unknown = "") {
   const body = await response.json().catch(() => (signal.aborted ? unanswered() : null));
   if (!response.ok) {
     const said = body?.error?.message;
-    throw new ApiError(response.status, said ?? `The service cannot be reached: something before it answers ${response.status}.${unknown}`, said !== undefined);
+    throw new ApiError(response.status, said ?? `The service cannot be reached: something in front of it answers ${response.status}.${unknown}`, said !== undefined);
   }
   return body;
 }

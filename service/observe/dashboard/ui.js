@@ -204,6 +204,12 @@ export function Trouble({ error }) {
   return html`<p class="trouble" role="alert">${sentence(error.message)}${error.readAt ? ` What is shown is of ${clockOfDay(error.readAt)}.` : ""}</p>`;
 }
 
+// The list that a view is limited to, by its segment's name as soon as that is read.
+export function OfList({ id }) {
+  const { data: list } = useResource(`lists/${id}`);
+  return html`<${Link} to=${`lists/${id}`}>${list?.segment_name ?? "one list"}<//>`;
+}
+
 // What is read at an address that may lead nowhere; from there `to` leads on.
 export const NotYet = ({ error, to, text }) => (error ? html`<${Trouble} error=${error} />${error.status === 404 && html`<p><${Link} to=${to}>${text}<//></p>`}` : html`<${Waiting} />`);
 

@@ -32,7 +32,7 @@ export function Account({ name, service }) {
     <${Title} text=${name} badge=${accountState(account)}><${AccountAction} account=${account} primary=${true} />${steerable && html`<${Pause} account=${account} />`}<//>
     <${Trouble} error=${error} />
     ${(account.state !== "sending" || account.standing === "store_trouble") && account.reason &&
-    html`<section class="card notice"><p class="wrap"><${Prose} text=${account.reason} />${account.next_call_at ? ` The next call is at ${momentText(account.next_call_at)}.` : ""}</p>
+    html`<section class="card notice"><p class="wrap"><${Prose} text=${account.reason} />${account.next_call_at ? ` ${account.state === "slowed" ? "Some calls wait until" : "The next call is at"} ${momentText(account.next_call_at)}.` : ""}</p>
       ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}</section>`}
     <${Waits} account=${account} />
     <${Figures} label=${name}>

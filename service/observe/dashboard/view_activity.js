@@ -58,7 +58,7 @@ function entriesOf(syncs, conditions, audit) {
       key: `audit ${each.id}`,
       at: each.at,
       badge: ["A person", "busy"],
-      what: html`${actionName(each.action)}, ${keyName(each.actor)}${each.changes > 0 && `, ${count(each.changes)} changed`}`,
+      what: html`${actionName(each.action)}, by ${keyName(each.actor)}${each.changes > 0 && `, ${count(each.changes)} changed`}`,
     })),
   ].sort((one, other) => new Date(other.at) - new Date(one.at));
 }

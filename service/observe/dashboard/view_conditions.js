@@ -193,13 +193,13 @@ export function Condition({ id, query }) {
       ]} />
     </section>
     ${now && html`<${Lasting} each=${now} account=${accounts.find((found) => found.name === now.account)} />`}
-    <${Section} title="Before" id="past-heading"><${Table} caption="When it was so before" rows=${past} keyOf=${(row) => row.since} empty="It was never so before, as far as the service remembers."
+    ${past.length > 0 && html`<${Section} title="Before" id="past-heading"><${Table} caption="When it was so before" rows=${past} keyOf=${(row) => row.since}
       columns=${[
         ["Began", (row) => html`<${Moment} at=${row.since} />`],
         ["Ended", (row) => html`<${Moment} at=${row.ended_at} />`],
         ["Lasted", (row) => duration(seconds(row))],
         ["Detail", (row) => html`<span class="wrap">${row.detail || "–"}</span>`, { wide: true }],
-      ]} /><//>
+      ]} /><//>`}
     <${PartOfCondition} id=${each.id} runbook=${runbook} />
     <p><${Link} to="conditions">What else you should know<//></p>`;
 }

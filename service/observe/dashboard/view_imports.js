@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { EndDoubt, inDoubt } from "./actions.js";
 import { withQuery } from "./api.js";
 import { useResource } from "./live.js";
-import { Badge, Bar, Link, More, Name, Needs, NotYet, Order, orderOf, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
+import { Badge, Bar, Link, More, Name, Needs, NotYet, OfList, Order, orderOf, Table, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { count, momentText, plural, sentence } from "./words.js";
 
 const PARTS = {
@@ -37,7 +37,9 @@ const SHOWN_PARTS = 5;
 // Rows of which nobody knows yet what came of them.
 const left = (each) => (each.state === "ended" ? 0 : Math.max(0, each.contacts - each.settled - each.released));
 
-const ofAll = (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${each.lists.map((list) => list.segment_name).join(", ") || `Import ${each.id}`} /></strong><//>`;
+const namesOf = (each) => each.lists.map((list) => list.segment_name).join(", ");
+
+const ofAll = (each) => html`<${Link} to=${`imports/${each.id}`}><strong><${Name} text=${namesOf(each) || `Import ${each.id}`} /></strong><//>`;
 
 // What is looked at leads on to its lists.
 const ofOne = (each) => each.lists.map((list) => html`<${Link} to=${`lists/${list.id}`} key=${list.id}><strong><${Name} text=${list.segment_name} /></strong><//>`);
@@ -81,7 +83,8 @@ export function Import({ id }) {
   // The page that begins with it.
   const { data, error } = useResource(`imports?limit=1&after=${(Number(id) + 1).toString(16)}`);
   const found = data?.items.find((each) => String(each.id) === id);
-  return html`<${Title} text=${`Import ${id}`} badge=${found && stateOf(found)} /><${Trouble} error=${error} />${
+  const names = found && namesOf(found);
+  return html`<${Title} text=${html`<${Name} text=${names ? `Import of ${names}` : `Import ${id}`} />`} badge=${found && stateOf(found)} /><${Trouble} error=${error} />${
     !data
       ? html`<${Waiting} />`
       : found
@@ -99,7 +102,7 @@ export function Imports({ query, go }) {
   const isEmpty = items?.length === 0 && !Object.values(query).some(Boolean);
   return html`<${Title} text="Imports" /><${Trouble} error=${error} />
     <p class="hint">Large backlogs travel to Cordial as files.${query.account ? ` Only those of ${query.account} are here. ` : " "}${
-      query.list && html`Only those of <${Link} to=${`lists/${query.list}`}>one list<//> are here. `
+      query.list && html`Only those of <${OfList} id=${query.list} /> are here. `
     }${(query.account || query.list) && html`<${Link} to="imports">All imports<//>`}</p>
     ${!isEmpty && html`<div class="filters"><${Order} columns=${columns} order=${order} go=${go} /></div>`}
     ${data

@@ -7,7 +7,7 @@ import { isReading, useResource } from "./live.js";
 import { SyncTable } from "./view_syncs.js";
 import { Counted, listName, needsReason, saysWhy } from "./view_lists.js";
 import { Badge, Code, Link, Name, Needs, NotYet, Prose, Section, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { accountState, count, isKeptBack, latestOf, listState, MEMBER_STATE, momentText, people, person, plural, sentence, within } from "./words.js";
+import { accountState, count, failureState, isKeptBack, latestOf, listState, MEMBER_STATE, momentText, people, person, plural, sentence, within } from "./words.js";
 
 // Heap named N = on the list + to be sent + tried again later + could not be added + refused in a file + other spellings +
 // unusable ids (+ whoever is in pages that have not arrived). Each is a link to the people, as far as they have names.
@@ -159,11 +159,11 @@ export function List({ id }) {
       <//>
     </div>
     ${groups.length > 0 &&
-    html`<${Section} title=${groups.some((each) => each.dead) ? "Could not be added or removed" : "Not added or removed yet"} id="groups-heading" hint=${isAboutFailures && list.what_to_do} actions=${html`<${Link} to=${`people?list=${list.id}`}>By name<//>`}>
+    html`<${Section} title=${groups.some((each) => each.dead) ? "Could not be added or removed" : "Not added or removed yet"} id="groups-heading" hint=${isAboutFailures && list.what_to_do} actions=${html`<${Link} to=${`people?list=${list.id}`}>See who<//>`}>
       <ul class="plain" id="failure-rows">${groups.map(
         (group) => html`<li class="row" key=${`${group.reason} ${group.dead}`}>
           <div class="row-head"><strong>${people(group.changes)}</strong>
-            <${Badge} of=${group.dead ? ["Waits for a retry", "bad"] : ["Tried again by itself", "warn"]} /></div>
+            <${Badge} of=${failureState(group)} /></div>
           <p class="wrap">${latestOf(group)}</p><p class="hint">${group.reason} · began <${Time} at=${group.first_failed_at} /></p>
           <${Retry} selection=${{ list: group.list_id, reason: group.reason, dead: group.dead }} listName=${group.segment_name} number=${group.changes} primary=${group === groups[0] && list.standing === "incomplete" && !keptBackBy} /></li>`,
       )}</ul><//>`}

@@ -54,22 +54,23 @@ export function Lists({ query, go, service }) {
   const set = (change) => go("lists", { ...query, after: "", ...change });
   const from = after ? parseInt(after, 16) : 0;
   const columns = columnsFor(accounts);
+  const isEmpty = data?.total === 0 && !Object.values(query).some(Boolean);
   return html`<${Title} text="Lists" />
-    <div class="filters">
+    ${!isEmpty && html`<div class="filters">
       <${Search} label="Search" value=${query.search ?? ""} placeholder="Segment, list or id" onInput=${(search) => set({ search })} />
       ${accounts.length > 1 &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => set({ account })} />`}
       <${Order} columns=${columns} order=${order} go=${go} narrow=${false} more=${[["updated", "Latest sync"]]} />
-    </div>
+    </div>`}
     <${Trouble} error=${error} />
     ${data
-      ? html`${(data.total > 0 || Object.values(query).some(Boolean)) && html`<${Standings} found=${data.standings} chosen=${query.standing ?? ""} to=${(standing) => withQuery("lists", { ...query, after: "", standing })} />`}
+      ? html`${!isEmpty && html`<${Standings} found=${data.standings} chosen=${query.standing ?? ""} to=${(standing) => withQuery("lists", { ...query, after: "", standing })} />`}
         <section class="card" aria-labelledby="found">
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
             data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
           }</p>
-          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columns} order=${order} empty=${data.total || Object.values(query).some(Boolean) ? "No list fits." : html`No list yet: Heap's first page creates it. <${Link} to="">See what Heap needs<//>`} />
+          <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columns} order=${order} empty=${isEmpty ? html`No list yet: Heap's first page creates it. <${Link} to="">See what Heap needs<//>` : "No list fits."} />
           ${(from > 0 || data.next) &&
           html`<p class="buttons">
             ${from > 0 &&

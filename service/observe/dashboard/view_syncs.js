@@ -4,7 +4,7 @@ import { html } from "./vendor/preact-htm.js";
 import { withQuery } from "./api.js";
 import { ApproveSync, DiscardSync, Removals } from "./actions.js";
 import { isReading, useResource } from "./live.js";
-import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, NotYet, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
+import { Badge, Bar, Chips, Choice, Link, may, Moment, More, Name, Needs, NotYet, OfList, Order, orderOf, Section, Since, Table, Terms, Time, Title, Trouble, usePaged, Waiting } from "./ui.js";
 import { arrivalState, count, momentText, people, plural, sendingState, sentence, syncState } from "./words.js";
 
 // What is special about a sync.
@@ -85,14 +85,14 @@ export function Syncs({ query, go, service }) {
   const isEmpty = items?.length === 0 && !Object.values(query).some(Boolean);
   if (isEmpty) return html`<${Title} text="Syncs" /><section class="card"><p class="hint">No sync yet. <${Link} to="">See what Heap needs<//></p></section>`;
   return html`<${Title} text="Syncs">
-      <a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>
+      ${items?.length > 0 && html`<a href=${`api/v1/${withQuery("syncs", { format: "csv", state: query.state, list: query.list, account: query.account })}`} download>Download as CSV</a>`}
     <//><${Trouble} error=${error} />
     <div class="filters">
       ${(accounts.length > 1 || query.account) &&
       html`<${Choice} label="Account" value=${query.account ?? ""} options=${[["", "All"], ...accounts.map((each) => [each.name, each.name])]}
         onChange=${(account) => go("syncs", { ...query, account })} />`}
       <${Order} columns=${columnsFor(accounts, false)} order=${order} go=${go} />
-      ${query.list && html`<span>Of <${Link} to=${`lists/${query.list}`}>one list<//></span><${Link} to="syncs">All syncs<//>`}
+      ${query.list && html`<span>Of <${OfList} id=${query.list} /></span><${Link} to="syncs">All syncs<//>`}
     </div>
     ${data
       ? html`<${Chips} label="State" items=${statesOf(data.states, query.state)} chosen=${query.state ?? ""} to=${(state) => withQuery("syncs", { ...query, state })} />
@@ -140,7 +140,7 @@ export function Sync({ id }) {
         ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(data.account)}`}>${data.account}<//>`],
         ["Heap's sync task", html`<code class="code">${data.task_id}</code>`],
         ["First page", data.total_pages > 1 && html`<${Since} at=${data.first_received_at} />`],
-        [data.total_pages > 1 ? "Last page" : "Arrived", html`<${Since} at=${data.last_received_at} />`],
+        [data.total_pages === 1 ? "Arrived" : data.pages_received < data.total_pages ? "Latest page" : "Last page", html`<${Since} at=${data.last_received_at} />`],
         [data.state === "discarded" ? "Discarded" : data.pages_received < data.total_pages ? "Sent, as far as it came" : "All sent", data.drained_at && html`<${Since} at=${data.drained_at} />`],
         ["Unusable ids", data.rejected > 0 ? html`<${Link} to=${`unusable?sync=${data.id}`}>${count(data.rejected)}<//>` : null],
       ]} />

@@ -112,6 +112,8 @@ export const LIST_STANDING = {
   exact: ["Exact", "good"],
 };
 
+export const failureState = ({ dead }) => (dead ? ["Waits for a retry", "bad"] : LIST_STANDING.tried_again_later);
+
 const ACCOUNT_STANDING = {
   store_trouble: ["Store cannot write", "bad"],
   stopped: ["Stopped", "bad"],
