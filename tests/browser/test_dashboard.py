@@ -508,7 +508,7 @@ async def test_nothing_is_approved_before_the_number_and_the_first_calls_are_see
     await page.route("**/preview?*", lambda route: route.fulfill(status=502, body="<h1>502 Bad Gateway</h1>"))
     await page.get_by_role("button", name="Approve… Active Users").click()
     dialog = page.get_by_role("dialog")
-    await expect(dialog.get_by_role("alert")).to_contain_text("something before it answers 502")
+    await expect(dialog.get_by_role("alert")).to_contain_text("something in front of it answers 502")
     await expect(dialog.get_by_role("button", name="Approve 4 people")).to_have_count(0)
     await page.unroute("**/preview?*")
     live.errors.clear()
