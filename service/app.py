@@ -346,7 +346,7 @@ async def running_service(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         _serve_backlog(store, settings)
-        reader = await Reader.open(Path(settings.store.path))
+        reader = await Reader.open(Path(settings.store.path), clock)
         stack.push_async_callback(reader.close)
         eraser = Eraser(store.erasures, store.empty_wal)
         stack.push_async_callback(eraser.stop)

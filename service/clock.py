@@ -29,8 +29,9 @@ class SteadyClock:
     """Unix time in milliseconds that started right and advances evenly.
 
     A machine's clock may be stepped by an hour; a retry planned before the step must come neither an hour early nor an
-    hour late, so what is waited for is measured by this. `wall_ms` is the machine's clock itself: for moments that people
-    read, and beside those that pages brought.
+    hour late, so what is waited for, and what a rule compares, is measured by this. What people read has the machine's
+    clock: what has happened is noted with `wall_ms`, as the clock was at that moment, and so are pages and the log; what is
+    waited for is moved to it where it is read.
     """
 
     def __init__(self) -> None:

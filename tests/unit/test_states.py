@@ -74,7 +74,7 @@ def test_the_states_of_the_store_are_those_of_the_program(schema):
 
 
 def test_a_transition_that_is_not_drawn_is_refused(schema):
-    ledger = LedgerTransaction(schema, 0)
+    ledger = LedgerTransaction(schema, 0, 0)
     dead, settled = Standing(MemberState.DEAD, True, 1), Standing(MemberState.SETTLED, True, 1)
     with pytest.raises(StoreFaultError, match="no member may go from dead to settled"):
         ledger._count(1, 1, dead, settled)

@@ -26,7 +26,7 @@ class _Known(NamedTuple):
     is_forgotten: bool
 
 
-def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: Delivery) -> Receipt:
+def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: Delivery, steady_ms: int) -> Receipt:
     """Keep the whole of a delivery, unless it was kept before (R3).
 
     By few statements: each hands the interpreter to the thread that answers, and waits to get it back. Raises
@@ -73,6 +73,7 @@ def append_delivery(connection: sqlite3.Connection, account_id: int, delivery: D
         "rejected": delivery.rejected_count,
         "unusable": delivery.unusable_count,
         "now_ms": delivery.received_at_ms,
+        "steady_ms": steady_ms,
         "sync_id": sync_id,
         "superseded": superseded,
     }

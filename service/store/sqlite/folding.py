@@ -181,7 +181,7 @@ def _note_overtaken(ledger: LedgerTransaction, piece: _Piece, *, is_void: bool) 
     """Count the users of a piece of whom a newer sync has already spoken, or all after a newer drain."""
     users = piece.users if is_void else precedence.count_overtaken(ledger.connection, piece._asdict())
     if users:
-        values = {"delivery_id": piece.delivery_id, "users": users, "now_ms": ledger.now_ms}
+        values = {"delivery_id": piece.delivery_id, "users": users, "told_ms": ledger.told_ms}
         ledger.connection.execute(_SQL["note_overtaken"], values)
         ledger.count_overtaken(piece.sync_id, users)
 

@@ -144,7 +144,7 @@ class Imports:
             "account_id": self._account_ids[account],
             "segments": json.dumps(list(segment_ids)),
             "gathered_to": _BEFORE_FIRST,
-            "now_ms": self._clock.now_ms(),
+            "told_ms": self._clock.wall_ms(),
         }
         await self._writer.run(lambda connection: connection.execute(_SQL["begin"], values).rowcount)
 
@@ -153,15 +153,15 @@ class Imports:
 
         The last step cuts it into parts of at most so many contacts, or ends it if nothing suits a file.
         """
-        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
+        account_id, told_ms = self._account_ids[account], self._clock.wall_ms()
         # A copy: the set of those claimed changes on the loop while the writer's thread reads.
         busy = frozenset(claimed)
-        await self._step(lambda connection: _gather_some(connection, account_id, busy, max_contacts, now_ms))
+        await self._step(lambda connection: _gather_some(connection, account_id, busy, max_contacts, told_ms))
 
     async def take_back_some(self, account: str, reason: str) -> None:
         """Take back the next of what an import has gathered, of which nothing was sent; the last step ends it."""
-        account_id, now_ms = self._account_ids[account], self._clock.now_ms()
-        await self._step(lambda connection: _take_back_some(connection, account_id, reason, now_ms))
+        account_id, told_ms = self._account_ids[account], self._clock.wall_ms()
+        await self._step(lambda connection: _take_back_some(connection, account_id, reason, told_ms))
 
     async def set_posting(self, part: ImportPart, name_digest: bytes) -> None:
         """Note that the part is about to be given to Cordial, its file under a name of that digest."""
@@ -301,7 +301,7 @@ def _read_open(connection: sqlite3.Connection, account_id: int) -> OpenImport | 
 
 
 def _gather_some(
-    connection: sqlite3.Connection, account_id: int, claimed: Collection[str], max_contacts: int, now_ms: int
+    connection: sqlite3.Connection, account_id: int, claimed: Collection[str], max_contacts: int, told_ms: int
 ) -> None:
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
     if row is None:
@@ -329,7 +329,7 @@ def _gather_some(
     if _cut(connection, account_id, import_id, (_BEFORE_FIRST, _BEHIND_LAST), max_contacts):
         connection.execute(_SQL["start_sending"], {"id": import_id})
     else:
-        _end_unsent(connection, import_id, "none of the contacts suits a file", now_ms)
+        _end_unsent(connection, import_id, "none of the contacts suits a file", told_ms)
 
 
 def _cut(
@@ -419,7 +419,7 @@ def _settle_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) -
     more = _remove_changes(connection, values, rows, part)
     counted = {"settled": len({row[0] for row in rows}), "released": 0, "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
-    _end_if_over(connection, part, ledger.now_ms, more=more)
+    _end_if_over(connection, part, ledger.told_ms, more=more)
     return StepResult(len(rows), more)
 
 
@@ -432,7 +432,7 @@ def _release_some(ledger: LedgerTransaction, account_id: int, part: ImportPart) 
     more = _remove_changes(connection, values, rows, part)
     counted = {"settled": 0, "released": len({row[0] for row in rows}), "import_id": part.import_id}
     connection.execute(_SQL["count_settled"], counted)
-    _end_if_over(connection, part, ledger.now_ms, more=more)
+    _end_if_over(connection, part, ledger.told_ms, more=more)
     return StepResult(len(rows), more)
 
 
@@ -446,14 +446,14 @@ def _release_removals(connection: sqlite3.Connection, account_id: int, part: Imp
     return released
 
 
-def _take_back_some(connection: sqlite3.Connection, account_id: int, reason: str, now_ms: int) -> None:
+def _take_back_some(connection: sqlite3.Connection, account_id: int, reason: str, told_ms: int) -> None:
     """Take back the next of what an import gathered whose gathering was cut short.
 
     Nothing of it was sent. The last step ends the import.
     """
     row = connection.execute(_SQL["gathering"], {"account_id": account_id}).fetchone()
     if row is not None and not _remove_some(connection, account_id, _BEFORE_FIRST, _BEHIND_LAST, removals_only=False):
-        _end_unsent(connection, row[0], reason, now_ms)
+        _end_unsent(connection, row[0], reason, told_ms)
 
 
 def _read_held_back(connection: sqlite3.Connection, account_id: int) -> dict[int, int]:
@@ -524,9 +524,9 @@ def _remove_changes(
     return left is not None
 
 
-def _end_unsent(connection: sqlite3.Connection, import_id: int, reason: str, now_ms: int) -> None:
+def _end_unsent(connection: sqlite3.Connection, import_id: int, reason: str, told_ms: int) -> None:
     connection.execute(_SQL["note_reason"], {"import_id": import_id, "reason": reason})
-    connection.execute(_SQL["end_import"], {"id": import_id, "now_ms": now_ms})
+    connection.execute(_SQL["end_import"], {"id": import_id, "told_ms": told_ms})
 
 
 def _remove_some(connection: sqlite3.Connection, account_id: int, after: str, last: str, *, removals_only: bool) -> int:
@@ -541,9 +541,9 @@ def _remove_some(connection: sqlite3.Connection, account_id: int, after: str, la
     return connection.execute(_SQL["remove_some"], values).rowcount
 
 
-def _end_if_over(connection: sqlite3.Connection, part: ImportPart, now_ms: int, *, more: bool) -> None:
+def _end_if_over(connection: sqlite3.Connection, part: ImportPart, told_ms: int, *, more: bool) -> None:
     if not more and not connection.execute(_SQL["parts"], {"import_id": part.import_id}).fetchone():
-        connection.execute(_SQL["end_import"], {"id": part.import_id, "now_ms": now_ms})
+        connection.execute(_SQL["end_import"], {"id": part.import_id, "told_ms": told_ms})
 
 
 def read_imports(
@@ -552,7 +552,14 @@ def read_imports(
     """Return the imports that `values` asks for, each with the parts that are still to come of it; the newest first, unless another `statement` sorts them."""
     rows = named_rows(connection.execute(_SQL[statement], values))
     return as_views(
-        [{**row, "lists": json.loads(row["lists"]), "parts": _part_views(connection, row["id"])} for row in rows],
+        [
+            {
+                **row,
+                "lists": json.loads(row["lists"]),
+                "parts": _part_views(connection, {**values, "import_id": row["id"]}),
+            }
+            for row in rows
+        ],
         ImportView,
     )
 
@@ -563,5 +570,5 @@ def read_journey(connection: sqlite3.Connection, values: Mapping[str, Any]) -> J
     return found[0] if found else None
 
 
-def _part_views(connection: sqlite3.Connection, import_id: int) -> list[ImportPartView]:
-    return as_views(named_rows(connection.execute(_SQL["part_views"], {"import_id": import_id})), ImportPartView)
+def _part_views(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[ImportPartView]:
+    return as_views(named_rows(connection.execute(_SQL["part_views"], values)), ImportPartView)

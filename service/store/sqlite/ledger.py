@@ -90,9 +90,11 @@ class LedgerTransaction:
     The counters on disk follow at its end, by `write`.
     """
 
-    def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, now_ms: int, told_ms: int) -> None:
         self.connection = connection
+        # By the steady clock, and as people read it.
         self.now_ms = now_ms
+        self.told_ms = told_ms
         self._segments: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SEGMENT_COLUMNS, 0))
         self._syncs: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SYNC_COLUMNS, 0))
         self._settled: dict[Way, Sequence[str]] = {}
@@ -167,7 +169,7 @@ class LedgerTransaction:
             "message": failure.message if failure else "",
             "status": failure.status if failure else None,
             "next_attempt_at_ms": NEVER_MS if state is MemberState.DEAD else outcome.retry_at_ms,
-            "now_ms": self.now_ms,
+            "told_ms": self.told_ms,
         }
         self.connection.execute(_SQL["record_failure"], recorded)
 
@@ -244,7 +246,8 @@ class LedgerTransaction:
             self.connection.execute(_SQL["count_segment"], {**figures, "segment_id": segment_id})
             self.connection.execute(_SQL["remove_void_pieces"], {"segment_id": segment_id})
         for sync_id, figures in self._syncs.items():
-            self.connection.execute(_SQL["count_sync"], {**figures, "sync_id": sync_id, "now_ms": self.now_ms})
+            values = {"sync_id": sync_id, "now_ms": self.now_ms, "told_ms": self.told_ms}
+            self.connection.execute(_SQL["count_sync"], {**figures, **values})
         return Changed(self._segments, self._settled, self._has_queued)
 
     def _make_pending(
@@ -334,10 +337,10 @@ class LedgerWriter:
         on_commit: Callable[[Result], None] | None = None,
     ) -> Result:
         """Return what `work` returns, once all it did is durable. Raises as `Writer.run` does; `alone` is as there."""
-        now_ms = self._clock.now_ms()
+        now_ms, told_ms = self._clock.now_ms(), self._clock.wall_ms()
 
         def run(connection: sqlite3.Connection) -> tuple[Result, Changed]:
-            ledger = LedgerTransaction(connection, now_ms)
+            ledger = LedgerTransaction(connection, now_ms, told_ms)
             return work(ledger), ledger.write()
 
         def conclude(done: tuple[Result, Changed]) -> None:

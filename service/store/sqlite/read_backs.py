@@ -169,14 +169,14 @@ def _conclude(ledger: LedgerTransaction, account_id: int, finding: Finding, due_
     else:
         again = {"reason": finding.reason.value, "due_at_ms": finding.again_at_ms, "tries": finding.tries}
         connection.execute(_SQL["read_again"], {**values, **again})
-    connection.execute(_SQL["forget_reads"], {"before_ms": ledger.now_ms - _DAY_MS})
+    connection.execute(_SQL["forget_reads"], {"before_ms": ledger.told_ms - _DAY_MS})
     for membership in now.memberships:
         if membership.segment_id in finding.compared:
             read = {
                 "segment_id": membership.segment_id,
                 "wanted": membership.wanted,
                 "differed": membership.segment_id in finding.differing,
-                "now_ms": ledger.now_ms,
+                "told_ms": ledger.told_ms,
             }
             connection.execute(_SQL["note_read"], {**values, **read})
     return True

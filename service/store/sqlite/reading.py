@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from service.clock import SteadyClock
 from service.errors import ErrorCode, ServiceError
 from service.model.accounts import PAUSED_BY_OPERATOR
 from service.model.changes import MemberState
@@ -77,28 +78,41 @@ class Reader:
     """
 
     def __init__(
-        self, connections: Sequence[Connection], stack: contextlib.AsyncExitStack, time_limit_seconds: float
+        self,
+        connections: Sequence[Connection],
+        stack: contextlib.AsyncExitStack,
+        clock: SteadyClock,
+        time_limit_seconds: float,
     ) -> None:
         self._stack = stack
         self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
         for connection in connections:
             self._free.put_nowait(connection)
         self._watching = connections[0]
+        self._clock = clock
         self._time_limit_seconds = time_limit_seconds
         self._waiting = 0
 
     @classmethod
     async def open(
-        cls, database: Path, *, connections: int = 2, time_limit_seconds: float = _TIME_LIMIT_SECONDS
+        cls,
+        database: Path,
+        clock: SteadyClock | None = None,
+        *,
+        connections: int = 2,
+        time_limit_seconds: float = _TIME_LIMIT_SECONDS,
     ) -> "Reader":
-        """Open the store at `database`; raises `StoreOpenError` when there is none, or it is not ours."""
+        """Open the store at `database`; raises `StoreOpenError` when there is none, or it is not ours.
+
+        `clock`: the one of the service that writes it, for moments that are waited for.
+        """
         async with contextlib.AsyncExitStack() as stack:
             opened: list[Connection] = []
             for _ in range(connections):
                 connection = await opening.open_reader(database)
                 stack.push_async_callback(connection.close)
                 opened.append(connection)
-            return cls(opened, stack.pop_all(), time_limit_seconds)
+            return cls(opened, stack.pop_all(), clock or SteadyClock(), time_limit_seconds)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -115,7 +129,9 @@ class Reader:
     ) -> list[SyncView]:
         """Return syncs, the newest first."""
         values = {"account": account, "list_id": list_id, "state": state and state.value}
-        return await self._run(lambda connection: _syncs(connection, "syncs", _newest(after, limit) | values))
+        return await self._run(
+            lambda connection: _syncs(connection, "syncs", _newest(after, limit) | values | self._times())
+        )
 
     async def sorted_syncs(
         self,
@@ -130,17 +146,17 @@ class Reader:
         """Return syncs in some order, without the first `offset` of them."""
         values = {"sort": sort.value, "account": account, "list_id": list_id, "state": state and state.value}
         page = {"offset": offset, "limit": limit}
-        return await self._run(lambda connection: _sorted_syncs(connection, values | page))
+        return await self._run(lambda connection: _sorted_syncs(connection, values | page | self._times()))
 
     async def sync_states(self, *, account: str | None = None, list_id: int | None = None) -> dict[SyncState, int]:
         """Return how many syncs are in each state, but for those that are done or discarded."""
-        values = {"account": account, "list_id": list_id, **_times()}
+        values = {"account": account, "list_id": list_id, **self._times()}
         rows = await self._run(lambda connection: connection.execute(_SQL["sync_states"], values).fetchall())
         return {SyncState(state): number for state, number in rows}
 
     async def sync(self, sync_id: int) -> SyncView | None:
         """Return one sync."""
-        values = {**_only(sync_id), "account": None, "list_id": None, "state": None}
+        values = {**_only(sync_id), "account": None, "list_id": None, "state": None, **self._times()}
         return await self._run(lambda connection: _one(_syncs(connection, "syncs", values)))
 
     async def held_removals(self, sync_id: int) -> HeldRemovals | None:
@@ -229,7 +245,7 @@ class Reader:
     ) -> list[FailureView]:
         """Return changes that did not go through, the newest first; `search` is a part of the contact."""
         values = _failure_filters(account, list_id, reason, dead=dead, wanted=wanted, search=search)
-        return await self._run(lambda connection: _failures(connection, _newest(after, limit) | values))
+        return await self._run(lambda connection: _failures(connection, _newest(after, limit) | values | self._times()))
 
     async def sorted_failures(
         self,
@@ -247,7 +263,9 @@ class Reader:
         """Return changes that did not go through in some order, without the first `offset` of them."""
         values = _failure_filters(account, list_id, reason, dead=dead, wanted=wanted, search=search)
         page = {"offset": offset, "limit": limit}
-        return await self._run(lambda connection: _failures(connection, values | page, f"failures_by_{sort.value}"))
+        return await self._run(
+            lambda connection: _failures(connection, values | page | self._times(), f"failures_by_{sort.value}")
+        )
 
     async def failures_after(
         self,
@@ -265,7 +283,9 @@ class Reader:
         after = ("", "", 0) if last is None else (last.account, last.contact, last.list_id)
         place = dict(zip(("after_account", "after_contact", "after_list_id"), after, strict=True))
         page = {**place, "limit": limit}
-        return await self._run(lambda connection: _failures(connection, values | page, "failures_after"))
+        return await self._run(
+            lambda connection: _failures(connection, values | page | self._times(), "failures_after")
+        )
 
     async def failure_groups(
         self,
@@ -339,7 +359,9 @@ class Reader:
 
     async def member(self, list_id: int, contact: str) -> MemberView | None:
         """Return what the ledger knows of a contact (`key:value`) and a list, if anything."""
-        return await self._run(lambda connection: _member(connection, {"list_id": list_id, "contact": contact}))
+        return await self._run(
+            lambda connection: _member(connection, {"list_id": list_id, "contact": contact, **self._times()})
+        )
 
     async def owed(self, list_id: int) -> OwedView:
         """Return how many additions and removals of a list are still to be sent; none for a list that is not there."""
@@ -358,7 +380,9 @@ class Reader:
     ) -> list[ImportView]:
         """Return imports, the newest first."""
         values = {"account": account, "list_id": list_id, "state": state and state.value}
-        return await self._run(lambda connection: read_imports(connection, _newest(after, limit) | values))
+        return await self._run(
+            lambda connection: read_imports(connection, _newest(after, limit) | values | self._times())
+        )
 
     async def sorted_imports(
         self,
@@ -374,7 +398,9 @@ class Reader:
         """Return imports in some order, without the first `offset` of them."""
         values = {"account": account, "list_id": list_id, "state": state and state.value}
         page = {"sort": sort.value, "sign": -1 if reverse else 1, "offset": offset, "limit": limit}
-        return await self._run(lambda connection: read_imports(connection, values | page, "sorted_imports"))
+        return await self._run(
+            lambda connection: read_imports(connection, values | page | self._times(), "sorted_imports")
+        )
 
     async def journey(self, list_id: int, contact: str) -> Journey | None:
         """Return the import in which a contact (`key:value`) of a list's account travels at the moment, if any."""
@@ -405,6 +431,12 @@ class Reader:
 
         # The number is only comparable on one and the same connection.
         return await self._watching.run(read)
+
+    def _times(self) -> dict[str, int]:
+        """Return the times by which is told what waits: what never comes, and what moves it to the machine's clock."""
+        wall_ms = self._clock.wall_ms()
+        stepped_ms = wall_ms - self._clock.now_ms()
+        return {"overdue_before_ms": wall_ms - INCOMPLETE_AFTER_MS, "never_ms": NEVER_MS, "stepped_ms": stepped_ms}
 
     async def _run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
         if self._waiting >= _MAX_WAITING:
@@ -464,12 +496,7 @@ def _views(connection: sqlite3.Connection, statement: str, view: type[View], val
 
 
 def _syncs(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> list[SyncView]:
-    return _views(connection, statement, SyncView, values | _times())
-
-
-def _times() -> dict[str, int]:
-    """Return the times by which a sync's state is told."""
-    return {"overdue_before_ms": round(time.time() * 1000) - INCOMPLETE_AFTER_MS, "never_ms": NEVER_MS}
+    return _views(connection, statement, SyncView, values)
 
 
 def _sorted_syncs(connection: sqlite3.Connection, values: dict[str, Any]) -> list[SyncView]:
@@ -478,7 +505,7 @@ def _sorted_syncs(connection: sqlite3.Connection, values: dict[str, Any]) -> lis
     has_all = values["sort"] == SyncSort.TROUBLE and values["state"] in _FIRST_STATES
     if has_all or len(first) == values["limit"]:
         return first
-    before = connection.execute(_SQL["count_first_syncs"], values | _times()).fetchone()[0]
+    before = connection.execute(_SQL["count_first_syncs"], values).fetchone()[0]
     rest = {"offset": max(0, values["offset"] - before), "limit": values["limit"] - len(first)}
     return first + _syncs(connection, "other_syncs", values | rest)
 
@@ -486,7 +513,7 @@ def _sorted_syncs(connection: sqlite3.Connection, values: dict[str, Any]) -> lis
 def _failures(
     connection: sqlite3.Connection, values: Mapping[str, Any], statement: str = "failures"
 ) -> list[FailureView]:
-    return _views(connection, statement, FailureView, {**values, "never_ms": NEVER_MS})
+    return _views(connection, statement, FailureView, values)
 
 
 def _deliveries(connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[DeliveryView]:
@@ -551,7 +578,7 @@ def _member(connection: sqlite3.Connection, values: Mapping[str, Any]) -> Member
     failure = None
     if failure_id is not None:
         anything = _failure_filters(None, None, None, dead=None, wanted=None, search=None)
-        failure = _one(_failures(connection, _only(failure_id) | anything))
+        failure = _one(_failures(connection, {**values, **_only(failure_id), **anything}))
     return MemberView(
         **{
             **row,

@@ -249,7 +249,7 @@ class SqliteStore:
         self.backlog.check_room(delivery.account)
         self.deliveries += 1
         account_id = self._account_ids[delivery.account]
-        users = len(delivery.add) + len(delivery.remove)
+        users, steady_ms = len(delivery.add) + len(delivery.remove), self._clock.now_ms()
 
         def on_commit(receipt: Receipt) -> None:
             self._account_of_segment[receipt.segment_id] = delivery.account
@@ -262,7 +262,7 @@ class SqliteStore:
         try:
             async with asyncio.timeout(_ACCEPT_TIMEOUT_SECONDS):
                 return await self._writer.run(
-                    lambda connection: accepting.append_delivery(connection, account_id, delivery),
+                    lambda connection: accepting.append_delivery(connection, account_id, delivery, steady_ms),
                     size_bytes=users * _BYTES_PER_USER,
                     on_disk=lambda receipt: self._files.acknowledge(receipt.delivery_id),
                     on_commit=on_commit,
@@ -404,7 +404,8 @@ class SqliteStore:
 
     async def set_list_count(self, segment_id: int, count: int, confirmed: int) -> None:
         """Record how many contacts Cordial counts on the segment's list, and how many were confirmed before it was asked."""
-        values = {"segment_id": segment_id, "count": count, "confirmed": confirmed, "now_ms": self._clock.now_ms()}
+        values = {"segment_id": segment_id, "count": count, "confirmed": confirmed}
+        values |= {"now_ms": self._clock.now_ms(), "told_ms": self._clock.wall_ms()}
         await self._execute(_LISTS["set_list_count"], values)
 
     async def repeat_members(self, segment_id: int) -> int:
@@ -445,7 +446,7 @@ class SqliteStore:
             "state": state.value,
             "reason": reason,
             "next_call_at_ms": next_call_at_ms,
-            "now_ms": now_ms,
+            "told_ms": self._clock.wall_ms(),
         }
 
         def work(connection: sqlite3.Connection) -> None:

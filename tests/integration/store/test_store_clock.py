@@ -1,5 +1,7 @@
 """Moments that are stored and waited for, when the machine's clock is another at the next start."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
@@ -8,7 +10,8 @@ from service.model.accounts import AccountState, CallsBefore
 from service.model.conditions import RecordedCondition
 from service.model.lists import ListState
 from service.model.proof import ReadBackReason
-from tests.store_harness import failed, fold_all, page, send_all
+from service.store.sqlite.reading import Reader
+from tests.store_harness import accepted_by_cordial, failed, fold_all, page, send_all
 from tests.store_sqlite import SqliteStoreMaker
 
 YEAR_MS = 365 * 86_400_000
@@ -161,10 +164,61 @@ def test_the_machine_says_how_long_it_has_run():
     assert 0 < first.ago_ms <= second.ago_ms
 
 
-async def test_what_a_person_does_has_the_time_of_the_machines_clock_though_it_was_set_meanwhile(maker):
+async def test_what_people_read_has_the_time_of_the_machines_clock_though_it_was_set_meanwhile(maker):
+    """What has happened as the clock was by then, what is waited for as the clock will be; waits and rules are steady."""
     store = await maker.open()
     maker.clock.stepped_ms = 5 * 3_600_000
+    told_ms, steady_ms = maker.clock.wall_ms(), maker.clock.now_ms()
     await store.steering.record("ann", "service.reload", "", 0)
-    await store.close()
+    await store.accept(page("t1", add=["anna", "bert"], received_at_ms=told_ms))
+    await fold_all(store)
+    await send_all(
+        store,
+        lambda work, change: (
+            accepted_by_cordial(work, change)
+            if work.contact == "email:anna"
+            else failed(work, change, retry_at_ms=steady_ms + MINUTE_MS)
+        ),
+    )
+    await store.accept(page("t2", remove=["bert"], received_at_ms=told_ms, signed_at_ms=told_ms))
+    await store.set_account_state("acme", AccountState.SLOWED, "", 0)
+    await store.set_list_count(1, 1, 1)
+    reader = await Reader.open(maker.database, maker.clock)
+    try:
+        [failure] = await reader.failures(limit=9)
+        [_, sync] = await reader.syncs(limit=9)
+        await fold_all(store)
+        await send_all(store)
+        [drained, _] = await reader.syncs(limit=9)
+        [segment] = await reader.segments(limit=9)
+        [account] = [each for each in await reader.accounts() if each.name == "acme"]
+        [line] = await reader.audit(limit=9)
+        await store.imports.begin("acme", [1])
+        await store.imports.gather_some("acme", [], 9)
+        [nothing] = await reader.imports(limit=9)
+        with maker.connection() as connection:
+            connection.executescript(
+                IMPORT_IN_DOUBT.format(ms=steady_ms).replace("(1, 1, 'sending'", "(2, 1, 'sending'")
+            )
+            connection.execute("UPDATE import_part SET import_id = 2")
+        [travels, _] = await reader.imports(limit=9)
+    finally:
+        await reader.close()
+        await store.close()
+    happened = [
+        failure.first_failed_at,
+        failure.last_failed_at,
+        drained.drained_at,
+        segment.counted_at,
+        account.state_since,
+        line.at,
+        nothing.started_at,
+        nothing.ended_at,
+        travels.parts[0].fetched_at,
+    ]
+    assert {each and round(each.timestamp() * 1000) for each in happened} == {told_ms}
+    waited_for = [failure.next_attempt_at, sync.next_attempt_at]
+    assert {each and round(each.timestamp() * 1000) for each in waited_for} == {told_ms + MINUTE_MS}
+    assert travels.parts[0].doubt_ends_at == travels.started_at + timedelta(hours=5, minutes=2)
     with maker.connection() as connection:
-        assert connection.execute("SELECT at_ms FROM audit").fetchall() == [(maker.clock.wall_ms(),)]
+        assert connection.execute("SELECT drained_at_ms FROM sync ORDER BY id DESC LIMIT 1").fetchone() == (steady_ms,)

@@ -349,3 +349,9 @@ CREATE INDEX failure_trouble ON failure (-dead, id DESC);
 -- How many people failed, each once however many lists; and when the next change of a list is tried again.
 CREATE INDEX failure_people ON failure (account_id, contact) WHERE dead = 1;
 CREATE INDEX failure_next ON failure (segment_id, next_attempt_at_ms) WHERE dead = 0;
+
+-- Moments that rules compare, too, as people read them: by the machine's clock, which may be set while the service runs.
+ALTER TABLE sync ADD COLUMN drained_told_ms INTEGER;
+UPDATE sync SET drained_told_ms = drained_at_ms;
+ALTER TABLE segment ADD COLUMN list_counted_told_ms INTEGER;
+UPDATE segment SET list_counted_told_ms = list_counted_at_ms;

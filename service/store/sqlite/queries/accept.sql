@@ -52,5 +52,6 @@ UPDATE sync SET
     rejected = rejected + :rejected,
     unfolded = unfolded + :pieces,
     last_received_at_ms = :now_ms,
-    drained_at_ms = CASE WHEN unfolded + :pieces + pending = 0 THEN :now_ms END
+    drained_at_ms = CASE WHEN unfolded + :pieces + pending = 0 THEN :steady_ms END,
+    drained_told_ms = CASE WHEN unfolded + :pieces + pending = 0 THEN :now_ms END
 WHERE id = :sync_id;

@@ -54,7 +54,7 @@ WHERE member.contact IS NULL
 UPDATE delivery SET
     overtaken_users = overtaken_users + :users,
     superseded_at_ms = CASE
-        WHEN overtaken_users + :users = added + removed THEN coalesce(superseded_at_ms, :now_ms)
+        WHEN overtaken_users + :users = added + removed THEN coalesce(superseded_at_ms, :told_ms)
         ELSE superseded_at_ms
     END
 WHERE id = :delivery_id;

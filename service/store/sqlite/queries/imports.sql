@@ -9,7 +9,7 @@ SELECT id, segments, gathered_to, gather_end FROM bulk_import WHERE account_id =
 
 -- name: begin
 INSERT INTO bulk_import (account_id, state, segments, gathered_to, started_at_ms, after_piece)
-SELECT :account_id, 'gathering', :segments, :gathered_to, :now_ms, (SELECT piece_id FROM fold_position)
+SELECT :account_id, 'gathering', :segments, :gathered_to, :told_ms, (SELECT piece_id FROM fold_position)
 WHERE NOT EXISTS (SELECT 1 FROM bulk_import WHERE account_id = :account_id AND state <> 'ended');
 
 -- name: outcome
@@ -227,7 +227,7 @@ WHERE id = :import_id AND unnamed_id IS NULL;
 -- name: end_import
 -- Nobody's address stays with what is over.
 UPDATE bulk_import SET
-    state = 'ended', ended_at_ms = CASE WHEN unnamed_id IS NULL THEN :now_ms ELSE ended_at_ms END,
+    state = 'ended', ended_at_ms = CASE WHEN unnamed_id IS NULL THEN :told_ms ELSE ended_at_ms END,
     unnamed_id = NULL, gathered_to = '', gather_end = ''
 WHERE id = :id;
 
@@ -294,8 +294,8 @@ ORDER BY
 LIMIT :limit OFFSET :offset;
 
 -- name: part_views
-SELECT id, state, strategy, job_id, contacts, tries, fetched_at_ms AS fetched_at, doubt,
-    doubt_ends_at_ms AS doubt_ends_at
+SELECT id, state, strategy, job_id, contacts, tries, fetched_at_ms + :stepped_ms AS fetched_at, doubt,
+    doubt_ends_at_ms + :stepped_ms AS doubt_ends_at
 FROM import_part WHERE import_id = :import_id ORDER BY id;
 
 -- name: journey

@@ -74,7 +74,7 @@ INSERT INTO failure (
 )
 VALUES (
     :account_id, :contact, :segment_id, :dead, 1, :attempts, :reason, :message, :status,
-    :next_attempt_at_ms, :now_ms, :now_ms
+    :next_attempt_at_ms, :told_ms, :told_ms
 )
 ON CONFLICT (account_id, contact, segment_id) DO UPDATE SET
     dead = excluded.dead,
@@ -158,5 +158,6 @@ UPDATE sync SET
     dead = dead + :dead,
     superseded = superseded + :superseded,
     overtaken_users = overtaken_users + :overtaken_users,
-    drained_at_ms = CASE WHEN unfolded + :unfolded + pending + :pending = 0 THEN coalesce(drained_at_ms, :now_ms) END
+    drained_at_ms = CASE WHEN unfolded + :unfolded + pending + :pending = 0 THEN coalesce(drained_at_ms, :now_ms) END,
+    drained_told_ms = CASE WHEN unfolded + :unfolded + pending + :pending = 0 THEN coalesce(drained_told_ms, :told_ms) END
 WHERE id = :sync_id;

@@ -25,7 +25,7 @@ INSERT INTO call_wait (account_id, operation, until_ms, wait_ms) VALUES (:accoun
 
 -- name: set_account_state
 UPDATE account SET
-    state_since_ms = CASE WHEN state = :state AND state_reason = :reason THEN state_since_ms ELSE :now_ms END,
+    state_since_ms = CASE WHEN state = :state AND state_reason = :reason THEN state_since_ms ELSE :told_ms END,
     state = :state,
     state_reason = :reason,
     next_call_at_ms = :next_call_at_ms
@@ -58,7 +58,9 @@ WHERE segment.id <> :segment_id AND segment.list_id = :list_id AND lower(segment
 LIMIT 1;
 
 -- name: set_list_count
-UPDATE segment SET list_count = :count, list_count_of = :confirmed, list_counted_at_ms = :now_ms WHERE id = :segment_id;
+UPDATE segment SET
+    list_count = :count, list_count_of = :confirmed, list_counted_at_ms = :now_ms, list_counted_told_ms = :told_ms
+WHERE id = :segment_id;
 
 -- name: owed_by_segment
 SELECT segment.id, account.name, segment.pending, segment.waiting, coalesce(unfolded.users, 0),

@@ -28,11 +28,11 @@ WITH shown AS (
         sync.guard_removals AS removals, sync.guard_members AS removals_of, sync.discarded_users,
         (SELECT coalesce(sum(users), 0) FROM guarded_piece WHERE sync_id = sync.id) AS set_aside,
         CASE WHEN sync.pending > 0 AND segment.pending = 0 THEN (
-            SELECT min(next_attempt_at_ms) FROM failure
+            SELECT min(next_attempt_at_ms) + :stepped_ms FROM failure
             WHERE segment_id = segment.id AND dead = 0 AND next_attempt_at_ms < :never_ms
         ) END AS next_attempt_at,
         sync.first_received_at_ms AS first_received_at, sync.last_received_at_ms AS last_received_at,
-        sync.drained_at_ms AS drained_at
+        sync.drained_told_ms AS drained_at
     FROM sync
     JOIN segment ON segment.id = sync.segment_id
     JOIN account ON account.id = segment.account_id
@@ -195,7 +195,7 @@ WITH shown AS (
         -- What a file brought is settled after its refused rows are known: until then they are among what is owed.
         segment.members AS wanted, max(0, segment.settled - segment.unnamed) AS on_list,
         segment.pending, segment.waiting, segment.dead AS failed, min(segment.unnamed, segment.settled) AS unnamed,
-        segment.list_count AS counted, segment.count_differs_by, segment.list_counted_at_ms AS counted_at, segment.created_at_ms AS created_at
+        segment.list_count AS counted, segment.count_differs_by, segment.list_counted_told_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
 
@@ -342,7 +342,7 @@ SELECT failure.id, account.name AS account, failure.segment_id AS list_id, segme
     segment.list_name, failure.contact,
     member.wanted, failure.dead, failure.reason, failure.message, failure.status, failure.failures, failure.attempts,
     failure.first_failed_at_ms AS first_failed_at, failure.last_failed_at_ms AS last_failed_at,
-    CASE WHEN failure.next_attempt_at_ms < :never_ms THEN failure.next_attempt_at_ms END AS next_attempt_at
+    CASE WHEN failure.next_attempt_at_ms < :never_ms THEN failure.next_attempt_at_ms + :stepped_ms END AS next_attempt_at
 FROM failure
 JOIN account ON account.id = failure.account_id
 JOIN segment ON segment.id = failure.segment_id

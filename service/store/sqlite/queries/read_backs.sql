@@ -61,7 +61,7 @@ UPDATE account SET walked_to = :contact WHERE id = :account_id;
 
 -- name: note_read
 INSERT INTO member_read (account_id, contact, segment_id, wanted, differed, at_ms)
-VALUES (:account_id, :contact, :segment_id, :wanted, :differed, :now_ms)
+VALUES (:account_id, :contact, :segment_id, :wanted, :differed, :told_ms)
 -- Who was mended and is right now has differed all the same.
 ON CONFLICT DO UPDATE SET
     wanted = excluded.wanted, differed = max(differed, excluded.differed), at_ms = excluded.at_ms;
