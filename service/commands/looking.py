@@ -315,7 +315,7 @@ def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
     if row["state"] == "held":
         return f"held: removes {row['removals']:,} of {row['removals_of']:,}"
     if row["state"] not in {"sending", "waiting"}:
-        return str(row["state"])
+        return "looking for refused rows" if row["state"] == "searching" else str(row["state"])
     if row["list_held"]:
         return "to approve" if row["awaits_approval"] else "list held"
     by_account = kept_back.get(row["account"], "")

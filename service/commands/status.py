@@ -63,11 +63,12 @@ _MAX_LISTS = 10_000
 _MAX_SHOWN_LISTS = 50
 _MAX_SYNCS = 20
 _MAX_IMPORTS = 20
-# Of the states of syncs, those of which nothing is sent.
-_NOT_SENT = {
+# What is said of a sync beside its figures.
+_BESIDE = {
     SyncState.HELD: ", held",
     SyncState.QUEUED: ", waits for an earlier sync of the segment",
     SyncState.DISCARDED: ", discarded",
+    SyncState.SEARCHING: ", looking for refused rows",
 }
 
 
@@ -378,7 +379,7 @@ def _sync_line(sync: SyncView) -> str:
     return (
         f"{short_time(sync.last_received_at)}  {'#' * cells}{'.' * (_BAR_CELLS - cells)} {share:>4.0%}  "
         f"{sync.list_name or sync.segment_name}: {sync.pages_received} of {sync.total_pages} pages, "
-        f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}{_NOT_SENT.get(sync.state, '')}"
+        f"+{sync.added:,} -{sync.removed:,}{failed}{rejected}{_BESIDE.get(sync.state, '')}"
     )
 
 

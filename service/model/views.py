@@ -24,6 +24,7 @@ class SyncState(StrEnum):
     QUEUED = "queued"
     SENDING = "sending"
     WAITING = "waiting"
+    SEARCHING = "searching"
     DONE = "done"
     FAILED = "failed"
     DISCARDED = "discarded"
@@ -37,7 +38,8 @@ class SyncView(msgspec.Struct, frozen=True):
     (`hold_removals`); nothing of it is sent. `queued`: it waits for an earlier sync of the segment, which is held or
     not complete. `discarded`: a person discarded it; `discarded_users` of its pages were dropped. `sending`: all pages
     are here, changes are not all settled. `waiting`: of these, only such are left whose calls failed; the first of the
-    list is tried again at `next_attempt_at`. `done`: all are. `failed`: nothing more happens by itself, and some
+    list is tried again at `next_attempt_at`. `searching`: all are, but Cordial refused rows of a file without naming
+    them, some of which may be its; they are looked for. `done`: all are. `failed`: nothing more happens by itself, and some
     changes failed. `changes` are the members that this sync decided: pending + settled + failed + superseded by newer
     syncs. `unfolded_pieces` were not looked at yet. `set_aside`: so many users of its pages are held or queued, or wait
     to be judged, if need be with the other pages. `overtaken_users`: of so many users of its pages a newer sync, or a
@@ -211,7 +213,8 @@ class SegmentView(msgspec.Struct, frozen=True):
 
     `held_for`: why it is held, null unless it is. `awaits_approval`: held only because the segment is new. `standing`
     says it in one word. `wanted` members should be on the list, `on_list` of these are confirmed by Cordial. `unnamed`
-    others are not: their rows in a file were refused, and which ones these are is being found out. `counted` is
+    others are not: their rows in a file were refused, and which ones these are is being found out. `pages_overdue`: the
+    pages that have not arrived are missing, for none has come for an hour. `counted` is
     Cordial's own count, `count_differs_by` how many more it counts than are confirmed, null where nobody can tell: it
     has not counted since the last change, or changes are owed. `read_back`: the members wanted on the list that were
     read back from Cordial in the last day; `read_back_differ`: those of them that Cordial did not have there.
@@ -234,6 +237,7 @@ class SegmentView(msgspec.Struct, frozen=True):
     waiting: Count
     failed: Count
     unnamed: Count
+    pages_overdue: bool
     counted: Count | None
     count_differs_by: int | None
     counted_at: datetime | None

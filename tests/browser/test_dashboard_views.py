@@ -256,7 +256,7 @@ async def test_nine_and_not_ten_while_a_page_is_missing(live: Watched) -> None:
     page = live.page
     await go(page, "lists?search=Gamma")
     await expect(page.locator("tbody tr")).to_have_count(1)
-    await expect(page.locator("tbody tr")).to_contain_text("Pages missing")
+    await expect(page.locator("tbody tr")).to_contain_text("Receiving")
     await go(page, "lists/3")
     await expect(page.locator("#sum")).to_contain_text("in pages that have not arrived (2 of 3 pages are here)")
     await page.get_by_role("link", name="in pages that have not arrived").click()
@@ -534,7 +534,7 @@ async def test_reasons_and_actions_are_told_in_words(live: Watched) -> None:
 
 async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
     assert await live.page.evaluate(
-        """import("./page/words.js").then(({ arrivalState, sendingState, syncState }) => {
+        """import("./page/words.js").then(({ arrivalState, listState, sendingState, syncState }) => {
             const sync = { state: "sending", pages_received: 3, total_pages: 3, unfolded_pieces: 0, settled: 2, failed: 0, pending: 1 };
             const waiting = { ...sync, state: "waiting", next_attempt_at: "2100-03-01T13:05:09" };
             const parted = { ...sync, state: "receiving", pages_received: 2 };
@@ -550,10 +550,13 @@ async def test_the_state_of_a_sync_is_what_happens_to_it(live: Watched) -> None:
                 syncState({ ...parted, pages_overdue: true }, sending), arrivalState({ ...parted, pages_overdue: true }),
                 sendingState({ ...parted, pages_overdue: true, pending: 0 }, sending),
                 sendingState({ ...parted, pages_overdue: true }, sending),
+                syncState({ ...sync, state: "searching" }, sending),
+                listState({ standing: "receiving", pages_overdue: false }), listState({ standing: "receiving", pages_overdue: true }),
             ].map(([text]) => text);
         })"""
     ) == [
         "Sending", "Tried again at 1 Mar, 13:05:09", "Paused", "Tried again soon", "List held", "To approve", "Receiving (2 of 3 pages)",
         "Sending", "Tried again at 1 Mar, 13:05:09", "Waiting for pages", "Waiting",
         "1 of 3 pages missing", "1 of 3 pages missing", "Done", "Sending",
+        "Looking for refused rows", "Receiving", "Pages missing",
     ]  # fmt: skip

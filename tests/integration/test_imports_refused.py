@@ -156,6 +156,11 @@ async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
             while "rows_unnamed" not in (told := [each["id"] for each in (await ask(world, "conditions"))["items"]]):  # noqa: ASYNC110  conditions are asked for, as a person does
                 await asyncio.sleep(0.1)
         assert "list_differs" not in told
+        # Nor is a sync done of which somebody is looked for.
+        while (await ask(world, "syncs"))["states"] == {"sending": 1}:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        found = await ask(world, "syncs?state=searching&sort=trouble")
+        assert ([each["id"] for each in found["items"]], found["states"]) == ([1], {"searching": 1})
         (shown,) = (await ask(world, "lists"))["items"]
         assert (
             shown["wanted"]
@@ -176,6 +181,7 @@ async def test_the_file_of_rejected_rows_names_them_without_a_call(tmp_path):
         world.service.deliverer.account("acme").resume()
         await all_named(world)
         assert sorted(dead(world)) == sorted(everybody[5:9])
+        assert (await ask(world, "syncs"))["states"] == {"failed": 1}
         await asyncio.sleep(0)
 
 

@@ -101,6 +101,7 @@ LIST: dict[str, Any] = {
     "waiting": 0,
     "failed": 1,
     "unnamed": 0,
+    "pages_overdue": False,
     "counted": 2,
     "count_differs_by": 0,
     "counted_at": "2026-03-02T09:14:06Z",

@@ -67,7 +67,7 @@ export const SyncTable = ({ syncs, accounts, ofOneList = false, empty, order }) 
   rows=${syncs} keyOf=${(each) => each.id} columns=${columnsFor(accounts, ofOneList)} empty=${empty} order=${order} />`;
 
 // Those that are over are too many to be counted each second.
-const COUNTED = { held: "Held", failed: "Done, with failures", receiving: "Receiving", queued: "Queued", sending: "To send", waiting: "Tried again later" };
+const COUNTED = { held: "Held", failed: "Done, with failures", searching: "Looking for refused rows", receiving: "Receiving", queued: "Queued", sending: "To send", waiting: "Tried again later" };
 const OVER = [["done", "Done", null], ["discarded", "Discarded", null]];
 
 const statesOf = (found, chosen) => [

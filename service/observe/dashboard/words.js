@@ -107,10 +107,13 @@ export const LIST_STANDING = {
   not_created: ["Not created yet", "warn"],
   sending: ["Sending", "busy"],
   tried_again_later: ["Tried again later", "warn"],
-  receiving: ["Pages missing", "busy"],
+  receiving: ["Receiving", "busy"],
   not_counted: ["Not counted yet", "busy"],
   exact: ["Exact", "good"],
 };
+
+// No page has come for an hour.
+const PAGES_MISSING = ["Pages missing", "warn"];
 
 export const failureState = ({ dead }) => (dead ? ["Waits for a retry", "bad"] : LIST_STANDING.tried_again_later);
 
@@ -140,6 +143,7 @@ const LIST_TRAVEL = { sending: ACCOUNT_STANDING.in_a_file, waiting: ACCOUNT_STAN
 export function listState(list, account) {
   const moves = ["sending", "tried_again_later", "not_created"].includes(list.standing);
   if (moves && account && isKeptBack(account)) return accountState(account);
+  if (list.pages_overdue) return PAGES_MISSING;
   if (list.standing === "sending" && list.import_state) return LIST_TRAVEL[list.import_state];
   return moves && account?.standing === "slowed" ? ACCOUNT_STANDING.slowed : LIST_STANDING[list.standing];
 }
@@ -212,6 +216,7 @@ export function syncState(sync, account) {
   if (sync.state === "discarded") return ["Discarded", "warn"];
   if (sync.state === "queued") return ["Queued", "busy"];
   if (sync.state === "receiving") return arrivalState(sync);
+  if (sync.state === "searching") return ["Looking for refused rows", "warn"];
   if (sync.state === "done") return ["Done", "good"];
   if (sync.state === "failed") return ["Done, with failures", "bad"];
   if (sync.list_held) return sync.awaits_approval ? LIST_STANDING.to_approve : ["List held", "warn"];

@@ -64,7 +64,14 @@ _MAX_GROUPS = 200
 # Rows of the ledger, of whichever list, that one slice of members looks at.
 _SLICE_ROWS = 20_000
 # The states of syncs that all come first where trouble does.
-_FIRST_STATES = {SyncState.HELD, SyncState.FAILED, SyncState.QUEUED, SyncState.SENDING, SyncState.WAITING}
+_FIRST_STATES = {
+    SyncState.HELD,
+    SyncState.FAILED,
+    SyncState.SEARCHING,
+    SyncState.QUEUED,
+    SyncState.SENDING,
+    SyncState.WAITING,
+}
 # Of whom a held sync would remove.
 _FIRST_REMOVALS = 10
 
@@ -189,7 +196,9 @@ class Reader:
         """Return segments and their lists, the oldest first; `search` is a part of a name, or Heap's segment id."""
         values = _list_filters(account, state, standing, search)
         page = {"first": (after or 0) + 1, "last": _LARGEST_ID, "sort": None, "sign": 1, "offset": 0, "limit": limit}
-        return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | values))
+        return await self._run(
+            lambda connection: _views(connection, "lists", SegmentView, page | values | self._times())
+        )
 
     async def lists(
         self,
@@ -207,7 +216,8 @@ class Reader:
         values = _list_filters(account, state, standing, search)
         order = {"sort": sort.value, "sign": -1 if reverse else 1}
         page = {"first": 1, "last": _LARGEST_ID, "offset": offset, "limit": limit}
-        return await self._run(lambda connection: _views(connection, "lists", SegmentView, page | order | values))
+        shown = page | order | values | self._times()
+        return await self._run(lambda connection: _views(connection, "lists", SegmentView, shown))
 
     async def standings(
         self, *, account: str | None = None, state: ListState | None = None, search: str | None = None
@@ -229,6 +239,7 @@ class Reader:
     async def segment(self, list_id: int) -> SegmentView | None:
         """Return one segment and its list."""
         values = {**_only(list_id), **_list_filters(None, None, None, None), "sort": None, "sign": 1, "offset": 0}
+        values |= self._times()
         return await self._run(lambda connection: _one(_views(connection, "lists", SegmentView, values)))
 
     async def failures(

@@ -63,17 +63,22 @@ async def test_pages_that_are_missing_stay_so_until_a_newer_sync_can_have_their_
     await fold_all(store)
     await make_ready(store)
     await send_all(store)
-    reader = await Reader.open(maker.database)
+    reader = await Reader.open(maker.database, maker.clock)
     try:
 
-        async def told() -> tuple[str, bool, int]:
+        async def told() -> tuple[str, bool, bool, int]:
             fact = (await facts(store)).get("sync_incomplete")
             segment, found = await reader.segment(1), await reader.list_sum(1)
             assert segment is not None
             assert found is not None
-            return fact.detail if fact else "", segment.standing == "receiving", len(found.missing_pages)
+            return (
+                fact.detail if fact else "",
+                segment.standing == "receiving",
+                segment.pages_overdue,
+                len(found.missing_pages),
+            )
 
-        assert await told() == ("page 2 of 3 is missing", True, 1)
+        assert await told() == ("page 2 of 3 is missing", True, True, 1)
         if again == "a drain":
             await store.accept(drain("1", signed_at_ms=maker.clock.ms))
         for number in () if again == "a drain" else (1, 2, 3):
@@ -81,7 +86,7 @@ async def test_pages_that_are_missing_stay_so_until_a_newer_sync_can_have_their_
             await store.accept(page("again", add=[f"a{number}"], number=number, of=3, received_at_ms=maker.clock.ms))
         await fold_all(store)
         await send_all(store)
-        assert await told() == ("", False, 0)
+        assert await told() == ("", False, False, 0)
     finally:
         await reader.close()
 

@@ -1,6 +1,16 @@
 -- What people look at. Every list is read by its key, newest or first first, so that a page costs the same wherever it
 -- stands. Nothing here counts members.
 
+-- name: is_searched
+-- Whether a sync may have brought a row that Cordial refused in a file without naming it: whether it was settled after the
+-- file's import began. Few lists have such rows.
+segment.unnamed > 0 AND sync.settled > 0 AND sync.drained_told_ms >= (
+    SELECT min(bulk_import.started_at_ms)
+    FROM unnamed JOIN bulk_import ON bulk_import.id = unnamed.import_id
+    WHERE unnamed.account_id = segment.account_id
+        AND segment.id IN (SELECT value FROM json_each(unnamed.segments))
+);
+
 -- name: shown_syncs
 -- A sync with its state, for the statements that begin with it.
 WITH shown AS (
@@ -17,6 +27,9 @@ WITH shown AS (
             ) THEN 'queued'
             WHEN sync.unfolded = 0 AND sync.pending > 0 AND segment.pending = 0 THEN 'waiting'
             WHEN sync.unfolded + sync.pending > 0 THEN 'sending'
+            WHEN
+-- with: is_searched
+            THEN 'searching'
             WHEN sync.dead > 0 THEN 'failed'
             ELSE 'done'
         END AS state,
@@ -59,6 +72,11 @@ LIMIT :limit;
         AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.segment_id = sync.segment_id AND newer.id > sync.id)
     UNION
     SELECT id FROM sync WHERE :sort IN ('trouble', 'failed') AND dead > 0
+    UNION
+    SELECT sync.id FROM segment JOIN sync ON sync.segment_id = segment.id
+    WHERE :sort = 'trouble'
+        AND
+-- with: is_searched
 )
 
 -- name: first_syncs
@@ -74,9 +92,10 @@ ORDER BY
             CASE state
                 WHEN 'held' THEN 0
                 WHEN 'failed' THEN 1
-                WHEN 'receiving' THEN 2
-                WHEN 'queued' THEN 3
-                ELSE 4
+                WHEN 'searching' THEN 2
+                WHEN 'receiving' THEN 3
+                WHEN 'queued' THEN 4
+                ELSE 5
             END
         WHEN 'to_send' THEN -pending
         WHEN 'failed' THEN -failed
@@ -112,6 +131,10 @@ LIMIT :limit OFFSET :offset;
     SELECT id FROM sync WHERE pages_received < total_pages
     UNION
     SELECT id FROM sync WHERE dead > 0
+    UNION
+    SELECT sync.id FROM segment JOIN sync ON sync.segment_id = segment.id
+    WHERE
+-- with: is_searched
 )
 SELECT state, count(*) FROM open CROSS JOIN shown ON shown.id = open.id
 WHERE state NOT IN ('done', 'discarded')
@@ -202,6 +225,12 @@ WITH shown AS (
 -- name: lists
 -- with: shown
 SELECT shown.*,
+    standing = 'receiving' AND EXISTS (
+        SELECT 1 FROM segment JOIN sync ON sync.segment_id = segment.id
+        WHERE segment.id = shown.id AND sync.last_received_at_ms < :overdue_before_ms
+            AND
+-- with: is_missed
+    ) AS pages_overdue,
     (SELECT count(*) FROM day_read WHERE segment_id = shown.id AND wanted = 1) AS read_back,
     (SELECT count(*) FROM day_read WHERE segment_id = shown.id AND wanted = 1 AND differed = 1) AS read_back_differ
 FROM shown
