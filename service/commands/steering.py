@@ -80,10 +80,11 @@ async def _pause(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def _resume(client: ApiClient, arguments: argparse.Namespace) -> int:
     await client.check_account(arguments.account)
     done = await client.post(f"accounts/{quote(arguments.account, safe='')}/resume")
-    words = (
-        f"{arguments.account} sends again." if done["changed"] else f"{arguments.account} was not paused by a person."
-    )
-    tell(arguments, done, words)
+    if not done["changed"]:
+        words = "was not paused by a person. What keeps it from sending, or from using files, is tried once more now."
+    else:
+        words = "is not paused any more." if done["kept_back"] else "sends again."
+    tell(arguments, done, f"{arguments.account} {words}", *done["kept_back"])
     return 0
 
 
@@ -96,7 +97,9 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
         raise ClientError("name what to retry: --id, --reason, --list or --account")
     await client.check_account(arguments.account)
     done = await client.post("failures/retry", selection)
-    tell(arguments, done, f"{counted(done['retried'], 'change', 'changes')} will be sent again.", *done["kept_back"])
+    retried = done["retried"]
+    words = f"{counted(retried, 'change', 'changes')} will be sent again." if retried else "No failed change matches."
+    tell(arguments, done, words, *done["kept_back"])
     return 0
 
 

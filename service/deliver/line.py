@@ -337,7 +337,6 @@ class AccountLine:
         wait = self._seconds_to_probe()
         if wait is None:
             return False
-        self._probe_asked.clear()
         await _wait(self._probe_asked, wait)
         return self._allowed.is_set() and self._seconds_to_probe() is not None
 
@@ -486,6 +485,10 @@ class AccountLine:
         began = self.circuit.failed(
             answer.reason, decisive=decisive, probe=is_probe, subject=request.subject, writes=request.writes
         )
+        if began or is_probe:
+            # Only this answers who asked for a probe: a call whose permit the `resume` itself withdrew is not made, and one
+            # that only reads does not show whether Cordial takes changes.
+            self._probe_asked.clear()
         if began:
             log.error(
                 "account.stopped",

@@ -10,7 +10,7 @@ import pytest
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
 from service.sandbox.options import DEFAULT_API_KEY
-from tests.service_fixtures import ACCOUNT, World, delivering, users
+from tests.service_fixtures import ACCOUNT, POST_CONTACT, World, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -147,6 +147,28 @@ async def test_whoever_waits_to_probe_goes_on_when_another_call_has_passed(tmp_p
         world.cordial.faults.let_go()
         await world.settled()
         await serve_normally_again(world)
+
+
+async def test_each_resume_of_a_stopped_account_tries_at_once(tmp_path, monkeypatch):
+    """Although it withdraws what waited: who comes next makes the call that was asked for."""
+    timings = msgspec.structs.replace(World.retry_timings, probe_base=3_600.0, probe_cap=3_600.0)
+    monkeypatch.setattr(World, "retry_timings", timings)
+    async with delivering(tmp_path) as world:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, endpoint="/v2/contacts", status=422, times=None))
+        await world.deliver("Readers", EVERYONE)
+        await world.until(lambda: is_paused(world))
+
+        async def resume() -> None:
+            before = len(world.calls(POST_CONTACT))
+            world.service.deliverer.account(ACCOUNT).resume()
+            await world.until(lambda: len(world.calls(POST_CONTACT)) > before)
+
+        for _ in range(4):
+            await resume()
+            assert is_paused(world)
+        world.cordial.faults.clear()
+        world.service.deliverer.account(ACCOUNT).resume()
+        await world.settled()
 
 
 async def test_a_burst_of_errors_costs_no_attempt(tmp_path):

@@ -85,11 +85,15 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class Paused(msgspec.Struct, frozen=True):
-    """Whether the account is paused by an operator now, and whether the action changed that."""
+    """Whether the account is paused by an operator now, and whether the action changed that.
+
+    `kept_back` says what keeps it from sending now, and what ends that; empty where nothing does.
+    """
 
     account: str
     paused: bool
     changed: bool
+    kept_back: list[str]
 
 
 class Actions:
@@ -275,7 +279,7 @@ class Actions:
             "Pause an account's sending",
             "Makes no more calls for the account until it is resumed, even after a restart. Deliveries are still accepted.",
             answer=Paused,
-            example={"account": "acme", "paused": True, "changed": True},
+            example={"account": "acme", "paused": True, "changed": True, "kept_back": [examples.KEPT_BACK]},
             body=NoOptions,
             path=[described.ACCOUNT_NAME],
         )
@@ -290,7 +294,7 @@ class Actions:
             "Resume an account's sending",
             "Ends a `pause`. An account that is stopped because Cordial does not serve it goes on by itself.",
             answer=Paused,
-            example={"account": "acme", "paused": False, "changed": True},
+            example={"account": "acme", "paused": False, "changed": True, "kept_back": []},
             body=NoOptions,
             path=[described.ACCOUNT_NAME],
         )
@@ -316,7 +320,8 @@ class Actions:
 
         changed = await self._steering.set_paused(name, paused=paused, actor=request[ACTOR], follow=follow)
         action = "account.pause" if paused else "account.resume"
-        return _answer(request, action, Paused(account=name, paused=paused, changed=changed))
+        why = kept_back(self._sending.statuses(), [name])
+        return _answer(request, action, Paused(account=name, paused=paused, changed=changed, kept_back=why))
 
     async def _read(self, request: web.Request, document: type[described.Document]) -> described.Document:
         return await read_action(request, document, self._check_runs)

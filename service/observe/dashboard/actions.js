@@ -155,7 +155,7 @@ const Resume = ({ account, primary, small }) => html`<${Button} text="Resume…"
       body: (first) => html`<p>${waits(account) ? `${plural(waits(account), "change")} ${waits(account) === 1 ? "is" : "are"} sent to Cordial` : "Nothing waits: what Heap posts is sent to Cordial"} from now on, except for lists that are held.</p>
         ${first && html`<${FirstCalls} preview=${first.preview} of=${`, of ${first.list.segment_name}`} />`}`,
       work: () => post(`accounts/${encodeURIComponent(account.name)}/resume`),
-      words: `${account.name} sends again.`,
+      words: (done) => andKeptBack(done.kept_back.length ? `${account.name} is not paused any more.` : `${account.name} sends again.`, done),
     })} />`;
 
 // Nothing is done that the service does not do by itself later.

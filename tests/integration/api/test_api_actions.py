@@ -5,6 +5,7 @@ import pytest
 
 from service.errors import StoreUnavailableError
 from service.model.accounts import AccountState
+from service.observe.api import examples
 from service.sandbox.faults import Fault, FaultKind
 from tests.api_fixtures import API_KEY, ApiWorld, authorization
 from tests.service_fixtures import World, users
@@ -100,7 +101,8 @@ async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world)
 
 
 async def test_a_paused_account_is_paused_over_a_restart_and_goes_on_when_resumed(world):
-    assert (await world.post("accounts/acme/pause")).document == {"account": "acme", "paused": True, "changed": True}
+    paused = (await world.post("accounts/acme/pause")).document
+    assert paused == {"account": "acme", "paused": True, "changed": True, "kept_back": [examples.KEPT_BACK]}
     assert (await world.post("accounts/acme/pause")).document["changed"] is False
     await world.deliver("Heap Test", users(3))
     await world.restart()

@@ -117,7 +117,14 @@ async def test_an_approval_during_a_dry_run_says_that_nothing_is_sent_yet(instal
         await installation.deliver("Active Users", USERS, task="task-1")
         await eventually(installation.list_states, ["held"])
         approved = await installation.run("approve", "Active Users")
+        tried = await installation.run("resume", "acme")
+        await installation.run("pause", "acme")
+        resumed = await installation.run("resume", "acme")
     assert approved.status == 0
+    assert tried.output.startswith(
+        "acme was not paused by a person. What keeps it from sending, or from using files, is"
+    )
+    assert resumed.output.startswith("acme is not paused any more.\nNothing is sent for acme until its dry run ends: ")
     words = "Active Users is approved.\nNothing is sent for acme until its dry run ends: "
     assert approved.output.startswith(words)
     assert "heap-cordial reload" in approved.output
