@@ -93,7 +93,7 @@ function OfAll({ query, go }) {
         ? html`<${Table} caption="What people did" id="audit-rows" rows=${audit.items} keyOf=${(each) => each.id} empty="Nobody has done anything yet."
             columns=${[
               ["When", (each) => html`<${Moment} at=${each.at} />`, { badge: true }],
-              ["What", (each) => actionName(each.action)],
+              ["What", (each) => actionName(each.action), { badge: true }],
               ["On what", (each) => html`<span class="wrap">${target(each)}</span>`, { wide: true }],
               ["By", (each) => html`<${Name} text=${keyName(each.actor)} title=${each.actor} />`],
               ["Changes", (each) => count(each.changes), { number: true, isIdle: (each) => !each.changes }],

@@ -6,7 +6,7 @@ import { withQuery } from "./api.js";
 import { AccountAction, Approve, ApproveSync, DiscardSync, Preview, Rebuild, Retry, UseFiles } from "./actions.js";
 import { PartOfCondition, useRunbook } from "./runbook.js";
 import { Badge, Code, Link, Moment, Name, Needs, Prose, Section, Since, Table, Terms, Time, Title, Trouble, Waiting } from "./ui.js";
-import { count, duration, momentText, people, plural, sentence, SEVERITY } from "./words.js";
+import { count, duration, momentText, people, plural, SEVERITY } from "./words.js";
 
 const encode = encodeURIComponent;
 
@@ -185,9 +185,9 @@ export function Condition({ id, query }) {
     <${Trouble} error=${error} />
     <section class="card">
       <p>${each.meaning}</p>
+      ${each.detail && each.detail !== people(each.people) && html`<p class="wrap"><${Prose} text=${each.detail} /></p>`}
       <${Terms} items=${[
         ["About", each.list_id === null ? subjectOf(each) : html`<${Link} to=${`lists/${each.list_id}`}>${subjectOf(each)}<//>`],
-        ["Detail", each.detail && each.detail !== people(each.people) && html`<${Prose} text=${sentence(each.detail)} />`],
         [each.id.startsWith("account_") ? "Changes that wait" : "People concerned", each.people ? count(each.people) : null],
         [now ? "Since" : "Lasted", now ? html`<${Since} at=${each.since} />` : `${momentText(each.since)} to ${momentText(each.ended_at)}`],
       ]} />

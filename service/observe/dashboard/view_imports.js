@@ -20,6 +20,7 @@ function stateOf(each) {
   if (each.parts.some((part) => part.doubt)) return ["In doubt", "bad"];
   if (each.state === "gathering") return ["Gathering", "busy"];
   if (each.state === "sending") return [each.parts.every((part) => part.state === "running") ? "With Cordial" : "Sending", "busy"];
+  if (each.unnamed) return ["Looking for refused rows", "warn"];
   if (each.released || !each.contacts) return ["Left to single calls", "warn"];
   return ["Done", "good"];
 }

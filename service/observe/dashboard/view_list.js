@@ -17,10 +17,11 @@ function Sum({ list, sum, account, syncs, doubtful }) {
   // How, or why not yet.
   const moves = ["held", "to_approve", "not_created", "sending", "tried_again_later"].includes(list.standing);
   const state = moves ? listState(list, account) : account && isKeptBack(account) ? accountState(account) : null;
-  const how = sum.to_add && state ? ` (${within(state)})` : "";
+  const toSend = sum.to_add - sum.add_later;
+  const how = toSend && state ? ` (${within(state)})` : "";
   const rows = [
     { text: "on the list, confirmed by Cordial", number: sum.on_list, to: file("wanted=true&state=settled"), isAlways: true },
-    { text: `to be sent${how}`, number: sum.to_add - sum.add_later, to: file("wanted=true&state=pending"), isAlways: true },
+    { text: `to be sent${how}`, number: toSend, to: file("wanted=true&state=pending"), isAlways: true },
     { text: "tried again later", number: sum.add_later, to: `#/people?list=${list.id}&dead=false&wanted=true`, tone: "warn" },
     { text: "could not be added", number: sum.failed, to: `#/people?list=${list.id}&dead=true&wanted=true`, tone: "warn", isAlways: true },
     { text: "refused by Cordial in a file, being looked for", number: sum.unnamed, to: `#/imports?list=${list.id}`, tone: "warn" },

@@ -92,7 +92,7 @@ export function People({ query, go }) {
         onClick=${() => retryThese({ ids: [...chosen] }, chosen.size, chosenItems)} />`}
       ${isPart && !next && items?.length > 0 && !chosen.size && html`<${Button} primary=${true} text=${`Retry these ${count(items.length)}…`}
         onClick=${() => retryThese({ ids: items.map((each) => each.id) }, items.length, items)} />`}
-      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size} text=${`Retry all ${count(total)}…`} onClick=${() => retryThese({ ...filters, ...shown }, total)} />`}
+      ${total > 0 && !isPart && html`<${Button} primary=${!chosen.size && items?.some((each) => each.dead)} text=${`Retry all ${count(total)}…`} onClick=${() => retryThese({ ...filters, ...shown }, total)} />`}
       ${items?.length > 0 && html`<${Button} text="Copy names" needs="read" onClick=${() => copy(items.map((each) => person(each.contact)), "name")} />`}
       ${groups.data?.items.length > 0 && html`<a href=${`api/v1/${withQuery("failures", { format: "csv", ...filters, ...shown })}`} download>Download as CSV</a>`}
     </div>`}

@@ -79,7 +79,7 @@ const Left = ({ trial }) => html`${trial.problem && html`<p class="trouble">${se
 export function Trial({ account }) {
   const { data, error } = useResource(`accounts/${encodeURIComponent(account.name)}/trial`);
   const isRunning = data?.trial?.state === "running";
-  const maySend = ["sending", "slowed"].includes(account.state);
+  const maySend = ["sending", "slowed"].includes(account.state) && account.standing !== "store_trouble";
   const hint = account.waits_for_trial
     ? "Files are set up, and not used before a trial has shown that they subscribe nobody."
     : "Finds out on the real account what Cordial does not document.";
