@@ -265,7 +265,9 @@ async def test_what_waits_for_cordials_rate_limit_is_not_called_sending(live: Wa
     await expect(page.locator("#sync-rows tr")).to_contain_text("Slowed by Cordial")
     # One address of Cordial's is limited, and the others are called.
     await go(page, "accounts/acme")
-    await expect(page.locator(".notice")).to_contain_text("Cordial's rate limit is reached. Some calls wait until")
+    await expect(page.locator(".notice")).to_contain_text(
+        "Little is sent for acme now. Cordial's rate limit is reached: some calls wait until"
+    )
 
 
 async def test_each_number_of_the_sum_leads_to_exactly_its_people(live: Watched, world: World) -> None:
@@ -424,7 +426,7 @@ async def test_a_paused_account_is_resumed_from_its_condition_and_from_a_list(li
             await open_condition(page, "A person paused the account", "acme")
         else:
             await go(page, "lists/1")
-            await expect(page.locator(".notice")).to_contain_text("acme")
+            await expect(page.locator(".notice")).to_contain_text("Nothing is sent for acme until somebody resumes it")
             assert await faults_of_access(page) == []
         await page.locator("main").get_by_role("button", name="Resume… acme").click()
         await confirm(page, "Resume acme")
@@ -721,7 +723,9 @@ async def test_a_store_that_another_program_locks_is_told_until_it_lets_go(
         # Nothing waits, and nothing could be sent.
         await expect(page.locator("#account-rows")).to_contain_text("Store cannot write")
         await go(page, "accounts/acme")
-        await expect(page.locator(".notice")).to_contain_text("The store cannot write: database is locked.")
+        await expect(page.locator(".notice")).to_contain_text(
+            "Nothing is sent for acme until the store can write again: database is locked."
+        )
         await expect(page.get_by_role("region", name="Trial", exact=True)).to_contain_text("while the account may send")
         await page.get_by_role("button", name="Pause… acme").click()
         await confirm(page, "Pause acme")

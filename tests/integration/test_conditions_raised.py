@@ -101,6 +101,13 @@ async def test_nobody_is_told_that_it_is_sending_while_cordial_asks_to_wait_for_
         )
         wait = r"Cordial's rate limit is reached: some calls wait until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
         assert [len(re.findall(wait, words)) for words in told] == [1, 1, 1], told
+        with contextlib.closing(sqlite3.connect(world._store_file, isolation_level=None)) as other_program:
+            other_program.execute("BEGIN IMMEDIATE")
+            await world.post(f"accounts/{ACCOUNT}/pause")
+            found = (await world.post("lists/1/members/find", {"user": "user1@example.com"})).document
+            other_program.execute("ROLLBACK")
+        words = "Nothing is sent for acme until the store can write again: database is locked."
+        assert found["next"]["what"] == words
 
 
 async def test_a_stopped_account_is_stopped_over_a_restart_until_cordial_answers(

@@ -40,6 +40,13 @@ def test_it_is_said_what_keeps_an_account_back_and_what_ends_that(status, words)
     assert re.fullmatch(words, account_kept_back("acme", status))
 
 
+def test_a_store_that_cannot_write_is_why_where_nothing_else_is():
+    sending, slowed = AccountStatus(AccountState.SENDING), AccountStatus(AccountState.SLOWED, "busy", 3_600)
+    words = "Nothing is sent for acme until the store can write again: disk full."
+    assert [account_kept_back("acme", each, "disk full") for each in (sending, slowed)] == [words, words]
+    assert account_kept_back("acme", PAUSED, "disk full") == account_kept_back("acme", PAUSED)
+
+
 def test_only_accounts_that_are_kept_back_are_told_of_by_name():
     told = kept_back(
         {"acme": AccountStatus(AccountState.SENDING), "globex": PAUSED, "other": PAUSED}, ["other", "acme"]

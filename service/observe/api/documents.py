@@ -286,7 +286,7 @@ def account_document(
         standing=standing,
         reason=reason,
         hint=status.hint if status is not None else "",
-        kept_back=account_kept_back(account.name, status),
+        kept_back=account_kept_back(account.name, status, store_fault),
         since=account.state_since if same_state else None,
         next_call_at=next_call_at,
         calls_per_second=meter.rates.get(account.name, 0.0),

@@ -197,7 +197,7 @@ class Events:
         """Return what is news once it is another, though nothing was written for it."""
         # The time of the next call is counted from now, and so is a little another each time.
         return (
-            [msgspec.structs.replace(account, next_call_at=None) for account in accounts],
+            [msgspec.structs.replace(account, next_call_at=None, kept_back="") for account in accounts],
             self._meter.backlog,
             [(each.id, each.account, each.subject, each.list_id) for each in self._conditions()],
         )

@@ -12,6 +12,7 @@ from service.model.imports import Journey, ListTravel
 from service.model.lists import ListState
 from service.model.views import ListSum, MemberView, SegmentView
 from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
+from service.observe.api.kept_back import kept_back
 from service.observe.api.sending import Sending
 from service.store.port import Reading
 
@@ -33,9 +34,18 @@ def possible_contacts(settings: AccountSettings | None, user: str) -> list[str]:
 
 
 async def find_member(
-    reader: Reading, sending: Sending, settings: AccountSettings | None, segment: SegmentView, user: str
+    reader: Reading,
+    sending: Sending,
+    settings: AccountSettings | None,
+    segment: SegmentView,
+    user: str,
+    *,
+    store_fault: str | None,
 ) -> MemberDocument:
-    """Answer for one user id, as Heap sends it, and one list; raises `ServiceError` when the store cannot be read."""
+    """Answer for one user id, as Heap sends it, and one list; raises `ServiceError` when the store cannot be read.
+
+    `store_fault`: why the store cannot write, None if it can.
+    """
     try:
         user.encode()
     except UnicodeEncodeError:
@@ -48,12 +58,20 @@ async def find_member(
         missing = _MISSING if known is not None and known.missing_pages else ""
         return _never_named(segment, user, reservation or missing)
     member = max(members, key=lambda each: each.sync_id)
-    status = sending.statuses().get(segment.account)
+    statuses = sending.statuses()
+    status = statuses.get(segment.account)
+    is_slow = status is not None and status.state is AccountState.SLOWED
+    is_sent = is_slow and segment.state is not ListState.HELD and store_fault is None
+    stopped = [] if is_sent else kept_back(statuses, [segment.account], [segment], store_fault=store_fault)
     journey = None
     if member.state in {MemberState.PENDING, MemberState.WAITING}:
         journey = await reader.journey(segment.id, member.contact)
     travel = import_state(segment.account, segment.id, sending.imports_statuses())
-    next_step = _next_step_in(journey) if journey is not None else _next_step(member, segment, status, travel)
+    next_step = (
+        _next_step_in(journey)
+        if journey is not None
+        else _next_step(member, segment, status, travel, " ".join(stopped))
+    )
     return MemberDocument(
         user=user,
         list_id=segment.id,
@@ -156,42 +174,31 @@ def _next_step_in(journey: Journey) -> NextStep:
 
 
 def _next_step(
-    member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
+    member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None, stopped: str
 ) -> NextStep:
+    """Return what happens next; `stopped` says why nothing is sent, empty where something is."""
     if member.state is MemberState.SETTLED and member.may_be_refused:
-        return NextStep("The service finds out by itself while the account may send.")
+        return NextStep(stopped or "The service finds out by itself.")
     if member.state is MemberState.SETTLED:
         return NextStep("Nothing is left to send.")
     if member.state is MemberState.DEAD:
         return NextStep("Nothing happens until someone retries the failure.")
-    return _next_call(member, segment, status, travel)
-
-
-def _next_call(
-    member: MemberView, segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None
-) -> NextStep:
-    if segment.state is ListState.HELD:
-        return NextStep(f"It is sent when the list can be used: {segment.reason}.")
-    if status is None:
-        return NextStep("Nothing happens until the configuration has the account again.")
-    if status.state is AccountState.PAUSED:
-        at = datetime.now(UTC) + timedelta(seconds=status.seconds) if status.seconds else None
-        return NextStep(f"It is sent when the account continues; {status.why_paused}.", at)
-    if status.state is AccountState.DRY_RUN:
-        return NextStep(f"Nothing is sent now; {status.reason}.")
+    if stopped:
+        seconds = status.seconds if status is not None and status.state is AccountState.PAUSED else 0
+        return NextStep(stopped, datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None)
     if member.failure is not None and member.failure.next_attempt_at is not None:
         return NextStep("The service sends it again by itself.", member.failure.next_attempt_at)
     return _in_its_turn(segment, status, travel)
 
 
-def _in_its_turn(segment: SegmentView, status: AccountStatus, travel: ListTravel | None) -> NextStep:
+def _in_its_turn(segment: SegmentView, status: AccountStatus | None, travel: ListTravel | None) -> NextStep:
     if travel is ListTravel.WAITING:
         return NextStep(f"It waits to be sent as a file with the list's {_changes(segment.pending)}.")
     if travel is ListTravel.SENDING:
         return NextStep("It is sent after the current import of this list, of which it is not a part.")
     be = "is" if segment.pending == 1 else "are"
     words = f"It is sent in its turn: {_changes(segment.pending)} of this list {be} to be sent."
-    if status.state is AccountState.SLOWED:
+    if status is not None and status.state is AccountState.SLOWED:
         until = datetime.now(UTC) + timedelta(seconds=status.seconds)
         words += f" {limit_in_words(status.reason, until)}."
     return NextStep(words)

@@ -235,7 +235,10 @@ class Questions:
         asked = await read_body(request, MemberRequest)
         segment = await find_list(self._reader, path_id(request))
         settings = self._accounts.get(segment.account)
-        return json_response(await find_member(self._reader, self._sending, settings, segment, asked.user))
+        found = await find_member(
+            self._reader, self._sending, settings, segment, asked.user, store_fault=self._store_fault()
+        )
+        return json_response(found)
 
     @docs(
         **described.operation(

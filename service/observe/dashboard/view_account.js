@@ -31,9 +31,9 @@ export function Account({ name, service }) {
   return html`
     <${Title} text=${name} badge=${accountState(account)}><${AccountAction} account=${account} primary=${true} />${steerable && html`<${Pause} account=${account} />`}<//>
     <${Trouble} error=${error} />
-    ${(account.state !== "sending" || account.standing === "store_trouble") && account.reason &&
-    html`<section class="card notice"><p class="wrap"><${Prose} text=${account.reason} />${account.next_call_at ? ` ${account.state === "slowed" ? "Some calls wait until" : "The next call is at"} ${momentText(account.next_call_at)}.` : ""}</p>
-      ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}</section>`}
+    ${(account.kept_back || account.state === "slowed") &&
+    html`<section class="card notice"><p class="wrap"><${Prose} text=${account.kept_back || `${account.reason}: some calls wait until ${momentText(account.next_call_at)}`} /></p>
+      ${account.standing === "stopped" && account.hint && html`<p><${Prose} text=${account.hint} /></p>`}</section>`}
     <${Waits} account=${account} />
     <${Figures} label=${name}>
       <${Figure} name="Changes to send" value=${count(account.to_send)} hint=${account.to_send > 0 && whenSent([account], account.seconds_left, account.to_send)} />

@@ -63,9 +63,9 @@ function Sum({ list, sum, account, syncs, doubtful }) {
 
 // Why nothing of the list is sent, where its account is the reason.
 const KeptBack = ({ account, primary }) => html`<section class="card notice">
-  <p class="wrap"><${Link} to=${`accounts/${encodeURIComponent(account.name)}`}>${account.name}<//>: <${Prose} text=${account.reason} /></p>
-  ${account.hint && html`<p><${Prose} text=${account.hint} /></p>`}
-  <p class="buttons"><${AccountAction} account=${account} primary=${primary} /></p></section>`;
+  <p class="wrap"><${Prose} text=${account.kept_back} /></p>
+  ${account.standing === "stopped" && account.hint && html`<p><${Prose} text=${account.hint} /></p>`}
+  <p class="buttons"><${AccountAction} account=${account} primary=${primary} /><${Link} to=${`accounts/${encodeURIComponent(account.name)}`}>Open ${account.name}<//></p></section>`;
 
 // Who is not known may still be in what does not count yet.
 const mayBeNamed = (sum) => sum.missing_pages.length > 0 || sum.unread_pages || sum.additions_set_aside + sum.removals_set_aside + sum.discarded > 0;

@@ -218,7 +218,21 @@ class TestMember:
         await world.until(lambda: world.service.store.backlog.pending_total == 2)
         found = await self.ask(world, "user0@example.com")
         assert (found["state"], found["on_list"]) == ("pending", None)
-        assert "paused" in found["next"]["what"]
+        assert (
+            found["next"]["what"] == "Nothing is sent for acme until somebody resumes it: `heap-cordial resume acme`."
+        )
+
+    async def test_one_whose_account_cordial_does_not_serve(self, world):
+        await world.deliver("Heap Test", users(1))
+        await world.settled()
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, status=503, times=None))
+        await world.deliver("Heap Test", users(2))
+        await world.until(lambda: world.service.deliverer.statuses()["acme"].state == "paused")
+        stopped = (await self.ask(world, "user1@example.com"))["next"]
+        assert stopped["what"].startswith("Nothing is sent for acme until Cordial serves it again")
+        assert stopped["at"] is not None
+        world.cordial.faults.clear()
+        await world.settled()
 
     async def test_one_under_a_secondary_key(self, tmp_path):
         async with asking(tmp_path, identify_by="auto", identities={"Customer": "custID"}) as world:
