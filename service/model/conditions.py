@@ -33,7 +33,8 @@ class Kind(msgspec.Struct, frozen=True):
     `command` helps, with {account} and {list} to be filled in; empty where no command does. A list is named by its id: a name
     may be that of several. `part` is the heading of docs/operations.md that explains it. A fact is told once it has lasted
     for `patience_seconds`, and not at all while one of `explained_by` lasts for its account or for all. While one with `stops_pages`
-    lasts, no page can be taken. One that `anybody_can_cause`, without a secret, is not told where anybody can read.
+    lasts, no page can be taken. One that `anybody_can_cause`, without a secret, is not told where anybody can read. One with
+    `longest_days` is reported for about so long, whether it is mended or not.
     """
 
     severity: Severity
@@ -45,6 +46,7 @@ class Kind(msgspec.Struct, frozen=True):
     explained_by: tuple[str, ...] = ()
     stops_pages: bool = False
     anybody_can_cause: bool = False
+    longest_days: int = 0
 
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
@@ -73,6 +75,7 @@ CATALOGUE: dict[str, Kind] = {
         "place. Heap does not send them again by itself.",
         "Press Sync now in Heap for each segment. This is shown for a week.",
         "The store cannot write",
+        longest_days=7,
     ),
     "task_ended": Kind(
         _CRITICAL,
@@ -231,12 +234,14 @@ CATALOGUE: dict[str, Kind] = {
         "Pages of a sync have been missing for an hour, so their users are missing too.",
         "Press Sync now in Heap. This ends when the pages come, with a newer sync of as many pages, or after a week.",
         "A list has fewer contacts than the segment has users in Heap",
+        longest_days=7,
     ),
     "heap_silent": Kind(
         _WARNING,
         "The segment's sync is overdue: nothing has come from Heap for much longer than usual.",
         "Look at the segment's sync in Heap. This is no longer reported after two weeks.",
         "Nothing arrives from Heap",
+        longest_days=14,
     ),
     "imports_rest": Kind(
         _WARNING,

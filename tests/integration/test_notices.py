@@ -7,6 +7,7 @@ import hmac
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,12 +102,14 @@ class World:
         self.store: Any = None
         self.notices: Notices
         self.timings = QUICK
+        # By how much the machine's clock is wrong.
+        self.ahead_ms = 0
 
     async def start(self, *targets: NoticeSettings) -> None:
         self.store = await self.maker.open()
         self.notices = Notices(
             self.store.notices, lambda: self.lasting, lambda: "https://sync.example.com/",
-            now_ms=wall_ms, steady_ms=wall_ms, supervisor=Supervisor(), timings=self.timings,
+            now_ms=lambda: wall_ms() + self.ahead_ms, steady_ms=wall_ms, supervisor=Supervisor(), timings=self.timings,
         )  # fmt: skip
         await self.notices.serve({target.name: target for target in targets})
 
@@ -242,7 +245,7 @@ async def test_a_target_that_hangs_or_refuses_delays_no_other_loses_nothing_and_
         await world.start(world.webhook(receiver.url), bad)
         await until(lambda: other.tried >= 3)
         [fact] = world.notices.facts()
-        assert (fact.id, fact.subject, fact.detail) == ("notices_fail", "bad", "the answer was 503")
+        assert (fact.id, fact.subject, fact.detail) == ("notices_fail", "bad", "the answer was 503; 1 message waits")
         world.lasting = []
         await until(lambda: len(receiver.taken) == 2)
         other.status = 200
@@ -287,8 +290,47 @@ async def test_what_a_target_refuses_for_days_is_dropped_and_no_more_than_that(w
             await asyncio.sleep(0.01)
     receiver.status = 200
     world.lasting += [condition("list_held", subject="New")]
-    await until(lambda: receiver.taken)
-    assert [each["subject"] for each in latest(receiver, "begun")] == ["New"]
+    await until(lambda: "New" in [each["subject"] for taken in receiver.taken for each in told_by(taken, "begun")])
+    world.lasting = [condition("list_held", subject="New")]
+    await until(lambda: [each["subject"] for each in latest(receiver, "ended")] == ["Old"])
+    told = [each["subject"] for taken in receiver.taken for each in told_by(taken, "begun")]
+    assert sorted(told) == ["New", "Old"], "what lasts is told anew, once"
+    # Nor is it lost that something is over.
+    receiver.status = 503
+    world.lasting = []
+    before = receiver.tried
+    await until(lambda: receiver.tried > before + 3)
+    receiver.status = 200
+    await until(lambda: [each["subject"] for each in latest(receiver, "ended")] == ["New"])
+    await told_nothing_more(receiver)
+
+
+async def test_a_target_that_failed_before_a_restart_is_not_said_to_work(world, receiver):
+    world.timings = msgspec.structs.replace(QUICK, first_wait=3_600.0, longest_wait=3_600.0)
+    receiver.status = 503
+    await world.start(world.webhook(receiver.url))
+    world.lasting = [condition()]
+    await until(lambda: list(world.notices.facts()))
+    await world.stop()
+    await world.start(world.webhook(receiver.url))
+    await until(lambda: list(world.notices.facts()))
+    await until(lambda: receiver.tried == 2)
+    receiver.status = 200
+    # Who has mended a target reloads the configuration, and does not wait for an hour.
+    await world.notices.serve({"ops": world.webhook(receiver.url)})
+    await until(lambda: receiver.taken and not list(world.notices.facts()))
+
+
+def test_what_is_reported_for_a_time_is_not_said_to_be_mended_after_it():
+    since = datetime(2026, 3, 2, tzinfo=UTC)
+
+    def text(days: int) -> str:
+        over = condition("heap_silent", subject="Buyers")
+        over = msgspec.structs.replace(over, since=since, ended_at=since + timedelta(days=days))
+        return Message("conditions", since, [], [over]).text
+
+    assert "It may not be mended: it is reported for about 14 days." in text(13)
+    assert "mended" not in text(2)
 
 
 async def tried_once_more(receiver: Receiver) -> None:
@@ -334,13 +376,20 @@ async def test_only_what_is_severe_enough_is_told_and_all_at_once_in_one_message
 async def test_a_summary_comes_once_a_day(world, receiver):
     at = time.strftime("%H:%M", time.gmtime())
     target = world.webhook(receiver.url, summary_at=at, severity="critical")
-    world.lasting = [condition("list_held", subject="Buyers")]
+    # What is for information only is told, and needs no attention.
+    world.lasting = [condition("list_held", subject="Buyers"), condition("account_dry_run")]
     await world.start(target)
     await until(lambda: receiver.taken)
     await world.stop()
     await world.start(target)
     await told_nothing_more(receiver)
-    [taken] = receiver.taken
+    # The machine's clock goes a day ahead and comes back.
+    world.ahead_ms = 86_400_000
+    await until(lambda: len(receiver.taken) == 2)
+    world.ahead_ms = 0
+    await told_nothing_more(receiver)
+    [taken, _] = receiver.taken
+    assert "heap-cordial: 1 thing needs attention" in taken.document["text"]
     assert (taken.document["type"], "The list is held (acme Buyers)" in taken.document["text"]) == (
         "heap_cordial.summary",
         True,

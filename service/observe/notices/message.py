@@ -1,12 +1,12 @@
 """What a notice says. Pure, no I/O."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 
 from service.clock import moment_in_words
-from service.model.conditions import Condition, grouped, in_two
+from service.model.conditions import CATALOGUE, Condition, Severity, grouped, in_two
 
 # More than that nobody reads; the dashboard has all.
 _MAX_SHOWN = 20
@@ -31,7 +31,8 @@ class Message(msgspec.Struct, frozen=True):
         if self.type == "test":
             return "heap-cordial: a test of notices"
         if self.type == "summary":
-            return f"heap-cordial: {_things(len(self.begun))} {'needs' if len(self.begun) == 1 else 'need'} attention"
+            number = self._to_see_to
+            return f"heap-cordial: {_things(number)} {'need' if number > 1 else 'needs'} attention"
         shown = grouped(self.begun or self.ended)
         more = f" and {len(shown) - 1:,} more" if len(shown) > 1 else ""
         over = "" if self.begun else "over: "
@@ -42,11 +43,10 @@ class Message(msgspec.Struct, frozen=True):
         """The whole message for people, in plain text."""
         if self.type == "test":
             parts = ["This is a test. If you can read it, notices reach you."]
-        elif self.type == "summary" and not self.begun:
-            parts = ["Nothing needs attention."]
         else:
             begun, ended = grouped(self.begun), grouped(self.ended)
-            parts = [_lasting(each, self.dashboard) for each in begun[:_MAX_SHOWN]]
+            parts = ["Nothing needs attention."] if self.type == "summary" and not self._to_see_to else []
+            parts += [_lasting(each, self.dashboard) for each in begun[:_MAX_SHOWN]]
             parts += [_over(each) for each in ended[:_MAX_SHOWN]]
             left = max(0, len(begun) - _MAX_SHOWN) + max(0, len(ended) - _MAX_SHOWN)
             if left:
@@ -54,6 +54,11 @@ class Message(msgspec.Struct, frozen=True):
         if self.dashboard:
             parts.append(f"Dashboard: {self.dashboard}")
         return "\n\n".join(parts)
+
+    @property
+    def _to_see_to(self) -> int:
+        """How many conditions are for more than information, as the dashboard counts them."""
+        return sum(each.severity is not Severity.INFO for each in self.begun)
 
 
 def _lasting(condition: Condition, dashboard: str) -> str:
@@ -70,8 +75,14 @@ def _lasting(condition: Condition, dashboard: str) -> str:
 
 
 def _over(condition: Condition) -> str:
-    until = f" to {moment_in_words(condition.ended_at)}" if condition.ended_at else ""
-    return f"OVER: {condition.title}\nIt lasted from {moment_in_words(condition.since)}{until}."
+    ended_at = condition.ended_at or condition.since
+    lines = [f"OVER: {condition.title}"]
+    lines.append(f"It lasted from {moment_in_words(condition.since)} to {moment_in_words(ended_at)}.")
+    # A message may have waited while the service was updated.
+    kind = CATALOGUE.get(condition.id)
+    if kind and kind.longest_days and ended_at - condition.since > timedelta(days=kind.longest_days) / 2:
+        lines.append(f"It may not be mended: it is reported for about {kind.longest_days} days.")
+    return "\n".join(lines)
 
 
 def _things(number: int) -> str:

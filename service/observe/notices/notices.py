@@ -29,6 +29,8 @@ _MAX_SECONDS = 30.0
 _LAST_SECONDS = 1.0
 # A summary that is later than this is left out: the next one comes soon.
 _SUMMARY_LATENESS = timedelta(hours=6)
+# For so many days it is known that there was a summary: the machine's clock may be set back.
+_SUMMARIES_KNOWN = 7
 
 
 class Outbox(Protocol):
@@ -47,7 +49,10 @@ class Outbox(Protocol):
         """Return the oldest message that the target is still to get."""
 
     async def remove(self, notice_id: int) -> None:
-        """Forget a message: it was sent, or is not to be sent any more."""
+        """Forget a message that was sent."""
+
+    async def take_back(self, target: str, notice_id: int, begun: Sequence[Told], ended: Sequence[Told]) -> None:
+        """Forget a message that was not sent, and that it was told: of what began, and of what is over."""
 
     async def put_off(self, notice_id: int, next_try_at_ms: int) -> None:
         """Note that a message did not get through."""
@@ -57,7 +62,7 @@ class Outbox(Protocol):
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """How often is looked and tried, in seconds. `max_age`: what did not get through for so long is dropped."""
+    """How often is looked and tried, in seconds. `max_age`: what did not get through for so long is told anew, as it is by then."""
 
     look: float = 5.0
     first_wait: float = 15.0
@@ -96,12 +101,15 @@ class Notices:
         """Give a fact for each target that does not take its notices."""
         for name, (courier, _) in self._couriers.items():
             if courier.fault:
-                yield Fact("notices_fail", subject=name, detail=courier.fault)
+                waiting = f"{courier.waiting:,} {'message waits' if courier.waiting == 1 else 'messages wait'}"
+                yield Fact("notices_fail", subject=name, detail=f"{courier.fault}; {waiting}")
 
     async def serve(self, targets: Mapping[str, NoticeSettings]) -> None:
-        """Send to these targets from now on, and to no others."""
+        """Send to these targets from now on, and to no others. What they did not take is tried at once: they may be mended."""
         changed = [name for name, (courier, _) in self._couriers.items() if targets.get(name) != courier.settings]
         await supervision.stop(*(self._couriers.pop(name)[1] for name in changed))
+        for courier, _ in self._couriers.values():
+            courier.tries_at_once = True
         with contextlib.suppress(StoreUnavailableError, StoreFaultError):
             await self._outbox.keep_only(list(targets))
         for name in targets.keys() - self._couriers.keys():
@@ -122,7 +130,11 @@ class Notices:
 
 
 class _Courier:
-    """Tells one target, one message after the other. `fault`: why the last message did not get through."""
+    """Tells one target, one message after the other.
+
+    `fault`: why the last message did not get through. `waiting`: how many messages there are for the target. `tries_at_once`:
+    the next try is not waited for.
+    """
 
     def __init__(
         self,
@@ -137,6 +149,8 @@ class _Courier:
     ) -> None:
         self.settings = settings
         self.fault = ""
+        self.waiting = 0
+        self.tries_at_once = True
         self._name = settings.name
         self._target = make_target(settings)
         self._outbox = outbox
@@ -166,7 +180,8 @@ class _Courier:
 
     async def _plan(self) -> None:
         conditions = self._conditions()
-        if conditions is None or await self._outbox.waiting(self._name) >= self._timings.max_waiting:
+        self.waiting = await self._outbox.waiting(self._name)
+        if conditions is None or self.waiting >= self._timings.max_waiting:
             # What changes meanwhile is told in one message when there is room.
             return
         now_ms = self._now_ms()
@@ -204,8 +219,9 @@ class _Courier:
         due = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
         today = Told(_SUMMARY, "", f"{due:%Y-%m-%d}", None, now_ms)
         if due <= now < due + _SUMMARY_LATENESS and today.key not in told:
-            earlier = [each for each in told.values() if each.kind == _SUMMARY]
-            await self._put(self._message("summary", lasting, []), [today], earlier)
+            known = [f"{due + timedelta(days=days):%Y-%m-%d}" for days in range(-_SUMMARIES_KNOWN, 2)]
+            old = [each for each in told.values() if each.kind == _SUMMARY and each.subject not in known]
+            await self._put(self._message("summary", lasting, []), [today], old)
 
     def _message(
         self, kind: Literal["conditions", "summary"], begun: Sequence[Condition], ended: Sequence[Condition]
@@ -220,8 +236,12 @@ class _Courier:
 
     async def _send_due(self) -> None:
         while (waiting := await self._outbox.first(self._name)) is not None:
-            if max(waiting.next_try_at_ms, self._next_try_at_ms) > self._steady_ms():
+            if waiting.tries:
+                # As before a restart, which changed nothing.
+                self.fault = self.fault or "the last try failed"
+            if not self.tries_at_once and max(waiting.next_try_at_ms, self._next_try_at_ms) > self._steady_ms():
                 return
+            self.tries_at_once = False
             sending = asyncio.ensure_future(self._send(waiting))
             try:
                 if not await asyncio.shield(sending):
@@ -240,7 +260,7 @@ class _Courier:
             # The same key each time: the receiver can tell a message that was sent again.
             fault = await try_to_send(self._target, f"heap-cordial-{waiting.created_at_ms}-{waiting.id}", message)
             if fault:
-                await self._failed(waiting, fault)
+                await self._failed(waiting, message, fault)
                 return False
             self.fault = ""
             log.info("notice.sent", target=self._name, type=message.type, conditions=len(message.begun))
@@ -251,12 +271,14 @@ class _Courier:
         self._done_id = waiting.id
         await self._outbox.remove(waiting.id)
 
-    async def _failed(self, waiting: WaitingNotice, fault: str) -> None:
+    async def _failed(self, waiting: WaitingNotice, message: Message, fault: str) -> None:
         self.fault = fault
         now_ms = self._steady_ms()
         if now_ms - waiting.created_at_ms > self._timings.max_age * 1000:
             log.error("notice.dropped", target=self._name, reason=fault)
-            await self._remove(waiting)
+            told = message.type == "conditions"
+            begun, ended = ([_told(each) for each in found if told] for found in (message.begun, message.ended))
+            await self._outbox.take_back(self._name, waiting.id, begun, ended)
             return
         log.warning("notice.not_sent", target=self._name, reason=fault, tries=waiting.tries + 1)
         wait = backoff_seconds(waiting.tries, self._timings.first_wait, self._timings.longest_wait)

@@ -50,8 +50,20 @@ class Notices:
         return None if row is None else WaitingNotice(*row)
 
     async def remove(self, notice_id: int) -> None:
-        """Forget a message: it was sent, or is not to be sent any more."""
+        """Forget a message that was sent."""
         await self._writer.run(lambda connection: connection.execute(_SQL["remove"], {"id": notice_id}).rowcount)
+
+    async def take_back(self, target: str, notice_id: int, begun: Collection[Told], ended: Collection[Told]) -> None:
+        """Forget a message that was not sent, and that it was told: of what began, and of what is over."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_SQL["remove"], {"id": notice_id})
+            for each in begun:
+                connection.execute(_SQL["forget_told"], _values(target, each))
+            for each in ended:
+                connection.execute(_SQL["note_told"], _values(target, each))
+
+        await self._writer.run(write)
 
     async def put_off(self, notice_id: int, next_try_at_ms: int) -> None:
         """Note that a message did not get through."""
