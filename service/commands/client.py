@@ -62,12 +62,17 @@ class ApiClient:
         parameters = {name: str(value) for name, value in query.items() if value is not None}
         return await self._ask("GET", path, params=parameters)
 
-    async def items(self, path: str, most: int, **query: object) -> list[dict[str, Any]]:
-        """Return up to `most` items of a paged list."""
+    async def items(self, path: str, most: int, *, find: str | None = None, **query: object) -> list[dict[str, Any]]:
+        """Return up to `most` items of a paged list; `find`: only of users with this in their ids, which is in no address."""
         found: list[dict[str, Any]] = []
         after = None
         while len(found) < most:
-            page = await self.get(path, after=after, limit=min(_MAX_ROWS, most - len(found)), **query)
+            asked = {**query, "after": after, "limit": min(_MAX_ROWS, most - len(found))}
+            if find is None:
+                page = await self.get(path, **asked)
+            else:
+                given = {name: value for name, value in asked.items() if value is not None}
+                page = await self.post(f"{path}/find", {**given, "user": find})
             found += page["items"]
             after = page.get("next")
             if after is None:

@@ -84,6 +84,16 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
     failures.add_argument("--list", help=f"only of this list, {LIST_HELP}")
     failures.add_argument("--reason", help="only with this reason")
     failures.add_argument("--each", action="store_true", help="one line for each user instead of one for each reason")
+    failures.add_argument("--find", metavar="PART", help="only users with this in their ids, one line for each")
+    unusable = _add(
+        subparsers,
+        "unusable",
+        "show users of accepted pages whose ids cannot be used",
+        _unusable,
+        "unusable --list ActiveUsers --find undefined --config config.toml",
+    )
+    unusable.add_argument("--list", help=f"only of this list, {LIST_HELP}")
+    unusable.add_argument("--find", metavar="PART", help="only users with this in their ids")
     deliveries = _add(
         subparsers,
         "deliveries",
@@ -374,10 +384,9 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
 async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
     await client.check_account(arguments.account)
     list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
-    if arguments.each:
-        rows = await client.items(
-            "failures", arguments.limit, account=arguments.account, list=list_id, reason=arguments.reason
-        )
+    if arguments.each or arguments.find is not None:
+        chosen = {"account": arguments.account, "list": list_id, "reason": arguments.reason}
+        rows = await client.items("failures", arguments.limit, find=arguments.find, **chosen)
         cells = [
             (row["id"], row["list_name"], row["contact"], _fate(row), row["reason"], row["message"]) for row in rows
         ]
@@ -392,6 +401,30 @@ async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
         headings = ("CHANGES", "LIST", "STATE", "REASON", "CORDIAL'S WORDS")
     if not _show_json(rows, arguments):
         _show(headings, cells, _none("failure", "No failures.", arguments), arguments.limit)
+    return 0
+
+
+async def _unusable(client: ApiClient, arguments: argparse.Namespace) -> int:
+    await client.check_account(arguments.account)
+    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
+    rows = await client.items("unusable", arguments.limit, find=arguments.find, account=arguments.account, list=list_id)
+    if _show_json(rows, arguments):
+        return 0
+    cells = [
+        (
+            short_time(row["received_at"]),
+            row["account"],
+            row["segment_name"],
+            row["sync_id"],
+            row["page_number"],
+            row["path"],
+            row["reason"].replace("_", " "),
+            row["value"],
+        )
+        for row in rows
+    ]
+    headings = ("RECEIVED", "ACCOUNT", "SEGMENT", "SYNC", "PAGE", "PLACE", "WHY", "ID")
+    _show(headings, cells, _none("unusable id", "No unusable ids.", arguments), arguments.limit)
     return 0
 
 
@@ -544,7 +577,7 @@ def _fate(row: dict[str, Any]) -> str:
 
 def _none(what: str, of_all: str, arguments: argparse.Namespace) -> str:
     """Return what to say where there is no row: of all there are, unless the arguments choose among them."""
-    chosen = any(getattr(arguments, name, None) for name in ("account", "list", "state", "search", "reason"))
+    chosen = any(getattr(arguments, name, None) for name in ("account", "list", "state", "search", "reason", "find"))
     return f"No {what} matches." if chosen else of_all
 
 

@@ -227,7 +227,7 @@ CATALOGUE: dict[str, Kind] = {
         "Some people are not on the list, because their ids cannot be used.",
         "See which ones, and correct the property in Heap. They are reported as long as the pages that named them are kept.",
         "A list has fewer contacts than the segment has users in Heap",
-        command="heap-cordial export unusable --list {list}",
+        command="heap-cordial unusable --list {list}",
     ),
     "sync_incomplete": Kind(
         _WARNING,

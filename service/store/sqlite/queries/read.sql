@@ -382,7 +382,7 @@ WHERE (:account IS NULL OR account.name = :account)
     AND (:reason IS NULL OR failure.reason = :reason)
     AND (:dead IS NULL OR failure.dead = :dead)
     AND (:wanted IS NULL OR member.wanted = :wanted)
-    AND (:search IS NULL OR instr(failure.contact, :search) > 0)
+    AND (:search IS NULL OR instr(lower(failure.contact), lower(:search)) > 0)
 
 -- name: failures
 -- with: shown_failures
