@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from service.commands.arguments import add_command, add_json_option
-from service.commands.terminal import FAILED, answered_yes, complain, fail
+from service.commands.terminal import FAILED, USAGE, answered_yes, complain, fail
 from service.config import loading
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError, ErrorCode, in_words
@@ -46,6 +46,11 @@ class ClientError(Exception):
         self.is_elsewhere = is_elsewhere
         self.code = code
         self.status = status
+
+
+def wrong_arguments(message: str) -> ClientError:
+    """Return what is raised where the arguments are wrong together, though each by itself is not."""
+    return ClientError(message, code=USAGE, status=2)
 
 
 class ApiClient:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.commands.arguments import LIST_HELP
-from service.commands.client import ApiClient, ClientError, add_api_command
+from service.commands.client import ApiClient, ClientError, add_api_command, wrong_arguments
 
 _TABLES = ("failures", "members", "unusable", "syncs", "audit")
 _FILTERS = {
@@ -47,14 +47,14 @@ async def _export(client: ApiClient, arguments: argparse.Namespace) -> int:
     table, given = arguments.table, {name: getattr(arguments, name) for name in ("account", "list", "reason", "state")}
     for name, value in given.items():
         if value is not None and name not in _FILTERS[table]:
-            raise ClientError(f"--{name} cannot be used with {table}")
+            raise wrong_arguments(f"--{name} cannot be used with {table}")
     if arguments.list is not None:
         given["list"] = (await client.find_list(arguments.list))["id"]
     await client.check_account(arguments.account)
     path = table
     if table == "members":
         if arguments.list is None:
-            raise ClientError("say whose members to write: add --list")
+            raise wrong_arguments("say whose members to write: add --list")
         path = f"lists/{given.pop('list')}/members"
     if arguments.to is None:
         sys.stdout.flush()

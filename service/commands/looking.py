@@ -53,7 +53,7 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
         _lists,
         "lists --account acme --config config.toml",
     )
-    _add_states(lists, ListState)
+    _add_states(lists, ListStanding)
     lists.add_argument("--search", help="a part of a name")
     syncs = _add(
         subparsers,
@@ -235,7 +235,7 @@ def _address_in(row: Sequence[str]) -> str:
 async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     await client.check_account(arguments.account)
     rows = await client.items(
-        "lists", arguments.limit, account=arguments.account, state=arguments.state, search=arguments.search
+        "lists", arguments.limit, account=arguments.account, standing=arguments.state, search=arguments.search
     )
     if _show_json(rows, arguments):
         return 0

@@ -39,7 +39,8 @@ def _run(arguments: argparse.Namespace) -> int:
     chosen = {name: each for name, each in targets.items() if arguments.target in {None, name}}
     if not chosen:
         known = f"its targets are {', '.join(sorted(targets))}" if targets else "it has none; add [notices.NAME]"
-        words = f"The configuration has no target to test: {known}."
+        wanted = "target to test" if arguments.target is None else f"target {arguments.target}"
+        words = f"The configuration has no {wanted}: {known}."
         fail(arguments, FAILED, words, which_configuration(arguments.config))
         return 1
     return asyncio.run(_test(chosen, as_json=arguments.json))

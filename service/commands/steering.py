@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from service.commands.arguments import LIST_HELP
-from service.commands.client import ApiClient, ClientError, add_api_command
+from service.commands.client import ApiClient, add_api_command, wrong_arguments
 from service.commands.terminal import bar, counted, redraw, tell
 
 _LOOK_SECONDS = 0.5
@@ -94,7 +94,7 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
         selection["list"] = (await client.find_list(arguments.list))["id"]
     selection = {name: value for name, value in selection.items() if value is not None}
     if not selection:
-        raise ClientError("name what to retry: --id, --reason, --list or --account")
+        raise wrong_arguments("name what to retry: --id, --reason, --list or --account")
     await client.check_account(arguments.account)
     done = await client.post("failures/retry", selection)
     retried = done["retried"]

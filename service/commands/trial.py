@@ -5,8 +5,8 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
-from service.commands.client import ApiClient, ClientError, add_api_command, agree
-from service.commands.terminal import USAGE, redraw, table, tell
+from service.commands.client import ApiClient, add_api_command, agree, wrong_arguments
+from service.commands.terminal import redraw, table, tell
 
 _LOOK_SECONDS = 0.5
 _PLAN = (
@@ -53,7 +53,7 @@ async def _trial(client: ApiClient, arguments: argparse.Namespace) -> int:
     subscribed = arguments.subscribed.strip().lower() if arguments.subscribed else None
     if not contacts:
         words = "Name at least one test contact: --contact you+trial@example.com. Its mailbox must be yours."
-        raise ClientError(words, code=USAGE, status=2)
+        raise wrong_arguments(words)
     await client.check_account(arguments.account)
     named = ", ".join([*contacts, *filter(None, [subscribed])])
     plan = [line.format(account=arguments.account, contacts=named, first=contacts[0]) for line in _PLAN]

@@ -19,7 +19,7 @@ TYPED = {
     "fai": "failures",
     "imports end": "end-doubt",
     "lists --accou": "--account",
-    "lists --state unres": "unresolved",
+    "lists --state inc": "incomplete",
     "export unus": "unusable",
     "completion z": "zsh",
     "lists --config {folder}/conf": "{folder}/config.toml",

@@ -41,8 +41,8 @@ async def test_tables_are_exported_to_a_file_of_ones_own_or_to_a_pipe(installati
     assert row["contact"] == "email:bad.one@example.com"
     assert (again.status, again.errors) == (1, f"{file} cannot be created: File exists\n")
     assert {json.loads(line)["contact"] for line in members.output.splitlines()} == {f"email:{user}" for user in USERS}
-    assert without_list.errors == "say whose members to write: add --list\n"
-    assert misplaced.errors == "--reason cannot be used with audit\n"
+    assert (without_list.status, without_list.errors) == (2, "say whose members to write: add --list\n")
+    assert (misplaced.status, misplaced.errors) == (2, "--reason cannot be used with audit\n")
 
 
 def on_what(line: str) -> str:
@@ -168,9 +168,14 @@ async def test_nothing_that_matches_is_not_nothing_at_all(installation):
         await eventually(lambda: installation.figures("settled"), [2])
         shown = [
             (await installation.run(*command)).output
-            for command in (("lists", "--search", "zzz"), ("syncs", "--state", "held"), ("failures", "--reason", "zzz"))
+            for command in (
+                ("lists", "--search", "zzz"),
+                ("lists", "--state", "exact"),
+                ("syncs", "--state", "held"),
+                ("failures", "--reason", "zzz"),
+            )
         ]
-    assert shown == ["No list matches.\n", "No sync matches.\n", "No failure matches.\n"]
+    assert shown == ["No list matches.\n", "No list matches.\n", "No sync matches.\n", "No failure matches.\n"]
 
 
 async def test_the_configuration_is_named_where_it_may_be_the_wrong_one(installation, tmp_path):
