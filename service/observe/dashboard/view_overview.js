@@ -37,7 +37,7 @@ function toneOf(data) {
 const troublesOf = (data) =>
   inTimeOfPage(data.headline, clockOfDay)
     .split(" · ")
-    .map((text, index) => html`${index > 0 && " · "}<span class="word">${text}</span>`);
+    .map((text, index, { length }) => html`<span class="word">${text}${index < length - 1 && " ·"}</span> `);
 
 const TONE_MARKS = { bad: "✕", warn: "!", busy: "•", good: "✓" };
 
