@@ -352,3 +352,49 @@ async def test_every_reader_says_the_same(tmp_path):
         headline = (await world.get("overview"))["headline"]
         parts = {"1 account paused", "1 sync held", "1 person could not be added or removed"}
         assert set(headline.split(" · ")) == parts
+
+
+async def test_what_comes_late_from_heap_and_what_waits_for_long(tmp_path, monkeypatch):
+    """Pages, a segment and a change that are late, in fractions of a second instead of hours."""
+    for name in ("INCOMPLETE_AFTER_MS", "_LATE_MS", "_OLD_AFTER_MS"):
+        monkeypatch.setattr(f"service.store.sqlite.conditions.{name}", 200)
+    soon = msgspec.structs.replace(CATALOGUE["changes_old"], patience_seconds=0.0)
+    monkeypatch.setitem(CATALOGUE, "changes_old", soon)
+    monkeypatch.setattr("service.observe.conditions._ASK_SECONDS", 1.0)
+    async with asking(tmp_path, expect_sync_hours=0.2 / 3600) as world:
+        world.cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:user3@example.com", status=500, times=None))
+        await world.deliver("Readers", users(4), task="one", page_size=2, first_pages=1)
+        await until_told(world, "sync_incomplete", ["Readers"])
+        # How long the service has run is noted each hour, and only that counts.
+        retention = world.service.store._retention
+        assert retention is not None
+        await retention.forget_old()
+        world.service.store._clock._offset_ms += 2 * 3_600_000
+        await retention.forget_old()
+        await until_told(world, "heap_silent", ["Readers"])
+        await world.deliver("Readers", users(4), task="one", page_size=2)
+        await world.deliver("Readers", ["last@example.com"])
+        await until_told(world, "sync_incomplete", [])
+        await until_told(world, "heap_silent", [])
+        await until_told(world, "changes_old", [""])
+        world.cordial.faults.clear()
+        await world.post("failures/retry", {})
+        await world.settled()
+        await until_told(world, "changes_old", [])
+        assert world.members("Readers") == sorted([*users(4), "last@example.com"])
+
+
+async def test_pages_that_are_gone_with_an_older_file_until_a_week_is_over(tmp_path, monkeypatch):
+    async with asking(tmp_path) as world:
+        await world.deliver("Readers", users(2))
+        await world.settled()
+        await world.stop()
+        older = world._store_file.read_bytes()
+        await world.start()
+        await world.deliver("Readers", users(3))
+        await world.stop()
+        world._store_file.write_bytes(older)
+        await world.start()
+        await until_told(world, "pages_missing", [""])
+        monkeypatch.setattr("service.store.sqlite.conditions._MISSING_UNTIL_MS", 0)
+        await until_told(world, "pages_missing", [])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -11,8 +12,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from service.deliver.proof import read_back
+from service.model.conditions import CATALOGUE
 from service.model.proof import ReadBackReason
 from service.sandbox.faults import Fault, FaultKind
+from tests.import_fixtures import ask
 from tests.service_fixtures import ACCOUNT, CONTACT_WRITES, World, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -31,8 +34,16 @@ async def nobody_in_doubt(world: World) -> None:
             await asyncio.sleep(0.01)
 
 
+async def conditions(world: World) -> dict[str, int]:
+    """Return how many people each condition is about, by the API, as it is now."""
+    await world.service.conditions.look()
+    return {each["id"]: each["people"] for each in (await ask(world, "conditions"))["items"]}
+
+
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_an_add_that_cordial_carries_out_after_the_removal_is_mended(tmp_path, restarted):
+async def test_an_add_that_cordial_carries_out_after_the_removal_is_mended(tmp_path, monkeypatch, restarted):
+    soon = msgspec.structs.replace(CATALOGUE["contacts_in_doubt"], patience_seconds=0.0)
+    monkeypatch.setitem(CATALOGUE, "contacts_in_doubt", soon)
     async with delivering(tmp_path, request_timeout_seconds=0.3, in_doubt_seconds=2) as world:
         await world.deliver("Readers", [JOE])
         await world.settled()
@@ -44,12 +55,14 @@ async def test_an_add_that_cordial_carries_out_after_the_removal_is_mended(tmp_p
         assert world.members("Readers") == [JOE]
         assert await in_doubt(world) == 1
         assert [account.in_doubt for account in await world.service.reader.accounts()] == [1]
+        assert (await conditions(world))["contacts_in_doubt"] == 1
         if restarted:
             await world.restart()
         await world.until(lambda: world.members("Readers") == sorted([JANE, JOE]))
         await nobody_in_doubt(world)
         assert world.members("Readers") == [JOE]
         assert {call.contact for call in world.calls(GET_CONTACT)} == {f"email:{JANE}"}
+        assert "contacts_in_doubt" not in await conditions(world)
 
 
 class Gateway:
@@ -242,6 +255,11 @@ async def test_who_is_walked_past_is_compared_and_mended(tmp_path):
             while (found := await world.service.reader.segment(1)) is None or found.read_back < 8:  # noqa: ASYNC110  nobody sets an event
                 await asyncio.sleep(0.01)
         assert (found.read_back, found.read_back_differ) == (8, 1)
+        assert (await conditions(world))["members_differed"] == 1
+        await world.restart(proof_reads_per_hour=0, proof_sample=0)
+        with contextlib.closing(sqlite3.connect(world._store_file)) as a_day_later, a_day_later:
+            a_day_later.execute("UPDATE member_read SET at_ms = at_ms - 90000000")
+        assert "members_differed" not in await conditions(world)
 
 
 async def test_the_walk_goes_on_where_it_stopped(tmp_path):
