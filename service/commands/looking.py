@@ -351,7 +351,7 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
             short_time(row["started_at"]),
             row["account"],
             ", ".join(each["list_name"] for each in row["lists"]),
-            row["state"],
+            "in doubt" if any(part["doubt"] for part in row["parts"]) else row["state"],
             row["contacts"],
             row["settled"],
             row["released"],

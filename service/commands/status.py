@@ -365,7 +365,7 @@ def _import_words(running: ImportView) -> str:
     job = next((f", Cordial's job {part.job_id}" for part in running.parts if part.job_id), "")
     names = ", ".join(each.list_name for each in running.lists)
     return (
-        f"{running.account}: {running.state} {counted(running.contacts, 'contact', 'contacts')} of {names}{job}, "
+        f"{running.account}: {'in doubt,' if running.is_in_doubt else running.state} {counted(running.contacts, 'contact', 'contacts')} of {names}{job}, "
         f"{running.settled + running.released:,} done, since {short_time(running.started_at)}"
     )
 

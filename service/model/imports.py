@@ -283,15 +283,22 @@ class ImportView(msgspec.Struct, frozen=True):
     ended_at: datetime | None
     parts: list[ImportPartView]
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether nobody knows what Cordial does with a file of it."""
+        return any(part.doubt for part in self.parts)
+
 
 class Journey(msgspec.Struct, frozen=True):
     """The import in which a contact travels at the moment.
 
     `carries_change`: the file says of the list in question what is wanted now; otherwise that waits for the import's
-    end, because a contact is never written twice at a time. `job_id` is empty while Cordial names none.
+    end, because a contact is never written twice at a time. `job_id` is empty while Cordial names none. `is_in_doubt`: nobody
+    knows whether Cordial runs the file.
     """
 
     import_id: int
     job_id: str
+    is_in_doubt: bool
     carries_change: bool
     started_at: datetime

@@ -165,6 +165,11 @@ def _changes(number: int) -> str:
 def _next_step_in(journey: Journey) -> NextStep:
     job = f"Cordial's job {journey.job_id}" if journey.job_id else "for which Cordial has named no job"
     since = moment_in_words(journey.started_at)
+    if journey.is_in_doubt:
+        return NextStep(
+            f"It waits until it is known what Cordial does with the file of import {journey.import_id}: "
+            f"look for its job in Cordial, then say what you saw: `heap-cordial imports end-doubt {journey.import_id} --help`."
+        )
     if journey.carries_change:
         return NextStep(f"It is part of import {journey.import_id}, {job}, since {since}.")
     return NextStep(

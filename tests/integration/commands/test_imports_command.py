@@ -78,6 +78,11 @@ async def test_a_person_says_what_became_of_a_job_in_doubt(by_file, cordial):
         await by_file.deliver("Active Users", USERS, task="task-1")
         await eventually(lambda: is_in_doubt(by_file), expected=True)
         shown = await by_file.run("imports")
+        # As the dashboard says it.
+        assert re.search(r"(?m)^ *1 .* ActiveUsers +in doubt +20 ", shown.output), shown.output
+        assert "acme: in doubt, 20 contacts of ActiveUsers" in (await by_file.run("status")).output
+        why = (await by_file.run("why", "ActiveUsers", USERS[0])).output
+        assert "look for its job in Cordial, then say what you saw: `heap-cordial imports end-doubt 1 --help`" in why
         for_programs = msgspec.json.decode((await by_file.run("imports", "--json")).output)
         api = msgspec.json.decode((await by_file.get("/openapi.json"))[1])
         assert differences(for_programs, answer_of("GET /imports items", api), api) == set()

@@ -301,7 +301,8 @@ FROM import_part WHERE import_id = :import_id ORDER BY id;
 -- name: journey
 -- Of the contact's changes in the import the one of the list in question comes first. A part that is in the middle of
 -- being settled no longer has its first contacts here.
-SELECT bulk_import.id AS import_id, coalesce(part.job_id, '') AS job_id, bulk_import.started_at_ms AS started_at,
+SELECT bulk_import.id AS import_id, coalesce(part.job_id, '') AS job_id, part.state IS 'in_doubt' AS is_in_doubt,
+    bulk_import.started_at_ms AS started_at,
     coalesce(change.segment_id = member.segment_id AND change.wanted = member.wanted, 0) AS carries_change
 FROM segment
 JOIN bulk_import ON bulk_import.account_id = segment.account_id AND bulk_import.state <> 'ended'
