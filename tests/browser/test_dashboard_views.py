@@ -525,8 +525,8 @@ async def test_reasons_and_actions_are_told_in_words(live: Watched) -> None:
             actionName("import.end_doubt.over")])"""
     ) == ["HTTP 404", "No such contact", "Pause account", "Found that pages are missing", "Said that the job is over"]
     assert await live.page.evaluate(
-        """import("./page/words.js").then(({ sentence }) => ["HTTP 503 without JSON", "no luck"].map((each) => sentence(`http_503: ${each}`)))"""
-    ) == ["HTTP 503 without JSON.", "HTTP 503: no luck."]
+        """import("./page/words.js").then(({ sentence }) => ["http_503: HTTP 503 without JSON", "http_503: no luck", "down (http_503: HTTP 503 without JSON)"].map(sentence))"""
+    ) == ["HTTP 503 without JSON.", "HTTP 503: no luck.", "Down (HTTP 503 without JSON)."]
     assert await live.page.evaluate(
         """import("./page/words.js").then(({ whenSent }) => [0.5, 40].map((seconds) => whenSent([{ state: "sending", sendable: 1 }], seconds, 1)))"""
     ) == ["less than 1 s left", "about 40 s left"]

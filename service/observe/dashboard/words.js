@@ -160,7 +160,7 @@ export const inTimeOfPage = (text, told = momentText) =>
 export const within = ([text]) => `${text[0].toLowerCase()}${text.slice(1)}`;
 
 // A status of HTTP is told once, and not as the code of a reason.
-const withStatus = (text) => text.replace(/^http_(\d+): HTTP \1/, "http_$1").replace(/^http_/, "HTTP ");
+const withStatus = (text) => text.replace(/\bhttp_(\d+): HTTP \1/g, "HTTP $1").replace(/\bhttp_(\d+)/g, "HTTP $1");
 
 // A text from the service as a sentence.
 export function sentence(text) {
