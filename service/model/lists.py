@@ -106,8 +106,8 @@ class Segment(msgspec.Struct, frozen=True):
     `list_named_after` is the segment's name at the time the list got its own. `list_home` says in which Cordial account
     the list is: the API's URL, `#`, and a digest of the API key. `list_asked_at_ms` is when Cordial was last asked to create a list of the
     name and gave no answer that was recorded, 0 if there is nothing in doubt; `list_ids_before` are, as a JSON array, the
-    ids of the lists that Cordial had right before. `list_count` is Cordial's last count. `unnamed`: so many of the settled
-    members are not on the list, because their rows in a file were refused; they are being looked for.
+    ids of the lists that Cordial had right before. `list_count` is Cordial's last count. `confirmed`: so many are
+    on the list, which are the settled ones without those whose rows in a file were refused, and who are being looked for.
     """
 
     id: int
@@ -130,7 +130,7 @@ class Segment(msgspec.Struct, frozen=True):
     list_ids_before: str = ""
     list_asked_at_ms: int = 0
     list_count: int | None = None
-    unnamed: int = 0
+    confirmed: int = 0
 
     def __post_init__(self) -> None:
         """Raise `ValueError` where a list is held for nothing, or for something without being held."""

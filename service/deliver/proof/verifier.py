@@ -87,10 +87,9 @@ class ListVerifier:
         if isinstance(counted, Missing | NoAnswer):
             raise ServiceError(ErrorCode.CONFLICT, f"Cordial gave no count of the list: {counted.words}")
         self._lists.counted(segment_id, counted.name)
-        confirmed = max(0, segment.settled - segment.unnamed)
-        await self._store.set_list_count(segment_id, counted.number, confirmed)
+        await self._store.set_list_count(segment_id, counted.number, segment.confirmed)
         owed = segment.pending + segment.waiting
-        return VerifyResult(segment_id, segment.list_name, counted.number, confirmed, owed)
+        return VerifyResult(segment_id, segment.list_name, counted.number, segment.confirmed, owed)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

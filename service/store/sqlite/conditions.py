@@ -233,12 +233,12 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
         if row["owed"] and is_kept_back(row["list_reason"]):
             facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
     elif difference := _unexplained(row):
-        detail = f"Cordial counts {row['list_count']:,}, {row['settled']:,} are confirmed"
+        detail = f"Cordial counts {row['list_count']:,}, {row['confirmed']:,} are confirmed"
         if row["remove_failed"]:
             detail += f", {row['remove_failed']:,} could not be removed"
         facts.append(fact(of_difference(difference), detail, abs(difference)))
     if row["unnamed"]:
-        settled = row["settled"] + row["unnamed"]
+        settled = row["confirmed"] + row["unnamed"]
         facts.append(fact("rows_unnamed", f"{row['unnamed']:,} of {settled:,}", row["unnamed"]))
     if row["dead"]:
         facts.append(fact("people_failed", "", row["dead"]))

@@ -333,13 +333,16 @@ CREATE TABLE guarded_piece (
 CREATE INDEX guarded_piece_of_segment ON guarded_piece (segment_id, id);
 CREATE INDEX guarded_piece_of_sync ON guarded_piece (sync_id, id, wanted, users);
 
--- How many members were confirmed when Cordial counted the list.
+-- Whom Cordial confirmed on the list. What a file brought is settled after its refused rows are known: until then they are
+-- among what is owed.
+ALTER TABLE segment ADD COLUMN confirmed INTEGER GENERATED ALWAYS AS (max(0, settled - unnamed)) VIRTUAL;
+-- How many they were when Cordial counted the list.
 ALTER TABLE segment ADD COLUMN list_count_of INTEGER;
-UPDATE segment SET list_count_of = settled - unnamed WHERE list_count IS NOT NULL;
+UPDATE segment SET list_count_of = confirmed WHERE list_count IS NOT NULL;
 -- By how many contacts Cordial's count of a list differs from what it confirmed; null where nobody can tell, because the list
 -- was not counted since the last change, or changes are owed.
 ALTER TABLE segment ADD COLUMN count_differs_by INTEGER GENERATED ALWAYS AS (
-    CASE WHEN pending + waiting = 0 AND list_count_of = settled - unnamed THEN list_count - list_count_of END
+    CASE WHEN pending + waiting = 0 AND list_count_of = confirmed THEN list_count - list_count_of END
 ) VIRTUAL;
 
 -- Orders in which people look: syncs of which changes failed, and failures that wait for a person before those tried again.

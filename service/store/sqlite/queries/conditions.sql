@@ -30,7 +30,7 @@ ORDER BY condition.id DESC LIMIT :limit;
 -- name: lists
 SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,
     segment.list_reason, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
-    segment.pending + segment.waiting AS owed, segment.dead, max(0, segment.settled - segment.unnamed) AS settled,
+    segment.pending + segment.waiting AS owed, segment.dead, segment.confirmed,
     segment.unnamed, segment.list_count, segment.count_differs_by,
     -- Who could not be removed is counted by Cordial as well, and is no stranger.
     CASE WHEN segment.count_differs_by > 0 AND segment.dead > 0 THEN (

@@ -34,7 +34,7 @@ WHERE name = :account;
 -- name: segments
 SELECT segment.id, account.name, segment.heap_id, segment.name, list_state, list_name, list_id, list_reason,
     list_named_after, members, settled, pending, waiting, dead, created_at_ms, list_held_for, list_home, list_ids_before,
-    list_asked_at_ms, list_count, unnamed
+    list_asked_at_ms, list_count, confirmed
 FROM segment JOIN account ON account.id = segment.account_id
 ORDER BY account.name, segment.id;
 

@@ -73,7 +73,7 @@ LIMIT :limit;
     UNION
     SELECT id FROM sync WHERE :sort IN ('trouble', 'failed') AND dead > 0
     UNION
-    SELECT sync.id FROM segment JOIN sync ON sync.segment_id = segment.id
+    SELECT sync.id FROM segment CROSS JOIN sync ON sync.segment_id = segment.id
     WHERE :sort = 'trouble'
         AND
 -- with: is_searched
@@ -132,7 +132,7 @@ LIMIT :limit OFFSET :offset;
     UNION
     SELECT id FROM sync WHERE dead > 0
     UNION
-    SELECT sync.id FROM segment JOIN sync ON sync.segment_id = segment.id
+    SELECT sync.id FROM segment CROSS JOIN sync ON sync.segment_id = segment.id
     WHERE
 -- with: is_searched
 )
@@ -215,9 +215,8 @@ WITH shown AS (
             WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
         END AS standing,
-        -- What a file brought is settled after its refused rows are known: until then they are among what is owed.
-        segment.members AS wanted, max(0, segment.settled - segment.unnamed) AS on_list,
-        segment.pending, segment.waiting, segment.dead AS failed, min(segment.unnamed, segment.settled) AS unnamed,
+        segment.members AS wanted, segment.confirmed AS on_list,
+        segment.pending, segment.waiting, segment.dead AS failed, segment.settled - segment.confirmed AS unnamed,
         segment.list_count AS counted, segment.count_differs_by, segment.list_counted_told_ms AS counted_at, segment.created_at_ms AS created_at
     FROM segment JOIN account ON account.id = segment.account_id
 )
@@ -297,8 +296,8 @@ GROUP BY standing;
 
 -- name: list_sum
 -- A user id that cannot be used is named as long as the segment was not drained since; who leaves the segment is not named.
-SELECT segment.members AS wanted, max(0, segment.settled - segment.unnamed) AS on_list,
-    min(segment.unnamed, segment.settled) AS unnamed, segment.members - segment.settled - failed.additions AS to_add,
+SELECT segment.members AS wanted, segment.confirmed AS on_list, segment.settled - segment.confirmed AS unnamed,
+    segment.members - segment.settled - failed.additions AS to_add,
     failed.later_additions AS add_later,
     failed.additions AS failed,
     (
