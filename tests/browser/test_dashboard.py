@@ -49,10 +49,17 @@ async def test_who_signs_out_is_out_and_a_replaced_key_signs_out(live: Watched, 
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.locator("#toast")).to_contain_text("You may not be signed out.")
     await page.unroute("**/session/end")
+    # The session is that of all tabs.
+    other = await page.context.new_page()
+    await other.goto(world.service.url)
+    await expect(other.locator("#headline")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
-    await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    for tab in (page, other):
+        await expect(tab.get_by_role("button", name="Sign in")).to_be_visible()
     await sign_in(page)
-    await expect(page.locator("#headline")).to_be_visible()
+    for tab in (page, other):
+        await expect(tab.locator("#headline")).to_be_visible()
+    await other.close()
     world.api_key_file.write_text("another key")
     # A replaced key is seen within seconds.
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=30_000)

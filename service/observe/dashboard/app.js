@@ -83,6 +83,15 @@ function currentTab({ view, id }, tab) {
 // `asking`: no changes are told, as behind a proxy that keeps the stream back, and what is asked for is answered.
 const CONNECTION = { live: "Live", asking: `Updated every ${IDLE_MS / 1000} s`, lost: "Not reachable, trying again", waiting: "Connecting" };
 
+// All tabs of a browser have one session: who signs in or out in one of them is another person in all, with other rights.
+const session = new BroadcastChannel("session");
+session.onmessage = () => location.reload();
+
+function enterAnew() {
+  session.postMessage("");
+  location.reload();
+}
+
 // What was read before is no news of now. The place is there before it speaks.
 const Lost = ({ isLost }) => html`<div role="status" id="lost">${
   isLost &&
@@ -246,11 +255,11 @@ function App() {
       // Who leaves this page is not to believe that it is closed.
       if (error.status !== 401) return say(`You may not be signed out. ${sentence(error.message)}`, "bad");
     }
-    return location.reload();
+    return enterAnew();
   };
   let view = null;
   if (service) view = html`<${Shell} service=${service} onSignOut=${signOut} />`;
-  else if (refused !== null) view = html`<${SignIn} message=${refused} onSignedIn=${() => location.reload()} />`;
+  else if (refused !== null) view = html`<${SignIn} message=${refused} onSignedIn=${enterAnew} />`;
   else view = html`<main><p class="hint" role="status">Connecting…</p></main>`;
   return html`${view}<${Toast} /><${Dialog} />`;
 }
