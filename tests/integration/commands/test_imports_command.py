@@ -1,15 +1,18 @@
 """What the terminal says of changes that travel as files."""
 
 import re
+from collections.abc import Collection
 
+import aiohttp
 import msgspec
 import pytest
 
 from service.sandbox.faults import Fault, FaultKind
+from service.sandbox.heap_pages import build_pages, post_page
 from service.sandbox.imports.faults import ImportFault
 from service.store.sqlite.reading import Reader
 from tests.api_names import answer_of, differences
-from tests.command_fixtures import Installation, eventually
+from tests.command_fixtures import API_KEY, WEBHOOK_SECRET, Installation, eventually
 
 USERS = tuple(f"user{number}@example.com" for number in range(20))
 
@@ -55,6 +58,58 @@ async def test_a_running_import_is_shown_by_imports_and_status(by_file, cordial)
         f"import     acme: sending 20 contacts of ActiveUsers, Cordial's job {job_id}, 0 done, since 20"
         in status.output
     )
+
+
+async def test_all_who_tell_of_a_list_tell_the_same_of_it(by_file, cordial):
+    """Page, `status`, `lists` and metrics: some refused, unusable, in a page that is missing, in a file, and overtaken."""
+    by_file.environment["HEAP_CORDIAL__ACCOUNTS__ACME__MAX_ATTEMPTS"] = "1"
+    cordial.imports.faults.add(ImportFault(ends="never"))
+    cordial.faults.add(Fault(FaultKind.ANSWER, contact="email:bad@example.com", times=None, status=422))
+
+    key = {"Authorization": aiohttp.encode_basic_auth(API_KEY, "")}
+
+    async def sums() -> list[int]:
+        names = ("on_list", "failed", "unusable", "to_add", "to_remove", "overtaken")
+        found = await by_file.ask("lists/1/sum")
+        return [*(found[name] for name in names), len(found["missing_pages"])]
+
+    async with by_file.serving(), aiohttp.ClientSession() as session:
+
+        async def measured() -> list[int]:
+            async with session.get(f"{by_file.url}/metrics", headers=key) as answer:
+                lines = [line for line in (await answer.text()).splitlines() if line[0] != "#"]
+            names = ("backlog{", 'dead_letters{account="acme"', 'import_contacts{account="acme"')
+            return [
+                sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(f"heap_cordial_{name}"))
+                for name in names
+            ]
+
+        async def post(task: str, add: Collection[str], remove: Collection[str] = (), page_size: int = 1000) -> None:
+            first, *_ = build_pages(1, "Ten", list(add), list(remove), task_id=task, page_size=page_size)
+            assert (await post_page(session, by_file.webhook, WEBHOOK_SECRET, first)).status == 200
+
+        await post("task-1", [*USERS[:6], "bad@example.com", "undefined"])
+        await eventually(sums, [6, 1, 1, 0, 0, 0, 0])
+        await by_file.run("pause", "acme")
+        await post("task-2", (), USERS[:1])
+        await post("task-3", USERS[:1])
+        await by_file.run("resume", "acme")
+        await eventually(sums, [6, 1, 1, 0, 0, 1, 0])
+        await post("task-4", USERS[7:])
+        await eventually(lambda: has_a_job(by_file), expected=True)
+        await post("task-5", [USERS[6], "missing@example.com"], page_size=1)
+        await eventually(sums, [6, 1, 1, 14, 0, 1, 1])
+        told = [
+            (await by_file.run(*command)).output for command in (("lists", "--json"), ("status", "--json"), ("status",))
+        ]
+        overview = await by_file.ask("overview")
+        # What is read from the store for them is a few seconds old at most.
+        await eventually(measured, [14, 1, 13])
+    listed, known = msgspec.json.decode(told[0]), msgspec.json.decode(told[1])["lists"][0]
+    names = ("wanted", "on_list", "pending", "waiting", "failed", "unnamed")
+    assert [[each[name] for name in names] for each in (listed, known)] == [[21, 6, 14, 0, 1, 0]] * 2
+    assert re.search(r"(?m)^Ten +acme +21 +6 +14 +1 +incomplete$", told[2])
+    assert (overview["to_send"], overview["failed"], overview["accounts"][0]["to_send"]) == (14, 1, 14)
 
 
 async def test_an_import_that_failed_is_shown_with_its_reason(by_file, cordial):
@@ -112,13 +167,13 @@ async def test_the_file_of_rejected_rows_from_cordials_pages_names_them(by_file,
     async with by_file.serving():
         none = await by_file.run("imports", "rejected", str(file))
         await by_file.deliver("Active Users", users, task="task-1")
-        await eventually(lambda: by_file.figures("unnamed"), [3])
+        await eventually(lambda: by_file.figures("settled", "confirmed"), [200, 197])
         shown = await by_file.run("lists")
         why = await by_file.run("why", "ActiveUsers", users[0])
         status = await by_file.run("status")
         told = await by_file.run("imports", "rejected", str(file))
         unreadable = await by_file.run("imports", "rejected", str(tmp_path / "none.csv"))
-        await eventually(lambda: by_file.figures("unnamed", "dead"), [0, 3])
+        await eventually(lambda: by_file.figures("settled", "confirmed", "dead"), [197, 197, 3])
     assert (none.status, none.errors) == (1, "no import has rows without a name\n")
     assert "ActiveUsers: 3 more people were refused in a file, and have no name yet" in shown.output
     assert "in Cordial not known" in why.output
