@@ -63,7 +63,7 @@ const columnsFor = (name) => [
     (each) => html`${count(each.settled - each.unnamed)}${
       each.settled + each.released > 0 &&
       each.state !== "ended" &&
-      html`<${Bar} done=${each.settled} failed=${each.released} total=${each.contacts} label=${`Import ${each.id}, rows`} />`
+      html`<${Bar} done=${each.settled - each.unnamed} failed=${each.released} total=${each.contacts} label=${`Import ${each.id}, rows`} />`
     }`,
     { number: true, sort: "done", bothWays: true },
   ],

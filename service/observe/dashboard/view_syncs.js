@@ -34,7 +34,7 @@ const done = (sync) => Math.max(0, sync.settled + sync.superseded);
 
 // How far sending is, where that is more than the words say. Pages that arrive are told in words: a bar means one thing.
 function Progress({ sync }) {
-  if (sync.state === "done" || !(done(sync) + sync.failed)) return null;
+  if (["done", "searching"].includes(sync.state) || !(done(sync) + sync.failed)) return null;
   return html`<${Bar} done=${done(sync)} failed=${sync.failed} total=${sync.changes} label=${`Sync of ${sync.segment_name}`} />`;
 }
 
@@ -134,7 +134,7 @@ export function Sync({ id }) {
       <p>${words(data)}</p><${Progress} sync=${data} />
       ${done(data) + data.failed > 0 && html`<p class="hint">${count(done(data))} of ${plural(data.changes, "change")} done${
         data.failed ? `, ${count(data.failed)} failed` : ""
-      }${data.pages_received < data.total_pages ? ", of the pages that are here" : ""}</p>`}
+      }${data.pages_received < data.total_pages ? ", of the pages that are here" : ""}${data.state === "searching" ? ", among them some that Cordial refused in a file" : ""}</p>`}
       <${Terms} items=${[
         ["List", html`<${Link} to=${`lists/${data.list_id}`}>${data.list_name || data.segment_name}<//>`],
         ["Account", html`<${Link} to=${`accounts/${encodeURIComponent(data.account)}`}>${data.account}<//>`],
