@@ -19,6 +19,7 @@ from service.config import loading
 from service.config.settings import AccountSettings, Settings
 from service.errors import in_words
 from service.model.contacts import EMAIL
+from service.model.views import ListStanding
 from service.store.sqlite.comparing import Comparison, Totals
 from service.store.sqlite.files import StoreOpenError
 
@@ -135,18 +136,17 @@ def _count_words(found: dict[str, Any], result: dict[str, Any], wanted: str) -> 
             f"{name} is not done yet: {counted(result['owed'], 'change is', 'changes are')} still to be sent; {in_cordial}, "
             f"{counted(expected, 'member is', 'members are')} confirmed."
         )
-    if found["failed"]:
-        # Who could not be removed is counted too: what differs is told after what is known to have failed, as on the page.
-        so = f"{counted(expected, 'is', 'are')} confirmed, and" if result["differs"] else "as it should, but"
-        return 1, (
-            f"{name} is incomplete: {in_cordial}, {so} {counted(found['failed'], 'change', 'changes')} failed; "
-            f"`heap-cordial failures --list {wanted} --each` names them."
-        )
-    if result["differs"]:
+    failed = f"{counted(found['failed'], 'change', 'changes')} failed; `heap-cordial failures --list {wanted} --each` names them."
+    # Who could not be removed is counted too: only what is not explained by that differs, as on the page.
+    if found["standing"] == ListStanding.DIFFERS or (result["differs"] and not found["failed"]):
+        besides = f" Besides, {failed}" if found["failed"] else ""
         return 1, (
             f"{name} differs: {in_cordial}, {expected:,} should be there. `heap-cordial verify {wanted} --members` says who; "
-            f"`heap-cordial rebuild {wanted}` sends its members again."
+            f"`heap-cordial rebuild {wanted}` sends its members again.{besides}"
         )
+    if found["failed"]:
+        so = f"{counted(expected, 'is', 'are')} confirmed, and" if result["differs"] else "as it should, but"
+        return 1, f"{name} is incomplete: {in_cordial}, {so} {failed}"
     if found["unnamed"]:
         people = counted(found["unnamed"], "person", "people")
         return (

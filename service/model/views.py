@@ -101,9 +101,9 @@ class HeldRemovals(msgspec.Struct, frozen=True):
 class ListStanding(StrEnum):
     """The state of a list in one word, the worst first.
 
-    `held`: nothing is sent until a person does what the reason says. `incomplete`: some people could not be added or
-    removed. `sync_held`: a sync waits for approval because it removes many people. `differs`: Cordial counts other
-    members than were confirmed. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no
+    `held`: nothing is sent until a person does what the reason says. `differs`: Cordial counts other members than were
+    confirmed, beyond those who could not be removed. `incomplete`: some people could not be added or removed. `sync_held`:
+    a sync waits for approval because it removes many people. `to_approve`: a new segment waits for a person. `not_created`: it has changes and no
     list in Cordial yet. `sending`: changes are on their way, or accepted pages are not processed yet.
     `tried_again_later`: what it has left failed, and waits for its next attempt. `receiving`: pages of a sync have not
     arrived and no newer sync has as many, or later syncs wait for them. `not_counted`: all is confirmed, and Cordial has not counted the list since.
@@ -111,8 +111,8 @@ class ListStanding(StrEnum):
     """
 
     HELD = "held"
-    INCOMPLETE = "incomplete"
     DIFFERS = "differs"
+    INCOMPLETE = "incomplete"
     SYNC_HELD = "sync_held"
     TO_APPROVE = "to_approve"
     NOT_CREATED = "not_created"

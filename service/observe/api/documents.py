@@ -18,6 +18,7 @@ from service.model.views import (
     DeliveryView,
     FailureGroupView,
     FailureView,
+    ListStanding,
     RecordedAccount,
     SegmentView,
     SyncView,
@@ -359,10 +360,10 @@ def _advice(segment: SegmentView) -> str:
     """Return what to do about a list: what its held state says, or the condition that is the first reason why it is not exact."""
     if segment.held_for is not None:
         return segment.held_for.what_to_do
+    if segment.standing is ListStanding.DIFFERS and segment.count_differs_by:
+        return CATALOGUE[of_difference(segment.count_differs_by)].what_to_do
     if segment.unnamed:
         return CATALOGUE["rows_unnamed"].what_to_do
     if segment.failed:
         return CATALOGUE["people_failed"].what_to_do
-    if segment.count_differs_by:
-        return CATALOGUE[of_difference(segment.count_differs_by)].what_to_do
     return ""

@@ -105,10 +105,12 @@ function whatIsMissing(list) {
 
 export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verify ${list.segment_name}`} onClick=${() =>
   act(
-    () => post(`lists/${list.id}/verify`),
+    // As the list is after the count, so that its badge says the same.
+    async () => ({ ...(await post(`lists/${list.id}/verify`)), list: await get(`lists/${list.id}`) }),
     (found) => {
       if (found.owed) return [`${list.segment_name}: ${plural(found.owed, "change")} still to be sent; Cordial counts ${count(found.counted)}.`, "warn"];
-      const missing = whatIsMissing(list);
+      const missing = whatIsMissing(found.list);
+      if (found.differs && found.list.failed && found.list.standing !== "differs") return [`${list.segment_name}: Cordial counts ${count(found.counted)}, ${count(found.expected)} are confirmed, and ${missing}.`, "warn"];
       if (found.differs) return [`${list.segment_name} differs: Cordial counts ${count(found.counted)}, ${count(found.expected)} should be there${missing && `, and ${missing}`}.`, "bad"];
       if (missing) return [`${list.segment_name}: Cordial counts ${count(found.counted)}, as many as it confirmed, but ${missing}.`, "warn"];
       return `${list.segment_name} is exact: Cordial counts ${count(found.counted)}.`;

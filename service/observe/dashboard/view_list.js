@@ -136,8 +136,8 @@ export function List({ id }) {
     ${list.awaits_approval && html`<${Needs} what="To approve the segment" />`}
     ${(hasReason || advice) &&
     html`<section class="card notice">${hasReason && html`<p class="wrap"><${Prose} text=${list.reason} /></p>`}${isAboutRows && html`<p>Cordial refused ${people(list.unnamed)} in a file, and did not say whom.</p>`}${advice && html`<p><${Prose} text=${advice} /></p>`}</section>`}
-    ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval && list.standing !== "sync_held"} />`}
-    ${list.standing === "sync_held" && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
+    ${keptBackBy && html`<${KeptBack} account=${keptBackBy} primary=${!list.awaits_approval && !sum?.is_held} />`}
+    ${sum?.is_held && html`<section class="card notice"><p>A sync would remove an unusual share of the list. It is held until somebody decides, <${Link} to=${`syncs?list=${list.id}&state=held`}>see the sync<//>.</p>
       ${held && html`<p class="buttons"><${ApproveSync} sync=${held} primary=${true} /><${DiscardSync} sync=${held} /></p>`}</section>`}
     <div class="columns">
       ${sum ? html`<${Sum} list=${list} sum=${sum} account=${account} syncs=${syncs} doubtful=${doubtful} />` : html`<${Waiting} />`}

@@ -100,8 +100,8 @@ export const person = (contact) => contact.replace(/^email:/, "");
 
 export const LIST_STANDING = {
   held: ["Held", "bad"],
-  incomplete: ["Incomplete", "bad"],
   differs: ["Differs from Cordial", "bad"],
+  incomplete: ["Incomplete", "bad"],
   sync_held: ["Sync held", "warn"],
   to_approve: ["To approve", "warn"],
   not_created: ["Not created yet", "warn"],

@@ -18,8 +18,9 @@ from service.store.sqlite.opening import Connection
 from service.store.sqlite.rows import named_rows
 from service.store.sqlite.writer import Writer
 
-# What is missing is told as the pages of lists tell it.
-_SQL = queries.load("conditions") | {"overdue_pages": queries.load("read")["overdue_pages"]}
+# What is missing, and what differs, is told as the pages of lists tell it.
+_READ = queries.load("read")
+_SQL = queries.load("conditions") | {name: _READ[name] for name in ("overdue_pages", "troubled_lists")}
 # More lists than one store has: what is not read would be told as over.
 _MAX_ROWS = 20_000
 # As far back as syncs are looked at: a read every few seconds must not grow with the history.
@@ -124,7 +125,7 @@ def _facts(
 
     shared = {(account, name) for account, name in connection.execute(_SQL["shared_names"])}
     facts: list[Fact] = []
-    for row in rows("lists", limit=_MAX_ROWS):
+    for row in rows("troubled_lists", limit=_MAX_ROWS):
         facts += _facts_of_list(row)
     incomplete = {"before_ms": now_ms - INCOMPLETE_AFTER_MS, "after_ms": now_ms - _INCOMPLETE_UNTIL_MS}
     facts += [_incomplete(connection, row) for row in rows("overdue_pages", limit=_MAX_ROWS, **incomplete)]
@@ -215,12 +216,6 @@ def _lateness(
     return f"nothing for {_hours(silent_ms)}, expected every {_hours(expected)}"
 
 
-def _unexplained(row: dict[str, Any]) -> int:
-    """Return by how many Cordial's count differs, without those of whom it is known that they could not be removed."""
-    difference = row["count_differs_by"] or 0
-    return max(0, difference - row["remove_failed"]) if difference > 0 else difference
-
-
 def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     def fact(kind: str, detail: str, people: int = 0) -> Fact:
         return Fact(kind, row["account"], row["subject"], detail, people, row["id"])
@@ -232,7 +227,7 @@ def _facts_of_list(row: dict[str, Any]) -> list[Fact]:
     elif row["list_state"] != "ready":
         if row["owed"] and is_kept_back(row["list_reason"]):
             facts.append(fact("list_not_ready", row["list_reason"], row["owed"]))
-    elif difference := _unexplained(row):
+    elif difference := row["unexplained"]:
         detail = f"Cordial counts {row['list_count']:,}, {row['confirmed']:,} are confirmed"
         if row["remove_failed"]:
             detail += f", {row['remove_failed']:,} could not be removed"

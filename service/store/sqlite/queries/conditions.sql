@@ -27,26 +27,6 @@ WHERE ended_at_ms IS NOT NULL
     AND (:list_id IS NULL OR list_id = :list_id)
 ORDER BY condition.id DESC LIMIT :limit;
 
--- name: lists
-SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,
-    segment.list_reason, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
-    segment.pending + segment.waiting AS owed, segment.dead, segment.confirmed,
-    segment.unnamed, segment.list_count, segment.count_differs_by,
-    -- Who could not be removed is counted by Cordial as well, and is no stranger.
-    CASE WHEN segment.count_differs_by > 0 AND segment.dead > 0 THEN (
-        SELECT count(*) FROM failure
-        JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
-            AND member.segment_id = failure.segment_id AND member.wanted = 0
-        WHERE failure.segment_id = segment.id AND failure.dead = 1
-    ) ELSE 0 END AS remove_failed
-FROM segment JOIN account ON account.id = segment.account_id
-WHERE (
-        segment.list_state <> 'ready' OR segment.dead > 0 OR segment.unnamed > 0
-        OR segment.count_differs_by <> 0
-    )
-    AND account.name IN (SELECT value FROM json_each(:accounts))
-LIMIT :limit;
-
 -- name: shared_names
 -- The names that several segments of an account have.
 SELECT account.name AS account, segment.name AS segment

@@ -185,6 +185,23 @@ sync.pages_received < sync.total_pages AND sync.guard IS NOT 'discarded' AND syn
         0
     );
 
+-- name: remove_failed
+-- Who could not be removed is counted by Cordial as well, and is no stranger.
+CASE WHEN segment.count_differs_by > 0 AND segment.dead > 0 THEN (
+    SELECT count(*) FROM failure
+    JOIN member ON member.account_id = failure.account_id AND member.contact = failure.contact
+        AND member.segment_id = failure.segment_id AND member.wanted = 0
+    WHERE failure.segment_id = segment.id AND failure.dead = 1
+) ELSE 0 END;
+
+-- name: unexplained
+-- By how many contacts Cordial's count differs, without those of whom it is known that they could not be removed.
+max(
+    segment.count_differs_by -
+-- with: remove_failed
+    , min(segment.count_differs_by, 0)
+);
+
 -- name: shown
 -- A list with its standing, for the statements that begin with it.
 WITH shown AS (
@@ -194,6 +211,10 @@ WITH shown AS (
         CASE
             WHEN segment.list_held_for = 'awaiting_approval' THEN 'to_approve'
             WHEN segment.list_state = 'held' THEN 'held'
+            -- Before what says of others why they are not on the list: nobody is named by it.
+            WHEN
+-- with: unexplained
+                <> 0 THEN 'differs'
             WHEN EXISTS (SELECT 1 FROM sync WHERE sync.segment_id = segment.id AND sync.guard = 'held') THEN 'sync_held'
             WHEN segment.dead + segment.unnamed > 0 THEN 'incomplete'
             WHEN segment.list_state <> 'ready' AND segment.pending + segment.waiting > 0 THEN 'not_created'
@@ -212,7 +233,6 @@ WITH shown AS (
                 WHERE piece.segment_id = segment.id AND piece.id > fold_position.piece_id
             ) THEN 'sending'
             WHEN segment.count_differs_by IS NULL THEN 'not_counted'
-            WHEN segment.count_differs_by <> 0 THEN 'differs'
             ELSE 'exact'
         END AS standing,
         segment.members AS wanted, segment.confirmed AS on_list,
@@ -248,8 +268,8 @@ ORDER BY
     CASE WHEN :sort = 'trouble' THEN
         :sign * CASE standing
             WHEN 'held' THEN 0
-            WHEN 'incomplete' THEN 1
-            WHEN 'differs' THEN 2
+            WHEN 'differs' THEN 1
+            WHEN 'incomplete' THEN 2
             WHEN 'sync_held' THEN 3
             WHEN 'to_approve' THEN 4
             WHEN 'not_created' THEN 5
@@ -293,6 +313,23 @@ WHERE
         OR segment_id = :search
     )
 GROUP BY standing;
+
+-- name: troubled_lists
+SELECT segment.id, account.name AS account, segment.name AS segment, segment.list_name, segment.list_state,
+    segment.list_reason, segment.list_held_for IS 'awaiting_approval' AS awaits_approval,
+    segment.pending + segment.waiting AS owed, segment.dead, segment.confirmed,
+    segment.unnamed, segment.list_count,
+-- with: remove_failed
+    AS remove_failed,
+-- with: unexplained
+    AS unexplained
+FROM segment JOIN account ON account.id = segment.account_id
+WHERE (
+        segment.list_state <> 'ready' OR segment.dead > 0 OR segment.unnamed > 0
+        OR segment.count_differs_by <> 0
+    )
+    AND account.name IN (SELECT value FROM json_each(:accounts))
+LIMIT :limit;
 
 -- name: list_sum
 -- A user id that cannot be used is named as long as the segment was not drained since; who leaves the segment is not named.
