@@ -9,6 +9,7 @@ from urllib.parse import quote
 from service.commands.arguments import LIST_HELP
 from service.commands.client import ApiClient, add_api_command, wrong_arguments
 from service.commands.terminal import bar, counted, redraw, tell
+from service.model.lists import HeldFor
 
 _LOOK_SECONDS = 0.5
 
@@ -158,10 +159,17 @@ async def _rebuild(client: ApiClient, arguments: argparse.Namespace) -> int:
     done = await client.post(f"lists/{found['id']}/rebuild", {"include_removed": arguments.include_removed})
     total = done["sent_again"]
     words = f"{counted(total, 'membership', 'memberships')} of {found['list_name']} will be sent again."
+    if found["held_for"] in {HeldFor.DELETED, HeldFor.OTHER_CORDIAL}:
+        words = f"The list {found['list_name']} will be created again, and all its members sent to it."
+    elif not total:
+        why = "all is still to be sent" if found["wanted"] else "it has no members"
+        words = f"Nothing of {found['list_name']} is sent again: {why}."
     tell(arguments, done, words, *done["kept_back"])
     while arguments.wait:
         now = await client.get(f"lists/{found['id']}")
         left = now["pending"] + now["waiting"]
+        # What was to be sent already is waited for, too.
+        total = max(total, left)
         if not arguments.json:
             redraw(f"{bar(max(0, total - left), total)}  {left:,} left")
         if not left:

@@ -57,7 +57,8 @@ class Previewer:
         """Return what a rebuild sends for these members first; raises `ServiceError` NOT_FOUND without such a segment."""
         segment, segments = await self._find(segment_id)
         works = [ContactWork(contact, (Change(segment.id, wanted=True),)) for contact in contacts]
-        return await self._preview(segment, segments, works, max_calls)
+        again = segment.list_held_for is not None and segment.list_held_for.is_ended_by_rebuild
+        return await self._preview(segment, segments, works, max_calls, again=again)
 
     async def of_delivery(self, delivery: Delivery, max_calls: int) -> Preview:
         """Return what would be done for a page that is kept nowhere; a drain is shown without its calls."""
@@ -96,10 +97,17 @@ class Previewer:
         return list(works.values())[:most]
 
     async def _preview(
-        self, segment: Segment, segments: dict[int, Segment], works: list[ContactWork], max_calls: int
+        self,
+        segment: Segment,
+        segments: dict[int, Segment],
+        works: list[ContactWork],
+        max_calls: int,
+        *,
+        again: bool = False,
     ) -> Preview:
+        """Return what would be sent of these; `again`: to a list that is created again, under its name."""
         others = {each.list_name.lower() for each in segments.values() if each.id != segment.id}
-        forecast = await self._forecast(segment, others)
+        forecast = await self._forecast(segment, others, again=again)
         list_names = {each.id: each.list_name for each in segments.values() if each.list_state is not ListState.HELD}
         list_names = {segment_id: name for segment_id, name in list_names.items() if name}
         list_names[segment.id] = forecast.name
@@ -129,23 +137,23 @@ class Previewer:
             planned += [_planned(first), *(_planned(request, _IF_UNKNOWN) for request in others)]
         return planned
 
-    async def _forecast(self, segment: Segment, taken: set[str]) -> _Forecast:
+    async def _forecast(self, segment: Segment, taken: set[str], *, again: bool) -> _Forecast:
         if segment.list_state is ListState.READY:
             return _Forecast(segment.list_name, ListFate.USE, segment.list_reason)
-        if segment.list_id or segment.list_held_for is HeldFor.CREATION_IN_DOUBT:
+        if (segment.list_id and not again) or segment.list_held_for is HeldFor.CREATION_IN_DOUBT:
             return _Forecast(segment.list_name, ListFate.HOLD, segment.list_reason)
         status = self._line.status()
         if status.state is AccountState.PAUSED:
             return self._unknown(segment, status.reason)
         try:
             async with asyncio.timeout(_MAX_SECONDS):
-                return await self._ask(segment, taken)
+                return await self._ask(segment, taken, again=again)
         except TimeoutError:
             return self._unknown(segment, "Cordial does not answer in time")
 
-    async def _ask(self, segment: Segment, taken: set[str]) -> _Forecast:
+    async def _ask(self, segment: Segment, taken: set[str], *, again: bool) -> _Forecast:
         chosen = names.ListName(segment.list_name)
-        if segment.list_state is not ListState.CREATING:
+        if segment.list_state is not ListState.CREATING and not again:
             # The store keeps no name for a segment it has not seen.
             # Made for this question: what Cordial has may change until the next.
             namer = ListNamer(self._settings, self._store, self._cordial)

@@ -49,6 +49,11 @@ class HeldFor(StrEnum):
         """Whether `approve` is one of the ways out."""
         return self in _DECIDED_BY_APPROVAL
 
+    @property
+    def is_ended_by_rebuild(self) -> bool:
+        """Whether `rebuild` creates the list again."""
+        return self in {HeldFor.DELETED, HeldFor.OTHER_CORDIAL}
+
 
 _WHAT_TO_DO = {
     HeldFor.AWAITING_APPROVAL: "Look at its preview, then approve it, or switch the segment off in Heap.",

@@ -172,7 +172,7 @@ class Actions:
             "Send a list again",
             "Sends every membership of the list to Cordial again, including failures. This does no harm: a "
             "membership that is already set does not change, and changes that are being sent are not sent "
-            "twice.",
+            "twice. The service also looks for the list in Cordial, and creates it again if it was deleted there.",
             answer=Rebuilt,
             example={"sent_again": 10_000, "kept_back": []},
             body=RebuildRequest,
@@ -192,7 +192,9 @@ class Actions:
         if segment.account in self._sending.statuses():
             await self._sending.account(segment.account).lists.recreate(list_id)
         now = await find_list(self._reader, list_id)
-        why = kept_back(self._sending.statuses(), [segment.account], [now]) if sent else []
+        is_held = now.held_for is not None and not now.held_for.is_ended_by_rebuild
+        is_owed = sent or now.pending + now.waiting
+        why = kept_back(self._sending.statuses(), [segment.account], [now] if is_held else []) if is_owed else []
         return _answer(request, "list.rebuild", Rebuilt(sent, why))
 
     @docs(

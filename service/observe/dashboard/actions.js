@@ -117,16 +117,23 @@ export const Verify = ({ list }) => html`<${Button} text="Verify" label=${`Verif
     },
   )} />`;
 
+const isCreatedAgain = (list) => ["deleted", "other_cordial"].includes(list.held_for);
+
+function rebuilt(list, sent) {
+  if (isCreatedAgain(list)) return `${list.segment_name} will be created again in Cordial, and all its members sent to it.`;
+  return sent ? `${plural(sent, "membership")} of ${list.segment_name} will be sent again.` : `Nothing of ${list.segment_name} is sent again: ${list.wanted ? "all is still to be sent" : "it has no members"}.`;
+}
+
 export const Rebuild = ({ list, primary }) => html`<${Button} text="Rebuild…" primary=${primary}
   label=${`Rebuild… ${list.segment_name}`} onClick=${() =>
     confirm({
       title: `Rebuild ${list.segment_name}?`,
-      button: `Send ${plural(list.wanted, "membership")} again`,
+      button: isCreatedAgain(list) ? "Create the list again" : `Send ${plural(list.wanted, "membership")} again`,
       read: () => whatWouldBeSent(list, { calls: 3, rebuild: true }),
-      body: ({ preview, why }) => html`<p>All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
+      body: ({ preview, why }) => html`<p>${isCreatedAgain(list) && "The list is created again in Cordial. "}All ${plural(list.wanted, "membership")} are sent to Cordial again. That changes nothing where Cordial has
         them already, and adds who is missing.</p><${KeptBack} sentences=${why} /><${FirstCalls} preview=${preview} />`,
       work: () => post(`lists/${list.id}/rebuild`),
-      words: (done) => andKeptBack(`${plural(done.sent_again, "membership")} of ${list.segment_name} will be sent again.`, done),
+      words: (done) => andKeptBack(rebuilt(list, done.sent_again), done),
     })} />`;
 
 export const Pause = ({ account }) => html`<${Button} text="Pause…" label=${`Pause… ${account.name}`} onClick=${() =>

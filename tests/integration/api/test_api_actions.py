@@ -95,7 +95,16 @@ async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world)
     assert found["state"] == "held"
     assert "rebuild" in found["reason"]
     assert found["what_to_do"]
-    assert (await world.post("lists/1/rebuild")).status == 200
+    preview = await world.get("lists/1/preview?rebuild=true")
+    shown = [call["body"].get("name") for call in preview["calls"]][:1]
+    assert (preview["fate"], preview["list_name"], shown, len(preview["calls"])) == (
+        "create",
+        "HeapTest",
+        ["HeapTest"],
+        5,
+    )
+    # All is still to be sent, and will be: to a list that is created again.
+    assert (await world.post("lists/1/rebuild")).document == {"sent_again": 0, "kept_back": []}
     await world.settled()
     assert sorted(world.members("HeapTest")) == users(4)
 
