@@ -1,6 +1,7 @@
 """The commands: `python -m service …`, also installed as `heap-cordial …`."""
 
 import codecs
+import contextlib
 import io
 import os
 import signal
@@ -12,6 +13,8 @@ from service import __version__
 from service.commands.signals import SIGNALS
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from service.commands.arguments import Parser
 
 # Each module has `register(subparsers)`, which adds its parsers and sets their default `run`: (namespace) -> exit status.
@@ -51,6 +54,8 @@ _MODULE_OF = {
 }
 
 _INTERRUPTED = 130
+# EX_IOERR of sysexits.h.
+_OUTPUT_LOST = 74
 _ESCAPED = "heap_cordial_escaped"
 
 # Shows all commands to the shell.
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _MODULE_OF.get(given[0]) if given and given[0] != _NEEDS_ALL else None
     parser = make_parser([asked] if asked else _MODULE_OF.values())
     # Loaded by now.
-    from service.commands.terminal import ReaderGoneError, print_commands_with  # noqa: PLC0415
+    from service.commands.terminal import OutputError, ReaderGoneError, complain, print_commands_with, writing  # noqa: PLC0415
 
     parser.given = given
     if empty := _empty_argument(given):
@@ -80,13 +85,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             namespace = parser.parse_args(given)
+            if foreign := _foreign_argument(namespace, given):
+                parser.error(foreign)
             print_commands_with(getattr(namespace, "config", None))
             status: int = namespace.run(namespace)
         except KeyboardInterrupt:
             status = _INTERRUPTED
         finally:
             # Not once the interpreter ends, where nobody catches what that raises.
-            sys.stdout.flush()
+            with writing("standard output"):
+                sys.stdout.flush()
+    except OutputError as error:
+        with contextlib.suppress(OutputError):
+            complain(str(error))
+        _drop_what_is_left()
+        status = _OUTPUT_LOST
     except (ReaderGoneError, BrokenPipeError):
         # As other programs end where the reader of a pipe has gone, but only after the command has tidied up.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -123,6 +136,35 @@ def _empty_argument(given: Sequence[str]) -> str:
             before = given[position - 1] if position else ""
             return before if before.startswith("--") else f"argument {position + 1}"
     return ""
+
+
+def _foreign_argument(namespace: "Namespace", given: Sequence[str]) -> str:
+    """Return what to say of the first argument that is no text in this session's encoding; empty if all are.
+
+    Names and user ids are text, so whatever is asked for with such a one is not found, or asked in words that are no JSON.
+    The path of a file may be any bytes.
+    """
+    for value in vars(namespace).values():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not text.isascii() and any("\udc80" <= each <= "\udcff" for each in text):
+                position = next(place for place, argument in enumerate(given, start=1) if argument.endswith(text))
+                shown = os.fsencode(text).decode("ascii", "backslashreplace")
+                return (
+                    f"argument {position} is not written in this session's encoding, {sys.getfilesystemencoding()}: {shown}. "
+                    "Set the terminal and the locale to UTF-8, as with LC_ALL=C.UTF-8, and type it again"
+                )
+    return ""
+
+
+def _drop_what_is_left() -> None:
+    """Throw away what cannot be written, which the interpreter would try once more at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(descriptor, stream.fileno())
+            os.close(descriptor)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

@@ -1,10 +1,11 @@
 """What the commands' parsers share: examples in `--help`, and kinds of values."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from service.commands.terminal import USAGE, error_document, say_json
+from service.commands.terminal import USAGE, error_document, say_json, write
 
 # How every command that takes a list finds it.
 LIST_HELP = "by its name, its segment's name or its id, as 7 or id:7"
@@ -20,6 +21,10 @@ class Parser(argparse.ArgumentParser):
         """Remember the arguments, so that `error` knows what is asked for."""
         self.given = args or ()
         return super().parse_known_args(args, namespace)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse itself would ignore that it cannot be written.
+        write(file or sys.stderr, message)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with status 2."""

@@ -14,7 +14,7 @@ from service.commands.arguments import LIST_HELP
 from service.commands.client import ApiClient, ClientError, add_api_command, agree
 from service.commands.csv_file import UnreadableFileError
 from service.commands.exported_file import ExportedFile
-from service.commands.terminal import bar, counted, redraw, say, say_json, table, tell
+from service.commands.terminal import bar, counted, redraw, say, say_json, table, tell, writing
 from service.config import loading
 from service.config.settings import AccountSettings, Settings
 from service.errors import in_words
@@ -310,7 +310,7 @@ def _written(path: Path, differing: Iterator[tuple[str, str]]) -> Iterator[tuple
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise ClientError(f"{path} cannot be created: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+    with writing(path), os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("what", "contact"))
         for what, contact in differing:

@@ -7,6 +7,7 @@ from typing import Any
 import shtab
 
 from service.commands.arguments import add_command
+from service.commands.terminal import writing
 
 _FILES = ("FILE", "CSV")
 
@@ -29,7 +30,8 @@ def register(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     _complete_paths(arguments.parser)
-    print(shtab.complete(arguments.parser, arguments.shell, root_prefix="heap_cordial"))  # noqa: T201
+    with writing("standard output"):
+        print(shtab.complete(arguments.parser, arguments.shell, root_prefix="heap_cordial"))  # noqa: T201
     return 0
 
 

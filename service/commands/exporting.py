@@ -8,6 +8,7 @@ from typing import Any
 
 from service.commands.arguments import LIST_HELP
 from service.commands.client import ApiClient, ClientError, add_api_command, wrong_arguments
+from service.commands.terminal import writing
 
 _TABLES = ("failures", "members", "unusable", "syncs", "audit")
 _FILTERS = {
@@ -57,8 +58,9 @@ async def _export(client: ApiClient, arguments: argparse.Namespace) -> int:
             raise wrong_arguments("say whose members to write: add --list")
         path = f"lists/{given.pop('list')}/members"
     if arguments.to is None:
-        sys.stdout.flush()
-        await client.download(path, sys.stdout.buffer, format=arguments.format, **given)
+        with writing("standard output"):
+            sys.stdout.flush()
+            await client.download(path, sys.stdout.buffer, format=arguments.format, **given)
         return 0
     try:
         # The rows are people's data.
@@ -66,7 +68,7 @@ async def _export(client: ApiClient, arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise ClientError(f"{arguments.to} cannot be created: {error.strerror}") from None
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with writing(arguments.to), os.fdopen(descriptor, "wb") as file:
             await client.download(path, file, format=arguments.format, **given)
     except BaseException:
         # A part of a file is worse than none.

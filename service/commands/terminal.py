@@ -1,18 +1,21 @@
 """Writing to a terminal: prose, tables, progress bars."""
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
+
+from service.errors import in_words
 
 # The codes of errors in arguments, and of those that have no other.
 USAGE = "usage"
@@ -49,12 +52,26 @@ class ReaderGoneError(Exception):
     """Nobody reads any more what the command writes."""
 
 
-def _write(stream: TextIO, text: str) -> None:
+class OutputError(Exception):
+    """What the command writes cannot be kept, because a disk is full for example; the message says what and why."""
+
+
+@contextlib.contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Within this block something is written; raises `ReaderGoneError` or `OutputError` where that fails."""
     try:
-        stream.write(text)
-        stream.flush()
+        yield
     except BrokenPipeError as error:
         raise ReaderGoneError from error
+    except OSError as error:
+        raise OutputError(f"{what} cannot be written: {in_words(error)}") from error
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write a text as it is; raises as `writing` does."""
+    with writing("standard output" if stream is sys.stdout else "standard error"):
+        stream.write(text)
+        stream.flush()
 
 
 def one_line(text: str) -> str:
@@ -76,7 +93,7 @@ def say(*lines: str) -> None:
 
 def say_whole(*lines: str) -> None:
     """Write lines, each of which stays one whatever it holds: commands and calls that people copy, and JSON."""
-    _write(sys.stdout, "".join(f"{one_line(line)}\n" for line in lines))
+    write(sys.stdout, "".join(f"{one_line(line)}\n" for line in lines))
 
 
 def say_json(*documents: object) -> None:
@@ -92,7 +109,7 @@ def say_document(document: object) -> None:
 def complain(*lines: str) -> None:
     """Write lines to standard error, wrapped as `say` does."""
     width = _terminal_width(sys.stderr)
-    _write(sys.stderr, "".join(f"{part}\n" for line in lines for part in _wrapped(_to_people(line), width)))
+    write(sys.stderr, "".join(f"{part}\n" for line in lines for part in _wrapped(_to_people(line), width)))
 
 
 def fail(arguments: argparse.Namespace, code: str, *lines: str) -> None:
@@ -195,7 +212,7 @@ def _terminal_width(stream: TextIO) -> int:
 
 def answered_yes(question: str) -> bool:
     """Ask a question that is answered with yes or no, on standard error, which is not read by programs."""
-    _write(sys.stderr, f"{one_line(question)} [y/N] ")
+    write(sys.stderr, f"{one_line(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
@@ -216,9 +233,9 @@ def redraw_screen(*lines: str) -> None:
     if len(fitting) >= height:
         fitting = [*fitting[: height - 2], "…"]
     # One write, the cursor home first and the rest of the screen cleared after: no flicker.
-    _write(sys.stdout, "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J")
+    write(sys.stdout, "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J")
 
 
 def redraw(text: str) -> None:
     """Write over the current line of a terminal; elsewhere write a line."""
-    _write(sys.stdout, f"\r\x1b[K{text}" if sys.stdout.isatty() else f"{text}\n")
+    write(sys.stdout, f"\r\x1b[K{text}" if sys.stdout.isatty() else f"{text}\n")

@@ -107,7 +107,7 @@ def _segment_id(arguments: argparse.Namespace) -> int | str:
     """Return the given id, as the number it is in Heap; without one, the same number for the same name each time."""
     text: str | None = arguments.segment_id
     if text is None:
-        return zlib.crc32(arguments.segment.encode("utf-8", "surrogateescape"))
+        return zlib.crc32(arguments.segment.encode())
     return int(text) if text.isascii() and text.isdigit() else text
 
 

@@ -72,6 +72,29 @@ async def test_a_configuration_that_is_not_there_is_told_in_both_ways(name, tmp_
         assert (error["code"], file in error["message"]) == ("configuration", True)
 
 
+LATIN = b"jos\xe9@example.com".decode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("why", "Odd", LATIN),
+        ("forget", LATIN),
+        ("lists", f"--search={LATIN}"),
+        ("trial", "--account", "acme", "--contact", LATIN),
+    ],
+)
+async def test_what_is_not_written_in_utf_8_is_refused_before_anything_is_asked(arguments):
+    refused = await run_command(*arguments, "--json")
+    assert (refused.status, error_in(refused)["code"]) == (2, "usage")
+    assert f"argument {len(arguments)} is not written in" in refused.errors
+    assert "encoding, utf-8: " in refused.errors
+    assert "jos\\xe9@example.com. Set the terminal and the locale to UTF-8" in refused.errors
+    # The name of a file may be anything.
+    missing = await run_command(*arguments[:1], *EXAMPLES[arguments[0]][1:], "--config", f"/nowhere/{LATIN}")
+    assert "jos\\udce9@example.com" in missing.errors
+
+
 # The service needs no other part of the machine for them, and what they need is not there.
 FAILING: dict[str, tuple[str, ...]] = {
     "send": ("--url", "http://127.0.0.1:1/", "--secret-file", "/nowhere", "--segment", "x", "--add", "a@example.com"),

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Collection
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -155,13 +156,26 @@ async def read_and_closed(arguments: list[str], environment: dict[str, str]) -> 
     return await process.wait(), complaints
 
 
-async def test_a_reader_that_has_gone_ends_each_command_in_silence(busy):
+async def on_a_full_disk(arguments: list[str], environment: dict[str, str]) -> tuple[int, bytes]:
+    """Run a command that writes to a full disk; return its exit status and what it complains of."""
+    errors, errors_end = os.pipe()
+    with Path("/dev/full").open("wb") as full:  # noqa: ASYNC230  no disk to wait for
+        process = ForkedProcess(arguments, environment, full.fileno(), errors_end)
+    os.close(errors_end)
+    complaints = await read_to_end(errors)
+    return await process.wait(), complaints
+
+
+async def test_a_reader_that_has_gone_ends_each_command_in_silence_and_a_full_disk_with_one_line(busy):
     for name in TRIED:
         usual = await busy.run(*command(name))
         status, complaints = await read_and_closed(command(name), busy.environment)
         assert b"Traceback" not in complaints, (name, complaints)
         if usual.output and name not in STEERING:
             assert (status, complaints) == (-signal.SIGPIPE, b""), name
+    full = (74, b"standard output cannot be written: No space left on device\n")
+    for arguments in [["lists"], ["status", "--json"], ["export", "audit"], ["completion", "zsh"], ["init", "--help"]]:
+        assert await on_a_full_disk(arguments, busy.environment) == full, arguments
 
 
 async def test_each_command_says_all_in_an_encoding_that_lacks_characters(busy):
