@@ -243,7 +243,8 @@ async def test_people_are_found_by_name_chosen_and_retried(live: Watched, world:
     await expect(page.get_by_role("dialog")).to_contain_text("bad59@example.com, to be added to Active Users")
     await confirm(page, "Retry 1")
     await expect(page.locator("#toast")).to_contain_text("1 change will be sent again")
-    await world.until(lambda: "bad59@example.com" in world.members("ActiveUsers"))
+    await world.until(lambda: world.rows("SELECT count(*) FROM failure") == [(59,)])
+    assert "bad59@example.com" in world.members("ActiveUsers")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download as CSV").click()
     path = await (await download.value).path()
@@ -767,6 +768,16 @@ async def test_a_thousand_lists_are_searched_sorted_and_paged_by_the_service(liv
     await expect(page).to_have_url(re.compile(r"search=Segment\+117"))
     await page.reload()
     await expect(page.locator("tbody tr")).to_have_count(1)
+    # What is not there any more, and what cannot be read, is not told as what there is.
+    await go(page, "lists?after=fff")
+    await expect(page.locator("#found")).to_have_text("120 lists, none of them on this page")
+    await page.get_by_role("link", name="First page").click()
+    await expect(page.locator("#found")).to_have_text("120 lists, 1 to 50 shown")
+    await go(page, "lists?standing=nonsense")
+    await expect(page.get_by_role("alert")).to_contain_text("standing")
+    await expect(page.locator("tbody tr")).to_have_count(0)
+    await go(page, "lists/%E0%A4%A")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("List")
 
 
 # What can be focused, and a field with something typed into it.

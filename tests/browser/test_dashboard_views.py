@@ -450,6 +450,7 @@ async def test_names_are_copied(live: Watched) -> None:
     await expect(page.locator("#toast")).to_have_text("2 names copied.")
     assert await page.evaluate("navigator.clipboard.readText()") == "anna@example.com\nbad@example.com"
     await page.get_by_role("link", name="Unusable ids").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Ids that cannot be used")
     await expect(page.locator("tbody tr")).to_have_count(2)
     await page.get_by_label("Search").fill("UNDEF")
     await expect(page.locator("tbody tr")).to_have_count(1)

@@ -25,10 +25,19 @@ const TABS = [
   ["activity", "Activity"],
 ];
 
+// An address that somebody has cut off somewhere leads nowhere, and ends nothing.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 // #/lists/7?x=y is the view `lists` of 7 with the query {x: "y"}.
 function placeNow() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [view = "", id] = path.split("/").map(decodeURIComponent);
+  const [view = "", id] = path.split("/").map(decoded);
   return { view, id, query: Object.fromEntries(new URLSearchParams(query)) };
 }
 

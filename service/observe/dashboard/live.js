@@ -191,10 +191,11 @@ export function useResource(path, question) {
     };
   }, [key]);
   const resource = path === null ? null : resources.get(key);
-  // While another page or filter of the same is read, what was there stays, so that nothing jumps.
+  // While another page or filter of the same is read, what was there stays, so that nothing jumps. It does not where that
+  // cannot be read: it would stand for what was asked for.
   const last = useRef({ base: "", data: null });
   const base = path?.split("?")[0] ?? "";
   if (resource?.data) last.current = { base, data: resource.data };
-  const data = resource?.data ?? (last.current.base === base ? last.current.data : null);
+  const data = resource?.data ?? (last.current.base === base && !resource?.error ? last.current.data : null);
   return { data, error: resource?.error ?? null };
 }

@@ -54,6 +54,8 @@ export function Lists({ query, go, service }) {
   const set = (change) => go("lists", { ...query, after: "", ...change });
   const from = after ? parseInt(after, 16) : 0;
   const columns = columnsFor(accounts);
+  // There were more lists here before.
+  const isPast = from > 0 && data?.items.length === 0;
   const isEmpty = data?.total === 0 && !Object.values(query).some(Boolean);
   return html`<${Title} text="Lists" />
     ${!isEmpty && html`<div class="filters">
@@ -68,13 +70,13 @@ export function Lists({ query, go, service }) {
       ? html`${!isEmpty && html`<${Standings} found=${data.standings} chosen=${query.standing ?? ""} to=${(standing) => withQuery("lists", { ...query, after: "", standing })} />`}
         <section class="card" aria-labelledby="found">
           <p id="found" role="status" class="hint">${plural(data.total, "list")}${
-            data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
+            isPast ? ", none of them on this page" : data.total > ROWS ? `, ${count(from + 1)} to ${count(from + data.items.length)} shown` : ""
           }</p>
           <${Table} caption="Lists" rows=${data.items} keyOf=${(list) => list.id} columns=${columns} order=${order} empty=${isEmpty ? html`No list yet: Heap's first page creates it. <${Link} to="">See what Heap needs<//>` : "No list fits."} />
           ${(from > 0 || data.next) &&
           html`<p class="buttons">
             ${from > 0 &&
-            html`<${Link} to=${withQuery("lists", { ...query, after: from > ROWS ? (from - ROWS).toString(16) : "" })}>Previous<//>`}
+            html`<${Link} to=${withQuery("lists", { ...query, after: from > ROWS && !isPast ? (from - ROWS).toString(16) : "" })}>${isPast ? "First page" : "Previous"}<//>`}
             ${data.next && html`<${Link} to=${withQuery("lists", { ...query, after: data.next })}>Next<//>`}
           </p>`}
         </section>`
