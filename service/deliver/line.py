@@ -26,6 +26,7 @@ from service.deliver.rate.limiter import Limiter, Ticket
 from service.deliver.rate.own_limits import OwnLimits
 from service.deliver.retry import Timings
 from service.model.accounts import DRY_RUN_REASON, PAUSED_BY_OPERATOR, AccountState, AccountStatus, CallsBefore
+from service.model.stopped import stop_of
 
 log = structlog.get_logger()
 
@@ -42,6 +43,10 @@ LIMIT_CUT = f"{SLOWED_BY_LIMIT}; Cordial asked for more than six hours, and the 
 # A shorter wait costs others less than telling whose it is.
 _OWN_LIMIT_FROM_SECONDS = 2.0
 _MAX_OWN_ANSWERS = 10_000
+_DRY_RUN_HINT = (
+    "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration, "
+    "then `heap-cordial reload`"
+)
 
 
 class Permit:
@@ -278,9 +283,9 @@ class AccountLine:
             return AccountStatus(AccountState.PAUSED, PAUSED_BY_OPERATOR)
         wait = self._seconds_to_probe()
         if wait is not None:
-            return AccountStatus(AccountState.PAUSED, self._stopped, wait, _hint(self.circuit.reason))
+            return AccountStatus(AccountState.PAUSED, self._stopped, wait, stop_of(self.circuit.reason).what_to_do)
         if self._is_dry_run:
-            return AccountStatus(AccountState.DRY_RUN, DRY_RUN_REASON, hint=_HINTS["dry_run"])
+            return AccountStatus(AccountState.DRY_RUN, DRY_RUN_REASON, hint=_DRY_RUN_HINT)
         slowed = self.slowed_seconds
         if slowed >= _SLOWED_FROM_SECONDS:
             return AccountStatus(AccountState.SLOWED, LIMIT_CUT if self._has_told_cut else SLOWED_BY_LIMIT, slowed)
@@ -496,7 +501,7 @@ class AccountLine:
                 reason=answer.reason,
                 status=answer.status,
                 message=self._last_message if decisive else None,
-                hint=_hint(answer.reason) or None,
+                hint=stop_of(answer.reason).what_to_do,
             )
 
     async def _do_others_pass(self, request: Request) -> bool:
@@ -523,20 +528,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 async def _wait_for_ever() -> None:
     await asyncio.get_running_loop().create_future()
-
-
-_HINTS = {
-    "dry_run": "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration, "
-    "then `heap-cordial reload`",
-    "unauthorized": "Cordial rejects the API key, or does not allow this host's IP address; see Administration > API keys",
-    "forbidden": "the API key lacks a permission, or Cordial does not allow this host's IP address",
-    "no_api_key": "set cordial_api_key_file or cordial_api_key_env to a readable, non-empty secret",
-    "not_a_secondary_key": "identify_by names a key that is not a unique secondary key in Cordial",
-}
-_SERVER_ERROR = "http_5"
-
-
-def _hint(reason: str) -> str:
-    if reason.startswith(_SERVER_ERROR):
-        return "Cordial is down, or something in front of it; nothing is lost, and sending goes on by itself"
-    return _HINTS.get(reason, "")

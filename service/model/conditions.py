@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from service.model import stopped
+
 
 class Severity(StrEnum):
     """How much it matters: `critical` stops something now, `warning` will or may, `info` is worth knowing."""
@@ -88,7 +90,7 @@ CATALOGUE: dict[str, Kind] = {
         _CRITICAL,
         "Cordial does not serve the account: the service has stopped sending for it. Its changes wait. Nothing is lost, and the "
         "service tries again by itself.",
-        "See what Cordial answers, and correct the key or the address.",
+        stopped.WHAT_TO_DO,
         "An account is stopped",
         command="heap-cordial check",
     ),
@@ -522,7 +524,7 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
         since=_moment(began_at_ms),
         ended_at=None if ended_at_ms is None else _moment(ended_at_ms),
         meaning=kind.meaning,
-        what_to_do=kind.what_to_do,
+        what_to_do=stopped.stop_of(fact.detail).what_to_do if fact.id == "account_stopped" else kind.what_to_do,
         command=kind.command.format(account=fact.account, list="" if fact.list_id is None else f"id:{fact.list_id}"),
         runbook=runbook(fact.id),
         place=_place(fact),
@@ -535,15 +537,6 @@ def in_two(meaning: str) -> tuple[str, str]:
     return words.removesuffix("."), f"{more[:1].upper()}{more[1:]}"
 
 
-# By the first word of why an account was stopped, which is that of Cordial's answer.
-_STOPPED = {
-    "unauthorized": "Cordial rejects the API key for {account}",
-    "forbidden": "Cordial forbids the calls for {account}",
-    "no_api_key": "The Cordial API key for {account} cannot be read",
-    "unreachable": "Cordial cannot be reached for {account}",
-    "timeout": "Cordial does not answer in time for {account}",
-}
-_SERVER_ERROR = "http_5"
 # What is so of one person, and of several.
 _OF_PEOPLE = {
     "people_failed": ("1 person could not be added or removed", "{:,} people could not be added or removed"),
@@ -555,11 +548,8 @@ _OF_PEOPLE = {
 
 
 def _title(fact: Fact) -> str:
-    reason = fact.detail.partition(":")[0]
-    if fact.id == "account_stopped" and reason.startswith(_SERVER_ERROR):
-        return f"Cordial is down ({reason.removeprefix('http_')}) for {fact.account}"
-    if fact.id == "account_stopped" and reason in _STOPPED:
-        return _STOPPED[reason].format(account=fact.account)
+    if fact.id == "account_stopped" and (title := stopped.stop_of(fact.detail).title):
+        return title.format(account=fact.account)
     words, _ = in_two(CATALOGUE[fact.id].meaning)
     if fact.people and fact.id in _OF_PEOPLE:
         words = _OF_PEOPLE[fact.id][fact.people > 1].format(fact.people)

@@ -491,7 +491,7 @@ async def test_an_account_that_was_stopped_is_tried_from_its_condition(live: Wat
     await world.deliver("Active Users", users(3))
     await world.until(lambda: "account_stopped" in world.conditions())
     await go(page, "lists/1")
-    await expect(page.locator(".notice")).to_contain_text("Cordial rejects the API key, or")
+    await expect(page.locator(".notice")).to_contain_text("Replace the API key, or allow")
     # Calls were made, and none went through.
     await go(page, "people")
     await expect(page.locator("main .card")).to_have_text("Nobody so far.")
@@ -697,7 +697,7 @@ async def test_a_wrong_key_is_told_as_what_it_is(live: Watched, world: World) ->
     await world.deliver("Active Users", users(3))
     await expect(page.locator("#headline[data-tone=bad]")).to_contain_text("1 account stopped")
     await expect(page.locator("#icon")).to_have_attribute("href", "page/icon-alert.svg")
-    await expect(page.locator("#attention-rows")).to_contain_text("Cordial rejects the API key, or")
+    await expect(page.locator("#attention-rows")).to_contain_text("Replace the API key, or allow")
     await expect(page.locator("#account-rows")).to_contain_text("Stopped")
     await expect(page.locator("#sync-rows tr")).to_contain_text("Stopped")
     await expect(page.locator(".figures")).to_contain_text("nothing of it is sent now")

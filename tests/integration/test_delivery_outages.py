@@ -58,7 +58,9 @@ async def test_the_account_pauses_says_why_and_resumes_by_itself(tmp_path, fault
         assert status == 200
         assert f"account_stopped: {words}" in reason
         hint = world.service.deliverer.statuses()[ACCOUNT].hint
-        assert hint.startswith("Cordial is down") == words.startswith("http_5")
+        assert ("Cordial is down" in hint) == words.startswith("http_5")
+        [told] = [each for each in world.service.conditions.current() if each.id == "account_stopped"]
+        assert told.what_to_do == hint
         await serve_normally_again(world)
 
 

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from service.deliver.cordial.evidence import TABLE
 from service.model.conditions import CATALOGUE, Fact, RecordedCondition, grouped, some_of_each, to_condition
+from service.model.stopped import STOPPED
 from service.observe.conditions import Conditions
 from service.observe.facts import max_still_seconds
 from tools.conditions_reference import COPY, OPERATIONS, with_reference
@@ -49,6 +51,23 @@ def test_the_operations_say_of_conditions_what_the_service_says():
 )
 def test_what_is_so_is_said_in_a_few_words(fact, title):
     assert to_condition(fact, 0).title == title
+
+
+def test_what_to_do_fits_the_reason_for_which_an_account_is_stopped():
+    """An outage is waited for, a wrong key is not; and the runbook has a row for each."""
+    told = {
+        reason: to_condition(Fact("account_stopped", "acme", detail=f"{reason}: {reason}"), 0).what_to_do
+        for reason in (*STOPPED, "http_503", "http_418")
+    }
+    assert {each for each, words in told.items() if words.startswith("Wait: ")} == {
+        *("unreachable", "timeout", "not_json", "unexpected_answer", "http_503")
+    }
+    assert [each for each, words in told.items() if "API key" in words] == ["unauthorized", "forbidden"]
+    part = OPERATIONS.read_text(encoding="utf-8").partition("## An account is stopped")[2].partition("\n## ")[0]
+    assert [each for each in STOPPED if not re.search(rf"(?m)^\|[^|]*`{each}`", part)] == []
+    # Whatever Cordial answers to everybody, one of these is the reason; one unknown list is no account's trouble.
+    answers = {row.reason for row in TABLE} - {"", "throttled", "unknown_key", "not_found"}
+    assert answers <= STOPPED.keys()
 
 
 def test_each_condition_has_a_place_on_the_dashboard():

@@ -32,13 +32,13 @@ const detailOf = (each) =>
     : each.detail && html`<${Prose} text=${each.detail} />`;
 
 // What is about one thing: that thing, and what to press.
-function Subject({ each, accounts, primary, withCommand, name = subjectOf(each) }) {
+function Subject({ each, accounts, primary, withCommand, withAdvice, name = subjectOf(each) }) {
   const place = placeOf(each);
   const account = accounts.find((found) => found.name === each.account);
   const isNamed = Boolean(each.account || each.subject);
   return html`<li class="subject">
     <${Link} to=${viewOf(each)}>${isNamed ? html`<strong><${Name} text=${each.id === "account_stopped" ? each.title : name} /></strong>` : "Details"}<//>
-    ${each.id === "account_stopped" && account?.hint && html`<span class="wrap"><${Prose} text=${account.hint} /></span>`}
+    ${withAdvice && html`<span class="wrap"><${Prose} text=${each.what_to_do} /></span>`}
     ${detailOf(each) && html`<span class="wrap">${detailOf(each)}</span>`}
     <span class="hint">${isNamed ? "began" : "Began"} <${Time} at=${each.since} /></span>
     ${withCommand && each.command && html`<span class="hint">In a terminal: <${Code} text=${each.command} /></span>`}
@@ -82,20 +82,22 @@ function rowsOf(group, numbers, isFlat) {
   });
 }
 
-// One kind of condition with all that it is about: what it means and what to do is said once.
+// One kind of condition with all that it is about: what it means and what to do is said once, as far as it is the same.
 function Group({ group, numbers, accounts, most, primary, withCommand, isFlat }) {
   const [{ id, severity, meaning, what_to_do: whatToDo }] = group;
   const rows = rowsOf(group, numbers, isFlat);
   const number = Object.values(numbers).reduce((sum, each) => sum + each, 0);
   const more = rows.slice(most).reduce((sum, each) => sum + (each.number ?? 1), 0);
   const [first, rest] = inTwo(meaning);
+  // Accounts may be stopped for several reasons.
+  const isSame = group.every((each) => each.what_to_do === whatToDo);
   return html`<li class="condition" data-severity=${severity}>
     <div class="row-head"><h3>${first}</h3><${Badge} of=${SEVERITY[severity]} /></div>
-    <p class="hint">${rest ? `${rest} ` : ""}<${Prose} text=${whatToDo} /></p>
+    <p class="hint">${rest ? `${rest} ` : ""}${isSame && html`<${Prose} text=${whatToDo} />`}</p>
     <ul class="subjects">${rows.slice(0, most).map((each) =>
       each.items
         ? html`<${Many} key=${each.account} ...${each} accounts=${accounts} withCommand=${withCommand} />`
-        : html`<${Subject} key=${each.place} each=${each} accounts=${accounts} primary=${primary} withCommand=${withCommand} />`,
+        : html`<${Subject} key=${each.place} each=${each} accounts=${accounts} primary=${primary} withCommand=${withCommand} withAdvice=${!isSame} />`,
     )}</ul>
     ${more > 0 && html`<p><${Link} to=${withQuery("conditions", { id })}>${`${count(more)} more`}<//></p>`}
     ${number > group.length && html`<p class="hint">${`${count(number)} in all; ${count(group.length)} of them are listed.`}</p>`}
@@ -157,7 +159,6 @@ function Lasting({ each, account }) {
   const place = placeOf(each);
   return html`<${Section} title="What to do" id="do-heading">
     <p class="wrap"><${Prose} text=${each.what_to_do} /></p>
-    ${each.id === "account_stopped" && account?.hint && html`<p class="wrap"><${Prose} text=${account.hint} /></p>`}
     ${each.command && html`<p>In a terminal: <${Code} text=${each.command} /></p>`}
     <p class="buttons"><${Press} each=${each} account=${account} />${place && html`<${Link} to=${place[0]}>${place[1]}<//>`}</p>
     <${Needs} what="To do it here" />
