@@ -519,8 +519,9 @@ async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
     answer = await client.post(f"lists/{found['id']}/members/find", {"user": arguments.user})
     if _show_json([answer], arguments):
         return 0
-    unknown = "Cordial may have refused this person" if answer["state"] == "settled" else "a change is to be sent"
-    on_list = {True: "on the list", False: "not on the list", None: f"not known: {unknown}"}
+    unknown = {"settled": "Cordial may have refused this person", "dead": "the last change failed"}
+    not_known = f"not known: {unknown.get(answer['state'], 'a change is to be sent')}"
+    on_list = {True: "on the list", False: "not on the list", None: not_known}
     say(f"user       {answer['user']}")
     say(f"list       {answer['list_name'] or found['segment_name']}")
     say(f"in Cordial {on_list[answer['on_list']] if answer['heap'] else 'not on the list by this service'}")
@@ -534,11 +535,13 @@ async def _why(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _will_be_sent(found: dict[str, Any], preview: dict[str, Any]) -> str:
+def _will_be_sent(found: dict[str, Any], preview: dict[str, Any], kept_back: str) -> str:
     if preview["dry_run"]:
         return "yes, none of this is sent"
     if found["state"] == ListState.HELD.value:
         return "no, but the list is held: none of this is sent"
+    if kept_back:
+        return f"no. {kept_back}"
     return "no, this may already have been sent"
 
 
@@ -547,6 +550,8 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
     preview = await client.get(f"lists/{found['id']}/preview", calls=arguments.calls)
     if _show_json([preview], arguments):
         return 0
+    accounts = (await client.get("accounts"))["items"]
+    kept_back = "".join(each["kept_back"] for each in accounts if each["name"] == found["account"])
     reason = f": {preview['reason']}" if preview["reason"] else ""
     say(f"list       {preview['list_name']} {_FATES[preview['fate']]}{reason}")
     say(f"to send    {preview['additions']:,} to add, {preview['removals']:,} to remove")
@@ -559,7 +564,7 @@ async def _preview(client: ApiClient, arguments: argparse.Namespace) -> int:
             else "a sync that waits for its other pages or is being read"
         )
         say(f"           not counted: {counted(preview['set_aside'], 'user', 'users')} in {where}")
-    say(f"dry run    {_will_be_sent(found, preview)}")
+    say(f"dry run    {_will_be_sent(found, preview, kept_back)}")
     if preview["as_import"]:
         say("sent as    a file that Cordial fetches, instead of these calls:")
     for call in preview["calls"]:

@@ -174,4 +174,5 @@ def _no_answer(answer: Answer) -> NoAnswer:
 
 
 def _words(answer: Answer) -> str:
-    return answer.message or answer.reason
+    # They become a part of a sentence.
+    return answer.message.rstrip(".") or answer.reason

@@ -22,7 +22,7 @@ def kept_back(
     """
     told = [account_kept_back(name, statuses.get(name), store_fault) for name in sorted(accounts)]
     told += [
-        f"Nothing is sent for the list {each.list_name or each.segment_name}, which is held: {each.reason}."
+        f"Nothing is sent for the list {each.list_name or each.segment_name}, which is held: {each.reason.rstrip('.')}."
         for each in lists
         if each.state is ListState.HELD
     ]

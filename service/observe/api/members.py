@@ -10,7 +10,7 @@ from service.model.changes import MemberState
 from service.model.contacts import EMAIL, contact_of
 from service.model.imports import Journey, ListTravel
 from service.model.lists import ListState
-from service.model.views import ListSum, MemberView, SegmentView
+from service.model.views import FailureView, ListSum, MemberView, SegmentView
 from service.observe.api.documents import HeapWord, MemberDocument, NextStep, Standing, import_state
 from service.observe.api.kept_back import kept_back
 from service.observe.api.sending import Sending
@@ -141,21 +141,20 @@ def _what_happened(member: MemberView) -> str:
         case MemberState.SETTLED:
             return f"Heap wants the user {wanted} the list, and Cordial has confirmed it."
         case MemberState.DEAD if failure is not None:
-            return (
-                f"Heap wants the user {wanted} the list, but Cordial did not accept it after {failure.failures} "
-                f"{_calls(failure.failures)}, and the service does not retry it by itself: {failure.message.rstrip('.')}."
-            )
+            return f"Heap wants the user {wanted} the list, but Cordial did not accept it after {_tries(failure)}, and the service does not retry it by itself: {failure.message.rstrip('.')}."
         case _ if failure is not None:
-            return (
-                f"Heap wants the user {wanted} the list; {failure.failures} {_calls(failure.failures)} failed so far, "
-                f"the last with: {failure.message.rstrip('.')}."
-            )
+            return f"Heap wants the user {wanted} the list; {_tries(failure)} failed so far, the last with: {failure.message.rstrip('.')}."
         case _:
             return f"Heap wants the user {wanted} the list; the change is not sent to Cordial yet, or not confirmed."
 
 
-def _calls(number: int) -> str:
-    return "call" if number == 1 else "calls"
+def _tries(failure: FailureView) -> str:
+    """Return how many calls failed, and how many of them count where not all do: a call of an outage is nobody's fault."""
+    calls = f"{failure.failures} {'call' if failure.failures == 1 else 'calls'}"
+    if failure.attempts == failure.failures:
+        return calls
+    count = "none of them counts" if not failure.attempts else f"{failure.attempts} of them count"
+    return f"{calls} ({count}{'s' if failure.attempts == 1 else ''} for max_attempts)"
 
 
 def _changes(number: int) -> str:

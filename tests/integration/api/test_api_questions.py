@@ -184,6 +184,10 @@ class TestMember:
         assert found["failure"]["status"] == 422
         assert "cannot be written" in found["explanation"]
         assert "retries" in found["next"]["what"]
+        # The first call did not count: it was not known yet that others pass.
+        assert (found["failure"]["failures"], found["failure"]["attempts"]) == (2, 1)
+        assert "after 2 calls (1 of them counts for max_attempts), and" in found["explanation"]
+        assert ".." not in found["explanation"]
 
     async def test_one_that_nobody_named(self, world):
         await world.deliver("Heap Test", users(2))

@@ -70,6 +70,7 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
         status = (await installation.run("status")).output
         waiting = [(await installation.run(command)).output for command in ("lists", "syncs")]
         assert cordial.state.contacts == {}
+        preview = await installation.run("preview", "Active Users")
         resumed = await installation.run("resume", "acme")
         await eventually(lambda: installation.figures("settled"), [3])
         lists, syncs = await installation.run("lists"), await installation.run("syncs")
@@ -80,6 +81,7 @@ async def test_a_paused_account_sends_nothing_until_it_is_resumed(installation, 
     assert nobodys.errors.startswith("there is no account nobodys; there are acme\n")
     assert (paused.output, resumed.output) == ("acme is paused.\n", "acme sends again.\n")
     assert rebuilt.output == f"3 memberships of ActiveUsers will be sent again.\n{PAUSED}"
+    assert f"dry run    no. {PAUSED}" in preview.output
     assert "account    acme: paused by an operator" in status
     # Nowhere is it said to be sending.
     assert re.search(r"(?m)^\S.* acme .* 0 +3 +0  paused$", status), status

@@ -74,6 +74,7 @@ async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, co
     ]
     assert "task-1" in deliveries.output
     assert "in Cordial on the list" in on_list.output
+    assert "in Cordial not known: the last change failed\n" in refused.output
     assert "in Heap    in the segment" in refused.output
     assert "The contact cannot be written." in refused.output
     assert "not on the list by this service" in unknown.output
