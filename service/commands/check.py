@@ -9,7 +9,7 @@ from typing import Any
 from service.commands.arguments import add_command, add_json_option
 from service.commands.checks.cordial import check_account
 from service.commands.checks.findings import Findings
-from service.commands.checks.host import check_certificate, check_exposure, check_secrets, check_store
+from service.commands.checks.host import check_certificate, check_exposure, check_notices, check_secrets, check_store
 from service.commands.checks.service import check_service
 from service.commands.client import add_config_option, fail_by_configuration, local_url
 from service.commands.terminal import complain, counted, say, say_document
@@ -60,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
 async def check(settings: Settings, url: str) -> Findings:
     """Return what is found; `url` is where the service runs, if it does. Writes nothing anywhere."""
     findings = check_secrets(settings)
+    findings.add(check_notices(settings))
     findings.add(check_certificate(settings.server))
     findings.add(check_exposure(settings.server))
     store = Path(settings.store.path)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,7 +25,7 @@ from service.config.settings import NoticeSettings, SecretReference
 from service.model.conditions import Condition, Fact, to_condition
 from service.observe.notices.message import Message
 from service.observe.notices.notices import Notices, Timings, try_to_send
-from service.observe.notices.targets import make_target, signature
+from service.observe.notices.targets import NoticeError, make_target, signature
 from service.supervision import Supervisor
 from tests.command_fixtures import run_command
 from tests.ports import free_port
@@ -545,6 +546,10 @@ async def test_a_fault_of_the_settings_is_told_without_the_secret(world, url, se
     )
     told = await try_to_send(make_target(settings), "key", Message("test", condition().since, [], []))
     assert words in told
+    if "cannot be reached" not in words:
+        # `check` finds the same without sending.
+        with pytest.raises(NoticeError, match=re.escape(told)):
+            make_target(settings).check()
     assert "/secret" not in told
 
 

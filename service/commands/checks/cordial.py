@@ -15,6 +15,7 @@ from service.commands.outgoing import local_address_towards
 from service.config.settings import AccountSettings
 from service.deliver.cordial import requests
 from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.cordial.client import fault_in_words
 from service.deliver.cordial.evidence import read_answer
 from service.deliver.cordial.requests import Request
 from service.model.lists import Segment
@@ -24,6 +25,7 @@ _LEAST_CLOCK_ERROR_SECONDS = 2.0
 _REFUSED = {"unauthorized", "forbidden"}
 # Reserved for documentation: nobody has it, so the answer tells of the permission alone.
 _NOBODY = "email:heap-cordial-check@example.invalid"
+_ATTRIBUTES = "Get attributes"
 _WRITES = ("Add a list", "Add a contact", "Update a contact")
 
 
@@ -55,7 +57,7 @@ async def check_account(account: AccountSettings, segments: Iterable[Segment]) -
     except TimeoutError:
         return Findings(faults=[f"{where}.cordial_base_url: {account.cordial_base_url} did not answer in time"])
     except aiohttp.ClientError as error:
-        fault = f"{where}.cordial_base_url: {account.cordial_base_url} cannot be reached: {error}"
+        fault = f"{where}.cordial_base_url: {account.cordial_base_url} cannot be reached: {fault_in_words(error)}"
         return Findings(faults=[fault])
 
 
@@ -85,39 +87,34 @@ async def _check(
         # Cordial's contract answers 404 where an account has no list yet; nothing else is an answer of Cordial's.
         findings.faults.append(_other_answer(where, account, lists.answer))
         return findings
-    findings.notes.append(
-        f"{where}: Cordial accepts the key and this host's address; granted: {_listed(set(asked) - set(refused))}"
-    )
+    attributes = (await _ask(session, requests.contact_attributes())).answer
+    granted = {*asked} - {*refused} | ({_ATTRIBUTES} if attributes.kind is AnswerKind.DONE else set())
+    findings.notes.append(f"{where}: Cordial accepts the key and this host's address; granted: {_listed(granted)}")
     writes = (*_WRITES, "Add a contact import job") if account.public_url else _WRITES
     findings.notes.append(f"{where}: not checked, because that would write: {_listed(writes)}")
     if account.public_url and account.bulk_untested:
         findings.warnings.append(f"{where}.bulk_untested: {_UNTESTED}")
-    findings.add(await _check_names(session, where, account, lists.answer, segments))
+    findings.add(_check_names(where, account, lists.answer, attributes, segments))
     return findings
 
 
-async def _check_names(
-    session: aiohttp.ClientSession,
-    where: str,
-    account: AccountSettings,
-    lists: Answer,
-    segments: Iterable[Segment],
+def _check_names(
+    where: str, account: AccountSettings, lists: Answer, attributes: Answer, segments: Iterable[Segment]
 ) -> Findings:
     findings = Findings()
-    answer = (await _ask(session, requests.contact_attributes())).answer
-    rows = answer.body if answer.kind is AnswerKind.DONE and isinstance(answer.body, list) else None
+    rows = attributes.body if attributes.kind is AnswerKind.DONE and isinstance(attributes.body, list) else None
     if rows is None:
         findings.notes.append(
-            f"{where}: contact attributes cannot be read (permission “Get attributes”), so check cannot compare "
+            f"{where}: contact attributes cannot be read (permission “{_ATTRIBUTES}”), so check cannot compare "
             "list names and identify_by with them"
         )
-        attributes = None
+        known = None
     else:
         rows = [row for row in rows if isinstance(row, dict)]
-        attributes = frozenset(str(row.get("key") or row.get("name")) for row in rows)
+        known = frozenset(str(row.get("key") or row.get("name")) for row in rows)
         findings.faults += _identity_faults(where, account, {str(row.get("key")) for row in rows if row.get("unique")})
     if lists.reason not in _REFUSED:
-        findings.add(check_lists(account, segments, CordialNames(_list_names(lists), attributes)))
+        findings.add(check_lists(account, segments, CordialNames(_list_names(lists), known)))
     return findings
 
 

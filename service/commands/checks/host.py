@@ -12,6 +12,7 @@ from service.config import loading
 from service.config.accounts import is_loopback
 from service.config.settings import ServerSettings, Settings
 from service.errors import ConfigurationError
+from service.observe.notices.targets import NoticeError, make_target
 from service.store.sqlite import opening
 from service.store.sqlite.files import StoreOpenError, describe_sqlite
 from service.web.tls import TlsFiles, load_certificate
@@ -27,6 +28,23 @@ CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 def check_secrets(settings: Settings) -> Findings:
     """Look for secrets that cannot be read, and for those that too many can."""
     return Findings(faults=loading.secret_faults(settings), warnings=loading.secret_warnings(settings))
+
+
+def check_notices(settings: Settings) -> Findings:
+    """Look whether notices can be sent, as far as that shows without sending any."""
+    findings = Findings()
+    unreadable = loading.secret_faults(settings)
+    for name, target in settings.notices.items():
+        where = f"notices.{name}"
+        if any(fault.startswith(f"{where}.") for fault in unreadable):
+            continue  # told already
+        try:
+            make_target(target).check()
+        except NoticeError as error:
+            findings.faults.append(f"{where}: {error}")
+        else:
+            findings.notes.append(f"{where}: nothing was sent; `heap-cordial notices test --target {name}` does")
+    return findings
 
 
 async def check_store(path: Path) -> Findings:

@@ -166,7 +166,7 @@ class CordialClient:
                 return read_answer(request, status, headers, raw, wall_ms())
         except (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.IncompleteReadError) as error:
             if not is_late and not isinstance(error, TimeoutError):
-                answer = no_answer("unreachable", _fault(error))
+                answer = no_answer("unreachable", fault_in_words(error))
                 return msgspec.structs.replace(answer, is_cut=is_reused and _nothing_came(error))
         return no_answer("timeout", f"no answer within {self._timeout_seconds:g} seconds")
 
@@ -204,7 +204,7 @@ async def _exchange(connection: Connection, message: bytes, gate: Gate) -> tuple
     return answer.code, answer.headers, await _read(content, answer.headers)
 
 
-def _fault(error: Exception) -> str:
+def fault_in_words(error: Exception) -> str:
     """Return in words what broke a call; never empty."""
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
         return in_words(error.os_error, f"{error.host}:{error.port}")

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 import aiosmtplib
 import msgspec
+from yarl import URL
 
 from service.config.settings import NoticeSettings, SecretReference
 from service.observe.notices.message import Message
@@ -33,6 +33,9 @@ class NoticeError(Exception):
 
 class Target(Protocol):
     """Where notices go."""
+
+    def check(self) -> None:
+        """Look for what can be told to be wrong without sending. Raises `NoticeError`."""
 
     async def send(self, key: str, message: Message) -> None:
         """Send one message; `key` is the same whenever it is sent again. Raises `NoticeError`."""
@@ -56,6 +59,13 @@ class _Webhook:
     def __init__(self, settings: NoticeSettings) -> None:
         self._settings = settings
 
+    def check(self) -> None:
+        _url_of(self._settings)
+        self._keys()
+
+    def _keys(self) -> list[bytes]:
+        return [_key_of(secret) for secret in self._settings.secrets]
+
     async def send(self, key: str, message: Message) -> None:
         data = {"begun": message.begun, "ended": message.ended, "dashboard": message.dashboard}
         document = {"type": f"heap_cordial.{message.type}", "timestamp": message.at, "data": data}
@@ -63,11 +73,9 @@ class _Webhook:
         body = msgspec.json.encode(document)
         timestamp = int(time.time())
         headers = {"webhook-id": key, "webhook-timestamp": str(timestamp)}
-        if self._settings.secrets:
-            headers["webhook-signature"] = " ".join(
-                signature(_key_of(secret), key, timestamp, body) for secret in self._settings.secrets
-            )
-        await _post(_read(self._settings.urls[0]), body, headers)
+        if keys := self._keys():
+            headers["webhook-signature"] = " ".join(signature(each, key, timestamp, body) for each in keys)
+        await _post(_url_of(self._settings), body, headers)
 
 
 class _Slack:
@@ -76,19 +84,33 @@ class _Slack:
     def __init__(self, settings: NoticeSettings) -> None:
         self._settings = settings
 
+    def check(self) -> None:
+        _url_of(self._settings)
+
     async def send(self, key: str, message: Message) -> None:  # noqa: ARG002  Slack knows no such key
         text = f"*{_for_slack(message.subject)}*\n{_for_slack(message.text)}"
         if len(text) > _MAX_SLACK_TEXT:
             text = _cut(text, f"Dashboard: {message.dashboard}" if message.dashboard else "")
-        await _post(_read(self._settings.urls[0]), msgspec.json.encode({"text": text}), {})
+        await _post(_url_of(self._settings), msgspec.json.encode({"text": text}), {})
 
 
 class _Email:
     def __init__(self, settings: NoticeSettings) -> None:
         self._settings = settings
 
+    def check(self) -> None:
+        self._password()
+
+    def _password(self) -> str | None:
+        settings = self._settings
+        password = _read(settings.smtp_passwords[0]) if settings.smtp_passwords else None
+        if password is not None and settings.smtp_security == "none" and not _is_this_machine(settings.smtp_host):
+            raise NoticeError("the SMTP password is not sent without TLS; set smtp_security")
+        return password
+
     async def send(self, key: str, message: Message) -> None:
         settings = self._settings
+        password = self._password()
         mail = EmailMessage()
         mail["From"] = settings.sender
         mail["To"] = settings.recipients
@@ -99,9 +121,6 @@ class _Email:
         # So that no holiday answer comes back.
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text)
-        password = _read(settings.smtp_passwords[0]) if settings.smtp_passwords else None
-        if password is not None and settings.smtp_security == "none" and not _is_this_machine(settings.smtp_host):
-            raise NoticeError("the SMTP password is not sent without TLS; set smtp_security")
         try:
             await aiosmtplib.send(
                 mail,
@@ -122,7 +141,6 @@ class _Email:
 
 
 async def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
-    _check_url(url)
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     sent = {"Content-Type": "application/json", "User-Agent": "heap-cordial", **headers}
     try:
@@ -149,14 +167,20 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
-def _check_url(url: str) -> None:
+def _url_of(settings: NoticeSettings) -> str:
+    """Return the URL of a target, which may be a secret itself. Raises `NoticeError` where nothing can be posted to it."""
+    url = _read(settings.urls[0])
     try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
+        # As the library that posts reads it, which is stricter about hosts and ports than `urlsplit`.
+        parts = URL(url)
+        host = parts.host or ""
     except ValueError:
         raise NoticeError("the URL cannot be read") from None
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
         raise NoticeError("the URL must begin with https://; http is allowed only on this machine")
+    if not host or " " in host:
+        raise NoticeError("the URL names no host")
+    return url
 
 
 def _is_this_machine(host: str) -> bool:

@@ -30,7 +30,7 @@ async def test_check_is_content_and_changes_nothing(installation, cordial):
     assert "SQLite" in version
     assert granted == (
         "accounts.acme: Cordial accepts the key and this host's address; granted: Get a single contact, "
-        "Get a single list, Get lists"
+        "Get a single list, Get attributes, Get lists"
     )
     assert unknown == (
         "accounts.acme: not checked, because that would write: Add a contact, Add a list, Update a contact"
@@ -68,7 +68,8 @@ async def test_check_tells_that_nobody_answers(tmp_path):
     ended = await Installation(tmp_path, gone.url).run("check")
     [line] = ended.errors.splitlines()
     assert ended.status == 1
-    assert line.startswith(f"accounts.acme.cordial_base_url: {gone.url} cannot be reached: ")
+    host = gone.url.removeprefix("http://")
+    assert line == f"accounts.acme.cordial_base_url: {gone.url} cannot be reached: {host}: Connection refused"
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -87,9 +88,23 @@ async def test_check_tells_every_fault_on_a_line_of_its_own(installation):
     installation.secret_file.unlink()
     installation.key_file.write_text("another-key")
     installation.database.parent.write_text("a file in the way")
+    for name, kind, url in (
+        ("ops", "WEBHOOK", "not a url"),
+        ("chat", "SLACK", "https://"),
+        ("gone", "SLACK", ""),
+        ("good", "SLACK", "https://hooks.example.com/x"),
+    ):
+        file = installation.folder / f"{name}-url"
+        file.write_text(url)
+        file.chmod(0o600)
+        installation.environment[f"HEAP_CORDIAL__NOTICES__{name.upper()}__KIND"] = kind.lower()
+        installation.environment[f"HEAP_CORDIAL__NOTICES__{name.upper()}__URL_FILE"] = str(file)
     ended = await installation.run("check")
     assert ended.status == 1
-    secret, store, key = ended.errors.splitlines()
+    empty, secret, chat, ops, store, key = ended.errors.splitlines()
+    assert empty == f"notices.gone.url_file: the secret in file {installation.folder}/gone-url is empty"
+    assert chat == "notices.chat: the URL names no host"
+    assert ops == "notices.ops: the URL must begin with https://; http is allowed only on this machine"
     assert secret == (
         f"accounts.acme.heap_secret_file: file {installation.secret_file} cannot be read: No such file or directory"
     )
