@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from service.model import stopped
+from service.model.lists import is_to_rebuild
 
 
 class Severity(StrEnum):
@@ -512,6 +513,7 @@ def _as_one(group: Sequence[Condition], number: int) -> Condition:
 def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -> Condition:
     """Return a fact that has lasted since then (Unix ms) with all that its kind says."""
     kind = CATALOGUE[fact.id]
+    command = "heap-cordial rebuild {list}" if fact.id == "list_held" and is_to_rebuild(fact.detail) else kind.command
     return Condition(
         id=fact.id,
         severity=kind.severity,
@@ -525,7 +527,7 @@ def to_condition(fact: Fact, began_at_ms: int, ended_at_ms: int | None = None) -
         ended_at=None if ended_at_ms is None else _moment(ended_at_ms),
         meaning=kind.meaning,
         what_to_do=stopped.stop_of(fact.detail).what_to_do if fact.id == "account_stopped" else kind.what_to_do,
-        command=kind.command.format(account=fact.account, list="" if fact.list_id is None else f"id:{fact.list_id}"),
+        command=command.format(account=fact.account, list="" if fact.list_id is None else f"id:{fact.list_id}"),
         runbook=runbook(fact.id),
         place=_place(fact),
     )

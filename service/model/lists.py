@@ -151,6 +151,8 @@ class Segment(msgspec.Struct, frozen=True):
 # How the reasons begin that keep a segment from getting its list.
 _WAITS_FOR = "waits because the list "
 _NO_ANSWER = "Cordial does not answer about its list: "
+# How the reason ends of a list that only `rebuild` makes usable again.
+_REBUILD_IT = "; rebuild it to create it again"
 
 
 class VerifyResult(msgspec.Struct, frozen=True):
@@ -202,7 +204,12 @@ def creation_in_doubt(name: str, list_id: str) -> str:
 def deleted(name: str, *, made_again: bool = False) -> str:
     """Say that somebody deleted the list in Cordial; `made_again`: another one has its name now."""
     again = f", and another list {name} exists that this service did not create" if made_again else ""
-    return f"the list {name} was deleted in Cordial{again}; rebuild it to create it again"
+    return f"the list {name} was deleted in Cordial{again}{_REBUILD_IT}"
+
+
+def is_to_rebuild(reason: str) -> bool:
+    """Whether this is why a list is held, and `rebuild` the way out."""
+    return reason.endswith(_REBUILD_IT)
 
 
 def not_accepted(name: str) -> str:

@@ -142,13 +142,13 @@ export function Conditions({ query }) {
 
 // What can be pressed for a condition; what it works on is read for it.
 function Press({ each, account }) {
-  const needsList = each.list_id !== null && ["list_awaits_approval", "list_differs"].includes(each.id);
+  const needsList = each.list_id !== null && ["list_awaits_approval", "list_differs", "list_held"].includes(each.id);
   const list = useResource(needsList ? `lists/${each.list_id}` : null).data;
   const held = useResource(each.id === "removals_held" ? `syncs?list=${each.list_id}&state=held&sort=trouble` : null).data?.items ?? [];
   if (account && each.id.startsWith("account_")) return html`<${AccountAction} account=${account} primary=${true} />`;
   if (account && each.id === "imports_rest") return html`<${UseFiles} account=${account} primary=${true} />`;
   if (list?.awaits_approval) return html`<${Approve} list=${list} primary=${true} /><${Preview} list=${list} />`;
-  if (list && each.id === "list_differs") return html`<${Rebuild} list=${list} primary=${true} />`;
+  if (list && (each.id === "list_differs" || list.held_for === "deleted")) return html`<${Rebuild} list=${list} primary=${true} />`;
   if (each.id === "people_failed") return html`<${Retry} selection=${{ list: each.list_id, dead: true }} listName=${each.subject} number=${each.people} primary=${true} />`;
   return held.map((sync) => html`<${ApproveSync} sync=${sync} primary=${true} /><${DiscardSync} sync=${sync} />`);
 }

@@ -95,6 +95,8 @@ async def test_rebuilding_creates_anew_a_list_that_was_deleted_in_cordial(world)
     assert found["state"] == "held"
     assert "rebuild" in found["reason"]
     assert found["what_to_do"]
+    [condition] = [each for each in (await world.get("conditions"))["items"] if each["id"] == "list_held"]
+    assert condition["command"] == "heap-cordial rebuild id:1"
     preview = await world.get("lists/1/preview?rebuild=true")
     shown = [call["body"].get("name") for call in preview["calls"]][:1]
     assert (preview["fate"], preview["list_name"], shown, len(preview["calls"])) == (
