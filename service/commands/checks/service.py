@@ -12,6 +12,7 @@ from service.commands.client import is_alive, local_connector, local_url
 from service.commands.same_store import doubt_about_store
 from service.config.settings import AccountSettings, Settings
 from service.errors import ConfigurationError
+from service.model.conditions import CATALOGUE, Severity, in_two
 from service.model.deliveries import Action
 from service.receive.signature import HEADER_NAME, sign
 
@@ -64,7 +65,15 @@ async def _check_readiness(session: aiohttp.ClientSession, url: str) -> Findings
     except (aiohttp.ClientError, TimeoutError):
         return Findings()  # no answer to the sample either, then
     if status != _NOT_READY:
-        return Findings()
+        # What has stopped, an account for example, may pass every other check by now.
+        critical = [
+            kind
+            for name, kind in CATALOGUE.items()
+            if kind.severity is Severity.CRITICAL and name in document.get("degraded", ())
+        ]
+        return Findings(
+            warnings=[f"service: {in_two(kind.meaning)[0]}; see `heap-cordial conditions`" for kind in critical]
+        )
     why = document.get("error", {}).get("message", "not ready")
     return Findings(faults=[f"service: it accepts no pages now: {why}; see `heap-cordial conditions`"])
 

@@ -235,10 +235,14 @@ async def test_conditions_are_shown_with_what_to_do_and_under_the_apis_names(ins
         file.write_text("")
         named = [await installation.run(command, "--config", str(file)) for command in ("conditions", "status")]
         document = await installation.run("conditions", "--json")
-        cordial.faults.add(Fault(FaultKind.ANSWER, times=None, status=401))
+        # Whoever only reads, as `check` does, finds nothing wrong.
+        cordial.faults.add(*(Fault(FaultKind.ANSWER, method=each, times=None, status=401) for each in ("POST", "PUT")))
         await installation.run("resume", "acme")
         await installation.deliver("Active Users", ("new@example.com",), task="task-2")
         critical = await _conditions_with(installation, "account_stopped")
+        checked = await installation.run("check")
+    assert "warning: service: Cordial does not serve the account; see `heap-cordial conditions" in checked.errors
+    assert (checked.status, "All is well" in checked.output) == (0, False)
     assert "account_paused" not in before.output
     assert (shown.status, critical.status) == (0, 1)
     # What it is, what follows from it, what to do, and the command for that.
