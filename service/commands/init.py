@@ -114,6 +114,11 @@ def _run(arguments: argparse.Namespace) -> int:
         say(f"{number:>3}. {words}")
         # Whole, so that it can be copied.
         say_whole(f"     {command}")
+    scheme = "https" if answers.tls_certificate_file else "http"
+    say(
+        "",
+        f"The dashboard is then at {scheme}://127.0.0.1:{ServerSettings().port}/ on this machine. The API key to sign in is in {files.api_key}.",
+    )
     return 0
 
 
@@ -127,7 +132,7 @@ def _certificate(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the files of the certificate to serve with, if any; raises `ConfigurationError` if it cannot serve."""
     given = {name: getattr(arguments, name) or "" for name in ("tls_certificate_file", "tls_key_file")}
     if bool(given["tls_certificate_file"]) != bool(given["tls_key_file"]):
-        raise ConfigurationError(["--tls-key-file needs --tls-certificate-file; give both or none"])
+        raise ConfigurationError(["--tls-certificate-file and --tls-key-file belong together; give both or none"])
     if faults := tls.faults(msgspec.structs.replace(ServerSettings(), **given)):
         raise ConfigurationError(faults)
     return given

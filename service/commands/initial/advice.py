@@ -9,7 +9,7 @@ _HOST_MISSING = " (put the host at which Heap reaches this machine in the place 
 _PERMISSIONS = (
     "Get lists, Add a list, Get a single list, Add a contact, Update a contact, Get a single contact",
     "Get attributes (recommended: lists share their names with contact attributes)",
-    "Add a contact import job, Get a single job, Get jobs (to send large changes as files; without them, remove public_url)",
+    "Add a contact import job, Get a single job, Get jobs (only to send large changes as files, with public_url)",
     'Update a list (only for on_segment_rename = "rename")',
 )
 

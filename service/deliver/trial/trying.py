@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 _MAX_LIST_NAME = 128
 _NONE, _SUBSCRIBED = "none", "subscribed"
-_NO_PUBLIC_URL = "public_url is not set, so Cordial can fetch no file"
+_NO_PUBLIC_URL = "no public_url is set, so Cordial can fetch no file"
 _PERMISSIONS = {
     "GET accountlists": "Get lists",
     "POST accountlists": "Add a list",
@@ -361,7 +361,10 @@ class Trial:
         if all(contact.status != _NONE for contact in before.values()):
             raise _CannotTellError('none of the contacts has the status "none" in Cordial; name one that has')
         if self._subjects.subscribed and before[self._subjects.subscribed].status != _SUBSCRIBED:
-            raise _CannotTellError("the contact given as subscribed is not subscribed in Cordial")
+            raise _CannotTellError(
+                "the contact given as subscribed is not subscribed in Cordial, so nothing is known of subscribed contacts; subscribe "
+                "it in Cordial, then try again"
+            )
         return before
 
     async def _take_off(self, addresses: Iterable[str], name: str) -> None:

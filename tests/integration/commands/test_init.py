@@ -88,6 +88,8 @@ async def test_it_says_what_is_left_to_do_and_shows_no_secret(tmp_path):
     for permission in ("Get lists", "Add a list", "Update a contact", "Add a contact import job", "Get a single job"):
         assert permission in ended.output
     assert f"heap-cordial check --config {tmp_path}/config.toml\n" in ended.output
+    dashboard = f"http://127.0.0.1:8080/ on this machine. The API key to sign in is in {tmp_path}/secrets/api-key.\n"
+    assert ended.output.endswith(dashboard)
     assert 'host = "127.0.0.1"\n' in (tmp_path / "config.toml").read_text()
     api_key = (tmp_path / "secrets" / "api-key").read_text().strip()
     assert not [secret for secret in (*SECRETS.values(), api_key) if secret in ended.output]
@@ -146,7 +148,7 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
         (("--cordial-base-url", "https://admin.cordial.io"), "its API is at https://api.cordial.io"),
         (("--cordial-base-url", "https://usw2.admin.cordial.io/"), "its API is at https://api.usw2.cordial.io"),
         (("--identify-by", "auto"), "identities"),
-        (("--tls-key-file", "key.pem"), "--tls-key-file needs --tls-certificate-file"),
+        (("--tls-key-file", "key.pem"), "--tls-certificate-file and --tls-key-file belong together"),
         (("--identify-by", "customer number"), "--identify-by: "),
         (("--cordial-base-url", "http://api.cordial.io"), "http is allowed only on this machine"),
     ],

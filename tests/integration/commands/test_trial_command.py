@@ -60,6 +60,7 @@ async def test_a_trial_that_leaves_files_untried_says_what_that_means(installati
         shown = await installation.run("trial", "--account", "acme", "--show")
     for ended in (told, shown):
         assert "the contact given as subscribed is not subscribed in Cordial" in ended.output
+        assert "so nothing is known of subscribed contacts; subscribe it in Cordial, then try again" in ended.output
         assert "Files are still not used: no trial has shown that they subscribe nobody." in ended.output
 
 
