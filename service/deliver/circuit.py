@@ -7,6 +7,7 @@ from service.deliver.retry import Timings
 
 # So many failures in a row, with no success between them, are the account's trouble and nobody's in particular.
 _FAILURES_TO_OPEN = 5
+_MAX_SUBJECTS = 1_000
 
 
 class Circuit:
@@ -72,6 +73,10 @@ class Circuit:
         """Return whether all failures in a row were met by this subject."""
         return self._subjects <= {subject}
 
+    def has_failed(self, subject: str) -> bool:
+        """Return whether the subject met one of the failures in a row."""
+        return subject in self._subjects
+
     def failed(self, reason: str, *, decisive: bool, probe: bool, subject: str = "", writes: bool = True) -> bool:
         """Note a call that could not be served; `decisive` opens at once. Return whether this began a pause.
 
@@ -80,7 +85,7 @@ class Circuit:
         """
         self.failures += 1
         self._fails_to_write = self._fails_to_write or (writes and not decisive)
-        if len(self._subjects) < _FAILURES_TO_OPEN:
+        if len(self._subjects) < _MAX_SUBJECTS:
             self._subjects.add(subject)
         if self.is_open:
             if probe:

@@ -47,6 +47,8 @@ _DRY_RUN_HINT = (
     "see what would be sent with `heap-cordial preview`; to send it, set dry_run = false in the configuration, "
     "then `heap-cordial reload`"
 )
+# So much later who has failed already asks for a probe.
+_PRECEDENCE_SECONDS = 0.1
 
 
 class Permit:
@@ -105,6 +107,9 @@ class Proof(Protocol):
 
     async def finds(self, segment_id: int, apart_from: str, since: int) -> bool:
         """Return whether Cordial finds those that it has confirmed, or there are none."""
+
+    async def refuses_whatever_the_list(self, request: Request) -> bool:
+        """Return whether Cordial refuses a contact's request without its lists too, but takes the same for somebody else."""
 
 
 class AccountLine:
@@ -199,7 +204,11 @@ class AccountLine:
                 await asyncio.sleep(wait)
                 continue
             if self.circuit.is_open:
+                await self._let_others_probe(request)
                 async with self._probe_turn:
+                    # While another probed, the time of the next one may have moved.
+                    if self._seconds_to_let_others(request) > 0:
+                        continue
                     if not await self._is_probe_due() or await self._has_probed():
                         continue
                     answer = await self._try(request, permit, is_probe=True, forgive_forbidden=forgive_forbidden)
@@ -222,6 +231,10 @@ class AccountLine:
     async def finds_others(self, segment_id: int, apart_from: str, since: int) -> bool:
         """Return whether Cordial finds others than the contact `apart_from` that it has confirmed, or there are none."""
         return self._proof is None or await self._proof.finds(segment_id, apart_from, since)
+
+    async def refuses_whatever_the_list(self, request: Request) -> bool:
+        """Return whether Cordial refuses a contact's request without its lists too, but takes the same for somebody else."""
+        return self._proof is not None and await self._proof.refuses_whatever_the_list(request)
 
     async def prove(self, request: Request, permit: Permit, *, is_probe: bool) -> Answer | None:
         """Make a proof call; None if it was not permitted any more."""
@@ -344,6 +357,15 @@ class AccountLine:
             return False
         await _wait(self._probe_asked, wait)
         return self._allowed.is_set() and self._seconds_to_probe() is not None
+
+    async def _let_others_probe(self, request: Request) -> None:
+        """Leave the next probe to who has not failed yet, if there is somebody: who is refused for their own sake shows nothing."""
+        if (wait := self._seconds_to_let_others(request)) > 0:
+            await _wait(self._probe_asked, wait + _PRECEDENCE_SECONDS)
+
+    def _seconds_to_let_others(self, request: Request) -> float:
+        is_asked = self._probe_asked.is_set() or not self.circuit.has_failed(request.subject)
+        return 0.0 if is_asked else self._seconds_to_probe() or 0.0
 
     def _seconds_to_probe(self) -> float | None:
         """Return in how many seconds the next probe is due, None if none is needed."""

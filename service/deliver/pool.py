@@ -152,7 +152,7 @@ class AccountPool:
         found: Confirmed | None = None
         async with self._claiming:
             # The keeper's names change while the store is asked.
-            names = dict(self._lists.names.current())
+            names = self._lists.names.to_prove()
             for kind in (kind for kind in kinds if kind.segment_id in names):
                 contacts = await self._settled_near(kind, apart_from)
                 free = [contact for contact in contacts if contact not in self._claimed]
@@ -180,7 +180,7 @@ class AccountPool:
 
     async def has_settled(self, kinds: Sequence[Kind], apart_from: str) -> bool:
         """Return whether there is a contact but `apart_from` whose state Cordial has confirmed in one of these ways."""
-        names = dict(self._lists.names.current())
+        names = self._lists.names.to_prove()
         for kind in (kind for kind in kinds if kind.segment_id in names):
             if await self._settled_near(kind, apart_from, or_in_import=True):
                 return True

@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 
 from service.config.settings import AccountSettings
 from service.deliver.blame import Kind
-from service.deliver.cordial.answers import AnswerKind
-from service.deliver.cordial.requests import repeated_request, update_contact
+from service.deliver.cordial.answers import Answer, AnswerKind
+from service.deliver.cordial.requests import Request, repeated_request, update_contact, without_lists
 from service.deliver.line import AccountLine
 from service.deliver.lists.seen_names import SeenNames
 from service.errors import StoreFaultError, StoreUnavailableError
@@ -61,11 +61,7 @@ class ProofCalls:
                 return True
             if self._line.circuit.is_open and not is_probe:
                 return False
-            kinds = (
-                [kind]
-                if kind
-                else blame.latest() or [Kind("", segment_id, True) for segment_id in self._names.current()]
-            )
+            kinds = [kind] if kind else self._any_kind()
             try:
                 async with self._members.settled_contact(kinds[:_MAX_KINDS], apart_from) as found:
                     return await self._repeat(found, is_probe=is_probe) if found else None
@@ -82,7 +78,7 @@ class ProofCalls:
                 return True
             if self._line.circuit.is_open:
                 return False
-            lists = [segment_id, *(each for each in self._names.current() if each != segment_id)]
+            lists = [segment_id, *(each for each in self._names.to_prove() if each != segment_id)]
             kinds = [Kind("PUT", each, True) for each in lists[:_MAX_KINDS]]
             try:
                 async with self._members.settled_contact(kinds, apart_from) as found:
@@ -92,18 +88,50 @@ class ProofCalls:
             except (StoreUnavailableError, StoreFaultError):
                 return False
 
+    async def refuses_whatever_the_list(self, request: Request) -> bool:
+        """Return whether Cordial refuses a contact's request without its lists too, but takes the same for somebody else.
+
+        Then it is the contact that Cordial refuses, though nobody may be on the list yet who could show that it takes others.
+        """
+        async with self._turn:
+            answer = await self._ask_without_lists(request)
+            if answer.kind is not AnswerKind.REFUSED:
+                return False
+            kinds = [Kind(request.method, segment_id, True) for segment_id in self._names.to_prove()]
+            try:
+                async with self._members.settled_contact(kinds[:_MAX_KINDS], request.contact) as found:
+                    if found is None:
+                        return False
+                    same = self._same_request(request.method, found)
+                    answer = await self._ask_without_lists(same)
+            except (StoreUnavailableError, StoreFaultError):
+                return False
+            return answer.kind is AnswerKind.DONE
+
+    def _same_request(self, method: str, found: Confirmed) -> Request:
+        memberships = {found.list_name: found.kind.wanted}
+        if method == "PUT":
+            return update_contact(self._settings, found.contact, memberships)
+        return repeated_request(self._settings, found.contact, memberships, method)
+
+    async def _ask_without_lists(self, request: Request) -> Answer:
+        with self._line.permit(request.contact) as permit:
+            return await self._line.ask(without_lists(request), permit)
+
+    def _any_kind(self) -> list[Kind]:
+        """Return kinds of calls that may be repeated: those that passed last, then any addition."""
+        names = self._names.to_prove()
+        passed = [kind for kind in self._line.blame.latest() if kind.segment_id in names]
+        return [*passed, *(Kind("", segment_id, True) for segment_id in names)]
+
     async def _repeat(self, found: Confirmed, *, is_probe: bool, creates: bool = True) -> bool | None:
         began = self._line.blame.moment()
         kind = found.kind
-        memberships = {found.list_name: kind.wanted}
-        request = (
-            repeated_request(self._settings, found.contact, memberships, kind.method)
-            if creates
-            else update_contact(self._settings, found.contact, memberships)
-        )
+        request = self._same_request(kind.method if creates else "PUT", found)
         names = {kind.segment_id: found.list_name}
         # The call may wait for long, and its list's name pass on to another list meanwhile (R10).
-        with self._line.permit(found.contact, lambda: self._names.are_current(names)) as permit:
+        with self._line.permit(found.contact, lambda: self._names.may_prove(names)) as permit:
+            self._names.give_out(names)
             answer = await self._line.prove(request, permit, is_probe=is_probe)
         if answer is None or answer.kind in {AnswerKind.THROTTLED, AnswerKind.NOT_FOUND, AnswerKind.WITHHELD}:
             return None

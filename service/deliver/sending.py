@@ -135,9 +135,9 @@ class Sender:
         if passes is not None:
             return passes
         # Nothing of this kind has ever passed that could be repeated. So a failure counts only against one that is alone
-        # with it, while the account can be served and the list can be asked for.
+        # with it, while the account can be served and the list can be asked for; or whom Cordial refuses without the list too.
         if not self._line.blame.is_alone(kind, contact):
-            return False
+            return await self._line.refuses_whatever_the_list(request)
         serves = await self._line.passes(None, contact, self._line.blame.moment())
         return serves is not False and await self._line.can_read(request)
 

@@ -128,7 +128,7 @@ class Sandbox:
             return _NO_TARGET
 
     async def _attend(self, request: web.Request, operation: Operation, call: Call, target: Target) -> _Outcome:
-        fault = self.faults.pick(operation.method, operation.endpoint, target.label)
+        fault = self.faults.pick(operation.method, operation.endpoint, target.label, call.body)
         # A contact may be addressed by several keys; its own label is the same for all of them.
         occupied = target.label if target.contact is None else target.contact.label
         self.journal.enter(occupied)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Container
 from enum import StrEnum
 from http.client import responses
 
@@ -33,8 +34,9 @@ class FaultKind(StrEnum):
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One fault and the calls it meets.
 
-    A call matches if each of `method`, `endpoint` (such as `/v2/contacts/{key}`) and `contact` (`key:value`, an address
-    in lower case) is either not given or the call's own. `times` is how many calls it meets before it is used up; null
+    A call matches if each of `method`, `endpoint` (such as `/v2/contacts/{key}`), `contact` (`key:value`, an address
+    in lower case) and `of_list` (the name of a list that the call puts a contact on or takes it off) is either not given or
+    the call's own. `times` is how many calls it meets before it is used up; null
     is for ever. `status` and `headers` are the answer's for `answer` and `html`; `body` replaces the usual body.
     `seconds` is how long the call is held first, or for `apply_then_reset` between the effect and the reset.
     """
@@ -43,15 +45,21 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str | None = None
     endpoint: str | None = None
     contact: str | None = None
+    of_list: str | None = None
     times: int | None = 1
     status: int = 503
     headers: dict[str, str] = {}
     body: str | None = None
     seconds: float = 0
 
-    def matches(self, method: str, endpoint: str, contact: str) -> bool:
-        """Whether the fault is for such a call."""
-        return self.method in (None, method) and self.endpoint in (None, endpoint) and self.contact in (None, contact)
+    def matches(self, method: str, endpoint: str, contact: str, keys: Container[str]) -> bool:
+        """Whether the fault is for such a call, whose body has these keys."""
+        return (
+            self.method in (None, method)
+            and self.endpoint in (None, endpoint)
+            and self.contact in (None, contact)
+            and (self.of_list is None or (bool(contact) and self.of_list in keys))
+        )
 
     def answer(self) -> Answer:
         """Return what the caller gets from `answer` and `html`."""
@@ -114,10 +122,10 @@ class Faults:
         self._let_go.set()
         self._let_go = asyncio.Event()
 
-    def pick(self, method: str, endpoint: str, contact: str) -> Fault | None:
-        """Return the fault for a call, if there is one, and count it as met."""
+    def pick(self, method: str, endpoint: str, contact: str, keys: Container[str] = ()) -> Fault | None:
+        """Return the fault for a call whose body has these keys, if there is one, and count it as met."""
         for position, fault in enumerate(self._script):
-            if fault.matches(method, endpoint, contact):
+            if fault.matches(method, endpoint, contact, keys):
                 self._count_down(position, fault)
                 return fault
         if self._error_rate and self._random.random() < self._error_rate:

@@ -6,7 +6,8 @@ import pytest
 
 from service.model.accounts import AccountState
 from service.sandbox.faults import Fault, FaultKind
-from tests.service_fixtures import ACCOUNT, PUT_CONTACT, World, delivering, users
+from tests.import_fixtures import add_contacts
+from tests.service_fixtures import ACCOUNT, POST_CONTACT, PUT_CONTACT, World, delivering, users
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -65,16 +66,35 @@ async def test_a_list_that_takes_nobody_costs_nobody_an_attempt_and_stops_no_oth
     async with delivering(tmp_path, max_attempts=2) as world:
         await world.deliver("Good", EVERYONE[:10], segment_id=1)
         await world.settled()
-        world.cordial.faults.add(*(refusal(422, contact=f"email:{user}") for user in EVERYONE[20:25]))
-        await world.deliver("Frozen", EVERYONE[20:25], segment_id=2)
+        world.cordial.faults.add(refusal(422, of_list="Frozen"))
+        await world.deliver("Frozen", EVERYONE[20:30], segment_id=2)
         await asyncio.sleep(1.5)
         await world.deliver("Good", EVERYONE[10:20], segment_id=1)
         await world.until(lambda: len(world.members("Good")) == 20)
         assert world.dead_letters() == []
+        # Nothing was owed for the list whose people show that Cordial takes others.
+        assert pauses(world) == 0
         world.cordial.faults.clear()
         await world.settled()
         assert world.dead_letters() == []
-        assert world.members("Frozen") == sorted(EVERYONE[20:25])
+        assert world.members("Frozen") == sorted(EVERYONE[20:30])
+
+
+@pytest.mark.parametrize("create_contacts", [True, False])
+async def test_people_whom_cordial_refuses_are_named_though_nobody_else_is_on_their_list(tmp_path, create_contacts):
+    bad = users(6, "bad")
+    async with delivering(tmp_path, max_attempts=2, create_contacts=create_contacts) as world:
+        add_contacts(world, [*EVERYONE[:5], *(() if create_contacts else bad)])
+        await world.deliver("Good", EVERYONE[:3], segment_id=1)
+        await world.settled()
+        world.cordial.faults.add(*(refusal(422, contact=f"email:{user}") for user in bad))
+        await world.deliver("Bad", bad, segment_id=2)
+        await world.deliver("Later", EVERYONE[3:5], segment_id=3)
+        await world.settled()
+        assert [dead.contact for dead in world.dead_letters()] == sorted(f"email:{user}" for user in bad)
+        assert (world.members("Bad"), world.members("Later")) == ([], EVERYONE[3:5])
+        assert pauses(world) == 0
+        assert world.cordial.journal.max_in_flight_per_contact <= 1
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["new account", "account with members"])
@@ -91,6 +111,18 @@ async def test_the_only_change_of_a_quiet_account_is_dead_lettered_and_pauses_no
         assert "It cannot be done." in dead.message
         assert pauses(world) == 0
         assert len([call for call in world.calls() if call.contact == BAD and call.method == "POST"]) <= 4
+
+
+async def test_in_a_new_account_those_who_are_refused_keep_nobody_else_waiting(tmp_path):
+    bad = users(12, "bad")
+    async with delivering(tmp_path, max_attempts=2) as world:
+        world.cordial.faults.add(*(refusal(422, contact=f"email:{user}") for user in bad))
+        await world.deliver("Bad", bad, segment_id=1)
+        await world.until(lambda: is_paused(world) and len(world.calls(POST_CONTACT)) > len(bad))
+        await world.deliver("Good", EVERYONE[:3], segment_id=2)
+        await world.settled()
+        assert world.members("Good") == EVERYONE[:3]
+        assert [dead.contact for dead in world.dead_letters()] == sorted(f"email:{user}" for user in bad)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,12 @@ def repeated_request(settings: AccountSettings, contact: str, memberships: Mappi
     return next((request for request in served if request.method == method), served[0])
 
 
+def without_lists(request: Request) -> Request:
+    """Return a contact's request as it is if it changes no membership."""
+    body = {key: value for key, value in (request.body or {}).items() if key not in request.lists}
+    return msgspec.structs.replace(request, body=body)
+
+
 def find_lists(name: str) -> Request:
     """Ask for the lists of that name; Cordial answers 404 where there is none."""
     return Request("GET", f"/accountlists?name={quote(name, safe='')}", "accountlists")
