@@ -101,7 +101,8 @@ async def _retry(client: ApiClient, arguments: argparse.Namespace) -> int:
     retried = done["retried"]
     words = f"{counted(retried, 'change', 'changes')} will be sent again." if retried else "No failed change matches."
     tell(arguments, done, words, *done["kept_back"])
-    return 0
+    # Whoever names failures means those.
+    return 1 if arguments.id and retried < len(set(arguments.id)) else 0
 
 
 def _and_sent(done: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ import os
 import re
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from service.config import loading
-from service.config.accounts import read_accounts
+from service.config.accounts import is_loopback, read_accounts
 from service.config.keys import ACCOUNTS
 from service.config.reading import Document, Faults
 
@@ -57,7 +58,8 @@ class Answers(msgspec.Struct, frozen=True):
         }
         read_accounts({self.account: table}, faults)
         if not faults.lines:
-            return None
+            is_here = is_loopback(urlsplit(self.url).hostname or "")
+            return "must be a URL that Heap can reach; this one is only for this machine" if is_here else None
         line = faults.lines[0].removeprefix(f"{ACCOUNTS}.{self.account}").removeprefix(": ").removeprefix(".")
         for key in ("cordial_base_url", "identify_by", "public_url"):
             line = line.removeprefix(f"{key}: ")

@@ -145,6 +145,7 @@ async def test_nothing_that_is_there_is_overwritten(tmp_path):
             ("--url", "sync.example.com"),
             "--url: must be a URL such as https://sync.example.com: it must start with https://",
         ),
+        (("--url", "https://127.0.0.1"), "must be a URL that Heap can reach"),
         (("--cordial-base-url", "https://admin.cordial.io"), "its API is at https://api.cordial.io"),
         (("--cordial-base-url", "https://usw2.admin.cordial.io/"), "its API is at https://api.usw2.cordial.io"),
         (("--identify-by", "auto"), "identities"),

@@ -57,6 +57,7 @@ async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, co
         await eventually(lambda: installation.figures("settled", "dead"), [1, 1])
         paused = await installation.run("pause", "acme", "--json")
         nothing = await installation.run("retry", "--list", "ActiveUsers", "--reason", "nothing")
+        of_no_failure = await installation.run("retry", "--id", "999")
         await installation.run("verify", "ActiveUsers")
         audit = await installation.run("audit")
         deliveries = await installation.run("deliveries")
@@ -64,11 +65,13 @@ async def test_who_did_what_and_why_somebody_is_not_on_the_list(installation, co
         refused = await installation.run("why", "ActiveUsers", "bad.one@example.com")
         unknown = await installation.run("why", "ActiveUsers", "nobody@example.com")
         as_json = await installation.run("why", "ActiveUsers", "nobody@example.com", "--json")
-    assert nothing.output == "No failed change matches.\n"
+    assert (nothing.status, nothing.output) == (0, "No failed change matches.\n")
+    assert (of_no_failure.status, of_no_failure.output) == (1, "No failed change matches.\n")
     words = ["Nothing is sent for acme until somebody resumes it: `heap-cordial resume acme`."]
     assert json.loads(paused.output) == {"account": "acme", "paused": True, "changed": True, "kept_back": words}
     assert [on_what(line) for line in audit.output.splitlines()[1:]] == [
         "list 1 (Active Users)",
+        "1 failure",
         "list 1 (Active Users), reason nothing",
         "acme",
     ]
