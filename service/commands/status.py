@@ -42,7 +42,6 @@ from service.errors import ConfigurationError, ServiceError
 from service.model.accounts import (
     DRY_RUN_REASON,
     PAUSED_BY_OPERATOR,
-    AccountStanding,
     AccountState,
     Sending,
     sending_of,
@@ -80,14 +79,6 @@ class Readiness(msgspec.Struct, frozen=True):
     is_ready: bool = False
 
 
-class ToldAccount(msgspec.Struct, frozen=True):
-    """How an account stands, as the service says it."""
-
-    name: str
-    standing: AccountStanding
-    reason: str
-
-
 class Overview(msgspec.Struct, frozen=True):
     """Everything the status shows, as the store has it.
 
@@ -104,7 +95,7 @@ class Overview(msgspec.Struct, frozen=True):
     unfolded_users: int
     conditions: list[Condition]
     numbers: dict[str, dict[str, int]] = {}
-    told: dict[str, ToldAccount] = {}
+    told: dict[str, AccountDocument] = {}
     travels: dict[int, str] = {}
 
 
@@ -173,7 +164,7 @@ async def _with_service(overview: Overview, settings: Settings) -> Overview:
             overview,
             conditions=msgspec.convert(conditions["items"], list[Condition]),
             numbers=conditions["numbers_by_account"],
-            told={each.name: each for each in msgspec.convert(accounts["items"], list[ToldAccount])},
+            told={each.name: each for each in msgspec.convert(accounts["items"], list[AccountDocument])},
             travels={each["id"]: each["import_state"] for each in lists if each["import_state"]},
         )
     except (ClientError, ConfigurationError, LookupError, msgspec.ValidationError):
@@ -223,10 +214,10 @@ async def _ask_readiness(server: ServerSettings) -> Readiness:
 
 
 def _document(readiness: Readiness, overview: Overview, configured: Collection[str]) -> dict[str, Any]:
-    """Return the status as JSON, under the names of the API, as far as the store alone knows what the API tells."""
+    """Return the status as JSON, under the names of the API: of accounts all that it tells, or what the store alone knows."""
     return {
         "service": readiness.words,
-        "accounts": [_account_document(each, configured) for each in overview.accounts],
+        "accounts": [overview.told.get(each.name) or _account_document(each, configured) for each in overview.accounts],
         "lists": [_list_document(each) for each in overview.lists],
         "syncs": overview.syncs,
         "failure_groups": overview.failures,
@@ -313,7 +304,7 @@ def _lines(readiness: Readiness, overview: Overview, configured: Collection[str]
 
 
 def _kept_back(
-    account: RecordedAccount, told: ToldAccount | None, readiness: Readiness, configured: Collection[str]
+    account: RecordedAccount, told: AccountDocument | None, readiness: Readiness, configured: Collection[str]
 ) -> str:
     """Return what keeps the account from sending, in a word or two; empty if nothing does."""
     if not readiness.is_reached:
@@ -346,7 +337,7 @@ def _condition_lines(overview: Overview) -> list[str]:
 _OF_RECORD = {AccountState.PAUSED: "stopped", AccountState.SENDING: "able to send"}
 
 
-def _account_words(account: RecordedAccount, told: ToldAccount | None) -> str:
+def _account_words(account: RecordedAccount, told: AccountDocument | None) -> str:
     if told is None:
         state, reason = _OF_RECORD.get(AccountState(account.state), account.state), account.state_reason
     else:

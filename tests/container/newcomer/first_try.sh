@@ -16,7 +16,7 @@ step "write a configuration: heap-cordial init"
 sandbox=$!
 printf 'heap-says' > heap-secret
 printf 'sandbox-key' > cordial-key
-.venv/bin/heap-cordial init --directory mine --account acme --url "http://127.0.0.1:$2" \
+.venv/bin/heap-cordial init --directory mine --account acme \
   --cordial-base-url "http://127.0.0.1:$3" --identify-by email --no-dry-run \
   --heap-secret-file heap-secret --cordial-api-key-file cordial-key
 cd mine

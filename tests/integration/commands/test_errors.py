@@ -144,7 +144,7 @@ async def test_what_the_service_refuses_has_the_code_of_the_api(installation, co
             ("verify", "1"): ("conflict", 1),
             ("lists", "--account", "nobodys"): ("failed", 1),
             ("why", "nothing", "jane@example.com"): ("failed", 1),
-            ("retry",): ("failed", 1),
+            ("retry",): ("usage", 2),
             ("trial", "--account", "acme"): ("usage", 2),
             # Nobody can answer the question.
             ("trial", "--account", "acme", "--contact", "a@example.com"): ("failed", 1),
