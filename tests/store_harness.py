@@ -78,6 +78,7 @@ class SyncFact(NamedTuple):
     superseded: int
     overtaken_users: int
     drained_at_ms: int | None
+    drained_told_ms: int | None
     guard: str | None
     guard_removals: int
     guard_members: int | None
@@ -299,6 +300,7 @@ def check_invariants(facts: Facts, store: Store) -> None:
         assert sync.settled >= states[MemberState.SETTLED]
         assert sync.changes == sync.pending + sync.settled + sync.dead + sync.superseded
         assert (sync.drained_at_ms is not None) == (sync.unfolded == 0 and sync.pending == 0)
+        assert (sync.drained_told_ms is None) == (sync.drained_at_ms is None)
     failures = {(failure.account, failure.contact, failure.segment_id): failure for failure in facts.failures}
     members = {(row.account, row.contact, row.segment_id): row for row in facts.members}
     assert failures.keys() <= members.keys()

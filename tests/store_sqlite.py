@@ -25,7 +25,7 @@ from tests.store_harness import (
 _STATES = [MemberState.SETTLED, MemberState.PENDING, MemberState.WAITING, MemberState.DEAD]
 
 # What a column would hold that an older schema does not have; elsewhere 0.
-_UNKNOWN = {"guard": "NULL", "guard_members": "NULL"}
+_UNKNOWN = {"guard": "NULL", "guard_members": "NULL", "drained_told_ms": "drained_at_ms"}
 
 
 class SqliteStoreMaker:

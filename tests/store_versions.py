@@ -88,7 +88,8 @@ INSERT INTO unnamed (
 UPDATE segment SET unnamed = 1 WHERE id = 2;
 INSERT INTO guarded_piece (sync_id, segment_id, delivery_id, identity, wanted, users, contacts) VALUES
     (2, 2, 3, 'email', 0, 1, '["anna"]');
-UPDATE sync SET guard = 'held', guard_removals = 1, guard_members = 1, guard_at_ms = AT, unfolded = 1, drained_at_ms = NULL
+UPDATE sync SET guard = 'held', guard_removals = 1, guard_members = 1, guard_at_ms = AT, unfolded = 1, drained_at_ms = NULL,
+    drained_told_ms = NULL
     WHERE id = 2;
 INSERT INTO call_wait (account_id, operation, until_ms, wait_ms) VALUES (1, 'POST contacts', AT + 5000, 5000);
 INSERT INTO minute (at_ms, backlog, calls, settled, failed) VALUES (AT, 2, 1500, 1490, 10);

@@ -2,6 +2,8 @@
 # stand-in; for Heap: the command that signs as Heap does.
 # $1: where to clone from. $2, $3: free ports for the service and for the stand-in.
 set -eu
+# Whatever fails, nothing goes on running.
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 step() { echo "STEP $(date +%s) $*"; }
 
 step "clone"

@@ -114,8 +114,10 @@ def test_it_is_known_whether_one_alone_fails(clock):
         True,
         False,
     )
+    assert (circuit.has_failed("email:a@x.com"), circuit.has_failed("email:b@x.com")) == (True, False)
     circuit.passed()
     assert not circuit.is_near
+    assert not circuit.has_failed("email:a@x.com")
 
 
 def test_all_calls_that_pass_or_fail_are_counted_and_probes_since_the_pause_began(clock):
