@@ -268,10 +268,18 @@ async def _lists(client: ApiClient, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
+async def _chosen(client: ApiClient, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the account and the list that are asked for, as the API takes them; raises `ClientError` where there is none."""
     await client.check_account(arguments.account)
-    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
-    rows = await client.items("syncs", arguments.limit, account=arguments.account, list=list_id, state=arguments.state)
+    return {
+        "account": arguments.account,
+        "list": (await client.find_list(arguments.list))["id"] if arguments.list else None,
+    }
+
+
+async def _syncs(client: ApiClient, arguments: argparse.Namespace) -> int:
+    chosen = await _chosen(client, arguments)
+    rows = await client.items("syncs", arguments.limit, state=arguments.state, **chosen)
     if _show_json(rows, arguments):
         return 0
     kept_back = await accounts_kept_back(client)
@@ -338,11 +346,8 @@ def _sync_words(row: dict[str, Any], kept_back: dict[str, str]) -> str:
 
 
 async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
-    await client.check_account(arguments.account)
-    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
-    rows = await client.items(
-        "imports", arguments.limit, account=arguments.account, list=list_id, state=arguments.state
-    )
+    chosen = await _chosen(client, arguments)
+    rows = await client.items("imports", arguments.limit, state=arguments.state, **chosen)
     if _show_json(rows, arguments):
         return 0
     cells = [
@@ -382,17 +387,15 @@ async def _imports(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
-    await client.check_account(arguments.account)
-    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
+    chosen = await _chosen(client, arguments)
     if arguments.each or arguments.find is not None:
-        chosen = {"account": arguments.account, "list": list_id, "reason": arguments.reason}
-        rows = await client.items("failures", arguments.limit, find=arguments.find, **chosen)
+        rows = await client.items("failures", arguments.limit, find=arguments.find, reason=arguments.reason, **chosen)
         cells = [
             (row["id"], row["list_name"], row["contact"], _fate(row), row["reason"], row["message"]) for row in rows
         ]
         headings: tuple[str, ...] = ("ID", "LIST", "CONTACT", "STATE", "REASON", "CORDIAL'S WORDS")
     else:
-        rows = (await client.get("failures/groups", account=arguments.account, list=list_id))["items"]
+        rows = (await client.get("failures/groups", **chosen))["items"]
         rows = [row for row in rows if arguments.reason in {None, row["reason"]}][: arguments.limit]
         cells = [
             (row["changes"], row["list_name"], _fate(row), row["reason"], row["message"])  # type: ignore[misc]
@@ -405,9 +408,8 @@ async def _failures(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _unusable(client: ApiClient, arguments: argparse.Namespace) -> int:
-    await client.check_account(arguments.account)
-    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
-    rows = await client.items("unusable", arguments.limit, find=arguments.find, account=arguments.account, list=list_id)
+    chosen = await _chosen(client, arguments)
+    rows = await client.items("unusable", arguments.limit, find=arguments.find, **chosen)
     if _show_json(rows, arguments):
         return 0
     cells = [
@@ -429,9 +431,8 @@ async def _unusable(client: ApiClient, arguments: argparse.Namespace) -> int:
 
 
 async def _deliveries(client: ApiClient, arguments: argparse.Namespace) -> int:
-    await client.check_account(arguments.account)
-    list_id = (await client.find_list(arguments.list))["id"] if arguments.list else None
-    rows = await client.items("deliveries", arguments.limit, account=arguments.account, list=list_id)
+    chosen = await _chosen(client, arguments)
+    rows = await client.items("deliveries", arguments.limit, **chosen)
     if _show_json(rows, arguments):
         return 0
     cells = [
